@@ -1,0 +1,1 @@
+"""The platform's AWS account on this machine: the same template, functions and model code, really executed."""

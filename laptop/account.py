@@ -1,0 +1,83 @@
+"""One AWS account on this machine: the parts that every service of the laptop shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from laptop.clock import Clock
+from laptop.journal import Journal
+
+ACCOUNT_ID = "123456789012"
+REGION = "us-east-1"
+
+# An operation of a service that the laptop implements itself: request parameters in, response members out, both
+# spelled as in the service model. Raises ServiceError. Timestamps are returned as aware datetimes.
+Operation = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class EventBus(Protocol):
+    """The default EventBridge bus (laptop/events.py)."""
+
+    def put(self, source: str, detail_type: str, detail: dict[str, Any], resources: tuple[str, ...] = ()) -> None:
+        """Matches the event against the account's rules and delivers it to their targets, asynchronously."""
+
+
+class Functions(Protocol):
+    """Lambda (laptop/functions.py)."""
+
+    def invoke(self, function: str, payload: bytes) -> tuple[bytes, str | None]:
+        """Synchronously, by name or ARN: the response payload, and the function error ("Unhandled") if there was."""
+
+    def invoke_async(self, function: str, payload: bytes) -> None:
+        """Event invocation: queued, retried twice, then sent to the on-failure destination."""
+
+
+class Identities(Protocol):
+    """Who may do what (laptop/iam.py)."""
+
+    def credentials(self, role_arn: str) -> dict[str, str]:
+        """Fresh credentials of a role: `aws_access_key_id`, `aws_secret_access_key`, `aws_session_token`."""
+
+    def assert_allowed(self, role_arn: str, action: str, resource: str) -> None:
+        """Raises ServiceError("AccessDenied...") if the role's policies do not allow it, naming both."""
+
+
+@dataclass
+class Account:
+    """What a service of the laptop gets to work with. Filled by laptop/server.py in the order of the fields."""
+
+    port: int
+    home: Path  # a fresh folder per run; removed at the end
+    clock: Clock
+    journal: Journal
+    events: EventBus = field(init=False)
+    functions: Functions = field(init=False)
+    identities: Identities = field(init=False)
+    # service name as in botocore ("sagemaker") -> operation name ("CreateTrainingJob") -> implementation
+    operations: dict[str, dict[str, Operation]] = field(default_factory=dict)
+    # resource ARN -> its tags; for the services that the laptop implements itself
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    # called in reverse order at shutdown
+    closers: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, service: str, role_arn: str | None = None) -> Any:
+        """A boto3 client of this account: as the administrator, or with a role's rights."""
+        import boto3
+        from botocore.config import Config
+
+        credentials = (
+            self.identities.credentials(role_arn)
+            if role_arn
+            else {"aws_access_key_id": "laptop", "aws_secret_access_key": "laptop"}
+        )
+        config = Config(retries={"max_attempts": 2}, s3={"addressing_style": "path"}, max_pool_connections=50)
+        return boto3.session.Session().client(
+            service, region_name=REGION, endpoint_url=self.url, config=config, **credentials
+        )
