@@ -1,0 +1,137 @@
+"""All the platform can know. Frozen, plain, and free of AWS spellings: aws.py and events.py translate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Task(StrEnum):
+    """What the label asks for."""
+
+    BINARY = "binary"
+    MULTICLASS = "multiclass"
+    REGRESSION = "regression"
+
+
+class JobStatus(StrEnum):
+    """SageMaker's TrainingJobStatus."""
+
+    IN_PROGRESS = "InProgress"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    STOPPING = "Stopping"
+    STOPPED = "Stopped"
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object under `datasets/<dataset>/`."""
+
+    key: str
+    etag: str
+    size_bytes: int
+    last_modified: datetime
+
+    @property
+    def file_name(self) -> str:
+        return self.key.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The beginning of one data file, as stored (still compressed if it is)."""
+
+    key: str
+    content: bytes
+    complete: bool  # False when the file goes on after `content`
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Everything known about one dataset at the moment its drop has settled."""
+
+    dataset: str
+    version: str  # names.dataset_version of the objects
+    objects: tuple[StoredObject, ...]
+    samples: tuple[Sample, ...]  # one per data file
+    job_json: bytes | None  # the content of job.json, if there is one
+
+
+@dataclass(frozen=True)
+class Table:
+    """How to read the dataset: the choices that the verdict explains and the training job obeys."""
+
+    files: tuple[str, ...]  # keys, in the order train, validation, test; or the one file
+    columns: tuple[str, ...]  # header names, or column_0, column_1, ...
+    label_position: int  # counted from 0
+    task: Task
+    header: bool
+    delimiter: str  # "comma", "semicolon", "tab" or "pipe"
+    encoding: str  # "utf-8", "utf-16" or "latin-1"
+    explanation: str  # full sentences: which label, task, encoding and delimiter were taken, and why
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """What job.json may ask for; a field is None when it does not say."""
+
+    label: str | int | None = None
+    task: Task | None = None
+    algorithm: str = "pytorch"
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+    instance_type: str | None = None
+    instance_count: int = 1
+    hosting: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """A training job as DescribeTrainingJob tells it."""
+
+    name: str
+    arn: str
+    status: JobStatus
+    secondary_status: str
+    failure_reason: str | None
+    artifact_uri: str | None
+    spot: bool
+    max_wait_seconds: int | None
+    training_seconds: int | None
+    billable_seconds: int | None
+    instance_type: str
+    instance_count: int
+    hyperparameters: Mapping[str, str]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ModelMetrics:
+    """metrics.json of a model artifact: the new model and, on the same test rows, the live one."""
+
+    task: Task
+    objective: str  # "roc_auc" or "rmse"
+    maximize: bool
+    test: Mapping[str, float]
+    live: Mapping[str, float] | None
+    live_error: str | None  # why the live model could not be scored
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint as DescribeEndpoint and its config tell it."""
+
+    name: str
+    arn: str
+    status: str  # SageMaker's EndpointStatus: InService, Creating, Updating, Failed, ...
+    config_name: str | None
+    failure_reason: str | None
+    variant_name: str | None
+    instance_type: str | None
+    instance_count: int | None
+    model_name: str | None
+    artifact_uri: str | None  # the live model's ModelDataUrl
+    tags: Mapping[str, str]
