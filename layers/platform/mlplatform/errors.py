@@ -1,0 +1,54 @@
+"""Every error the platform raises.
+
+    PlatformError
+    ├── UserError            the data or the job spec: people must change something
+    │   └── DataRejected     a drop that can't be trained on; becomes a rejection, never a failed function
+    ├── SettingsError        the function's environment
+    ├── BadEvent             an event that no code path understands
+    ├── AwsError             AWS refused or failed a call; carries service, operation and code
+    └── TryAgain             nothing is wrong, but now is too early: Lambda's retries are the cure
+
+A message says where, what, and what to try. Errors that leave a handler are retried by Lambda and end, if they
+don't heal, in the function's failure destination, whose alarm reaches people.
+"""
+
+from __future__ import annotations
+
+
+class PlatformError(Exception):
+    """The root of the tree."""
+
+
+class UserError(PlatformError):
+    """Somebody's data or job spec is at fault; the message is meant for that person."""
+
+
+class DataRejected(UserError):
+    """A drop that can't be trained on. The message is one sentence for the verdict: file, row, column, what to do."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class SettingsError(PlatformError):
+    """Environment variables are missing or ill-formed; the message lists all of them."""
+
+
+class BadEvent(PlatformError):
+    """The event lacks what its source documents; the message says which part."""
+
+
+class AwsError(PlatformError):
+    """AWS refused or failed a call."""
+
+    def __init__(self, service: str, operation: str, code: str, message: str, hint: str = "") -> None:
+        super().__init__(f"{service} {operation} failed with {code}: {message}{'. ' + hint if hint else ''}")
+        self.service = service
+        self.operation = operation
+        self.code = code
+        self.aws_message = message
+
+
+class TryAgain(PlatformError):
+    """Something else has to finish first; the event must be delivered again, which a raised error brings about."""
