@@ -1,0 +1,61 @@
+# Everything a person types. `make help` lists it.
+PYTHON ?= python3
+PORT ?= 4566
+BIN := .venv/bin
+SAM := .venv/sam/bin/sam
+export SAM_CLI_TELEMETRY := 0
+
+.PHONY: help setup demo test up check bench build deploy clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/installed ## install everything into .venv (skipped when nothing changed)
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 setup" if sys.version_info < (3, 11) else 0)'
+	@echo "setting up .venv (once; PyTorch is the large part)"
+	@$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python requirements.txt pyproject.toml
+	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed requirements-dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@touch $@
+
+.venv/sam/installed: .venv/bin/python requirements-sam.txt
+	@echo "setting up the SAM CLI in .venv/sam (once)"
+	@$(PYTHON) -m venv .venv/sam
+	@.venv/sam/bin/pip install --quiet --disable-pip-version-check --requirement requirements-sam.txt
+	@touch $@
+
+demo: setup ## the whole story in one terminal, on this machine; ends by itself
+	@$(BIN)/python -m cli.demo
+
+test: .venv/installed-dev ## all tests
+	@$(BIN)/pytest -n 2
+
+up: setup ## the laptop in the foreground until Ctrl-C (PORT=4566)
+	@exec $(BIN)/python -m laptop --port $(PORT)
+
+check: .venv/installed-dev .venv/sam/installed ## format, lint, strict types, template lint, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(SAM) validate --lint --region us-east-1
+	$(BIN)/pytest -n 2
+
+bench: .venv/installed-dev ## the measurements of bench/, as tables and JSON files
+	@$(BIN)/python -m bench
+
+build: .venv/sam/installed ## sam build
+	$(SAM) build
+
+deploy: build ## sam deploy --guided, with your AWS credentials
+	$(SAM) deploy --guided
+
+clean: ## remove what builds and runs have left behind, but not .venv
+	rm -rf .aws-sam .laptop bench/results .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,105 @@
+"""The account that the command line talks to: AWS by the default credentials, or the laptop. The code is the same."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
+
+from mlplatform import names
+
+LAPTOP_REGION = "us-east-1"
+
+
+class CommandError(Exception):
+    """What the person at the terminal is told, with what to try; exit code 1."""
+
+
+@dataclass
+class Connection:
+    """One deployed stack."""
+
+    stack: str
+    endpoint_url: str | None  # None: AWS itself
+    region: str | None
+
+    @cached_property
+    def _session(self) -> Any:
+        if self.endpoint_url is None:
+            return boto3.session.Session(region_name=self.region)
+        # The laptop takes any credentials for the account's administrator; a real key must not travel there.
+        return boto3.session.Session("laptop", "laptop", region_name=self.region or LAPTOP_REGION)
+
+    def client(self, service: str) -> Any:
+        # botocore waits 60 s for an answer, as long as a real-time inference may take.
+        config = Config(retries={"mode": "standard"}, s3={"addressing_style": "path"} if self.endpoint_url else {})
+        try:
+            return self._session.client(service, endpoint_url=self.endpoint_url, config=config)
+        except NoRegionError as error:
+            raise CommandError("No AWS region is set. Try --region us-east-1, or AWS_REGION.") from error
+
+    @cached_property
+    def s3(self) -> Any:
+        return self.client("s3")
+
+    @cached_property
+    def sagemaker(self) -> Any:
+        return self.client("sagemaker")
+
+    @cached_property
+    def logs(self) -> Any:
+        return self.client("logs")
+
+    @cached_property
+    def autoscaling(self) -> Any:
+        return self.client("application-autoscaling")
+
+    @cached_property
+    def outputs(self) -> dict[str, str]:
+        """The stack's outputs by name. Raises CommandError when there is no such stack, or it is not ready."""
+        try:
+            stacks = self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
+        except ClientError as error:
+            if "does not exist" in str(error):
+                raise CommandError(
+                    f"There is no stack {self.stack} here. Deploy it with `make deploy`, name yours with --stack, "
+                    "or start the laptop with `make up` and add --laptop."
+                ) from error
+            raise
+        return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
+
+    @property
+    def data_bucket(self) -> str:
+        return self.outputs["DataBucketName"]
+
+    def endpoint_name(self, dataset: str) -> str:
+        return names.endpoint(self.stack, dataset)
+
+    def function_log_group(self, function_file: str) -> str:
+        return f"/aws/lambda/{self.stack}-{function_file.replace('_', '-')}"
+
+
+def laptop_url() -> str:
+    return os.environ.get("AWS_ENDPOINT_URL") or f"http://127.0.0.1:{os.environ.get('PORT', '4566')}"
+
+
+def explain(error: Exception, connection: Connection) -> str:
+    """One sentence for what botocore raised."""
+    if isinstance(error, EndpointConnectionError):
+        if connection.endpoint_url:
+            return f"Nothing answers at {connection.endpoint_url}. Start the laptop with `make up` in another terminal."
+        return f"AWS cannot be reached: {error}"
+    if isinstance(error, NoCredentialsError):
+        return "No AWS credentials were found. Run `aws configure`, or add --laptop to use this machine's own account."
+    if isinstance(error, ClientError):
+        detail = error.response.get("Error", {})
+        return f"{error.operation_name} was refused ({detail.get('Code')}): {detail.get('Message')}"
+    return str(error)
+
+
+AWS_ERRORS = (ClientError, BotoCoreError)

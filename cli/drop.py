@@ -1,0 +1,77 @@
+"""Uploads a dataset into the data bucket, where its arrival starts everything else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from cli.connection import CommandError, Connection
+from mlplatform import names
+from mlplatform.facts import StoredObject
+
+ENDINGS = (".csv", ".csv.gz", ".parquet")
+
+
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """The files to upload: those named, or a folder's data files and its job.json. Raises CommandError."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = [
+                child
+                for child in sorted(path.iterdir())
+                if child.is_file() and (child.name.endswith(ENDINGS) or child.name == names.JOB_SPEC_FILE)
+            ]
+            if not inside:
+                raise CommandError(f"The folder {path} holds no {', '.join(ENDINGS)} file.")
+            files += inside
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise CommandError(f"There is no file {path}.")
+    return files
+
+
+def dataset_name(paths: Sequence[Path]) -> str:
+    """A legal dataset name from the first path's own name: `Breast Cancer.csv` becomes `breast-cancer`."""
+    stem = paths[0].name.split(".")[0] or "dataset"
+    return "-".join(re.findall(r"[a-z0-9]+", stem.lower()))[:32].strip("-") or "dataset"
+
+
+def upload(connection: Connection, files: Sequence[Path], dataset: str, console: Console) -> str:
+    """Puts the files under `datasets/<dataset>/`, job.json first; returns the dataset version that results."""
+    if not names.DATASET_PATTERN.fullmatch(dataset):
+        raise CommandError(
+            f"{dataset!r} is no dataset name: lower-case letters and digits, single hyphens between them, "
+            "at most 32 of them. Try --dataset with another name."
+        )
+    prefix = f"{names.DATASETS_PREFIX}{dataset}/"
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        for file in sorted(files, key=lambda file: (file.name != names.JOB_SPEC_FILE, file.name)):
+            row = progress.add_task(file.name, total=file.stat().st_size)
+            connection.s3.upload_file(
+                str(file),
+                connection.data_bucket,
+                prefix + file.name,
+                Callback=lambda sent, row=row: progress.advance(row, sent),
+            )
+    return stored_version(connection, dataset)
+
+
+def stored_version(connection: Connection, dataset: str) -> str:
+    """The version of what lies under `datasets/<dataset>/` now, as the platform itself computes it."""
+    pages = connection.s3.get_paginator("list_objects_v2").paginate(
+        Bucket=connection.data_bucket, Prefix=f"{names.DATASETS_PREFIX}{dataset}/"
+    )
+    return names.dataset_version(
+        StoredObject(entry["Key"], entry["ETag"], entry["Size"], entry.get("LastModified", datetime.now(UTC)))
+        for page in pages
+        for entry in page.get("Contents", [])
+        if not entry["Key"].endswith("/")
+    )

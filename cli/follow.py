@@ -1,0 +1,192 @@
+"""Follows one dropped dataset down the chain, live: decisions with their reasons, job states, epochs, the endpoint.
+
+Everything shown is read from AWS's own APIs (function logs, job, endpoint), so that it works the same everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import ClientError
+from rich.console import Console
+from rich.markup import escape
+
+from cli.connection import Connection
+from mlplatform import names
+
+DECIDING_FUNCTIONS = ("start_training", "deploy_model", "configure_autoscaling")
+TRAINING_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+_EPOCH = re.compile(r"\bepoch=(\d+)\b.*")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a drop ended: `deployed`, `kept`, `rejected`, `failed` or `timeout`."""
+
+    kind: str
+    reason: str
+    job_name: str | None = None
+
+    @property
+    def good(self) -> bool:
+        return self.kind in ("deployed", "kept")
+
+
+@dataclass
+class Follower:
+    """Polls and prints until the drop has ended."""
+
+    connection: Connection
+    console: Console
+    dataset: str
+    version: str
+    since: float  # seconds since the epoch; older log lines belong to earlier drops
+    timeout_seconds: float = 4 * 3600
+    on_epoch: Any = None  # called with (job name, epoch) as epochs are seen
+    _started: float = field(default_factory=time.monotonic)
+    _seen: set[str] = field(default_factory=set)
+    _decisions: list[dict[str, Any]] = field(default_factory=list)
+    _job_name: str = ""
+    _transitions: int = 0
+    _endpoint_status: str | None = None
+
+    def run(self) -> Outcome:
+        with self.console.status("waiting for the drop to settle") as status:
+            while time.monotonic() - self._started < self.timeout_seconds:
+                outcome = self._look(status)
+                if outcome:
+                    return outcome
+                time.sleep(0.4 if self.connection.endpoint_url else 3.0)
+        return Outcome("timeout", f"Nothing more happened within {self.timeout_seconds:.0f} s.", self._job_name or None)
+
+    def _say(self, who: str, text: str, style: str = "") -> None:
+        elapsed = time.monotonic() - self._started
+        self.console.print(
+            f"[dim]{elapsed:6.1f} s[/dim]  [bold]{who:<22}[/bold] {escape(text)}", style=style, highlight=False
+        )
+
+    def _look(self, status: Any) -> Outcome | None:
+        self._read_decisions()
+        if not self._job_name:
+            verdict = self._verdict()
+            if verdict is None:
+                return None
+            if verdict["verdict"] == "rejected":
+                return Outcome("rejected", verdict["reason"])
+            self._job_name = verdict["job_name"]
+        job = self.connection.sagemaker.describe_training_job(TrainingJobName=self._job_name)
+        self._read_job(job, status)
+        if job["TrainingJobStatus"] in ("Failed", "Stopped"):
+            return Outcome(
+                "failed", job.get("FailureReason") or f"The job was stopped: {job['SecondaryStatus']}.", self._job_name
+            )
+        if job["TrainingJobStatus"] != "Completed":
+            return None
+        status.update("judging and deploying the model")
+        return self._read_endpoint()
+
+    def _read_decisions(self) -> None:
+        for function in DECIDING_FUNCTIONS:
+            for event in self._log_events(self.connection.function_log_group(function), '"decision"'):
+                entry = _json_object(event["message"])
+                if not entry or "decision" not in entry or self.dataset not in json.dumps(entry):
+                    continue
+                self._decisions.append(entry)
+                if entry["decision"] != "Skip":
+                    self._say(function.replace("_", "-"), f"{entry['decision']}: {entry['reason']}", "cyan")
+
+    def _log_events(self, group: str, pattern: str | None = None, prefix: str | None = None) -> list[dict[str, Any]]:
+        query: dict[str, Any] = {"logGroupName": group, "startTime": int(self.since * 1000)}
+        if pattern:
+            query["filterPattern"] = pattern
+        if prefix:
+            query["logStreamNamePrefix"] = prefix
+        try:
+            pages = self.connection.logs.get_paginator("filter_log_events").paginate(**query)
+            events = [event for page in pages for event in page["events"]]
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ResourceNotFoundException":  # nothing has been logged yet
+                return []
+            raise
+        fresh = [event for event in events if event["eventId"] not in self._seen]
+        self._seen.update(event["eventId"] for event in fresh)
+        return fresh
+
+    def _verdict(self) -> dict[str, Any] | None:
+        try:
+            stored = self.connection.s3.get_object(
+                Bucket=self.connection.data_bucket, Key=names.verdict_key(self.dataset, self.version)
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+                return None
+            raise
+        verdict: dict[str, Any] = json.loads(stored["Body"].read())
+        return verdict
+
+    def _read_job(self, job: dict[str, Any], status: Any) -> None:
+        transitions = job.get("SecondaryStatusTransitions", [])
+        for transition in transitions[self._transitions :]:
+            message = transition.get("StatusMessage", "")
+            self._say("training job", f"{transition['Status']}  {message}".rstrip())
+            status.update(f"training job {transition['Status']}")
+        self._transitions = len(transitions)
+        for event in self._log_events(TRAINING_LOG_GROUP, prefix=f"{self._job_name}/"):
+            found = _EPOCH.search(event["message"])
+            if found:
+                status.update(escape(found.group(0)))
+                if self.on_epoch:
+                    self.on_epoch(self._job_name, int(found.group(1)))
+        if job["TrainingJobStatus"] == "Completed" and "said-completed" not in self._seen:
+            self._seen.add("said-completed")
+            self._say("training job", _job_summary(job), "green")
+
+    def _read_endpoint(self) -> Outcome | None:
+        kept = [d for d in self._decisions if d["decision"] == "KeepLiveModel" and self._job_name in json.dumps(d)]
+        if kept:
+            return Outcome("kept", kept[-1]["reason"], self._job_name)
+        name = self.connection.endpoint_name(self.dataset)
+        try:
+            endpoint = self.connection.sagemaker.describe_endpoint(EndpointName=name)
+        except ClientError as error:
+            if "Could not find" in str(error):
+                return None
+            raise
+        if endpoint["EndpointStatus"] != self._endpoint_status:
+            self._endpoint_status = endpoint["EndpointStatus"]
+            self._say("endpoint", f"{name} is {self._endpoint_status}")
+        if endpoint["EndpointStatus"] == "Failed":
+            return Outcome("failed", endpoint.get("FailureReason", "The endpoint failed."), self._job_name)
+        if endpoint["EndpointStatus"] != "InService" or endpoint["EndpointConfigName"] != self._job_name:
+            return None
+        settled = [
+            decision
+            for decision in self._decisions
+            if decision.get("decision") in ("ConfigureAutoscaling", "Skip", "Notify")
+            and "configure-autoscaling" in json.dumps(decision)
+        ]
+        return Outcome("deployed", f"{name} answers.", self._job_name) if settled else None
+
+
+def _job_summary(job: dict[str, Any]) -> str:
+    trained = job.get("TrainingTimeInSeconds") or 0
+    billed = job.get("BillableTimeInSeconds") or 0
+    metrics = ", ".join(
+        f"{metric['MetricName']} {metric['Value']:.4f}"
+        for metric in job.get("FinalMetricDataList", [])
+        if metric["MetricName"].startswith("test:")
+    )
+    saved = f", {100 * (1 - billed / trained):.0f} % saved by spot" if trained and billed else ""
+    return f"Completed: {trained} s of training, {billed} s billed{saved}. {metrics}"
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,209 @@
+"""mlp: the platform from the command line, on AWS and on the laptop alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from botocore.exceptions import ClientError
+from rich.console import Console
+from rich.table import Table
+
+from cli import drop as dropping
+from cli import status as overview
+from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
+from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower
+from cli.predict import content_type_of, invoke
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Drop a CSV, get an endpoint. On AWS by your default credentials; with `--laptop` on this machine.",
+)
+slack = typer.Typer(no_args_is_help=True, help="Where alerts go in Slack.")
+app.add_typer(slack, name="slack")
+console = Console(soft_wrap=True)
+
+
+@app.callback()
+def connect(
+    context: typer.Context,
+    laptop: Annotated[bool, typer.Option("--laptop", help="Use the laptop that `make up` runs.")] = False,
+    stack: Annotated[str, typer.Option(help="The CloudFormation stack's name.", envvar="MLP_STACK")] = "ml-platform",
+    region: Annotated[str | None, typer.Option(help="The AWS region; by default your profile's.")] = None,
+) -> None:
+    """Chooses the account."""
+    url = laptop_url() if laptop or os.environ.get("AWS_ENDPOINT_URL") else None
+    context.obj = Connection(stack=stack, endpoint_url=url, region=region)
+
+
+@app.command()
+def drop(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(help="A CSV or Parquet file, several, or a folder with job.json.")],
+    dataset: Annotated[str | None, typer.Option(help="The dataset's name; by default the file's.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Stay, and tell what happens, to the end.")] = False,
+) -> None:
+    """Upload a dataset; with --follow, stay with it until its endpoint answers or a sentence says why not.
+
+    Example: `mlp drop iris.csv --follow`, `mlp --laptop drop data/ --dataset churn`
+    """
+    connection: Connection = context.obj
+    chosen = dropping.files_of(files)
+    name = dataset or dropping.dataset_name([files[0]] if files[0].is_dir() else chosen)
+    since = time.time() - 1
+    version = dropping.upload(connection, chosen, name, console)
+    console.print(
+        f"dropped {', '.join(file.name for file in chosen)} as dataset [bold]{name}[/bold], version {version}"
+    )
+    if not follow:
+        console.print(f"see how far it is: mlp {'--laptop ' if connection.endpoint_url else ''}status {name}")
+        return
+    outcome = Follower(connection, console, name, version, since).run()
+    style = "green" if outcome.good else "red"
+    console.print(f"[bold {style}]{outcome.kind}[/bold {style}]: {outcome.reason}", highlight=False)
+    if outcome.kind == "deployed":
+        flag = "--laptop " if connection.endpoint_url else ""
+        console.print(f"try it: mlp {flag}predict {name} FILE.csv")
+    if not outcome.good:
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    context: typer.Context,
+    dataset: Annotated[str | None, typer.Argument(help="Only this dataset, with its reasons.")] = None,
+) -> None:
+    """What is there: datasets, their last verdict, job, model and endpoint.
+
+    Example: `mlp status`, `mlp --laptop status churn`
+    """
+    rows = overview.rows(context.obj, dataset)
+    if not rows:
+        console.print("Nothing has been dropped yet." if dataset is None else f"Nothing is known of {dataset}.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("dataset", "verdict", "training job", "model", "endpoint", "instances"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(row.dataset, row.verdict, row.job, row.model, row.endpoint, row.instances)
+    console.print(table)
+    for row in rows:
+        if row.reason and (dataset or row.verdict == "rejected"):
+            console.print(f"{row.dataset}: {row.reason}", highlight=False)
+
+
+@app.command()
+def predict(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Argument(help="The dataset's name.")],
+    file: Annotated[Path | None, typer.Argument(help="A .csv (no label column) or .json file; - reads CSV.")] = None,
+    json_body: Annotated[str | None, typer.Option("--json", help="The JSON request itself.")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Answer as CSV instead of JSON.")] = False,
+) -> None:
+    """Ask a dataset's endpoint.
+
+    Example: `mlp predict churn new.csv`, `mlp predict churn --json '{"records": [{"age": 41}]}'`
+    """
+    if (file is None) == (json_body is None):
+        raise CommandError("Give either a file or --json with the request.")
+    if json_body is not None:
+        body, content_type = json_body.encode(), "application/json"
+    elif str(file) == "-":
+        body, content_type = sys.stdin.buffer.read(), "text/csv"
+    else:
+        assert file is not None
+        if not file.is_file():
+            raise CommandError(f"There is no file {file}.")
+        body, content_type = file.read_bytes(), content_type_of(file)
+    answer = invoke(context.obj, dataset, body, content_type, "text/csv" if csv else "application/json")
+    sys.stdout.write(answer if csv else json.dumps(json.loads(answer), indent=1, ensure_ascii=False) + "\n")
+
+
+@app.command()
+def logs(
+    context: typer.Context,
+    what: Annotated[str, typer.Argument(help="A function (start-training), `training`, a job or a dataset.")] = "",
+    minutes: Annotated[float, typer.Option(help="How far back.")] = 60,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C.")] = False,
+) -> None:
+    """Logs of the functions, of training jobs and of endpoints.
+
+    Example: `mlp logs` (all decisions), `mlp logs deploy-model`, `mlp logs churn --follow`
+    """
+    connection: Connection = context.obj
+    since = datetime.now(UTC) - timedelta(minutes=minutes)
+    functions = [name.replace("_", "-") for name in (*DECIDING_FUNCTIONS, "notify", "publish_model_code")]
+    if not what:
+        groups: list[overview.LogQuery] = [
+            (connection.function_log_group(name), None, '"decision"') for name in functions
+        ]
+    elif what in functions:
+        groups = [(connection.function_log_group(what), None, None)]
+    elif what == "training":
+        groups = [(TRAINING_LOG_GROUP, None, None)]
+    else:
+        job_prefix = what if what.startswith(connection.stack) else f"{connection.stack}-{what}-"
+        groups = [
+            (TRAINING_LOG_GROUP, job_prefix, None),
+            (f"/aws/sagemaker/Endpoints/{connection.endpoint_name(what)}", None, None),
+        ]
+    seen: set[str] = set()
+    while True:
+        for line in overview.log_lines(connection, groups, since, seen):
+            console.print(line, highlight=False, markup=False)
+        if not follow:
+            break
+        time.sleep(1 if connection.endpoint_url else 3)
+    if not seen:
+        console.print(f"No log lines in the last {minutes:g} minutes.")
+
+
+@slack.command("set")
+def slack_set(
+    context: typer.Context,
+    url: Annotated[str, typer.Option(prompt="Incoming webhook URL", hide_input=True, help="Asked for if left out.")],
+) -> None:
+    """Store the incoming webhook, encrypted, in SSM Parameter Store (free).
+
+    Example: `mlp slack set` (asks without showing it)
+    """
+    connection: Connection = context.obj
+    if not url.startswith("https://") and connection.endpoint_url is None:
+        raise CommandError("A Slack incoming webhook starts with https://hooks.slack.com/services/")
+    connection.client("ssm").put_parameter(
+        Name=f"/{connection.stack}/slack-webhook", Value=url, Type="SecureString", Overwrite=True
+    )
+    console.print("stored; the next alert goes there")
+
+
+def main() -> None:
+    """The `mlp` command: every expected error becomes one sentence and exit code 1."""
+    # --laptop chooses the account, so it is understood behind the command as well as before it.
+    if "--laptop" in sys.argv[2:]:
+        sys.argv.remove("--laptop")
+        sys.argv.insert(1, "--laptop")
+    try:
+        app(standalone_mode=True)
+    except CommandError as error:
+        Console(stderr=True).print(f"[red]{error}[/red]", highlight=False)
+        sys.exit(1)
+    except AWS_ERRORS as error:
+        if os.environ.get("MLP_DEBUG"):
+            raise
+        url = laptop_url() if "--laptop" in sys.argv or os.environ.get("AWS_ENDPOINT_URL") else None
+        text = explain(error, Connection("", url, None))
+        Console(stderr=True).print(f"[red]{text}[/red]", highlight=False)
+        sys.exit(1 if not isinstance(error, ClientError) else 2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""What `mlp status` and `mlp logs` show, read with list calls: none per dataset where one serves all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from cli.connection import Connection
+from mlplatform import names
+
+# A log group, the prefix of its streams' names and a filter pattern.
+LogQuery = tuple[str, str | None, str | None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One dataset, as text."""
+
+    dataset: str
+    verdict: str
+    job: str
+    model: str
+    endpoint: str
+    instances: str
+    reason: str
+
+
+def rows(connection: Connection, only: str | None = None) -> list[Row]:
+    """One row per dataset that was dropped, in alphabetical order."""
+    prefix = f"{connection.stack}-"
+    datasets = _datasets(connection) if only is None else [only]
+    verdict_keys = _latest_verdicts(connection)
+    jobs = _newest_by_dataset(
+        connection.sagemaker.get_paginator("list_training_jobs").paginate(
+            NameContains=connection.stack, SortBy="CreationTime", SortOrder="Descending"
+        ),
+        "TrainingJobSummaries",
+        "TrainingJobName",
+        prefix,
+        datasets,
+    )
+    endpoints = {
+        entry["EndpointName"]: entry["EndpointStatus"]
+        for page in connection.sagemaker.get_paginator("list_endpoints").paginate(NameContains=connection.stack)
+        for entry in page["Endpoints"]
+    }
+    found = []
+    for dataset in datasets:
+        verdict = _read_verdict(connection, verdict_keys.get(dataset))
+        job = jobs.get(dataset)
+        endpoint = connection.endpoint_name(dataset)
+        if only and not (verdict or job or endpoint in endpoints):
+            continue
+        live, instances = _live(connection, endpoint) if endpoint in endpoints else ("", "")
+        found.append(
+            Row(
+                dataset,
+                verdict.get("verdict", "not judged yet"),
+                f"{job['TrainingJobName']} {job['TrainingJobStatus']}" if job else "",
+                live,
+                endpoints.get(endpoint, "none"),
+                instances,
+                verdict.get("reason", ""),
+            )
+        )
+    return found
+
+
+def log_lines(connection: Connection, groups: Sequence[LogQuery], since: datetime, seen: set[str]) -> Iterator[str]:
+    """New log lines of (group, stream prefix, filter pattern) in time order; `seen` remembers event ids."""
+    events: list[dict[str, Any]] = []
+    for group, stream_prefix, pattern in groups:
+        query: dict[str, Any] = {"logGroupName": group, "startTime": int(since.timestamp() * 1000)}
+        if stream_prefix:
+            query["logStreamNamePrefix"] = stream_prefix
+        if pattern:
+            query["filterPattern"] = pattern
+        try:
+            for page in connection.logs.get_paginator("filter_log_events").paginate(**query):
+                events += [{**event, "group": group} for event in page["events"] if event["eventId"] not in seen]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise
+    for event in sorted(events, key=lambda event: event["timestamp"]):
+        seen.add(event["eventId"])
+        at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).strftime("%H:%M:%S")
+        yield f"{at} {event['group'].rsplit('/', 1)[-1]:<32} {_readable(event['message'])}"
+
+
+def _readable(message: str) -> str:
+    """A decision's log record is JSON; people want the decision and its reason."""
+    try:
+        record = json.loads(message)
+        return f"{record['decision']}: {record['reason']}"
+    except (ValueError, TypeError, KeyError):
+        return message.rstrip()
+
+
+def _datasets(connection: Connection) -> list[str]:
+    pages = connection.s3.get_paginator("list_objects_v2").paginate(
+        Bucket=connection.data_bucket, Prefix=names.DATASETS_PREFIX, Delimiter="/"
+    )
+    return sorted(entry["Prefix"].split("/")[1] for page in pages for entry in page.get("CommonPrefixes", []))
+
+
+def _latest_verdicts(connection: Connection) -> dict[str, str]:
+    latest: dict[str, tuple[datetime, str]] = {}
+    pages = connection.s3.get_paginator("list_objects_v2").paginate(
+        Bucket=connection.data_bucket, Prefix=names.VERDICTS_PREFIX
+    )
+    for page in pages:
+        for entry in page.get("Contents", []):
+            dataset = entry["Key"].split("/")[1]
+            if dataset not in latest or entry["LastModified"] > latest[dataset][0]:
+                latest[dataset] = (entry["LastModified"], entry["Key"])
+    return {dataset: key for dataset, (_, key) in latest.items()}
+
+
+def _read_verdict(connection: Connection, key: str | None) -> dict[str, Any]:
+    if key is None:
+        return {}
+    stored = connection.s3.get_object(Bucket=connection.data_bucket, Key=key)
+    verdict: dict[str, Any] = json.loads(stored["Body"].read())
+    return verdict
+
+
+def _newest_by_dataset(
+    pages: Any, member: str, name_member: str, prefix: str, datasets: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """The first (newest) entry of each dataset. A job's name ends in version and code digest."""
+    newest: dict[str, dict[str, Any]] = {}
+    for page in pages:
+        for entry in page[member]:
+            name: str = entry[name_member]
+            dataset = name.removeprefix(prefix).rsplit("-", 2)[0]
+            if name.startswith(prefix) and dataset in datasets:
+                newest.setdefault(dataset, entry)
+        if len(newest) == len(datasets):
+            break
+    return newest
+
+
+def _live(connection: Connection, endpoint: str) -> tuple[str, str]:
+    described = connection.sagemaker.describe_endpoint(EndpointName=endpoint)
+    variants = described.get("ProductionVariants", [])
+    counts = "+".join(str(variant.get("CurrentInstanceCount", "?")) for variant in variants)
+    targets = connection.autoscaling.describe_scalable_targets(
+        ServiceNamespace="sagemaker",
+        ResourceIds=[f"endpoint/{endpoint}/variant/{variant['VariantName']}" for variant in variants],
+    )["ScalableTargets"]
+    bounds = f" of {targets[0]['MinCapacity']}..{targets[0]['MaxCapacity']}" if targets else ", not scaled"
+    return described["EndpointConfigName"], f"{counts}{bounds}"
