@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,10 @@ REGION = "us-east-1"
 # An operation of a service that the laptop implements itself: request parameters in, response members out, both
 # spelled as in the service model. Raises ServiceError. Timestamps are returned as aware datetimes.
 Operation = Callable[[dict[str, Any]], dict[str, Any]]
+
+# InvokeEndpoint: endpoint name, request headers (lower-case names), body in; HTTP status, response headers, body out.
+# Awaited on the server's event loop; answers errors of the model or the caller in place of raising them.
+Invoke = Callable[[str, Mapping[str, str], bytes], Awaitable[tuple[int, dict[str, str], bytes]]]
 
 
 class EventBus(Protocol):
@@ -56,6 +60,7 @@ class Account:
     events: EventBus = field(init=False)
     functions: Functions = field(init=False)
     identities: Identities = field(init=False)
+    invoke: Invoke = field(init=False)
     # service name as in botocore ("sagemaker") -> operation name ("CreateTrainingJob") -> implementation
     operations: dict[str, dict[str, Operation]] = field(default_factory=dict)
     # resource ARN -> its tags; for the services that the laptop implements itself
