@@ -21,6 +21,15 @@ Operation = Callable[[dict[str, Any]], dict[str, Any]]
 # Awaited on the server's event loop; answers errors of the model or the caller in place of raising them.
 Invoke = Callable[[str, Mapping[str, str], bytes], Awaitable[tuple[int, dict[str, str], bytes]]]
 
+# An HTTP answer: status, headers, body.
+Answer = tuple[int, Mapping[str, str], bytes]
+# InvokeEndpoint, natively asynchronous: endpoint name, request headers (names in lower case), body.
+Invoke = Callable[[str, Mapping[str, str], bytes], Awaitable[Answer]]
+# Lambda's runtime API, natively asynchronous: method, path (from /_lambda/ on, still percent-encoded), headers, body.
+RuntimeApi = Callable[[str, str, Mapping[str, str], bytes], Awaitable[Answer]]
+# One of the laptop's own routes: the request's JSON object in, a JSON-serialisable answer out. Raises ServiceError.
+Route = Callable[[dict[str, Any]], Any]
+
 
 class EventBus(Protocol):
     """The default EventBridge bus (laptop/events.py)."""
@@ -63,6 +72,15 @@ class Account:
     invoke: Invoke = field(init=False)
     # service name as in botocore ("sagemaker") -> operation name ("CreateTrainingJob") -> implementation
     operations: dict[str, dict[str, Operation]] = field(default_factory=dict)
+    # set by laptop/hosting.py and laptop/functions.py
+    invoke: Invoke | None = None
+    runtime_api: RuntimeApi | None = None
+    # "POST /_laptop/interrupt" -> what answers it; for routes that laptop/server.py does not have itself
+    routes: dict[str, Route] = field(default_factory=dict)
+    # what GET /_laptop/health tells; laptop/__main__.py fills it once the stack is deployed
+    stack: str = ""
+    outputs: dict[str, str] = field(default_factory=dict)
+    ready: bool = False
     # resource ARN -> its tags; for the services that the laptop implements itself
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     # called in reverse order at shutdown

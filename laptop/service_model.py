@@ -7,6 +7,7 @@ lengths and ranges, patterns and enumerations. The wording follows the services'
 from __future__ import annotations
 
 import functools
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -46,7 +47,7 @@ def summary(errors: list[str]) -> str:
 
 @functools.cache
 def _compiled(pattern: str) -> Callable[[str], object] | None:
-    """A whole-string matcher for a pattern in Java's syntax, which AWS's models use; None where it can't be compiled."""
+    """A whole-string matcher for a pattern in Java's syntax, as AWS's models have it; None where it can't be compiled."""
     # Java's strings are UTF-16: it reads these four units as the range of all characters beyond them.
     pattern = pattern.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")
     # Java's $ and \\Z match before a final line break as Python's do, but a whole-string match takes care of it.
@@ -55,7 +56,7 @@ def _compiled(pattern: str) -> Callable[[str], object] | None:
             return re.compile(pattern).fullmatch
         except re.error:
             pass
-    import regex
+    import regex  # type: ignore[import-untyped]  # it knows \p{...} and class intersections, but starts slower
 
     try:
         matcher: Callable[[str], object] = regex.compile(pattern, regex.VERSION1).fullmatch
@@ -152,10 +153,10 @@ def _string(shape: Any, value: str, path: str) -> Iterator[str]:
 
 def _range(shape: Any, measure: Any, value: Any, path: str, what: str) -> Iterator[str]:
     for bound, words, broken in (
-        (shape.metadata.get("min"), "greater", lambda limit: measure < limit),
-        (shape.metadata.get("max"), "less", lambda limit: measure > limit),
+        (shape.metadata.get("min"), "greater", operator.lt),
+        (shape.metadata.get("max"), "less", operator.gt),
     ):
-        if bound is not None and broken(bound):
+        if bound is not None and broken(measure, bound):
             yield (
                 f"Value '{_shown(value)}' at '{path}' failed to satisfy constraint: "
                 f"Member must have {what} {words} than or equal to {bound}"
