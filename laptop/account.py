@@ -23,8 +23,6 @@ Invoke = Callable[[str, Mapping[str, str], bytes], Awaitable[tuple[int, dict[str
 
 # An HTTP answer: status, headers, body.
 Answer = tuple[int, Mapping[str, str], bytes]
-# InvokeEndpoint, natively asynchronous: endpoint name, request headers (names in lower case), body.
-Invoke = Callable[[str, Mapping[str, str], bytes], Awaitable[Answer]]
 # Lambda's runtime API, natively asynchronous: method, path (from /_lambda/ on, still percent-encoded), headers, body.
 RuntimeApi = Callable[[str, str, Mapping[str, str], bytes], Awaitable[Answer]]
 # One of the laptop's own routes: the request's JSON object in, a JSON-serialisable answer out. Raises ServiceError.
@@ -72,9 +70,7 @@ class Account:
     invoke: Invoke = field(init=False)
     # service name as in botocore ("sagemaker") -> operation name ("CreateTrainingJob") -> implementation
     operations: dict[str, dict[str, Operation]] = field(default_factory=dict)
-    # set by laptop/hosting.py and laptop/functions.py
-    invoke: Invoke | None = None
-    runtime_api: RuntimeApi | None = None
+    runtime_api: RuntimeApi = field(init=False)
     # "POST /_laptop/interrupt" -> what answers it; for routes that laptop/server.py does not have itself
     routes: dict[str, Route] = field(default_factory=dict)
     # what GET /_laptop/health tells; laptop/__main__.py fills it once the stack is deployed

@@ -47,7 +47,7 @@ def summary(errors: list[str]) -> str:
 
 @functools.cache
 def _compiled(pattern: str) -> Callable[[str], object] | None:
-    """A whole-string matcher for a pattern in Java's syntax, as AWS's models have it; None where it can't be compiled."""
+    """A whole-string matcher for a pattern in Java's syntax, as AWS's models have it; None if it can't be compiled."""
     # Java's strings are UTF-16: it reads these four units as the range of all characters beyond them.
     pattern = pattern.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")
     # Java's $ and \\Z match before a final line break as Python's do, but a whole-string match takes care of it.
