@@ -1,0 +1,292 @@
+"""`make demo`: the whole story in one terminal. Every hop is really done and checked; the first that fails ends it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+from rich.console import Console
+from rich.markup import escape
+from rich.rule import Rule
+
+from cli import drop, reference_dataset
+from cli.connection import AWS_ERRORS, CommandError, Connection, explain
+from cli.follow import Follower, Outcome
+from cli.predict import invoke
+
+STACK = "ml-platform"
+DATASET = "reference"
+INTERRUPT_AFTER_EPOCH = 3
+LOAD_CLIENTS = 8
+LOAD_LIMIT_SECONDS = 60
+
+console = Console(soft_wrap=True, highlight=False)
+
+
+class HopFailed(Exception):
+    """One sentence about the promise that was not kept."""
+
+
+def main() -> int:
+    """Exit code 0 when every hop worked."""
+    started = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory(prefix="ml-platform-demo-") as folder, laptop() as url:
+            connection = Connection(STACK, url, None)
+            tell_story(connection, Path(folder))
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 130
+    except (HopFailed, CommandError, *AWS_ERRORS) as error:
+        text = explain(error, connection) if isinstance(error, AWS_ERRORS) else str(error)
+        console.print(f"[bold red]the demo failed:[/bold red] {escape(text)}")
+        return 1
+    console.print(Rule())
+    console.print(f"[bold green]every hop worked[/bold green], in {time.monotonic() - started:.0f} s. ")
+    console.print("Look around yourself: `make up`, then `mlp --laptop drop YOUR.csv --follow`, in another terminal.")
+    return 0
+
+
+def tell_story(connection: Connection, folder: Path) -> None:
+    title("1  A dataset is dropped; spot training is interrupted and resumes; the model is judged and deployed")
+    files = reference_dataset.write(folder / "reference")
+    outcome = drop_and_follow(connection, list(files), DATASET, interrupt=True)
+    expect(outcome.kind == "deployed", f"the reference dataset was {outcome.kind}: {outcome.reason}")
+    show_job(connection, outcome)
+
+    title("2  The endpoint answers")
+    show_predictions(connection, files[-1])
+
+    title("3  Load comes, and the fleet grows")
+    show_scaling(connection)
+
+    title("4  A second version with worthless labels is trained, judged, and kept out")
+    worse = shuffled_labels(files, folder / "worse")
+    before = live_config(connection)
+    outcome = drop_and_follow(connection, worse, DATASET)
+    expect(outcome.kind == "kept", f"the worse version was {outcome.kind}: {outcome.reason}")
+    expect(live_config(connection) == before, "the endpoint changed although the new model was worse")
+    console.print("the live model goes on answering")
+
+    title("5  A broken file is refused before any money is spent")
+    broken = folder / "broken.csv"
+    broken.write_text("age,income,label\n" + "31,1000,yes\n" * 30 + "31,1000\n" + "40,2000,no\n" * 30)
+    outcome = drop_and_follow(connection, [broken], "broken")
+    expect(outcome.kind == "rejected", f"the broken file was {outcome.kind}")
+
+    title("6  What reached people")
+    messages = laptop_get(connection, "/_laptop/inbox")
+    for message in messages:
+        text = str(message.get("text") or message.get("subject"))
+        console.print(f"[dim]{message['channel']:<6}[/dim] {escape(text)}")
+    expect(any("broken" in json.dumps(message) for message in messages), "the rejection reached nobody")
+
+
+def drop_and_follow(connection: Connection, files: list[Path], dataset: str, interrupt: bool = False) -> Outcome:
+    since = time.time() - 1
+    started = time.monotonic()
+    version = drop.upload(connection, files, dataset, console)
+    console.print(f"dropped {', '.join(file.name for file in files)} into datasets/{dataset}/")
+    interrupted: list[str] = []
+
+    def reclaim(job_name: str, epoch: int) -> None:
+        if interrupt and not interrupted and epoch >= INTERRUPT_AFTER_EPOCH:
+            interrupted.append(job_name)
+            console.print(f"[yellow]EC2 takes the spot instance back after epoch {epoch}[/yellow]")
+            laptop_post(connection, "/_laptop/interrupt", {"training_job_name": job_name})
+
+    outcome = Follower(connection, console, dataset, version, since, timeout_seconds=180, on_epoch=reclaim).run()
+    expect(not interrupt or bool(interrupted), "the job was over before it could be interrupted")
+    seconds = time.monotonic() - started
+    style = "green" if outcome.kind == "deployed" else "yellow"
+    console.print(f"[bold {style}]{outcome.kind}[/bold {style}] after {seconds:.1f} s: {escape(outcome.reason)}")
+    return outcome
+
+
+def show_job(connection: Connection, outcome: Outcome) -> None:
+    job = connection.sagemaker.describe_training_job(TrainingJobName=outcome.job_name)
+    states = [transition["Status"] for transition in job["SecondaryStatusTransitions"]]
+    console.print(f"states: {' > '.join(states)}")
+    expect(job["EnableManagedSpotTraining"], "the job did not run on spot")
+    expect("Interrupted" in states, "the interruption left no trace in the job's states")
+    billed, trained = job["BillableTimeInSeconds"], job["TrainingTimeInSeconds"]
+    expect(billed < trained, f"{billed} s billed of {trained} s trained: spot saved nothing")
+    metrics = {metric["MetricName"]: metric["Value"] for metric in job["FinalMetricDataList"]}
+    expect(metrics.get("test:roc_auc", 0) > 0.98, f"the model is poor: {metrics}")
+    packages = connection.sagemaker.list_model_packages(ModelPackageGroupName=connection.endpoint_name(DATASET))
+    expect(len(packages["ModelPackageSummaryList"]) == 1, "the model was not registered once")
+    console.print(f"registered as {packages['ModelPackageSummaryList'][0]['ModelPackageArn'].split(':')[-1]}")
+
+
+def show_predictions(connection: Connection, test_file: Path) -> None:
+    with test_file.open(newline="") as stream:
+        rows = list(csv.reader(stream))
+    labels = [row[0] for row in rows]
+    body = "\n".join(",".join(row[1:]) for row in rows)
+    answer = json.loads(invoke(connection, DATASET, body.encode(), "text/csv", "application/json"))
+    right = sum(str(given) == wanted for given, wanted in zip(answer["predictions"], labels, strict=True))
+    console.print(f"{len(labels)} test rows as CSV: {100 * right / len(labels):.1f} % right")
+    expect(right / len(labels) > 0.9, "the endpoint answers worse than the model was judged")
+    one = {"features": [[float(value) for value in rows[0][1:]]]}
+    answer = json.loads(invoke(connection, DATASET, json.dumps(one).encode(), "application/json", "application/json"))
+    shown = {"predictions": answer["predictions"], "probabilities": answer["probabilities"]}
+    console.print(f"one row as JSON: {json.dumps(shown)} (its label is {labels[0]})")
+
+
+def show_scaling(connection: Connection) -> None:
+    resource = f"endpoint/{connection.endpoint_name(DATASET)}/variant/AllTraffic"
+    policies = connection.autoscaling.describe_scaling_policies(ServiceNamespace="sagemaker", ResourceId=resource)
+    for policy in policies["ScalingPolicies"]:
+        target = policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"]
+        console.print(f"policy {policy['PolicyName']}: target {target:g}")
+    expect(len(policies["ScalingPolicies"]) == 2, "the endpoint does not have its two scaling policies")
+    client = connection.client("sagemaker-runtime")
+    stop = threading.Event()
+    counts = {"answered": 0, "failed": 0}
+    lock = threading.Lock()
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                client.invoke_endpoint(
+                    EndpointName=connection.endpoint_name(DATASET),
+                    Body=json.dumps({"features": [[0.1] * 20]}),
+                    ContentType="application/json",
+                )["Body"].read()
+                key = "answered"
+            except ClientError:
+                key = "failed"
+            with lock:
+                counts[key] += 1
+
+    started = time.monotonic()
+    with ThreadPoolExecutor(LOAD_CLIENTS) as pool:
+        for _ in range(LOAD_CLIENTS):
+            pool.submit(ask)
+        try:
+            instances = wait_for_instances(connection, started)
+        finally:
+            stop.set()
+    seconds = time.monotonic() - started
+    console.print(
+        f"{counts['answered']} requests in {seconds:.0f} s ({counts['answered'] / seconds:.0f} a second), "
+        f"{counts['failed']} failed; the fleet grew from 1 to {instances} instances "
+        "(a CloudWatch minute takes 2 s here)"
+    )
+    expect(counts["failed"] == 0, f"{counts['failed']} requests failed under load")
+
+
+def wait_for_instances(connection: Connection, started: float) -> int:
+    with console.status("load") as status:
+        while time.monotonic() - started < LOAD_LIMIT_SECONDS:
+            variants = connection.sagemaker.describe_endpoint(EndpointName=connection.endpoint_name(DATASET))
+            count = int(variants["ProductionVariants"][0]["CurrentInstanceCount"])
+            status.update(f"load: {count} instance{'s' if count > 1 else ''}")
+            if count > 1:
+                return count
+            time.sleep(0.5)
+    raise HopFailed(f"the fleet did not grow within {LOAD_LIMIT_SECONDS} s of load")
+
+
+def shuffled_labels(files: Sequence[Path], folder: Path) -> list[Path]:
+    """The same rows, but whoever labelled the training and validation rows slipped by one; the test rows are right."""
+    folder.mkdir()
+    written = []
+    for file in files:
+        moved = folder / file.name
+        rows = [line.partition(",") for line in file.read_text().splitlines()]
+        slip = 0 if file.name.startswith("test") else 1
+        labels = [label for label, _, _ in rows[slip:] + rows[:slip]]
+        moved.write_text("".join(f"{label},{rest}\n" for label, (_, _, rest) in zip(labels, rows, strict=True)))
+        written.append(moved)
+    return written
+
+
+def live_config(connection: Connection) -> str:
+    name = connection.endpoint_name(DATASET)
+    config: str = connection.sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+    return config
+
+
+def title(text: str) -> None:
+    console.print()
+    console.print(Rule(text, align="left"))
+
+
+def expect(kept: bool, otherwise: str) -> None:
+    if not kept:
+        raise HopFailed(otherwise)
+
+
+def laptop_get(connection: Connection, path: str) -> Any:
+    with urllib.request.urlopen(f"{connection.endpoint_url}{path}", timeout=10) as answer:  # noqa: S310 loopback
+        return json.load(answer)
+
+
+def laptop_post(connection: Connection, path: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(  # noqa: S310 loopback
+        f"{connection.endpoint_url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 loopback
+        return json.load(answer)
+
+
+@contextmanager
+def laptop() -> Iterator[str]:
+    """Runs `make up`'s process on a free port until the block ends; nothing of it stays behind."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", int(os.environ.get("PORT", "0"))))
+        port = free.getsockname()[1]
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "laptop", "--port", str(port)], stdout=subprocess.PIPE, start_new_session=True, text=True
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        with console.status("starting the laptop and deploying template.yaml on it"):
+            wait_until_ready(process, url)
+        console.print(
+            f"the laptop is ready at {url} after {time.monotonic() - started:.1f} s: console, API, stack {STACK}"
+        )
+        yield url
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_until_ready(process: subprocess.Popen[str], url: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise HopFailed(f"the laptop ended with exit code {process.returncode} before it was ready")
+        try:
+            with urllib.request.urlopen(f"{url}/_laptop/health", timeout=5) as answer:  # noqa: S310 loopback
+                if json.load(answer)["status"] == "ready":
+                    return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            pass
+        time.sleep(0.1)
+    raise HopFailed("the laptop was not ready within 60 s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

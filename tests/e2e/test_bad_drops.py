@@ -1,0 +1,63 @@
+"""What is wrong with a dataset is said before a job exists, in one sentence, in the verdict and in the alert."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+from .conftest import STACK, Laptop
+
+pytestmark = pytest.mark.xdist_group("laptop")
+
+GOOD = "age,income,label\n" + "".join(f"{20 + i},{1000 + i},{'yes' if i % 2 else 'no'}\n" for i in range(40))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "file_name", "content", "said"),
+    [
+        ("empty", "data.csv", "", "empty"),
+        ("headeronly", "data.csv", "age,income,label\n", "header"),
+        ("onerow", "data.csv", "age,income,label\n1,2,yes\n", "row"),
+        ("fewrows", "data.csv", "\n".join(GOOD.splitlines()[:15]), "20"),
+        ("oneclass", "data.csv", GOOD.replace("no", "yes"), "one class"),
+        ("archive", "data.csv", b"PK\x03\x04" + bytes(range(256)) * 4, "data.csv"),
+        ("cutoff", "data.csv.gz", gzip.compress(GOOD.encode() * 50)[:-20], "data.csv.gz"),
+        ("ragged", "data.csv", GOOD + "1,2\n", "42"),
+        ("quote", "data.csv", GOOD + '1,"2,yes\n3,4,no\n', "quote"),
+        ("twolabels", "data.csv", GOOD.replace("age,income,label", "label,income,label"), "label"),
+    ],
+)
+def test_a_bad_file_is_rejected_before_any_job_exists(
+    laptop: Laptop, dataset: str, file_name: str, content: str | bytes, said: str
+) -> None:
+    laptop.put(dataset, file_name, content)
+    verdict = laptop.verdict(dataset)
+    assert verdict["verdict"] == "rejected"
+    assert said in verdict["reason"]
+    assert verdict["job_name"] is None
+    assert laptop.inbox(dataset)
+    jobs = laptop.sagemaker.list_training_jobs(NameContains=f"{STACK}-{dataset}-")
+    assert jobs["TrainingJobSummaries"] == []
+
+
+@pytest.mark.parametrize(
+    ("dataset", "spec", "said"),
+    [
+        ("unknownkey", {"colour": "red"}, "colour"),
+        ("badtype", {"hyperparameters": {"epochs": "many"}}, "epochs"),
+        ("absentlabel", {"label": "diagnosis"}, "diagnosis"),
+    ],
+)
+def test_a_bad_job_spec_is_rejected_by_name(laptop: Laptop, dataset: str, spec: dict[str, object], said: str) -> None:
+    laptop.put(dataset, "job.json", json.dumps(spec))
+    laptop.put(dataset, "data.csv", GOOD)
+    verdict = laptop.verdict(dataset)
+    assert verdict["verdict"] == "rejected"
+    assert said in verdict["reason"]
+
+
+def test_a_dataset_name_that_breaks_the_rule_is_refused_with_an_alert(laptop: Laptop) -> None:
+    laptop.put("Bad_Name", "data.csv", GOOD)
+    assert laptop.inbox("Bad_Name")

@@ -1,0 +1,319 @@
+"""From drop to prediction on the laptop: the template, the functions and the model code, really executed."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from botocore.exceptions import ClientError
+
+from mlplatform import names
+from mlplatform.facts import StoredObject
+
+from .conftest import STACK, Laptop, eventually
+
+pytestmark = pytest.mark.xdist_group("laptop")
+SHORT = json.dumps({"hyperparameters": {"epochs": 3}})
+
+
+def customers(rows: int = 400, seed: int = 1, slipped: bool = False) -> str:
+    """Numbers, a category and missing values; the label follows from two of them. Slipped labels follow from none."""
+    rng = np.random.default_rng(seed)
+    age, income = rng.integers(18, 80, rows), rng.normal(2000, 600, rows)
+    plan = rng.choice(["basic", "plus", "pro"], rows)
+    stays = (income / 600 + (plan == "pro") * 2 - age / 40 + rng.normal(0, 0.3, rows)) > 2.5
+    if slipped:
+        stays = rng.permutation(stays)
+    lines = ["age,income,plan,stays"]
+    for i in range(rows):
+        shown_income = "" if i % 17 == 0 else f"{income[i]:.2f}"
+        lines.append(f"{age[i]},{shown_income},{plan[i]},{'yes' if stays[i] else 'no'}")
+    return "\n".join(lines) + "\n"
+
+
+def invoke(laptop: Laptop, dataset: str, body: Any, content_type: str = "application/json") -> dict[str, Any]:
+    answer = laptop.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName=names.endpoint(STACK, dataset),
+        Body=body if isinstance(body, (str, bytes)) else json.dumps(body),
+        ContentType=content_type,
+    )
+    parsed: dict[str, Any] = json.loads(answer["Body"].read())
+    return parsed
+
+
+@pytest.fixture(scope="session")
+def deployed(laptop: Laptop) -> str:
+    """The dataset `churn`, dropped under an awkward file name and deployed; the name of its training job."""
+    laptop.put("churn", names.JOB_SPEC_FILE, json.dumps({"label": "stays", "hyperparameters": {"epochs": 8}}))
+    laptop.put("churn", "März 50%+1 customers.csv", customers())
+    verdict = laptop.verdict("churn")
+    assert verdict["verdict"] == "accepted", verdict
+    laptop.endpoint_serving("churn", verdict["job_name"])
+    laptop.scaling_policies("churn")
+    job_name: str = verdict["job_name"]
+    return job_name
+
+
+def test_a_drop_becomes_an_endpoint_with_two_scaling_policies(laptop: Laptop, deployed: str) -> None:
+    policies = laptop.scaling_policies("churn")
+    targets = {
+        policy["TargetTrackingScalingPolicyConfiguration"]
+        .get("PredefinedMetricSpecification", {})
+        .get("PredefinedMetricType", "custom"): policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"]
+        for policy in policies
+    }
+    assert targets["SageMakerVariantInvocationsPerInstance"] == 1000
+
+
+def test_the_training_job_ran_on_spot_with_tags_metrics_and_an_artifact(laptop: Laptop, deployed: str) -> None:
+    job = laptop.job_end(deployed)
+    assert job["TrainingJobStatus"] == "Completed"
+    assert job["EnableManagedSpotTraining"] is True
+    assert job["StoppingCondition"]["MaxWaitTimeInSeconds"] >= job["StoppingCondition"]["MaxRuntimeInSeconds"]
+    assert 0 < job["BillableTimeInSeconds"] < job["TrainingTimeInSeconds"]
+    states = [transition["Status"] for transition in job["SecondaryStatusTransitions"]]
+    assert states == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
+    metrics = {metric["MetricName"]: metric["Value"] for metric in job["FinalMetricDataList"]}
+    assert 0.5 < metrics["test:roc_auc"] <= 1
+    tags = {tag["Key"]: tag["Value"] for tag in laptop.sagemaker.list_tags(ResourceArn=job["TrainingJobArn"])["Tags"]}
+    assert {"Project", "Environment", "CostCenter", "Owner"} <= set(tags)
+    laptop.s3.head_object(
+        Bucket=laptop.connection.outputs["ArtifactBucketName"],
+        Key=job["ModelArtifacts"]["S3ModelArtifacts"].split("/", 3)[3],
+    )
+
+
+def test_everything_made_for_a_model_carries_the_required_tags(laptop: Laptop, deployed: str) -> None:
+    endpoint = laptop.sagemaker.describe_endpoint(EndpointName=names.endpoint(STACK, "churn"))
+    config = laptop.sagemaker.describe_endpoint_config(EndpointConfigName=deployed)
+    model = laptop.sagemaker.describe_model(ModelName=deployed)
+    group = laptop.sagemaker.describe_model_package_group(ModelPackageGroupName=names.endpoint(STACK, "churn"))
+    for arn in (
+        endpoint["EndpointArn"],
+        config["EndpointConfigArn"],
+        model["ModelArn"],
+        group["ModelPackageGroupArn"],
+    ):
+        tags = {tag["Key"] for tag in laptop.sagemaker.list_tags(ResourceArn=arn)["Tags"]}
+        assert {"Project", "Environment", "CostCenter", "Owner"} <= tags, arn
+
+
+def test_the_endpoint_answers_features_records_and_csv_alike(laptop: Laptop, deployed: str) -> None:
+    by_features = invoke(laptop, "churn", {"features": [[30, 2500.0, "pro"]]})
+    by_records = invoke(laptop, "churn", {"records": [{"plan": "pro", "income": 2500.0, "age": 30}]})
+    by_csv = invoke(laptop, "churn", "30,2500.0,pro\n", "text/csv")
+    assert by_features["predictions"] == by_records["predictions"] == by_csv["predictions"] == ["yes"]
+    assert by_features["classes"] == ["no", "yes"]
+    assert by_features["probabilities"][0] == pytest.approx(by_csv["probabilities"][0])
+    assert sum(by_features["probabilities"][0]) == pytest.approx(1)
+    assert by_features["model_version"]
+
+
+def test_missing_values_and_unseen_categories_are_served(laptop: Laptop, deployed: str) -> None:
+    answer = invoke(laptop, "churn", {"records": [{"age": None, "income": 2000, "plan": "never seen"}]})
+    assert answer["predictions"][0] in ("yes", "no")
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "named"),
+    [
+        ({"features": [[30, 2500.0]]}, "application/json", "3"),
+        ({"records": [{"age": 30, "income": 1, "plan": "pro", "colour": "red"}]}, "application/json", "colour"),
+        ({"features": [["old", 2500.0, "pro"]]}, "application/json", "age"),
+        ("{not json", "application/json", "JSON"),
+        ("30,much,pro\n", "text/csv", "income"),
+    ],
+)
+def test_bad_input_gets_a_4xx_that_says_where(
+    laptop: Laptop, deployed: str, body: Any, content_type: str, named: str
+) -> None:
+    with pytest.raises(ClientError) as refused:
+        invoke(laptop, "churn", body, content_type)
+    response = refused.value.response
+    assert 400 <= response["OriginalStatusCode"] < 500
+    assert named in response["OriginalMessage"]
+
+
+def test_ten_copies_of_an_event_in_any_order_start_one_job(laptop: Laptop, deployed: str) -> None:
+    key = f"{names.DATASETS_PREFIX}churn/März 50%+1 customers.csv"
+    stored = laptop.s3.head_object(Bucket=laptop.connection.data_bucket, Key=key)
+    detail = {
+        "version": "0",
+        "bucket": {"name": laptop.connection.data_bucket},
+        "object": {"key": key, "size": stored["ContentLength"], "etag": stored["ETag"].strip('"'), "sequencer": "0A"},
+        "request-id": "R",
+        "requester": "123456789012",
+        "source-ip-address": "127.0.0.1",
+        "reason": "PutObject",
+    }
+    queue = laptop.client("sqs").list_queues(QueueNamePrefix=STACK)["QueueUrls"]
+    drops = next(url for url in queue if "dead" not in url.lower() and "drop" in url.lower())
+    event = {
+        "version": "0",
+        "id": "c",
+        "detail-type": "Object Created",
+        "source": "aws.s3",
+        "account": "123456789012",
+        "time": "2026-11-23T00:00:00Z",
+        "region": "us-east-1",
+        "resources": [],
+        "detail": detail,
+    }
+    before = laptop.sagemaker.list_training_jobs(NameContains=f"{STACK}-churn-", MaxResults=100)
+    for n in range(10):
+        laptop.client("sqs").send_message(QueueUrl=drops, MessageBody=json.dumps({**event, "id": f"copy-{n}"}))
+    laptop.function_entry("start-training", "Skip")
+    time.sleep(2)
+    after = laptop.sagemaker.list_training_jobs(NameContains=f"{STACK}-churn-", MaxResults=100)
+    assert len(before["TrainingJobSummaries"]) == len(after["TrainingJobSummaries"]) == 1
+
+
+def test_functions_log_decisions_with_reasons_to_cloudwatch(laptop: Laptop, deployed: str) -> None:
+    for function in ("start-training", "deploy-model", "configure-autoscaling"):
+        events = laptop.connection.logs.filter_log_events(
+            logGroupName=f"/aws/lambda/{STACK}-{function}", filterPattern='"decision"'
+        )["events"]
+        records = [json.loads(event["message"]) for event in events]
+        assert any(record["reason"].endswith(".") for record in records), function
+
+
+def test_an_interrupted_spot_job_resumes_and_completes(laptop: Laptop) -> None:
+    laptop.put("resumed", "job.json", json.dumps({"hyperparameters": {"epochs": 400, "patience": 400}}))
+    laptop.put("resumed", "train.csv", customers(3000, seed=2))
+    job_name = laptop.verdict("resumed")["job_name"]
+
+    def second_epoch() -> bool | None:
+        try:
+            events = laptop.connection.logs.filter_log_events(
+                logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=job_name
+            )["events"]
+        except ClientError:
+            return None
+        return any("epoch=2 " in event["message"] for event in events) or None
+
+    eventually(second_epoch, 40, "training never reached its second epoch")
+    laptop.post("/_laptop/interrupt", {"training_job_name": job_name})
+    job = laptop.job_end(job_name, 90)
+    states = [transition["Status"] for transition in job["SecondaryStatusTransitions"]]
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert "Interrupted" in states
+    assert states.count("Training") == 2
+    log = laptop.connection.logs.filter_log_events(
+        logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=job_name
+    )["events"]
+    first_epochs = [event for event in log if "epoch=1 " in event["message"]]
+    assert len(first_epochs) == 1, "the job began again instead of resuming"
+
+
+def test_a_worse_version_is_kept_out_with_a_reason(laptop: Laptop, deployed: str) -> None:
+    serving = laptop.sagemaker.describe_endpoint(EndpointName=names.endpoint(STACK, "churn"))["EndpointConfigName"]
+    header, *rows = customers().splitlines()
+    slipped = customers(slipped=True).splitlines()[1:]
+    laptop.put("kept", "job.json", json.dumps({"label": "stays", "hyperparameters": {"epochs": 8}}))
+    laptop.put("kept", "train.csv", "\n".join([header, *rows[:300]]))
+    laptop.put("kept", "test.csv", "\n".join([header, *rows[300:]]))
+    first = laptop.verdict("kept")["job_name"]
+    laptop.endpoint_serving("kept", first)
+    laptop.put("kept", "train.csv", "\n".join([header, *slipped[:300]]))
+    second = laptop.verdict("kept")["job_name"]
+    assert second != first
+    laptop.job_end(second)
+    entry = laptop.function_entry("deploy-model", "KeepLiveModel")
+    assert second in json.dumps(entry) or "kept" in json.dumps(entry)
+    endpoint = laptop.sagemaker.describe_endpoint(EndpointName=names.endpoint(STACK, "kept"))
+    assert endpoint["EndpointConfigName"] == first
+    assert serving  # the other dataset's endpoint is untouched
+    packages = laptop.sagemaker.list_model_packages(ModelPackageGroupName=names.endpoint(STACK, "kept"))
+    statuses = sorted(package["ModelApprovalStatus"] for package in packages["ModelPackageSummaryList"])
+    assert statuses == ["Approved", "Rejected"]
+
+
+def test_a_better_version_replaces_the_first_without_a_failed_request(laptop: Laptop) -> None:
+    header, *rows = customers(900, seed=3).splitlines()
+    slipped = customers(900, seed=3, slipped=True).splitlines()[1:]
+    spec = json.dumps({"label": "stays", "hyperparameters": {"epochs": 12}})
+    laptop.put("better", "job.json", spec)
+    # The first model learns from few rows, half of them wrong; the second from all of them.
+    laptop.put("better", "train.csv", "\n".join([header, *rows[:120], *slipped[120:200]]))
+    laptop.put("better", "test.csv", "\n".join([header, *rows[700:]]))
+    first = laptop.verdict("better")["job_name"]
+    laptop.endpoint_serving("better", first)
+    laptop.scaling_policies("better")
+    stop = threading.Event()
+    answers: list[str] = []
+    failures: list[str] = []
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                answers.append(invoke(laptop, "better", {"features": [[30, 2500.0, "pro"]]})["model_version"])
+            except ClientError as error:
+                failures.append(str(error))
+            time.sleep(0.02)
+
+    asking = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in asking:
+        thread.start()
+    try:
+        laptop.put("better", "train.csv", "\n".join([header, *rows[:700]]))
+        second = laptop.verdict("better")["job_name"]
+        laptop.endpoint_serving("better", second)
+        time.sleep(0.5)
+    finally:
+        stop.set()
+        for thread in asking:
+            thread.join()
+    assert failures == []
+    assert len(set(answers)) == 2, "both versions answered, one after the other"
+
+
+def test_a_job_that_fails_says_in_one_sentence_why(laptop: Laptop) -> None:
+    good = "".join(f"{i},{i % 7},{'a' if i % 3 else 'b'}\n" for i in range(600_000))
+    laptop.put("spoilt", "spoilt.csv", "x,y,label\n" + good + "1,2\n")
+    verdict = laptop.verdict("spoilt", 40)
+    assert verdict["verdict"] == "accepted", verdict
+    job = laptop.job_end(verdict["job_name"])
+    assert job["TrainingJobStatus"] == "Failed"
+    assert "600002" in job["FailureReason"]
+    assert laptop.inbox("600002")
+
+
+def test_a_function_without_one_of_its_actions_is_refused_by_name(laptop: Laptop) -> None:
+    iam = laptop.client("iam")
+    function = laptop.client("lambda").get_function(FunctionName=f"{STACK}-start-training")["Configuration"]
+    role = function["Role"].rsplit("/", 1)[-1]
+    policy_name, document = next(
+        (name, found)
+        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
+        if "sagemaker:CreateTrainingJob"
+        in json.dumps(found := iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"])
+    )
+    without = json.loads(json.dumps(document).replace("sagemaker:CreateTrainingJob", "sagemaker:NothingAtAll"))
+    iam.put_role_policy(RoleName=role, PolicyName=policy_name, PolicyDocument=json.dumps(without))
+    try:
+        laptop.put("refused", "job.json", SHORT)
+        laptop.put("refused", "data.csv", customers(100, seed=4))
+
+        def refusal() -> dict[str, Any] | None:
+            entries = laptop.get("/_laptop/events")["events"]
+            refused = [entry for entry in entries if entry["kind"] == "refused"]
+            return next((entry for entry in refused if "sagemaker:CreateTrainingJob" in json.dumps(entry)), None)
+
+        assert "refused" in json.dumps(eventually(refusal, 20, "the call was not refused"))
+    finally:
+        iam.put_role_policy(RoleName=role, PolicyName=policy_name, PolicyDocument=json.dumps(document))
+    jobs = laptop.sagemaker.list_training_jobs(NameContains=f"{STACK}-refused-")
+    assert jobs["TrainingJobSummaries"] == []
+
+
+def test_a_dataset_version_is_the_fingerprint_of_its_keys_and_etags() -> None:
+    from datetime import UTC, datetime
+
+    now = datetime.now(UTC)
+    one, two = StoredObject("datasets/a/x.csv", '"e1"', 1, now), StoredObject("datasets/a/y.csv", "e2", 1, now)
+    assert names.dataset_version([one, two]) == names.dataset_version([two, one])
+    assert names.dataset_version([one]) != names.dataset_version([two])
