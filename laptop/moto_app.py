@@ -1,0 +1,79 @@
+"""Moto's service implementations, called in this process: its request handlers without its web framework."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from laptop.account import ACCOUNT_ID, REGION
+from laptop.aws_request import HttpRequest, access_key_and_signing_name, wsgi_request
+from laptop.errors import ServiceError
+
+# Read by moto when it is imported.
+os.environ.setdefault("S3_IGNORE_SUBDOMAIN_BUCKETNAME", "true")  # one address: buckets are always in the path
+os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")  # SAM attaches AWSLambdaBasicExecutionRole
+os.environ.setdefault("MOTO_SQS_ENFORCE_STRICT_QUEUE_PURGE_BEHAVIOUR", "false")
+
+# Hosts that don't follow <signing name>.<region>.amazonaws.com in moto's URL patterns.
+_HOSTS = {
+    "sagemaker": "api.sagemaker.{region}.amazonaws.com",
+    "budgets": "budgets.amazonaws.com",
+}
+_HOP_BY_HOP = {"connection", "content-length", "date", "status", "transfer-encoding"}
+_Handler = Callable[[Any, str, Any], Any]
+_loading = threading.Lock()
+
+
+@functools.cache
+def _handlers(host: str) -> list[tuple[re.Pattern[str], _Handler]]:
+    from moto import backend_index, backends
+    from moto.core.base_backend import BackendDict
+
+    for service, pattern in backend_index.backend_url_patterns:
+        if pattern.match(f"https://{host}"):
+            loaded: Any = backends.get_backend(service)  # type: ignore[call-overload,unused-ignore]
+            if isinstance(loaded, BackendDict):
+                regions = loaded[ACCOUNT_ID]
+                loaded = regions[REGION] if REGION in regions else regions["aws"]
+            else:
+                loaded = loaded["global"]
+            return [(re.compile(url), handler) for url, handler in loaded.urls.items()]
+    raise ServiceError("UnknownServiceException", f"The laptop has no service at {host}.", 404)
+
+
+def call(request: HttpRequest) -> tuple[int, dict[str, str], bytes]:
+    """The answer of moto's implementation. Raises ServiceError if it has none of this service or operation."""
+    _, signing_name = access_key_and_signing_name(request)
+    host = _HOSTS.get(signing_name, f"{signing_name}.{{region}}.amazonaws.com").format(region=REGION)
+    url = f"https://{host}{request.path or '/'}"
+    with _loading:  # two threads must not import the same backend at once
+        handlers = _handlers(host)
+    handler = next((handler for pattern, handler in handlers if pattern.match(url)), None)
+    if handler is None:
+        raise ServiceError("UnknownOperationException", f"{signing_name} has nothing at {request.path}.", 404)
+    return _answer(handler, request)
+
+
+def _answer(handler: _Handler, request: HttpRequest) -> tuple[int, dict[str, str], bytes]:
+    from botocore.exceptions import ClientError
+    from moto.core.exceptions import HTTPException  # type: ignore[attr-defined,unused-ignore]
+    from werkzeug.exceptions import HTTPException as WerkzeugHTTPException
+
+    wire = wsgi_request(request)
+    try:
+        result = handler(wire, wire.raw_url, wire.headers)
+    except NotImplementedError as error:
+        raise ServiceError("NotImplemented", f"The laptop can't do this: {error}", 501) from error
+    except ClientError as error:
+        raise ServiceError(error.response["Error"]["Code"], error.response["Error"]["Message"]) from error
+    except (HTTPException, WerkzeugHTTPException) as error:
+        result = error.code or 400, dict(error.get_headers()), error.get_body()
+    status, headers, body = result if len(result) == 3 else (200, {}, result)
+    # An answer to HEAD has the length of a body that it doesn't carry.
+    dropped = _HOP_BY_HOP - ({"content-length"} if request.method == "HEAD" else set())
+    kept = {str(name): str(value) for name, value in dict(headers).items() if str(name).lower() not in dropped}
+    return int(status), kept, body.encode() if isinstance(body, str) else bytes(body)
