@@ -1,0 +1,236 @@
+"""CloudWatch's numbers: what the endpoints and queues really did, aggregated here and written once per minute.
+
+Names, units and meanings: SageMaker developer guide, "Monitor Amazon SageMaker AI with Amazon CloudWatch" (endpoint
+invocation and instance metrics) and SQS developer guide, "Available CloudWatch metrics for Amazon SQS".
+
+On the laptop a CloudWatch *minute* lasts `MINUTE_SECONDS` seconds wherever something is decided from metrics (alarms
+and scaling), so that "three minutes over the target" can be watched. Datapoints carry true timestamps.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from laptop.account import ACCOUNT_ID, REGION
+
+MINUTE_SECONDS = 2.0
+KEPT_MINUTES = 24 * 60
+# moto keeps every datapoint for ever; older ones than this many are dropped so that a long day stays quick
+KEPT_DATAPOINTS = 50_000
+
+Key = tuple[str, str, frozenset[tuple[str, str]]]  # namespace, metric name, dimensions
+
+
+@dataclass
+class Statistics:
+    """A CloudWatch statistic set. Empty when `count` is 0."""
+
+    count: float = 0.0
+    total: float = 0.0
+    minimum: float = math.inf
+    maximum: float = -math.inf
+
+    def add(self, value: float) -> None:
+        self.count += 1
+        self.total += value
+        self.minimum = min(self.minimum, value)
+        self.maximum = max(self.maximum, value)
+
+    def merge(self, other: Statistics) -> None:
+        self.count += other.count
+        self.total += other.total
+        self.minimum = min(self.minimum, other.minimum)
+        self.maximum = max(self.maximum, other.maximum)
+
+    def value(self, statistic: str) -> float:
+        """One of CloudWatch's Statistic names; percentiles are not kept and come out as the average."""
+        match statistic:
+            case "Sum":
+                return self.total
+            case "Minimum":
+                return self.minimum
+            case "Maximum":
+                return self.maximum
+            case "SampleCount":
+                return self.count
+            case _:
+                return self.total / self.count
+
+
+@dataclass
+class InvocationCounters:
+    """What one variant's requests did since the last minute; filled on the hot path, emptied once per minute."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    invocations: int = 0
+    errors_4xx: int = 0
+    errors_5xx: int = 0
+    model_us: Statistics = field(default_factory=Statistics)
+    overhead_us: Statistics = field(default_factory=Statistics)
+
+    def record(self, status: int, model_seconds: float, overhead_seconds: float) -> None:
+        """One request: the container's HTTP status, and the time spent in it and around it."""
+        with self.lock:
+            self.invocations += 1
+            self.errors_4xx += 400 <= status < 500
+            self.errors_5xx += status >= 500
+            self.model_us.add(model_seconds * 1e6)
+            self.overhead_us.add(overhead_seconds * 1e6)
+
+    def take(self) -> InvocationCounters:
+        """What was counted; counting starts again at nothing."""
+        with self.lock:
+            taken = InvocationCounters(
+                invocations=self.invocations,
+                errors_4xx=self.errors_4xx,
+                errors_5xx=self.errors_5xx,
+                model_us=self.model_us,
+                overhead_us=self.overhead_us,
+            )
+            self.invocations = self.errors_4xx = self.errors_5xx = 0
+            self.model_us, self.overhead_us = Statistics(), Statistics()
+            return taken
+
+
+def key(namespace: str, name: str, dimensions: Iterable[tuple[str, str]]) -> Key:
+    return namespace, name, frozenset(dimensions)
+
+
+class MetricStore:
+    """Writes datapoints into CloudWatch, and reads all of CloudWatch's new datapoints minute by minute.
+
+    Datapoints put by anybody (a Lambda function's PutMetricData too) are seen, because moto's list is the source.
+    """
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._minutes: dict[Key, deque[tuple[int, Statistics]]] = {}
+        self.minute = 0
+
+    @staticmethod
+    def _backend() -> Any:
+        from moto.cloudwatch.models import cloudwatch_backends
+
+        return cloudwatch_backends[ACCOUNT_ID][REGION]
+
+    def put(
+        self,
+        namespace: str,
+        name: str,
+        dimensions: dict[str, str],
+        statistics: Statistics,
+        *,
+        unit: str,
+        at: datetime,
+    ) -> None:
+        """Writes one statistic set, as PutMetricData with StatisticValues would. An empty set is not written."""
+        from moto.cloudwatch.models import MetricAggregatedDatum
+
+        if statistics.count:
+            self._backend().metric_data.append(
+                MetricAggregatedDatum(
+                    namespace,
+                    name,
+                    statistics.minimum,
+                    statistics.maximum,
+                    statistics.count,
+                    statistics.total,
+                    [{"Name": key, "Value": value} for key, value in dimensions.items()],
+                    at.astimezone(UTC).replace(tzinfo=None),  # moto compares naive UTC times
+                    unit,
+                )
+            )
+
+    def advance(self) -> None:
+        """Ends a minute: whatever was put since the last call belongs to it."""
+        data = self._backend().metric_data
+        if self._next > len(data):
+            self._next = 0
+        new = data[self._next :]
+        self._next += len(new)
+        self.minute += 1
+        for datum in new:
+            where = key(datum.namespace, datum.name, ((d.name, d.value) for d in datum.dimensions))
+            minutes = self._minutes.setdefault(where, deque(maxlen=KEPT_MINUTES))
+            if not minutes or minutes[-1][0] != self.minute:
+                minutes.append((self.minute, Statistics()))
+            if hasattr(datum, "sample_count"):
+                minutes[-1][1].merge(Statistics(datum.sample_count, datum.sum, datum.min, datum.max))
+            else:
+                minutes[-1][1].add(datum.value)
+        if len(data) > KEPT_DATAPOINTS:
+            removed = len(data) - KEPT_DATAPOINTS
+            del data[:removed]
+            self._next -= removed
+
+    def periods(self, where: Key, minutes_each: int, count: int) -> list[Statistics | None]:
+        """The newest `count` periods of `minutes_each` minutes, newest first; None where there is no datapoint."""
+        found: list[Statistics | None] = [None] * count
+        for minute, statistics in reversed(self._minutes.get(where, ())):
+            index = (self.minute - minute) // minutes_each
+            if index >= count:
+                break
+            period = found[index]
+            if period is None:
+                period = found[index] = Statistics()
+            period.merge(statistics)
+        return found
+
+
+def put_invocations(
+    store: MetricStore, endpoint: str, variant: str, counters: InvocationCounters, *, instances: int, at: datetime
+) -> None:
+    """A variant's minute. With no request at all, Invocations and InvocationsPerInstance are written as zero: SageMaker
+    does so to let an idle variant scale in (developer guide, "Auto scaling policy overview")."""
+    dimensions = {"EndpointName": endpoint, "VariantName": variant}
+    n = counters.invocations
+
+    def rate(errors: int) -> Statistics:
+        # "Average: the rate of errors": one datapoint of 0 or 1 per request
+        return Statistics(n, errors, 1.0 if errors == n else 0.0, 1.0 if errors else 0.0)
+
+    each = 1.0 / max(instances, 1)
+    requests = Statistics(n, n, 1.0, 1.0) if n else Statistics(1, 0.0, 0.0, 0.0)
+    per_instance = Statistics(n, n * each, each, each) if n else Statistics(1, 0.0, 0.0, 0.0)
+    for name, statistics, unit in (
+        ("Invocations", requests, "None"),
+        ("InvocationsPerInstance", per_instance, "None"),
+        ("ModelLatency", counters.model_us, "Microseconds"),
+        ("OverheadLatency", counters.overhead_us, "Microseconds"),
+        ("Invocation4XXErrors", rate(counters.errors_4xx), "None"),
+        ("Invocation5XXErrors", rate(counters.errors_5xx), "None"),
+    ):
+        store.put("AWS/SageMaker", name, dimensions, statistics, unit=unit, at=at)
+
+
+def put_utilization(
+    store: MetricStore, endpoint: str, variant: str, usage: Iterable[tuple[float, float]], at: datetime
+) -> None:
+    """CPU (100 per busy core) and memory (of the machine) in percent: one datapoint per instance."""
+    cpu, memory = Statistics(), Statistics()
+    for cpu_percent, memory_percent in usage:
+        cpu.add(cpu_percent)
+        memory.add(memory_percent)
+    dimensions = {"EndpointName": endpoint, "VariantName": variant}
+    store.put("/aws/sagemaker/Endpoints", "CPUUtilization", dimensions, cpu, unit="Percent", at=at)
+    store.put("/aws/sagemaker/Endpoints", "MemoryUtilization", dimensions, memory, unit="Percent", at=at)
+
+
+def put_queues(store: MetricStore, at: datetime) -> None:
+    """AWS/SQS depth of each queue, dead-letter queues included."""
+    from moto.sqs.models import sqs_backends
+
+    for queue in list(sqs_backends[ACCOUNT_ID][REGION].queues.values()):
+        for name, value in (
+            ("ApproximateNumberOfMessagesVisible", queue.approximate_number_of_messages),
+            ("ApproximateNumberOfMessagesNotVisible", queue.approximate_number_of_messages_not_visible),
+        ):
+            store.put(
+                "AWS/SQS", name, {"QueueName": queue.name}, Statistics(1, value, value, value), unit="Count", at=at
+            )
