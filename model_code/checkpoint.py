@@ -1,0 +1,55 @@
+"""The training state in one file: tensors as safetensors, everything else as JSON in its metadata. Nothing is pickled.
+
+SageMaker keeps the folder in step with S3 in both directions while a job runs, and a job that starts again finds in it
+what was there before (https://docs.aws.amazon.com/sagemaker/latest/dg/model-checkpoints.html). A file therefore appears
+whole or not at all: it is written beside its place and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+FORMAT = 1
+FILE = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Named tensors, and facts that JSON can hold exactly."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+def save(folder: Path, checkpoint: Checkpoint, fingerprint: str) -> None:
+    """Replaces the folder's checkpoint in one step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f".{FILE}.draft"
+    metadata = {"format": str(FORMAT), "fingerprint": fingerprint, "facts": json.dumps(checkpoint.facts)}
+    save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, draft, metadata)
+    os.replace(draft, folder / FILE)
+
+
+def load(folder: Path, fingerprint: str) -> Checkpoint | str | None:
+    """The folder's checkpoint; None when there is none, or a sentence that says why it can't be used."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != str(FORMAT):
+                return f"The checkpoint has format {metadata.get('format')!r}, not {FORMAT}; starting afresh."
+            if metadata.get("fingerprint") != fingerprint:
+                return "The checkpoint is of other data or other hyperparameters; starting afresh."
+            return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["facts"]))  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        return f"The checkpoint can't be read ({error}); starting afresh."

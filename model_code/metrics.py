@@ -1,0 +1,84 @@
+"""How good predictions are, in NumPy. Every figure that the platform's gate compares is computed here."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+_SMALLEST_PROBABILITY = 1e-15
+
+
+def accuracy(labels: Integers, probabilities: Floats) -> float:
+    """The share of rows whose most probable class is the right one; a tie goes to the first class."""
+    return float(np.mean(np.argmax(probabilities, axis=1) == labels))
+
+
+def log_loss(labels: Integers, probabilities: Floats) -> float:
+    """Mean negative natural logarithm of the right class's probability, which is kept at or above 1e-15."""
+    right = probabilities[np.arange(len(labels)), labels]
+    return float(-np.mean(np.log(np.maximum(right, _SMALLEST_PROBABILITY))))
+
+
+def roc_auc(labels: Integers, probabilities: Floats) -> float | None:
+    """Two classes: the area for the second class. More: the unweighted mean of each class against the rest.
+
+    Classes that the labels lack, or that are the only one there, have no area and are left out; None if all are.
+    """
+    classes = range(1, 2) if probabilities.shape[1] == 2 else range(probabilities.shape[1])
+    areas = [area for of in classes if (area := _area(labels == of, probabilities[:, of])) is not None]
+    return float(np.mean(areas)) if areas else None
+
+
+def _area(positive: NDArray[np.bool_], scores: Floats) -> float | None:
+    """The chance that a positive row scores above a negative one, ties counting half (Mann and Whitney's U)."""
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    if not positives or not negatives:
+        return None
+    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
+    last_rank = np.cumsum(count)
+    mean_rank = last_rank - (count - 1) / 2
+    rank_sum = float(mean_rank[place][positive].sum())
+    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+def rmse(truth: Floats, predicted: Floats) -> float:
+    """Root of the mean squared error, in the label's unit."""
+    return float(np.sqrt(np.mean((truth - predicted) ** 2)))
+
+
+def mae(truth: Floats, predicted: Floats) -> float:
+    """Mean absolute error, in the label's unit."""
+    return float(np.mean(np.abs(truth - predicted)))
+
+
+def r2(truth: Floats, predicted: Floats) -> float:
+    """The share of the label's variance that is explained; 0 for a constant label that is not met exactly, else 1."""
+    left = float(np.sum((truth - predicted) ** 2))
+    total = float(np.sum((truth - truth.mean()) ** 2))
+    if total == 0:
+        return 1.0 if left == 0 else 0.0
+    return 1 - left / total
+
+
+def of_classes(labels: Integers, probabilities: Floats) -> dict[str, float | int | None]:
+    """What metrics.json says of a split with classes."""
+    return {
+        "rows": len(labels),
+        "accuracy": accuracy(labels, probabilities),
+        "roc_auc": roc_auc(labels, probabilities),
+        "log_loss": log_loss(labels, probabilities),
+    }
+
+
+def of_numbers(truth: Floats, predicted: Floats) -> dict[str, float | int | None]:
+    """What metrics.json says of a split with numbers."""
+    return {
+        "rows": len(truth),
+        "rmse": rmse(truth, predicted),
+        "mae": mae(truth, predicted),
+        "r2": r2(truth, predicted),
+    }

@@ -1,0 +1,243 @@
+"""The network and its training loop. Data lies in tensors on the device and is sliced there, never per row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import checkpoint
+
+
+class Network(nn.Module):
+    """Two hidden layers, the second half as wide as the first, over numbers and one-hot codes."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        half = max(1, hidden // 2)
+        self.first = nn.Linear(inputs, hidden)
+        self.second = nn.Linear(hidden, half)
+        self.last = nn.Linear(half, outputs)
+        self.dropout = nn.Dropout(dropout)
+        self.inputs = inputs
+
+    def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
+        """Rows x outputs: one score per class, or the standardised number."""
+        x = numbers
+        if codes.shape[1]:
+            ones = numbers.new_zeros(len(numbers), self.inputs)
+            ones[:, : numbers.shape[1]] = numbers
+            x = ones.scatter_(1, codes, 1.0)
+        x = self.dropout(torch.relu(self.first(x)))
+        x = self.dropout(torch.relu(self.second(x)))
+        return self.last(x)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The hyperparameters."""
+
+    epochs: int = 60
+    batch_size: int = 0  # 0: by the number of rows
+    learning_rate: float = 0.002
+    hidden_size: int = 128
+    dropout: float = 0.2
+    weight_decay: float = 1e-4
+    patience: int = 10  # epochs without a better validation loss before training ends
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """One split on the device."""
+
+    numbers: Tensor
+    codes: Tensor
+    label: Tensor
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The best epoch's weights, and how training went."""
+
+    weights: dict[str, Tensor]
+    epochs_run: int
+    best_epoch: int
+    resumed_from_epoch: int | None
+
+
+class Interrupted(Exception):
+    """Asked to stop; the state has been saved."""
+
+
+@dataclass
+class _Progress:
+    """What is known of a run at a batch border, besides tensors. JSON holds it exactly."""
+
+    epoch: int = 0  # epochs finished
+    batch: int = 0  # batches finished of the next epoch
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+    stale_epochs: int = 0
+
+
+def batch_size(settings: Settings, rows: int) -> int:
+    """As asked, or about 64 batches an epoch within 64 to 4096 rows."""
+    if settings.batch_size:
+        return settings.batch_size
+    return max(64, min(4096, 1 << max(0, round(math.log2(max(rows, 1) / 64)))))
+
+
+def fit(
+    train: Tensors,
+    validation: Tensors,
+    inputs: int,
+    outputs: int,
+    settings: Settings,
+    *,
+    classes: bool,
+    target_scale: float,
+    checkpoints: Path,
+    fingerprint: str,
+    should_stop: Callable[[], bool],
+    log: Callable[[str], None],
+) -> Fitted:
+    """Trains until the validation loss stops falling, from the checkpoint if there is one that fits.
+
+    The state is saved after each epoch and when `should_stop` says so, between two batches; a run that was interrupted
+    and resumed ends with the same weights, bit for bit, as one that was not, on the same kind of machine.
+
+    Raises Interrupted.
+    """
+    device = train.numbers.device
+    torch.manual_seed(settings.seed)
+    network = Network(inputs, settings.hidden_size, outputs, settings.dropout).to(device)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.5, patience=max(1, settings.patience // 3)
+    )
+    loss_of = nn.CrossEntropyLoss() if classes else nn.MSELoss()
+    progress = _Progress()
+    best = _copy(network)
+    order: Tensor | None = None
+    loss_sum = torch.zeros((), device=device, dtype=torch.float64)
+    resumed_from = None
+
+    saved = checkpoint.load(checkpoints, fingerprint)
+    if isinstance(saved, str):
+        log(saved)
+    elif saved:
+        network.load_state_dict(_group(saved.tensors, "network"))
+        best = _group(saved.tensors, "best", device)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _group(saved.tensors, "optimizer").items():
+            parameter, key = name.split(".", 1)
+            state.setdefault(int(parameter), {})[key] = tensor
+        optimizer.load_state_dict({"state": state, "param_groups": saved.facts["param_groups"]})
+        scheduler.load_state_dict(saved.facts["scheduler"])
+        torch.set_rng_state(saved.tensors["random.cpu"])
+        if device.type == "cuda" and "random.cuda" in saved.tensors:
+            torch.cuda.set_rng_state(saved.tensors["random.cuda"])
+        if "epoch.order" in saved.tensors:
+            order = saved.tensors["epoch.order"].to(device)
+            loss_sum = saved.tensors["epoch.loss_sum"].to(device)
+        progress = _Progress(**saved.facts["progress"])
+        resumed_from = progress.epoch
+        log(f"Resuming after epoch {progress.epoch}, batch {progress.batch}.")
+
+    def save() -> None:
+        described = optimizer.state_dict()
+        tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+        for parameter, values in described["state"].items():
+            tensors |= {f"optimizer.{parameter}.{key}": value for key, value in values.items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        if order is not None:
+            tensors |= {"epoch.order": order, "epoch.loss_sum": loss_sum}
+        facts = {
+            "progress": asdict(progress),
+            "param_groups": described["param_groups"],
+            "scheduler": scheduler.state_dict(),
+        }
+        checkpoint.save(checkpoints, checkpoint.Checkpoint(tensors, facts), fingerprint)
+
+    size = batch_size(settings, len(train))
+    batches = math.ceil(len(train) / size)
+    while progress.epoch < settings.epochs and progress.stale_epochs < settings.patience:
+        network.train()
+        if order is None:
+            order = torch.randperm(len(train)).to(device)
+            loss_sum = torch.zeros((), device=device, dtype=torch.float64)
+        # The whole epoch is put in order once; a batch is then a view of it.
+        numbers, codes, label = train.numbers[order], train.codes[order], train.label[order]
+        for batch in range(progress.batch, batches):
+            if should_stop():
+                progress.batch = batch
+                save()
+                raise Interrupted(f"Stopped as asked in epoch {progress.epoch + 1} after {batch} of {batches} batches.")
+            rows = slice(batch * size, (batch + 1) * size)
+            wanted = label[rows]
+            optimizer.zero_grad(set_to_none=True)
+            scores = network(numbers[rows], codes[rows])
+            loss = loss_of(scores if classes else scores[:, 0], wanted)
+            loss.backward()
+            optimizer.step()
+            loss_sum += loss.detach() * len(wanted)
+        order = None
+        progress.batch = 0
+        progress.epoch += 1
+        train_loss = float(loss_sum) / len(train)
+        validation_loss, quality = _judge(network, validation, loss_of, classes)
+        if not math.isfinite(validation_loss):
+            validation_loss = float("inf")
+        if validation_loss < progress.best_loss:
+            progress.best_loss, progress.best_epoch, progress.stale_epochs = validation_loss, progress.epoch, 0
+            best = _copy(network)
+        else:
+            progress.stale_epochs += 1
+        rate = optimizer.param_groups[0]["lr"]
+        scheduler.step(validation_loss)
+        named = f"validation_accuracy={quality:.6f}" if classes else f"validation_rmse={quality * target_scale:.6g}"
+        log(
+            f"epoch={progress.epoch} train_loss={train_loss:.6f} validation_loss={validation_loss:.6f} {named} "
+            f"learning_rate={rate:g}"
+        )
+        save()
+    return Fitted(best, progress.epoch, progress.best_epoch, resumed_from)
+
+
+def _judge(network: Network, split: Tensors, loss_of: nn.Module, classes: bool) -> tuple[float, float]:
+    """Mean loss, and accuracy or (for numbers) root mean squared error of the standardised label."""
+    network.eval()
+    with torch.inference_mode():
+        scores = torch.cat(
+            [
+                network(split.numbers[start : start + 65536], split.codes[start : start + 65536])
+                for start in range(0, len(split), 65536)
+            ]
+        )
+        if classes:
+            right = (scores.argmax(dim=1) == split.label).double().mean()
+            return float(loss_of(scores, split.label)), float(right)
+        loss = float(loss_of(scores[:, 0], split.label))
+        return loss, math.sqrt(loss)
+
+
+def _copy(network: Network) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def _group(tensors: dict[str, Tensor], group: str, device: torch.device | None = None) -> dict[str, Tensor]:
+    chosen = {name[len(group) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{group}.")}
+    return {name: tensor.to(device) for name, tensor in chosen.items()} if device else chosen

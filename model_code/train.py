@@ -1,0 +1,444 @@
+"""Trains one model under SageMaker's script mode: channel in, artifact out, a metric line per epoch.
+
+Folders and channels come from the SM_* variables of the SageMaker training toolkit
+(https://github.com/aws/sagemaker-training-toolkit/blob/master/ENVIRONMENT_VARIABLES.md), whose base folder is /opt/ml
+unless SAGEMAKER_BASE_DIR says otherwise. A failure is one sentence in <base>/output/failure, whose first 1,024
+characters become the job's FailureReason
+(https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-output.html).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tarfile
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+import dataset
+import inference
+import metrics
+import preprocess
+from dataset import DataError, Dataset, Layout, Rows
+
+if TYPE_CHECKING:
+    from network import Fitted, Settings, Tensors
+
+STARTED = time.monotonic()
+INTERRUPTED_EXIT_CODE = 143  # as a process that SIGTERM ended
+SERVING_FILES = ("inference.py", "preprocess.py")
+SERVING_REQUIREMENTS = "safetensors>=0.4\n"
+LARGEST_LIVE_MODEL_BYTES = 2**30
+
+
+def say(text: str) -> None:
+    """One line of the job's log, at once."""
+    print(text, flush=True)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained on what, once the data has been read."""
+
+    options: argparse.Namespace
+    layout: Layout
+    settings: Settings
+    data: Dataset
+    encoder: preprocess.Encoder
+    target: dict[str, float]  # mean and scale of a regression's label
+
+
+class Phases:
+    """Where the time goes; printed at the end."""
+
+    def __init__(self) -> None:
+        self.last = STARTED
+        self.seconds: dict[str, float] = {}
+
+    def end(self, name: str) -> None:
+        now = time.monotonic()
+        self.seconds[name] = now - self.last
+        self.last = now
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}_seconds={seconds:.2f}" for name, seconds in self.seconds.items())
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The hyperparameters, which the toolkit passes as arguments."""
+    base = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
+    channel = os.environ.get("SM_CHANNEL_DATASET", str(base / "input/data/dataset"))
+    live = os.environ.get("SM_CHANNEL_LIVE_MODEL", str(base / "input/data/live_model"))
+    parser = argparse.ArgumentParser(description="Train a model.", allow_abbrev=False)
+    parser.add_argument("--label_column", type=int, required=True, help="position of the label, from 0")
+    parser.add_argument("--header", choices=["true", "false"], default="true")
+    parser.add_argument("--delimiter", choices=list(dataset.DELIMITERS), default="comma")
+    parser.add_argument("--encoding", choices=["utf-8", "utf-16", "latin-1"], default="utf-8")
+    parser.add_argument("--task", choices=["binary", "multiclass", "regression"], required=True)
+    parser.add_argument("--epochs", type=_number(int, 1, 100_000))
+    parser.add_argument("--batch_size", type=_number(int, 1, 1_000_000))
+    parser.add_argument("--learning_rate", type=_number(float, 1e-8, 10.0))
+    parser.add_argument("--hidden_size", type=_number(int, 1, 8192))
+    parser.add_argument("--dropout", type=_number(float, 0.0, 0.95))
+    parser.add_argument("--weight_decay", type=_number(float, 0.0, 10.0))
+    parser.add_argument("--patience", type=_number(int, 1, 100_000))
+    parser.add_argument("--seed", type=_number(int, 0, 2**31 - 1))
+    parser.add_argument("--dataset_dir", type=Path, default=Path(channel))
+    parser.add_argument("--live_model_dir", type=Path, default=Path(live))
+    parser.add_argument("--model_dir", type=Path, default=Path(os.environ.get("SM_MODEL_DIR", str(base / "model"))))
+    checkpoints = os.environ.get("SM_CHECKPOINT_DIR", str(base / "checkpoints"))
+    parser.add_argument("--checkpoint_dir", type=Path, default=Path(checkpoints))
+    parser.add_argument("--job_name", default=_job_name())
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        say(f"Ignoring the arguments {' '.join(unknown)}.")
+    return options
+
+
+def _number(kind: type[int] | type[float], low: float, high: float) -> Any:
+    def checked(text: str) -> float:
+        value = kind(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not from {low:g} to {high:g}")
+        return value
+
+    checked.__name__ = "whole number" if kind is int else "number"
+    return checked
+
+
+def _job_name() -> str:
+    name = os.environ.get("TRAINING_JOB_NAME")
+    if not name:
+        name = json.loads(os.environ.get("SM_TRAINING_ENV") or "{}").get("job_name")
+    return name or "local"
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from network import Settings
+
+    given = {name: getattr(options, name) for name in Settings.__dataclass_fields__}
+    return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def run(options: argparse.Namespace) -> None:
+    """The whole job.
+
+    Raises DataError, and network.Interrupted after SIGTERM.
+    """
+    phases = Phases()
+    phases.end("import")
+    layout = Layout(
+        label_position=options.label_column,
+        header=options.header == "true",
+        delimiter=options.delimiter,
+        encoding=options.encoding,
+        task=options.task,
+    )
+    data = dataset.load(options.dataset_dir, layout, 42 if options.seed is None else options.seed)
+    say(
+        f"rows_train={len(data.train)} rows_validation={len(data.validation)} rows_test={len(data.test)} "
+        f"rows_without_label={data.rows_without_label} columns={len(data.names)}"
+    )
+    encoder = preprocess.Encoder(
+        [preprocess.fit(name, column) for name, column in zip(data.names, data.train.columns, strict=True)]
+    )
+    target = {"mean": 0.0, "scale": 1.0}
+    if data.classes is None:
+        scale = float(data.train.label.std())
+        target = {"mean": float(data.train.label.mean()), "scale": scale if scale > 0 else 1.0}
+    phases.end("data")
+
+    import torch  # takes longer than everything before it; bad data is told without waiting for it
+
+    from network import batch_size
+
+    phases.end("import_torch")
+    settings = _settings(options)
+    _prepare_torch(settings.hidden_size, batch_size(settings, len(data.train)))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    job = Job(options, layout, settings, data, encoder, target)
+    fitted = _fit(job, device)
+    phases.end("training")
+    _write_artifact(job, fitted)
+    phases.end("artifact")
+    report = _evaluate(data, fitted, options)
+    phases.end("evaluation")
+    report["training"]["seconds"] = round(time.monotonic() - STARTED, 3)
+    _write(options.model_dir / "metrics.json", json.dumps(report, indent=1))
+    output = os.environ.get("SM_OUTPUT_DATA_DIR")
+    if output:
+        _write(Path(output) / "metrics.json", json.dumps(report, indent=1))
+    say(" ".join(f"test_{name}={_shown(value)}" for name, value in report["test"].items()))
+    if report["live"]:
+        say(" ".join(f"live_{name}={_shown(value)}" for name, value in report["live"].items()))
+    elif report["live_error"]:
+        say(f"The live model can't be compared: {report['live_error']}")
+    say(f"{phases} total_seconds={time.monotonic() - STARTED:.2f}")
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.6g}"
+
+
+def _prepare_torch(hidden: int, rows: int) -> None:
+    import torch
+
+    # Handing small matrices to several threads costs more than multiplying them: measured slower up to this size.
+    torch.set_num_threads(1 if hidden * rows <= 2**19 else os.cpu_count() or 1)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def _fit(job: Job, device: Any) -> Fitted:
+    import torch
+
+    import network
+
+    data, encoder, target = job.data, job.encoder, job.target
+
+    def tensors(rows: Rows) -> Tensors:
+        inputs = encoder.encode(rows.columns)
+        if data.classes is None:
+            label = torch.from_numpy(((rows.label - target["mean"]) / target["scale"]).astype(np.float32))
+        else:
+            label = torch.from_numpy(rows.label)
+        return network.Tensors(
+            torch.from_numpy(inputs.numbers).to(device), torch.from_numpy(inputs.codes).to(device), label.to(device)
+        )
+
+    stop = False
+
+    def on_sigterm(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stop
+        stop = True
+
+    # SageMaker sends SIGTERM and kills 120 seconds later, on a stop as on a spot interruption
+    # (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_StopTrainingJob.html).
+    signal.signal(signal.SIGTERM, on_sigterm)
+    return network.fit(
+        tensors(data.train),
+        tensors(data.validation),
+        encoder.inputs,
+        1 if data.classes is None else len(data.classes),
+        job.settings,
+        classes=data.classes is not None,
+        target_scale=target["scale"],
+        checkpoints=job.options.checkpoint_dir,
+        fingerprint=_fingerprint(job.options.dataset_dir, job.layout, job.settings),
+        should_stop=lambda: stop,
+        log=say,
+    )
+
+
+def _fingerprint(folder: Path, layout: Layout, settings: Settings) -> str:
+    """What a checkpoint must have been made from to be resumed: these files and these hyperparameters."""
+    digest = hashlib.sha256(repr((layout, settings)).encode())
+    for split, path in sorted(dataset.data_files(folder).items()):
+        with path.open("rb") as file:
+            digest.update(f"\0{split}\0{hashlib.file_digest(file, 'sha256').hexdigest()}".encode())
+    return digest.hexdigest()
+
+
+def _write_artifact(job: Job, fitted: Fitted) -> None:
+    from safetensors.torch import save_file
+
+    data, options = job.data, job.options
+    folder: Path = options.model_dir
+    (folder / "code").mkdir(parents=True, exist_ok=True)
+    schema = {
+        "format": inference.FORMAT,
+        "model_version": options.job_name,
+        "task": options.task,
+        "classes": data.classes,
+        "label": data.label_name,
+        "header": options.header == "true",
+        "delimiter": dataset.DELIMITERS[options.delimiter],
+        "columns": job.encoder.to_schema(),
+        "target": job.target if data.classes is None else None,
+        "network": {
+            "inputs": job.encoder.inputs,
+            "hidden_size": job.settings.hidden_size,
+            "dropout": job.settings.dropout,
+        },
+    }
+    _write(folder / inference.SCHEMA_FILE, json.dumps(schema, ensure_ascii=False))
+    save_file(
+        {name: tensor.cpu().contiguous() for name, tensor in fitted.weights.items()}, folder / inference.WEIGHTS_FILE
+    )
+    for name in SERVING_FILES:
+        shutil.copyfile(Path(__file__).parent / name, folder / "code" / name)
+    _write(folder / "code" / "requirements.txt", SERVING_REQUIREMENTS)
+    request = {"features": _cells(data.test, 3)}
+    model = inference.load(folder)
+    status, response, _ = inference.answer(model, json.dumps(request).encode())
+    assert status == 200, response
+    sample = {"request": request, "response": json.loads(response)}
+    _write(folder / "sample.json", json.dumps(sample, ensure_ascii=False))
+
+
+def _cells(rows: Rows, count: int) -> list[list[Any]]:
+    """The first rows as a caller would send them."""
+    columns: list[list[Any]] = []
+    for column in rows.columns:
+        if isinstance(column, preprocess.Numbers):
+            columns.append([None if value != value else value for value in column.values[:count].tolist()])  # noqa: PLR0124
+        else:
+            columns.append([None if code < 0 else column.categories[code] for code in column.codes[:count].tolist()])
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _evaluate(data: Dataset, fitted: Fitted, options: argparse.Namespace) -> dict[str, Any]:
+    """metrics.json. What is judged is the written artifact, through the code that will serve it."""
+    model = inference.load(options.model_dir)
+    live, live_error = _judge_live(data, options)
+    regression = data.classes is None
+    return {
+        "format": 1,
+        "task": options.task,
+        "classes": data.classes,
+        "objective": {"name": "rmse", "direction": "minimize"}
+        if regression
+        else {"name": "roc_auc", "direction": "maximize"},
+        "test": _judge(model, data.test, data.classes),
+        "validation": _judge(model, data.validation, data.classes),
+        "live": live,
+        "live_error": live_error,
+        "training": {
+            "epochs_run": fitted.epochs_run,
+            "best_epoch": fitted.best_epoch,
+            "resumed_from_epoch": fitted.resumed_from_epoch,
+        },
+        "data": {
+            "rows_train": len(data.train),
+            "rows_validation": len(data.validation),
+            "rows_test": len(data.test),
+            "rows_without_label": data.rows_without_label,
+        },
+    }
+
+
+def _judge(model: inference.Model, rows: Rows, classes: list[Any] | None) -> dict[str, float | int | None]:
+    inputs = model.encoder.encode(rows.columns)
+    if classes is None:
+        return metrics.of_numbers(rows.label, model.numbers(inputs))
+    assert model.classes is not None
+    order = [model.classes.index(of) for of in classes]
+    return metrics.of_classes(rows.label, model.probabilities(inputs)[:, order])
+
+
+def _judge_live(data: Dataset, options: argparse.Namespace) -> tuple[dict[str, float | int | None] | None, str | None]:
+    """The live model on the new test rows, or a sentence why it can't be judged; neither when there is none."""
+    archive = options.live_model_dir / "model.tar.gz"
+    if not archive.is_file():
+        return None, None
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            _extract(archive, Path(folder))
+            live = inference.load(Path(folder))
+        if live.task != options.task:
+            raise DataError(f"The live model's task is {live.task}, the new one's is {options.task}.")
+        if data.classes is not None and sorted(map(str, live.classes or [])) != sorted(map(str, data.classes)):
+            raise DataError("The live model knows other classes than the new data has.")
+        return _judge(live, _as_live_wants(data, live), data.classes), None
+    except (DataError, inference.ModelFileError) as error:
+        return None, str(error)
+    except Exception as error:
+        traceback.print_exc()
+        return None, f"The live model can't be scored ({type(error).__name__}: {error})."
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    """Only the two files that are data, by name, as regular files of a bounded size; nothing of it is ever executed.
+
+    Raises DataError.
+    """
+    wanted = {inference.WEIGHTS_FILE, inference.SCHEMA_FILE}
+    try:
+        with tarfile.open(archive, "r|gz") as tar:
+            for member in tar:
+                name = member.name.removeprefix("./")
+                if name not in wanted:
+                    continue
+                if not member.isreg():
+                    raise DataError(f"The live model's {name} is not a regular file.")
+                if member.size > LARGEST_LIVE_MODEL_BYTES:
+                    raise DataError(f"The live model's {name} is larger than {LARGEST_LIVE_MODEL_BYTES} bytes.")
+                source = tar.extractfile(member)
+                assert source is not None
+                with (folder / name).open("wb") as target:
+                    shutil.copyfileobj(source, target)
+                wanted.discard(name)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"The live model's archive can't be read ({error}).") from None
+    if wanted:
+        raise DataError(f"The live model's archive lacks {' and '.join(sorted(wanted))}.")
+
+
+def _as_live_wants(data: Dataset, live: inference.Model) -> Rows:
+    """The test rows with the live model's columns in its order and kinds.
+
+    Raises DataError when a column is missing or of the other kind.
+    """
+    places = {name: i for i, name in enumerate(data.names)}
+    missing = [name for name in live.names if name not in places]
+    if missing:
+        raise DataError(f"The live model needs the column {missing[0]!r}, which the new data does not have.")
+    columns: list[preprocess.Column] = []
+    for encoding in live.encoder.encodings:
+        column = data.test.columns[places[encoding.name]]
+        if isinstance(column, preprocess.Numbers) != isinstance(encoding, preprocess.NumericEncoding):
+            raise DataError(
+                f"The column {encoding.name!r} is {encoding.kind} to the live model but not in the new data."
+            )
+        columns.append(column)
+    return Rows(columns, data.test.label)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)
+
+
+def fail(sentence: str) -> NoReturn:
+    """Ends the job with one sentence. The toolkit leaves a failure file alone that exists already."""
+    base = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
+    try:
+        _write(base / "output" / "failure", sentence)
+    except OSError as error:
+        say(f"Could not write the failure file: {error}")
+    print(sentence, file=sys.stderr, flush=True)
+    sys.exit(1)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point that `sagemaker_program` names."""
+    try:
+        run(parse(sys.argv[1:] if arguments is None else arguments))
+    except DataError as error:
+        fail(str(error))
+    except Exception as error:
+        # network.Interrupted, by name: naming the class would import PyTorch where data has already failed.
+        if type(error).__name__ == "Interrupted":
+            say(str(error))
+            sys.exit(INTERRUPTED_EXIT_CODE)
+        traceback.print_exc()
+        fail(f"Training failed with {type(error).__name__}: {' '.join(str(error).split())[:500]}")
+
+
+if __name__ == "__main__":
+    main()
