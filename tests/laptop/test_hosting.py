@@ -1,0 +1,418 @@
+"""SageMaker hosting on the laptop: real processes, SageMaker's states, messages and events."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import signal
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from laptop import hosting
+from laptop.account import REGION, Account
+from laptop.clock import Clock
+from laptop.errors import ServiceError
+from laptop.hosting import Hosting
+from laptop.journal import Journal
+
+IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.6.0-cpu-py312-ubuntu22.04-sagemaker"
+ROLE = "arn:aws:iam::123456789012:role/training"
+ENDPOINT = "ml-platform-cancer"
+INFERENCE = """
+import json, os, sys, time
+VERSION = {version!r}
+def model_fn(model_dir):
+    print("loading from", model_dir)
+    return open(os.path.join(model_dir, "weights.txt")).read()
+def answer(model, body, content_type, accept):
+    if body == b"bad":
+        return 400, b"row 1 has no columns", "text/plain"
+    if body == b"crash":
+        raise RuntimeError("the model broke")
+    if body == b"die":
+        os._exit(3)
+    if body == b"slow":
+        time.sleep(0.5)
+    told = {{"model": model, "version": VERSION, "pid": os.getpid(), "accept": accept}}
+    return 200, json.dumps(told).encode(), accept
+"""
+
+
+class Events:
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def put(self, source: str, detail_type: str, detail: dict[str, Any], resources: tuple[str, ...] = ()) -> None:
+        self.sent.append({"source": source, "detail-type": detail_type, "detail": detail, "resources": resources})
+
+
+class LocalAccount(Account):
+    """An account whose clients talk to moto in this process."""
+
+    def client(self, service: str, role_arn: str | None = None) -> Any:
+        return boto3.session.Session().client(
+            service, region_name=REGION, aws_access_key_id="laptop", aws_secret_access_key="laptop"
+        )
+
+
+def artifact(version: str, *, program: str | None = None, names: dict[str, bytes] | None = None) -> bytes:
+    packed = io.BytesIO()
+    files = {
+        "weights.txt": f"weights of {version}".encode(),
+        "code/inference.py": (program or INFERENCE.format(version=version)).encode(),
+        **(names or {}),
+    }
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def until(true: Callable[[], Any], seconds: float = 15.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = true()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s")
+
+
+class Here:
+    """One account with hosting, and short ways to use it."""
+
+    def __init__(self, account: LocalAccount, service: Hosting) -> None:
+        self.account, self.service = account, service
+        self.events: Events = account.events  # type: ignore[assignment]
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+    def call(self, operation: str, **request: Any) -> dict[str, Any]:
+        return self.account.operations["sagemaker"][operation](request)
+
+    def upload(self, key: str, content: bytes) -> str:
+        self.account.client("s3").put_object(Bucket="artifacts", Key=key, Body=content)
+        return f"s3://artifacts/{key}"
+
+    def model(self, name: str, content: bytes | None = None) -> None:
+        uri = self.upload(f"{name}/model.tar.gz", content or artifact(name))
+        environment = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
+        container = {"Image": IMAGE, "ModelDataUrl": uri, "Environment": environment}
+        self.call("CreateModel", ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
+
+    def config(self, name: str, content: bytes | None = None, **variant: Any) -> None:
+        self.model(name, content)
+        production = {"VariantName": "AllTraffic", "ModelName": name, "InstanceType": "ml.c5.large", **variant}
+        self.call("CreateEndpointConfig", EndpointConfigName=name, ProductionVariants=[production])
+
+    def endpoint(self, config: str, **variant: Any) -> None:
+        self.config(config, **variant)
+        tags = [{"Key": "ml-platform:dataset", "Value": "cancer"}]
+        self.call("CreateEndpoint", EndpointName=ENDPOINT, EndpointConfigName=config, Tags=tags)
+        self.settled()
+
+    def describe(self) -> dict[str, Any]:
+        return self.call("DescribeEndpoint", EndpointName=ENDPOINT)
+
+    def settled(self) -> dict[str, Any]:
+        return until(lambda: (d := self.describe())["EndpointStatus"] in ("InService", "Failed") and d)
+
+    def invoke(self, body: bytes = b"[]", **headers: str) -> tuple[int, dict[str, str], Any]:
+        named = {"content-type": "application/json", "accept": "application/json", **headers}
+        made = self.account.invoke(ENDPOINT, named, body)
+        status, answered, content = asyncio.run_coroutine_threadsafe(made, self.loop).result(70)  # type: ignore[arg-type]
+        return status, answered, json.loads(content)
+
+    def pids(self) -> set[int]:
+        endpoint = self.service.endpoints[ENDPOINT]
+        return {instance.process.pid for variant in endpoint.variants for instance in variant.fleet}
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Here]:
+    with mock_aws():
+        clock = Clock()
+        account = LocalAccount(port=0, home=tmp_path, clock=clock, journal=Journal(clock))
+        account.events = Events()
+        service = hosting.install(account)
+        account.client("s3").create_bucket(Bucket="artifacts")
+        made = Here(account, service)
+        yield made
+        for close in reversed(account.closers):
+            close()
+        made.loop.call_soon_threadsafe(made.loop.stop)
+        made.thread.join()
+
+
+def refusal(work: Callable[[], Any]) -> str:
+    with pytest.raises(ServiceError) as refused:
+        work()
+    assert refused.value.code == "ValidationException"
+    return refused.value.message
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_an_endpoint_answers_from_as_many_processes_as_its_config_says(here: Here) -> None:
+    here.endpoint("one", InitialInstanceCount=2)
+    assert here.describe()["EndpointStatus"] == "InService"
+    status, headers, answer = here.invoke()
+    assert status == 200
+    assert headers["x-amzn-invoked-production-variant"] == "AllTraffic"
+    assert answer["model"] == "weights of one"
+    assert answer["pid"] in here.pids()
+    assert len(here.pids()) == 2
+
+
+def test_each_change_of_an_endpoint_is_an_event_as_sagemaker_sends_it(here: Here) -> None:
+    here.endpoint("one")
+    creating, in_service = here.events.sent
+    assert creating["source"] == "aws.sagemaker"
+    assert creating["detail-type"] == "SageMaker Endpoint State Change"
+    assert creating["detail"]["EndpointStatus"] == "CREATING"
+    detail = in_service["detail"]
+    assert detail["EndpointStatus"] == "IN_SERVICE"
+    assert detail["EndpointConfigName"] == "one"
+    assert detail["Tags"] == {"ml-platform:dataset": "cancer"}
+    assert detail["ProductionVariants"][0]["CurrentInstanceCount"] == 1
+    assert isinstance(detail["CreationTime"], int)
+    assert in_service["resources"] == (f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/{ENDPOINT}",)
+    assert [entry["status"] for entry in here.account.journal.entries()] == ["Creating", "InService"]
+
+
+def test_what_the_model_refuses_is_a_model_error_with_its_status_and_text(here: Here) -> None:
+    here.endpoint("one")
+    status, headers, error = here.invoke(b"bad")
+    assert (status, headers["x-amzn-errortype"]) == (424, "ModelError")
+    assert (error["OriginalStatusCode"], error["OriginalMessage"]) == (400, "row 1 has no columns")
+    status, _, error = here.invoke(b"crash")
+    assert (status, error["OriginalStatusCode"]) == (424, 500)
+    assert error["Message"].startswith('Received server error (500) from primary with message "the model broke".')
+
+
+def test_an_unknown_endpoint_and_a_body_over_the_limit_are_refused(here: Here) -> None:
+    status, headers, error = here.invoke()
+    assert (status, headers["x-amzn-errortype"]) == (400, "ValidationError")
+    assert error["message"] == f"Endpoint {ENDPOINT} of account 123456789012 not found."
+    here.endpoint("one")
+    assert here.invoke(b"0" * 6_291_456)[0] == 200
+    status, headers, _ = here.invoke(b"0" * 6_291_457)
+    assert (status, headers["x-amzn-errortype"]) == (400, "ValidationError")
+
+
+def test_an_instance_that_dies_is_replaced(here: Here) -> None:
+    here.endpoint("one")
+    (first,) = here.pids()
+    status, _, error = here.invoke(b"die")
+    assert (status, error["OriginalStatusCode"]) == (424, 0)
+    until(lambda: here.pids() and here.pids() != {first})
+    assert here.invoke()[0] == 200
+
+
+def test_a_request_goes_to_another_instance_when_one_is_gone(here: Here) -> None:
+    here.endpoint("one", InitialInstanceCount=2)
+    gone = min(here.pids())
+    os.killpg(gone, signal.SIGKILL)
+    until(
+        lambda: (
+            here.service.endpoints[ENDPOINT].variants[0].fleet[0].process.poll() is not None or gone not in here.pids()
+        )
+    )
+    assert {here.invoke()[0] for _ in range(10)} == {200}
+
+
+def test_a_container_that_cannot_load_its_model_fails_the_endpoint_and_leaves_no_process(here: Here) -> None:
+    here.config("broken", artifact("broken", program="raise RuntimeError('no torch today')"))
+    here.call("CreateEndpoint", EndpointName=ENDPOINT, EndpointConfigName="broken")
+    described = here.settled()
+    assert described["EndpointStatus"] == "Failed"
+    assert described["FailureReason"] == (
+        "The primary container for production variant AllTraffic did not pass the ping health check. "
+        "Please check CloudWatch logs for this endpoint."
+    )
+    assert here.invoke()[0] == 400
+    logs = here.account.client("logs")
+    group = f"/aws/sagemaker/Endpoints/{ENDPOINT}"
+
+    def lines() -> str:
+        streams = logs.describe_log_streams(logGroupName=group)["logStreams"]
+        assert all(stream["logStreamName"].startswith("AllTraffic/i-") for stream in streams)
+        return "".join(
+            event["message"]
+            for stream in streams
+            for event in logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"])["events"]
+        )
+
+    until(lambda: logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"] and "no torch today" in lines())
+    here.call("DeleteEndpoint", EndpointName=ENDPOINT)
+
+
+def test_an_update_under_load_fails_no_request_and_ends_with_the_new_model_only(here: Here) -> None:
+    here.endpoint("one", InitialInstanceCount=2)
+    before = here.pids()
+    here.config("two")
+    answers: list[tuple[int, str]] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            status, _, answer = here.invoke()
+            answers.append((status, answer.get("version", str(answer))))
+
+    callers = [threading.Thread(target=ask) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    time.sleep(0.3)
+    here.call("UpdateEndpoint", EndpointName=ENDPOINT, EndpointConfigName="two")
+    assert here.describe()["EndpointStatus"] == "Updating"
+    assert here.describe()["EndpointConfigName"] == "one"
+    described = here.settled()
+    time.sleep(0.2)
+    stop.set()
+    for caller in callers:
+        caller.join()
+    assert {status for status, _ in answers} == {200}
+    versions = [version for _, version in answers]
+    assert versions[0] == "one"
+    assert versions[-1] == "two"
+    assert described["EndpointConfigName"] == "two"
+    assert here.invoke()[2]["version"] == "two"
+    assert not any(alive(pid) for pid in before)
+
+
+def test_a_request_under_way_ends_before_its_old_instance_does(here: Here) -> None:
+    here.endpoint("one")
+    here.config("two")
+    slow: list[tuple[int, dict[str, str], Any]] = []
+    caller = threading.Thread(target=lambda: slow.extend(here.invoke(b"slow") for _ in range(4)))
+    caller.start()
+    here.call("UpdateEndpoint", EndpointName=ENDPOINT, EndpointConfigName="two")
+    caller.join()
+    here.settled()
+    assert [status for status, _, _ in slow] == [200] * 4
+
+
+def test_an_update_that_fails_keeps_the_old_config_in_service_and_says_why(here: Here) -> None:
+    here.endpoint("one")
+    here.config("broken", artifact("broken", program="import nothing_of_the_kind"))
+    here.call("UpdateEndpoint", EndpointName=ENDPOINT, EndpointConfigName="broken")
+    described = here.settled()
+    assert described["EndpointStatus"] == "InService"
+    assert described["EndpointConfigName"] == "one"
+    assert "did not pass the ping health check" in described["FailureReason"]
+    assert here.invoke()[2]["version"] == "one"
+    assert here.events.sent[-1]["detail"]["EndpointConfigName"] == "one"
+
+
+def test_an_update_resets_the_instance_count_unless_it_is_retained(here: Here) -> None:
+    here.endpoint("one")
+    for name in ("two", "three"):
+        here.config(name)
+    wanted = [{"VariantName": "AllTraffic", "DesiredInstanceCount": 2}]
+    here.call("UpdateEndpointWeightsAndCapacities", EndpointName=ENDPOINT, DesiredWeightsAndCapacities=wanted)
+    here.settled()
+    assert len(here.pids()) == 2
+    here.call("UpdateEndpoint", EndpointName=ENDPOINT, EndpointConfigName="two", RetainAllVariantProperties=True)
+    here.settled()
+    assert len(here.pids()) == 2
+    here.call("UpdateEndpoint", EndpointName=ENDPOINT, EndpointConfigName="three")
+    here.settled()
+    assert len(here.pids()) == 1
+
+
+def test_an_endpoint_in_progress_can_be_neither_updated_nor_deleted(here: Here) -> None:
+    here.config("one")
+    here.call("CreateEndpoint", EndpointName=ENDPOINT, EndpointConfigName="one")
+    where = f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/{ENDPOINT}"
+    expected = f'Cannot update in-progress endpoint "{where}".'
+    update = {"EndpointName": ENDPOINT, "EndpointConfigName": "one"}
+    assert refusal(lambda: here.call("UpdateEndpoint", **update)) == expected
+    assert refusal(lambda: here.call("DeleteEndpoint", EndpointName=ENDPOINT)) == expected
+    duplicate = refusal(lambda: here.call("CreateEndpoint", **update))
+    assert duplicate == f'Cannot create already existing endpoint "{where}".'
+    here.settled()
+
+
+def test_names_are_created_once_and_only_what_exists_is_found_or_deleted(here: Here) -> None:
+    base = "arn:aws:sagemaker:us-east-1:123456789012"
+    here.config("one")
+    assert refusal(lambda: here.model("one")) == f'Cannot create already existing model "{base}:model/one".'
+    variants = [{"VariantName": "AllTraffic", "ModelName": "one", "InstanceType": "ml.c5.large"}]
+    create = {"EndpointConfigName": "one", "ProductionVariants": variants}
+    assert refusal(lambda: here.call("CreateEndpointConfig", **create)) == (
+        f'Cannot create already existing endpoint configuration "{base}:endpoint-config/one".'
+    )
+    for operation, request, kind in (
+        ("DescribeModel", {"ModelName": "nobody"}, "model"),
+        ("DeleteModel", {"ModelName": "nobody"}, "model"),
+        ("DescribeEndpointConfig", {"EndpointConfigName": "nobody"}, "endpoint configuration"),
+        ("DeleteEndpointConfig", {"EndpointConfigName": "nobody"}, "endpoint configuration"),
+        ("CreateEndpoint", {"EndpointName": "e", "EndpointConfigName": "nobody"}, "endpoint configuration"),
+        ("DescribeEndpoint", {"EndpointName": "nobody"}, "endpoint"),
+        ("DeleteEndpoint", {"EndpointName": "nobody"}, "endpoint"),
+    ):
+        message = refusal(lambda operation=operation, request=request: here.call(operation, **request))
+        assert message.startswith(f'Could not find {kind} "{base}:'), operation
+        assert message.endswith('/nobody".'), operation
+
+
+def test_a_config_in_use_is_not_deleted_until_its_endpoint_is(here: Here) -> None:
+    here.endpoint("one")
+    pids = here.pids()
+    assert "Cannot delete endpoint configuration" in refusal(
+        lambda: here.call("DeleteEndpointConfig", EndpointConfigName="one")
+    )
+    here.call("DeleteEndpoint", EndpointName=ENDPOINT)
+    assert here.events.sent[-1]["detail"]["EndpointStatus"] == "DELETING"
+    until(lambda: here.call("ListEndpoints")["Endpoints"] == [])
+    here.call("DeleteEndpointConfig", EndpointConfigName="one")
+    assert here.call("ListEndpointConfigs")["EndpointConfigs"] == []
+    assert here.call("ListModels")["Models"][0]["ModelName"] == "one"
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_a_model_needs_an_artifact_that_exists_and_the_container_that_the_laptop_runs(here: Here) -> None:
+    def create(image: str, uri: str) -> str:
+        container = {"Image": image, "ModelDataUrl": uri}
+        return refusal(
+            lambda: here.call("CreateModel", ModelName="m", ExecutionRoleArn=ROLE, PrimaryContainer=container)
+        )
+
+    assert create(IMAGE, "s3://artifacts/none.tar.gz") == "Could not find model data at s3://artifacts/none.tar.gz."
+    other = "811284229777.dkr.ecr.us-east-1.amazonaws.com/xgboost:1"
+    assert create(other, here.upload("x", b"")).endswith(f"not {other}.")
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt"])
+def test_an_artifact_that_reaches_outside_its_folder_is_not_unpacked(here: Here, name: str) -> None:
+    here.config("evil", artifact("evil", names={name: b"x"}))
+    here.call("CreateEndpoint", EndpointName=ENDPOINT, EndpointConfigName="evil")
+    described = here.settled()
+    assert described["EndpointStatus"] == "Failed"
+    assert "would lie outside the model folder" in described["FailureReason"]
+
+
+def test_closing_leaves_no_process_behind(here: Here) -> None:
+    here.endpoint("one", InitialInstanceCount=2)
+    pids = here.pids()
+    here.service.close()
+    assert not any(alive(pid) for pid in pids)
