@@ -9,14 +9,20 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from mlplatform.facts import StoredObject
+from mlplatform.facts import DATASET_TAG, STACK_TAG, StoredObject
 
 DATASETS_PREFIX = "datasets/"
 VERDICTS_PREFIX = "verdicts/"
 JOB_SPEC_FILE = "job.json"
 NAME_LIMIT = 63
 DATASET_PATTERN = re.compile(r"[a-z0-9](-?[a-z0-9]){0,31}")
+VERSION_TAG = "ml-platform:version"  # on a training job: the dataset version
+HOSTING_TAG = "ml-platform:hosting"  # on a training job and an endpoint: what job.json asked for, see hosting_tag
+WANTED_TAG = "ml-platform:wanted-config"  # on an endpoint: the config that it should run
+ASKED_TAG = "ml-platform:asked-config"  # on an endpoint: the config of the last create or update call
+VARIANT = "AllTraffic"  # must stay the same over updates, or scaling and retained instance counts are lost
 _VERSION_LENGTH = 12
 _CODE_LENGTH = 6
 
@@ -58,6 +64,11 @@ def checkpoint_prefix(dataset: str, version: str, code_digest: str) -> str:
     return f"checkpoints/{dataset}/{version}-{code_digest[:_CODE_LENGTH]}/"
 
 
+def model_code_key(code_digest: str) -> str:
+    """In the artifact bucket: one archive per content, so that an old job's code stays where the job says it is."""
+    return f"code/{code_digest}/sourcedir.tar.gz"
+
+
 def model_card_prefix(dataset: str, job: str) -> str:
     """In the artifact bucket: metrics.json and sample.json of an accepted model, beside its package."""
     return f"models/{dataset}/{job}/"
@@ -65,4 +76,23 @@ def model_card_prefix(dataset: str, job: str) -> str:
 
 def tags(required: Mapping[str, str], *, stack: str, dataset: str) -> dict[str, str]:
     """The required tags plus what tells the platform's own things from others'."""
-    return {**required, "ml-platform:stack": stack, "ml-platform:dataset": dataset}
+    return {**required, STACK_TAG: stack, DATASET_TAG: dataset}
+
+
+def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """As the APIs of SageMaker want them."""
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def hosting_tag(hosting: Mapping[str, Any]) -> dict[str, str]:
+    """job.json's "hosting" as a tag, so that it travels with the job to the endpoint: `instance_type=ml.m5.large`.
+
+    A tag's value may hold letters, digits, spaces and `_.:/=+-@` (SageMaker API reference, Tag).
+    """
+    text = " ".join(f"{key}={value}" for key, value in sorted(hosting.items()))
+    return {HOSTING_TAG: text} if text else {}
+
+
+def hosting_wishes(tags: Mapping[str, str]) -> dict[str, str]:
+    """The reverse of hosting_tag."""
+    return dict(pair.split("=", 1) for pair in tags.get(HOSTING_TAG, "").split())

@@ -1,0 +1,43 @@
+"""Stack created or updated -> the model code in S3, where SageMaker's containers fetch it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlplatform import custom_resource, model_code, names
+from mlplatform.app import App, live_app
+from mlplatform.custom_resource import Answer, Request
+
+
+def publish_model_code(app: App, request: Request, root: Callable[[], Path] = model_code.layer_root) -> Answer:
+    """Uploads the packed model code under its digest, and answers with its Uri and Digest.
+
+    Older code stays, also when the stack goes: running endpoints and the lineage of registered models refer to it.
+    """
+    physical_id = _physical_id(request)
+    if request.kind == "Delete":
+        return Answer(physical_id, True, "The published code stays: models that were made with it refer to it.")
+    packed = model_code.pack(root())
+    bucket, key = app.settings.artifact_bucket, names.model_code_key(packed.digest)
+    app.aws.put_object(bucket, key, packed.archive)
+    uri = f"s3://{bucket}/{key}"
+    reason = f"The model code is published as {uri} ({len(packed.archive)} bytes)."
+    return Answer(physical_id, True, reason, {"Uri": uri, "Digest": packed.digest})
+
+
+def handler(event: Mapping[str, Any], context: object) -> dict[str, str]:
+    """Always answers, because CloudFormation waits for up to an hour for an answer that does not come."""
+    request = custom_resource.request(event)
+    try:
+        answer = publish_model_code(live_app(), request)
+    except Exception as failure:  # told to CloudFormation, which rolls back with this reason
+        answer = Answer(_physical_id(request), False, f"{type(failure).__name__}: {failure}")
+    custom_resource.send(request, answer)
+    return {"decision": "PublishModelCode" if answer.succeeded else "Failed", "reason": answer.reason}
+
+
+def _physical_id(request: Request) -> str:
+    """One per resource for good: a changed one would make CloudFormation delete the old one after an update."""
+    return f"{request.stack_id.split('/')[1]}-{request.logical_id}"

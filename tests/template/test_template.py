@@ -1,0 +1,316 @@
+"""The template's own rules, most of them about what must not be forgotten when a resource is added."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+from template.template import ROOT, SAMCONFIG, TAGS, TEXT, listed, raw, resources, statements, transformed
+
+from mlplatform.settings import Settings, read_settings
+
+FUNCTIONS = sorted(resources("AWS::Lambda::Function"))
+ROLES = sorted(resources("AWS::IAM::Role"))
+NOT_SETTINGS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "LOG_LEVEL"}
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    cfn_lint = Path(sys.executable).with_name("cfn-lint")
+    found = subprocess.run([cfn_lint, ROOT / "template.yaml"], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+# ------------------------------------------------------------------------------------------------------- parameters
+@pytest.mark.parametrize("environment", [name for name in SAMCONFIG if name != "version"])
+def test_every_value_in_samconfig_is_one_that_the_template_takes(environment: str) -> None:
+    parameters = raw()["Parameters"]
+    overrides = SAMCONFIG[environment]["deploy"]["parameters"]["parameter_overrides"]
+    for name, value in (override.split("=", 1) for override in overrides):
+        rule = parameters[name]
+        assert re.fullmatch(rule.get("AllowedPattern", ".*"), value), name
+        assert value in rule.get("AllowedValues", [value]), name
+        if rule["Type"] == "Number":
+            assert rule["MinValue"] <= int(value) <= rule["MaxValue"], name
+
+
+@pytest.mark.parametrize("name", sorted(raw()["Parameters"]))
+def test_a_parameter_has_a_description_a_default_that_it_accepts_itself_and_a_group(name: str) -> None:
+    parameter = raw()["Parameters"][name]
+    groups = raw()["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    assert parameter["Description"].endswith(".")
+    assert re.fullmatch(parameter.get("AllowedPattern", ".*"), str(parameter["Default"]))
+    assert [group["Parameters"].count(name) for group in groups].count(1) == 1
+    if parameter["Type"] == "String":
+        assert "AllowedPattern" in parameter or "AllowedValues" in parameter
+    else:
+        assert parameter["MinValue"] <= parameter["Default"] <= parameter["MaxValue"]
+
+
+# -------------------------------------------------------------------------------------------------------- functions
+def test_every_function_file_is_a_function_of_the_stack_and_named_after_it() -> None:
+    files = {path.stem for path in (ROOT / "functions").glob("*.py")}
+    named = {
+        function["Handler"].removesuffix(".handler"): function["FunctionName"]
+        for function in resources("AWS::Lambda::Function").values()
+    }
+    assert named == {file: f"shop-{file.replace('_', '-')}" for file in files}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_environment_variable_is_a_setting_and_the_other_way_round(name: str) -> None:
+    variables = set(resources("AWS::Lambda::Function")[name]["Environment"]["Variables"])
+    settings = {field.name.upper() for field in fields(Settings)} - {"AWS_REGION"}  # Lambda's own
+    assert variables - NOT_SETTINGS == settings
+    assert variables >= NOT_SETTINGS
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_defaults_of_the_template_are_settings_that_a_function_accepts(name: str) -> None:
+    variables = resources("AWS::Lambda::Function")[name]["Environment"]["Variables"]
+    settings = read_settings({**{key: str(value) for key, value in variables.items()}, "AWS_REGION": "eu-west-1"})
+    assert settings.stack_name == "shop"
+    assert settings.required_tags == {
+        "Project": "ml-platform", "Environment": "dev", "CostCenter": "machine-learning", "Owner": "ml-team"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_keeps_its_log_for_seven_days_under_its_own_name(name: str) -> None:
+    function = resources("AWS::Lambda::Function")[name]
+    groups = {group["LogGroupName"]: group for group in resources("AWS::Logs::LogGroup").values()}
+    assert function["LoggingConfig"]["LogGroup"] == f"/aws/lambda/{function['FunctionName']}"
+    assert groups[f"/aws/lambda/{function['FunctionName']}"]["RetentionInDays"] == 7
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_has_a_failure_destination_that_it_may_send_to(name: str) -> None:
+    function = resources("AWS::Lambda::Function")[name]
+    queue = next(
+        (
+            s
+            for s in resources("AWS::Lambda::EventSourceMapping").values()
+            if s["FunctionName"].endswith(function["FunctionName"])
+        ),
+        None,
+    )
+    if queue is not None:  # Lambda sends nothing on for a queue: the queue's own redrive does
+        source = next(
+            q for q in resources("AWS::SQS::Queue").values() if queue["EventSourceArn"].endswith(f":{q['QueueName']}")
+        )
+        assert source["RedrivePolicy"]["deadLetterTargetArn"].endswith("dead-letters")
+        return
+    invoke = next(
+        config for config in resources("AWS::Lambda::EventInvokeConfig").values()
+        if config["FunctionName"] == function["FunctionName"]
+    )  # fmt: skip
+    destination = invoke["DestinationConfig"]["OnFailure"]["Destination"]
+    action = "sns:Publish" if ":sns:" in destination else "sqs:SendMessage"
+    role = f"{name.removesuffix('Function')}Role"
+    assert any(action in listed(s["Action"]) and destination in listed(s["Resource"]) for s in statements(role))
+
+
+def test_a_failing_notifier_does_not_alert_itself() -> None:
+    destination = next(
+        config["DestinationConfig"]["OnFailure"]["Destination"]
+        for config in resources("AWS::Lambda::EventInvokeConfig").values()
+        if config["FunctionName"] == "shop-notify"
+    )
+    assert destination == "arn:aws:sqs:eu-west-1:111122223333:shop-dead-letters"
+
+
+def test_the_runtime_is_python_3_13_on_arm64() -> None:
+    for function in resources("AWS::Lambda::Function").values():
+        assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
+
+
+def test_the_model_code_is_published_again_when_its_layer_changes() -> None:
+    layers = [name for name in transformed()["Resources"] if name.startswith("ModelCodeLayer")]
+    assert transformed()["Resources"]["ModelCode"]["Properties"]["LayerVersion"] == {"Ref": layers[0]}
+    assert layers[0] != "ModelCodeLayer"  # SAM adds a hash of the content's address
+
+
+def test_building_a_function_takes_nothing_but_make(tmp_path: Path) -> None:
+    for name in FUNCTIONS:
+        built = tmp_path / name
+        built.mkdir()
+        subprocess.run(["make", "-s", f"build-{name}", f"ARTIFACTS_DIR={built}"], cwd=ROOT / "functions", check=True)
+        handler = resources("AWS::Lambda::Function")[name]["Handler"]
+        assert (built / f"{handler.removesuffix('.handler')}.py").is_file()
+
+
+def test_the_layer_pins_what_the_tests_run_with() -> None:
+    def pins(path: str) -> set[str]:
+        lines = (ROOT / path).read_text().splitlines()
+        return {line.split("#")[0].strip().lower().replace("_", "-") for line in lines if "==" in line}
+
+    assert pins("layers/platform/requirements.txt") <= pins("requirements.txt")
+
+
+# ------------------------------------------------------------------------------------------------------ every resource
+def test_every_resource_that_can_be_tagged_has_the_required_tags() -> None:
+    untagged = []
+    for name, resource in transformed()["Resources"].items():
+        if resource["Type"].startswith("Custom::"):
+            continue
+        schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", resource["Type"]).schema
+        if not schema.get("tagging", {}).get("taggable", "Tags" in schema["properties"]):
+            continue
+        if {"Key": "Project", "Value": {"Ref": "Project"}} not in resource["Properties"].get("Tags", []):
+            untagged.append(name)
+            continue
+        assert [tag["Key"] for tag in resource["Properties"]["Tags"]] == TAGS, name
+        assert all(tag["Value"] == {"Ref": tag["Key"]} for tag in resource["Properties"]["Tags"]), name
+    assert untagged == []
+
+
+def test_every_star_has_a_comment_that_says_why() -> None:
+    for number, line in enumerate(TEXT.splitlines(), start=1):
+        if re.search(r"""(Resource|Principal):\s*["']\*["']""", line):
+            assert "# " in line, f"template.yaml line {number}"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_policy_names_its_actions_and_resources(role: str) -> None:
+    for statement in statements(role):
+        assert statement["Effect"] == "Allow"
+        assert all("*" not in action for action in listed(statement["Action"])), statement["Sid"]
+        assert "NotAction" not in statement
+        assert "NotResource" not in statement
+    assert "ManagedPolicyArns" not in resources("AWS::IAM::Role")[role]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> None:
+    without_resources = {
+        "xray:PutTraceSegments",
+        "xray:PutTelemetryRecords",
+        "cloudwatch:PutMetricData",
+        "ecr:GetAuthorizationToken",
+        "application-autoscaling:DescribeScalableTargets",
+        "application-autoscaling:DescribeScalingPolicies",
+    }
+    for statement in statements(role):
+        if "*" in listed(statement["Resource"]):
+            assert set(listed(statement["Action"])) <= without_resources, statement["Sid"]
+
+
+def test_roles_are_passed_to_sagemaker_only() -> None:
+    passing = [(role, s) for role in ROLES for s in statements(role) if "iam:PassRole" in listed(s["Action"])]
+    assert {role for role, _ in passing} == {"StartTrainingRole", "DeployModelRole"}
+    for _, statement in passing:
+        assert statement["Resource"] == "arn:aws:iam::111122223333:role/trainingrole-name"
+        assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+
+
+# ---------------------------------------------------------------------------------------------------------- storage
+@pytest.mark.parametrize("bucket", ["DataBucket", "ArtifactBucket"])
+def test_a_bucket_is_private_encrypted_versioned_and_outlives_the_stack(bucket: str) -> None:
+    properties = resources("AWS::S3::Bucket")[bucket]
+    assert "BucketName" not in properties  # any stack name must do, in any account
+    assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+    encryption = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]
+    assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert transformed()["Resources"][bucket]["DeletionPolicy"] == "Retain"
+    assert transformed()["Resources"][bucket]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_whatever_holds_data_or_messages_is_reached_by_tls_only() -> None:
+    wanted = {
+        name
+        for name, resource in transformed()["Resources"].items()
+        if resource["Type"] in ("AWS::S3::Bucket", "AWS::SQS::Queue", "AWS::SNS::Topic")
+    }
+    protected = set()
+    for resource in transformed()["Resources"].values():
+        properties = resource["Properties"]
+        for statement in properties.get("PolicyDocument", {}).get("Statement", []):
+            if statement["Effect"] == "Deny" and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}:
+                named = properties.get("Queues") or properties.get("Topics") or [properties["Bucket"]]
+                protected |= {reference["Ref"] for reference in named}
+    assert protected == wanted
+
+
+def lifecycle(bucket: str) -> dict[str, dict[str, Any]]:
+    return {rule["Id"]: rule for rule in resources("AWS::S3::Bucket")[bucket]["LifecycleConfiguration"]["Rules"]}
+
+
+def test_training_data_gets_colder_after_30_and_90_days_and_goes_after_180() -> None:
+    rule = lifecycle("DataBucket")["old-training-data"]
+    assert rule["Prefix"] == "datasets/"
+    assert rule["Transitions"] == [
+        {"StorageClass": "STANDARD_IA", "TransitionInDays": 30},
+        {"StorageClass": "GLACIER_IR", "TransitionInDays": 90},
+    ]
+    assert rule["ExpirationInDays"] == 180
+
+
+def test_models_get_colder_but_never_go_because_an_endpoint_may_need_them() -> None:
+    rule = lifecycle("ArtifactBucket")["old-models"]
+    assert rule["Prefix"] == "training-output/"
+    assert [move["TransitionInDays"] for move in rule["Transitions"]] == [30, 90]
+    expiring = {r["Prefix"] for r in lifecycle("ArtifactBucket").values() if "ExpirationInDays" in r}
+    assert expiring == {"checkpoints/", "manifests/"}
+
+
+@pytest.mark.parametrize("bucket", ["DataBucket", "ArtifactBucket"])
+def test_what_nobody_sees_is_not_paid_for_long(bucket: str) -> None:
+    rule = lifecycle(bucket)["leftovers"]
+    assert "Prefix" not in rule
+    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
+
+
+# ----------------------------------------------------------------------------------------------------------- queues
+def test_the_drop_queue_delays_by_the_settle_time_and_outwaits_six_runs_of_its_function() -> None:
+    queue = transformed()["Resources"]["DropQueue"]["Properties"]
+    function = resources("AWS::Lambda::Function")["StartTrainingFunction"]
+    assert queue["DelaySeconds"] == {"Ref": "DropSettleSeconds"}
+    assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
+    assert raw()["Parameters"]["DropSettleSeconds"]["Default"] == 30
+
+
+def test_a_failed_drop_comes_back_without_the_ones_that_went_well() -> None:
+    source = resources("AWS::Lambda::EventSourceMapping")["StartTrainingSource"]
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_every_dead_letter_queue_raises_an_alarm() -> None:
+    dead = {q["QueueName"] for q in resources("AWS::SQS::Queue").values() if q["QueueName"].endswith("dead-letters")}
+    alarms = resources("AWS::CloudWatch::Alarm").values()
+    assert len(dead) == 2
+    assert {alarm["Dimensions"][0]["Value"] for alarm in alarms} == dead
+    for alarm in alarms:
+        assert alarm["AlarmActions"] == ["arn:aws:sns:eu-west-1:111122223333:shop-alerts"]
+        assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
+        assert alarm["AlarmName"].startswith("shop-")  # the topic's policy lets in alarms so named
+
+
+def test_events_come_only_from_the_stacks_own_rules() -> None:
+    rules = {f"arn:aws:events:eu-west-1:111122223333:rule/{r['Name']}" for r in resources("AWS::Events::Rule").values()}
+    for policy in resources("AWS::SQS::QueuePolicy").values():
+        for statement in policy["PolicyDocument"]["Statement"]:
+            if statement["Principal"] == {"Service": "events.amazonaws.com"}:
+                assert set(listed(statement["Condition"]["ArnEquals"]["aws:SourceArn"])) <= rules
+    for permission in resources("AWS::Lambda::Permission").values():
+        assert permission["SourceArn"] in rules | {"arn:aws:sns:eu-west-1:111122223333:shop-alerts"}
+
+
+def test_every_rule_keeps_what_it_cannot_deliver_and_may_do_so() -> None:
+    policy = resources("AWS::SQS::QueuePolicy")["DeadLettersPolicy"]["PolicyDocument"]["Statement"]
+    allowed = next(s for s in policy if s["Sid"] == "UndeliveredEvents")["Condition"]["ArnEquals"]["aws:SourceArn"]
+    for rule in resources("AWS::Events::Rule").values():
+        assert f"arn:aws:events:eu-west-1:111122223333:rule/{rule['Name']}" in allowed
+        for target in rule["Targets"]:
+            assert target["DeadLetterConfig"] == {"Arn": "arn:aws:sqs:eu-west-1:111122223333:shop-dead-letters"}
+
+
+# ---------------------------------------------------------------------------------------------------------- outputs
+def test_the_outputs_are_those_that_others_rely_on() -> None:
+    assert set(raw()["Outputs"]) >= {"DataBucketName", "ArtifactBucketName", "AlertsTopicArn", "TrainingRoleArn"}
