@@ -1,0 +1,66 @@
+"""Which instance types SageMaker trains and hosts on, as far as the platform's container images run there.
+
+Source: the enumerations TrainingInstanceType and ProductionVariantInstanceType of the SageMaker service model
+(botocore 1.44). Left out on purpose: Trainium and Inferentia (trn, inf), Gaudi (dl1), and the Arm machines (c7g, m8g,
+p6e-gb200, ...), which need container images of their own. A test holds the tables against the service model.
+"""
+
+from __future__ import annotations
+
+_TO_4XLARGE = "large xlarge 2xlarge 4xlarge"
+_TO_16XLARGE = "xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge"
+_TO_48XLARGE = f"{_TO_16XLARGE} 24xlarge 48xlarge"
+
+_TRAINING = {
+    "t3": "medium large xlarge 2xlarge",
+    "m4": "xlarge 2xlarge 4xlarge 10xlarge 16xlarge",
+    "m5": f"{_TO_4XLARGE} 12xlarge 24xlarge",
+    "m6i r6i": f"large {_TO_16XLARGE} 24xlarge 32xlarge",
+    "m7i c7i r7i": f"large {_TO_48XLARGE}",
+    "m8i r8i": f"large {_TO_16XLARGE} 24xlarge 32xlarge 48xlarge 96xlarge",
+    "m7i-flex m8i-flex r8i-flex": f"large {_TO_16XLARGE}",
+    "c4": "xlarge 2xlarge 4xlarge 8xlarge",
+    "c5 c5n": "xlarge 2xlarge 4xlarge 9xlarge 18xlarge",
+    "c6i": f"{_TO_16XLARGE} 24xlarge 32xlarge",
+    "c8i": f"{_TO_16XLARGE} 24xlarge 32xlarge 48xlarge 96xlarge",
+    "c7i-flex c8i-flex g4dn": _TO_16XLARGE,
+    "r5 r5d": f"large {_TO_16XLARGE} 24xlarge",
+    "g5 g6 g6e": _TO_48XLARGE,
+    "g7 g7e": "2xlarge 4xlarge 8xlarge 12xlarge 24xlarge 48xlarge",
+    "p2": "xlarge 8xlarge 16xlarge",
+    "p3": "2xlarge 8xlarge 16xlarge",
+    "p3dn p4d p4de": "24xlarge",
+    "p5": "4xlarge 48xlarge",
+    "p5e p5en p6-b200 p6-b300": "48xlarge",
+}
+
+_HOSTING = {
+    "t2": "medium large xlarge 2xlarge",
+    "m4": "xlarge 2xlarge 4xlarge 10xlarge 16xlarge",
+    "m5 m5d r5 r5d": f"{_TO_4XLARGE} 12xlarge 24xlarge",
+    "m6i c6i c6in r6i": f"large {_TO_16XLARGE} 24xlarge 32xlarge",
+    "m7i c7i r7i": f"large {_TO_48XLARGE}",
+    "c4": f"{_TO_4XLARGE} 8xlarge",
+    "c5 c5d": f"{_TO_4XLARGE} 9xlarge 18xlarge",
+    "g4dn": _TO_16XLARGE,
+    "g5 g6 g6e": _TO_48XLARGE,
+    "g7 g7e": "2xlarge 4xlarge 8xlarge 12xlarge 24xlarge 48xlarge",
+    "p2": "xlarge 8xlarge 16xlarge",
+    "p3": "2xlarge 8xlarge 16xlarge",
+    "p4d p4de": "24xlarge",
+    "p5": "4xlarge 48xlarge",
+    "p5e p5en p6-b200 p6-b300": "48xlarge",
+}
+
+
+def _spelt_out(table: dict[str, str]) -> frozenset[str]:
+    return frozenset(
+        f"ml.{family}.{size}"
+        for families, sizes in table.items()
+        for family in families.split()
+        for size in sizes.split()
+    )
+
+
+TRAINING = _spelt_out(_TRAINING)
+HOSTING = _spelt_out(_HOSTING)

@@ -1,0 +1,222 @@
+"""job.json, the optional wishes beside a dataset: read strictly, so that a misspelt wish is refused and not ignored."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NoReturn, TypeVar
+
+from mlplatform import instances
+from mlplatform.errors import DataRejected
+from mlplatform.facts import JobSpec, Task
+from mlplatform.names import JOB_SPEC_FILE
+
+_KEYS = ("label", "task", "algorithm", "hyperparameters", "instance_type", "instance_count", "hosting")
+_LATER = {
+    "tuning": "leave it out, and set the hyperparameters that you want under 'hyperparameters'",
+    "pipeline": "leave it out, and the dataset trains as a single job",
+}
+Value = TypeVar("Value")
+
+_ALGORITHMS = ("pytorch",)
+
+# name -> (whole number?, smallest, largest, whether the largest itself is allowed); they are train.py's arguments
+_HYPERPARAMETERS: Mapping[str, tuple[bool, float, float, bool]] = {
+    "epochs": (True, 1, 10_000, True),
+    "batch_size": (True, 1, 1_000_000, True),
+    "learning_rate": (False, 1e-8, 10, True),
+    "hidden_size": (True, 2, 8_192, True),
+    "dropout": (False, 0, 1, False),
+    "weight_decay": (False, 0, 10, True),
+    "patience": (True, 1, 10_000, True),
+    "seed": (True, 0, 2**32 - 1, True),
+}
+# name -> (smallest, largest); an account's quota may be lower, which SageMaker then says itself
+_HOSTING_NUMBERS: Mapping[str, tuple[int, int]] = {
+    "min_instances": (1, 100),
+    "max_instances": (1, 100),
+    "invocations_per_instance": (1, 10_000_000),
+}
+
+
+def parse_job_spec(content: bytes | None) -> JobSpec:
+    """What job.json asks for; without one, nothing in particular.
+
+    Raises DataRejected with one sentence that names the key, what it holds and what it may hold.
+    """
+    if content is None:
+        return JobSpec()
+    spec = _object("", _parsed(content))
+    for key, instead in _LATER.items():
+        if key in spec:
+            _reject(f"asks for '{key}', which this version of the platform does not support yet; {instead}")
+    _only_known("", spec, _KEYS)
+    return JobSpec(
+        label=_optional(spec, "label", _label),
+        task=_optional(spec, "task", _task),
+        algorithm=_optional(spec, "algorithm", _algorithm) or "pytorch",
+        hyperparameters=_optional(spec, "hyperparameters", _hyperparameters) or {},
+        instance_type=_optional(spec, "instance_type", _training_type),
+        instance_count=_optional(spec, "instance_count", _instance_count) or 1,
+        hosting=_optional(spec, "hosting", _hosting) or {},
+    )
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        _reject(f"is not UTF-8 text (byte {error.start + 1} is the first that does not fit); save it as UTF-8")
+    try:
+        spec = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+        json.dumps(spec, ensure_ascii=False).encode()  # half of a surrogate pair could not be written to any verdict
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        _reject(f"is not valid JSON: {error.msg[:1].lower()}{error.msg[1:]} at {where}; correct it and drop it again")
+    except ValueError as error:
+        _reject(f"holds a value that cannot be used ({error}); correct it and drop it again")
+    except RecursionError:
+        _reject("is nested too deeply to be read; it needs one level of keys, and one below 'hyperparameters'")
+    return spec
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            _reject(f"has the key '{key}' twice; keep one of them")
+        found[key] = value
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    _reject(f"holds {name}, which is not a JSON number; write a plain number")
+
+
+def _optional(spec: Mapping[str, Any], key: str, read: Callable[[Any], Value]) -> Value | None:
+    return read(spec[key]) if key in spec else None
+
+
+def _label(value: Any) -> str | int:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        _reject(f"has {_said(value)} as 'label'; write a column's name, or its position counted from 0")
+    if isinstance(value, str) and not value.strip():
+        _reject("has an empty 'label'; write a column's name, or leave the key out")
+    return value.strip() if isinstance(value, str) else value
+
+
+def _task(value: Any) -> Task:
+    return Task(_one_of("task", value, [task.value for task in Task]))
+
+
+def _algorithm(value: Any) -> str:
+    if not isinstance(value, str) or value not in _ALGORITHMS:
+        _reject(f"has {_said(value)} as 'algorithm'; so far the platform trains with \"pytorch\" only")
+    return value
+
+
+def _training_type(value: Any) -> str:
+    return _instance_type("instance_type", value, instances.TRAINING, "trains", "ml.m5.xlarge")
+
+
+def _instance_count(value: Any) -> int:
+    count = _whole_number("instance_count", value)
+    if count != 1:
+        _reject(f"asks for {count} training instances; 'instance_count' can only be 1 so far, so leave it out")
+    return count
+
+
+def _hyperparameters(value: Any) -> dict[str, str]:
+    wishes = _object("hyperparameters", value)
+    _only_known("hyperparameters", wishes, tuple(_HYPERPARAMETERS))
+    return {name: _hyperparameter(name, wish) for name, wish in wishes.items()}
+
+
+def _hyperparameter(name: str, value: Any) -> str:
+    whole, smallest, largest, inclusive = _HYPERPARAMETERS[name]
+    path = f"hyperparameters.{name}"
+    number: int | float
+    if whole:
+        number = _whole_number(path, value)
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        _reject(f"has {_said(value)} as '{path}'; it must be a number, without quotes")
+    else:
+        number = value
+    fits = smallest <= number <= largest and (inclusive or number < largest) and math.isfinite(number)
+    if not fits:
+        bound = f"to {largest:,}" if inclusive else f"to below {largest:,}"
+        _reject(f"has {_said(value)} as '{path}'; it must be from {smallest:,} {bound}")
+    return str(number)
+
+
+def _hosting(value: Any) -> dict[str, Any]:
+    wishes = _object("hosting", value)
+    _only_known("hosting", wishes, ("instance_type", *_HOSTING_NUMBERS))
+    if "instance_type" in wishes:
+        _instance_type("hosting.instance_type", wishes["instance_type"], instances.HOSTING, "hosts", "ml.c5.large")
+    for name, (smallest, largest) in _HOSTING_NUMBERS.items():
+        if name in wishes and not smallest <= _whole_number(f"hosting.{name}", wishes[name]) <= largest:
+            _reject(f"has {wishes[name]} as 'hosting.{name}'; it must be from {smallest:,} to {largest:,}")
+    fewest, most = wishes.get("min_instances"), wishes.get("max_instances")
+    if fewest is not None and most is not None and fewest > most:
+        _reject(
+            f"has 'hosting.min_instances' {fewest} above 'hosting.max_instances' {most}; lower one or raise the other"
+        )
+    return wishes
+
+
+def _instance_type(path: str, value: Any, known: Collection[str], does: str, example: str) -> str:
+    if not isinstance(value, str) or value not in known:
+        hint = f'it must be a type that SageMaker {does} on with the platform\'s images, for example "{example}"'
+        _reject(f"has {_said(value)} as '{path}'; {hint}{_similar(value, known)}")
+    return value
+
+
+def _one_of(path: str, value: Any, known: Collection[str]) -> str:
+    if not isinstance(value, str) or value not in known:
+        _reject(f"has {_said(value)} as '{path}'; it must be one of {_listed(known)}{_similar(value, known)}")
+    return value
+
+
+def _whole_number(path: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        _reject(f"has {_said(value)} as '{path}'; it must be a whole number, without quotes")
+    return value
+
+
+def _object(path: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        what, example = f"has {_said(value)} as '{path}'", '{"epochs": 20}'
+        if not path:
+            what, example = f"holds {_said(value)}", '{"label": "diagnosis"}'
+        _reject(f"{what}; it must be an object of keys and values, such as {example}")
+    return value
+
+
+def _only_known(path: str, wishes: Mapping[str, Any], known: Collection[str]) -> None:
+    for key in wishes:
+        if key not in known:
+            full = f"{path}.{key}" if path else key
+            among = f"the keys under '{path}' are" if path else "the keys are"
+            _reject(f"has the unknown key '{full}'; {among} {_listed(known)}{_similar(key, known)}")
+
+
+def _similar(value: Any, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(value, known, n=1, cutoff=0.75) if isinstance(value, str) else []
+    return f' (did you mean "{close[0]}"?)' if close else ""
+
+
+def _listed(known: Collection[str]) -> str:
+    return ", ".join(known)
+
+
+def _said(value: Any) -> str:
+    """A JSON value as its author wrote it, cut to a readable length."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _reject(what: str) -> NoReturn:
+    raise DataRejected(f"{JOB_SPEC_FILE} {what}.")
