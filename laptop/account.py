@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from laptop.clock import Clock
 from laptop.journal import Journal
+
+if TYPE_CHECKING:
+    from laptop.aws_request import Call
 
 ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
@@ -49,8 +52,17 @@ class Functions(Protocol):
 class Identities(Protocol):
     """Who may do what (laptop/iam.py)."""
 
-    def credentials(self, role_arn: str) -> dict[str, str]:
-        """Fresh credentials of a role: `aws_access_key_id`, `aws_secret_access_key`, `aws_session_token`."""
+    def credentials(self, role_arn: str, session_name: str = "laptop", principal: str | None = None) -> dict[str, str]:
+        """Fresh credentials of a role: `aws_access_key_id`, `aws_secret_access_key`, `aws_session_token`.
+
+        `principal` is the service that takes the role, such as `lambda.amazonaws.com`: the role must trust it.
+        """
+
+    def authorize(self, call: Call) -> None:
+        """Raises ServiceError if the caller is a role and its policies do not allow all that the call needs."""
+
+    def allowed(self, access_key: str, action: str, resource: str) -> bool:
+        """Whether the caller behind an access key may do that."""
 
     def assert_allowed(self, role_arn: str, action: str, resource: str) -> None:
         """Raises ServiceError("AccessDenied...") if the role's policies do not allow it, naming both."""

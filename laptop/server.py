@@ -230,7 +230,18 @@ class Server:
             # S3 decides atomically which of several conditional writes is first.
             with self._conditional_writes:
                 return moto_app.call(request)
-        return moto_app.call(request)
+        answer = moto_app.call(request)
+        if answer[0] == 404 and call.operation in {"GetObject", "HeadObject"}:
+            self._hide_absence(call)
+        return answer
+
+    def _hide_absence(self, call: Call) -> None:
+        """Who may not list a bucket learns "forbidden" of an object that does not exist, as GetObject documents."""
+        bucket = f"arn:aws:s3:::{call.params['Bucket']}"
+        if not self.account.identities.allowed(call.access_key, "s3:ListBucket", bucket):
+            raise ServiceError(
+                "AccessDenied", f"Access Denied: the object may not exist (no s3:ListBucket on {bucket})", 403
+            )
 
     def _validate(self, call: Call) -> None:
         errors = service_model.validate(call.service, call.operation, call.params)
