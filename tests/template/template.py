@@ -1,4 +1,4 @@
-"""The template as CloudFormation sees it: transformed by SAM's own translator, its intrinsics resolved for one stack."""
+"""The template as CloudFormation sees it: transformed by SAM's translator, intrinsics resolved for one stack."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class _Session:
 @functools.cache
 def raw() -> dict[str, Any]:
     """As written: with SAM's resources and CloudFormation's intrinsics."""
-    return yaml_parse(TEXT)
+    template: dict[str, Any] = yaml_parse(TEXT)
+    return template
 
 
 @functools.cache
@@ -45,7 +46,8 @@ def transformed() -> dict[str, Any]:
         for where in ("CodeUri", "ContentUri"):
             if where in resource["Properties"]:
                 resource["Properties"][where] = f"s3://packages/{resource['Properties'][where]}"
-    return Translator({}, Parser(), boto_session=_Session()).translate(template, {})
+    translated: dict[str, Any] = Translator({}, Parser(), boto_session=_Session()).translate(template, {})
+    return translated
 
 
 def resources(kind: str | None = None) -> dict[str, dict[str, Any]]:

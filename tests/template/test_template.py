@@ -91,19 +91,12 @@ def test_every_function_keeps_its_log_for_seven_days_under_its_own_name(name: st
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_function_has_a_failure_destination_that_it_may_send_to(name: str) -> None:
     function = resources("AWS::Lambda::Function")[name]
-    queue = next(
-        (
-            s
-            for s in resources("AWS::Lambda::EventSourceMapping").values()
-            if s["FunctionName"].endswith(function["FunctionName"])
-        ),
-        None,
-    )
-    if queue is not None:  # Lambda sends nothing on for a queue: the queue's own redrive does
-        source = next(
-            q for q in resources("AWS::SQS::Queue").values() if queue["EventSourceArn"].endswith(f":{q['QueueName']}")
-        )
-        assert source["RedrivePolicy"]["deadLetterTargetArn"].endswith("dead-letters")
+    mappings = resources("AWS::Lambda::EventSourceMapping").values()
+    polled = [m["EventSourceArn"] for m in mappings if m["FunctionName"].endswith(f":{function['FunctionName']}")]
+    if polled:  # Lambda sends nothing on for a queue: the queue's own redrive does
+        queues = {q["QueueName"]: q for q in resources("AWS::SQS::Queue").values()}
+        redrive = queues[polled[0].split(":")[-1]]["RedrivePolicy"]
+        assert redrive["deadLetterTargetArn"].split(":")[-1] in queues
         return
     invoke = next(
         config for config in resources("AWS::Lambda::EventInvokeConfig").values()

@@ -14,7 +14,7 @@ from pathlib import Path
 from mlplatform.errors import PlatformError
 
 ENTRY_POINT = "train.py"
-# What else may lie beside the model code where the layers are unpacked: the platform layer itself, extensions, leftovers.
+# What else may lie where the layers are unpacked: the platform layer, extensions, leftovers.
 _NOT_MODEL_CODE = {"python", "extensions", "__pycache__"}
 
 
@@ -37,8 +37,8 @@ def layer_root(search_path: Iterable[str] | None = None) -> Path:
         if (root / ENTRY_POINT).is_file():
             return root
     raise PlatformError(
-        f"There is no {ENTRY_POINT} in {', '.join(str(root) for root in roots) or 'any layer'}: the model code layer is "
-        "not attached to this function. Deploy the template unchanged."
+        f"There is no {ENTRY_POINT} in {', '.join(str(root) for root in roots) or 'any layer'}: "
+        "the model code layer is not attached to this function. Deploy the template unchanged."
     )
 
 
