@@ -14,8 +14,8 @@ from pathlib import Path
 from mlplatform.errors import PlatformError
 
 ENTRY_POINT = "train.py"
-# What else may lie where the layers are unpacked: the platform layer, extensions, leftovers.
-_NOT_MODEL_CODE = {"python", "extensions", "__pycache__"}
+# What else may lie where the layers are unpacked: the platform layer, extensions, leftovers, and how the layer is built.
+_NOT_MODEL_CODE = {"python", "extensions", "__pycache__", "Makefile"}
 
 
 @dataclass(frozen=True)
