@@ -1,0 +1,80 @@
+"""What the functions weigh: the layer's size, and a cold start against one that only makes the same clients."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.figures import Figure
+
+ROOT = Path(__file__).parents[1]
+RUNS = 9
+# A cold start as Lambda knows it: import the handler's module, then make what its first call needs.
+COLD_START = "import start_training; from mlplatform.app import live_app; a = live_app().aws; a.s3, a.sagemaker, a.sns"
+CLIENTS_ONLY = "import boto3; [boto3.client(name) for name in ('s3', 'sagemaker', 'sns')]"
+ENVIRONMENT = {
+    "STACK_NAME": "ml-platform",
+    "DATA_BUCKET": "data-bucket",
+    "ARTIFACT_BUCKET": "artifact-bucket",
+    "ALERTS_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:alerts",
+    "TRAINING_ROLE_ARN": "arn:aws:iam::123456789012:role/training",
+    "MODEL_CODE_URI": "s3://artifact-bucket/code/0123456789ab/sourcedir.tar.gz",
+    "MODEL_CODE_DIGEST": "0123456789ab",
+    "TRAINING_INSTANCE_TYPE": "ml.m5.xlarge",
+    "TRAINING_MAX_RUNTIME_SECONDS": "3600",
+    "TRAINING_MAX_WAIT_SECONDS": "7200",
+    "HOSTING_INSTANCE_TYPE": "ml.c5.large",
+    "MIN_INSTANCES": "1",
+    "MAX_INSTANCES": "5",
+    "INVOCATIONS_PER_INSTANCE": "1000",
+    "CPU_TARGET_PERCENT": "70",
+    "SCALE_OUT_COOLDOWN_SECONDS": "60",
+    "SCALE_IN_COOLDOWN_SECONDS": "300",
+    "PROJECT": "p",
+    "ENVIRONMENT": "dev",
+    "COST_CENTER": "c",
+    "OWNER": "o",
+    "SLACK_WEBHOOK_PARAMETER": "/ml-platform/slack-webhook",
+    "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "none",
+    "AWS_SECRET_ACCESS_KEY": "none",
+    "POWERTOOLS_TRACE_DISABLED": "true",
+    "POWERTOOLS_METRICS_NAMESPACE": "ml-platform",
+}
+
+
+def measure() -> list[Figure]:
+    """Medians of alternating whole processes, so that a drifting machine hits both alike."""
+    ours, clients_only = [], []
+    for _ in range(RUNS):
+        ours.append(_seconds(COLD_START))
+        clients_only.append(_seconds(CLIENTS_ONLY))
+    ratio = statistics.median(a / b for a, b in zip(ours, clients_only, strict=True))
+    return [
+        Figure("layer, unzipped", _layer_bytes() / 1e6, "MB", "<= 8", "arm64, as `sam build` makes it"),
+        Figure("cold start of start-training", statistics.median(ours), "s", note="import, settings, clients"),
+        Figure("the same clients by boto3 alone", statistics.median(clients_only), "s"),
+        Figure("ratio", ratio, "", "<= 1.3", f"median of {RUNS} pairs"),
+    ]
+
+
+def _seconds(code: str) -> float:
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("functions", "layers/platform"))
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path}, check=True)
+    return time.perf_counter() - started
+
+
+def _layer_bytes() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            ["make", "--silent", "-C", ROOT / "layers/platform", "build-PlatformLayer", f"ARTIFACTS_DIR={folder}"],
+            check=True,
+        )
+        return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
