@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlplatform.facts import ModelCard
+
 Request = Mapping[str, Any]  # the parameters of one AWS call, built pure and held against the service model in tests
 
 
@@ -22,6 +24,7 @@ class Notify:
 
     reason: str
     subject: str
+    once: str = ""  # key in the artifact bucket that remembers this notice: events come more than once
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class StartTraining:
     dataset: str
     version: str
     job_name: str
+    explanation: str  # how the data is read, for the verdict
     manifest: str  # the JSON text written to names.manifest_key before the job is created
     request: Request  # CreateTrainingJob
 
@@ -56,7 +60,11 @@ class DeployModel:
     model: Request  # CreateModel
     endpoint_config: Request  # CreateEndpointConfig
     endpoint: Request  # CreateEndpoint or UpdateEndpoint
+    endpoint_tags: Mapping[str, str]  # put on an existing endpoint; a new one has them in its request
     exists: bool  # whether the endpoint exists: update instead of create
+    card: ModelCard
+    replace: bool = False  # the endpoint is past updating: delete it first
+    deregister: Request | None = None  # DeregisterScalableTarget: the instance type changes, which scaling forbids
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,16 @@ class KeepLiveModel:
     dataset: str
     job_name: str
     model_package: Request
+    card: ModelCard
+
+
+@dataclass(frozen=True)
+class FinishDeployment:
+    """The endpoint was busy when its newest model was to be deployed; it no longer is."""
+
+    reason: str
+    endpoint: Request  # UpdateEndpoint
+    deregister: Request | None = None
 
 
 @dataclass(frozen=True)
@@ -79,4 +97,4 @@ class ConfigureAutoscaling:
     policies: tuple[Request, ...]  # PutScalingPolicy
 
 
-Decision = Skip | Notify | StartTraining | RejectDataset | DeployModel | KeepLiveModel | ConfigureAutoscaling
+Decision = Skip | Notify | StartTraining | RejectDataset | DeployModel | KeepLiveModel | FinishDeployment | ConfigureAutoscaling

@@ -6,6 +6,8 @@
     ├── SettingsError        the function's environment
     ├── BadEvent             an event that no code path understands
     ├── AwsError             AWS refused or failed a call; carries service, operation and code
+    ├── SlackError           Slack did not take a message; never holds the webhook's address
+    ├── NotAsPlanned         AWS did something else than it was asked for; the costly part has been stopped
     └── TryAgain             nothing is wrong, but now is too early: Lambda's retries are the cure
 
 A message says where, what, and what to try. Errors that leave a handler are retried by Lambda and end, if they
@@ -48,6 +50,14 @@ class AwsError(PlatformError):
         self.operation = operation
         self.code = code
         self.aws_message = message
+
+
+class SlackError(PlatformError):
+    """Slack did not take a message. The webhook's address is a secret and is in no message of this error."""
+
+
+class NotAsPlanned(PlatformError):
+    """What was created is not what was asked for, and has been stopped; the message says what differs."""
 
 
 class TryAgain(PlatformError):

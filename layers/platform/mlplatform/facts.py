@@ -8,6 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+# Tags by which the platform knows its own resources and what they belong to; names.tags writes them.
+STACK_TAG = "ml-platform:stack"
+DATASET_TAG = "ml-platform:dataset"
+
 
 class Task(StrEnum):
     """What the label asks for."""
@@ -106,6 +110,14 @@ class TrainingJob:
     instance_count: int
     hyperparameters: Mapping[str, str]
     tags: Mapping[str, str]
+    created: datetime | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)  # channel name -> S3 URI
+    max_runtime_seconds: int | None = None
+
+    @property
+    def dataset(self) -> str | None:
+        """The dataset it trained on; None for a job that the platform did not start."""
+        return self.tags.get(DATASET_TAG)
 
 
 @dataclass(frozen=True)
@@ -118,6 +130,39 @@ class ModelMetrics:
     test: Mapping[str, float]
     live: Mapping[str, float] | None
     live_error: str | None  # why the live model could not be scored
+
+    @property
+    def score(self) -> float | None:
+        """The objective on the test rows; None where the artifact does not tell."""
+        return self.test.get(self.objective)
+
+    @property
+    def live_score(self) -> float | None:
+        return (self.live or {}).get(self.objective)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model artifact says about itself: read from model.tar.gz, kept beside the registered model."""
+
+    metrics: ModelMetrics
+    metrics_json: bytes
+    sample_json: bytes  # {"request": <JSON body>, "response": <expected answer>}
+
+
+@dataclass(frozen=True)
+class UnreadableCard:
+    """A model artifact that does not say what it is."""
+
+    explanation: str  # a clause: what is missing or wrong
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What came of asking an endpoint for the prediction that its model's card holds."""
+
+    correct: bool
+    explanation: str  # a clause: what was expected and what came
 
 
 @dataclass(frozen=True)
@@ -135,3 +180,55 @@ class Endpoint:
     model_name: str | None
     artifact_uri: str | None  # the live model's ModelDataUrl
     tags: Mapping[str, str]
+
+    @property
+    def busy(self) -> bool:
+        """Whether SageMaker refuses an update now (EndpointStatus, DescribeEndpoint in the SageMaker API reference)."""
+        return self.status in {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
+
+    @property
+    def dead(self) -> bool:
+        """Whether deleting it is all that can still be done with it (same page)."""
+        return self.status in {"Failed", "UpdateRollbackFailed"}
+
+
+@dataclass(frozen=True)
+class DatasetArrived:
+    """An object was created under `datasets/`."""
+
+    bucket: str
+    key: str  # as S3 knows it: EventBridge does not encode keys
+    etag: str
+    size_bytes: int
+
+    @property
+    def marker(self) -> bool:
+        """The console's "create folder" makes an empty object whose key ends in a slash."""
+        return self.key.endswith("/") and self.size_bytes == 0
+
+    @property
+    def dataset(self) -> str:
+        """The first folder below `datasets/`, or the file's name where there is none. Not checked."""
+        return self.key.split("/", 2)[1] if "/" in self.key else self.key
+
+    @property
+    def prefix(self) -> str:
+        """Where the objects of the same drop lie."""
+        folder, slash, _ = self.key.removeprefix("datasets/").partition("/")
+        return f"datasets/{folder}{slash}"
+
+
+@dataclass(frozen=True)
+class TrainingEnded:
+    """A training job reached Completed, Failed or Stopped, says an event that may be late or come again."""
+
+    job_name: str
+    status: JobStatus
+
+
+@dataclass(frozen=True)
+class EndpointChanged:
+    """An endpoint's status changed, says an event that may be late or come again."""
+
+    endpoint_name: str
+    status: str  # spelled as in the API: InService

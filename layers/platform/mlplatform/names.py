@@ -74,6 +74,16 @@ def model_card_prefix(dataset: str, job: str) -> str:
     return f"models/{dataset}/{job}/"
 
 
+def outcome_key(dataset: str, job: str) -> str:
+    """In the artifact bucket: what became of a training job. Written last and once, so that repeated events do nothing."""
+    return f"{model_card_prefix(dataset, job)}outcome.json"
+
+
+def notice_key(endpoint_name: str, config: str, status: str) -> str:
+    """In the artifact bucket: remembers that people were told about an endpoint's trouble."""
+    return f"notices/{endpoint_name}/{config}-{status}.json"
+
+
 def tags(required: Mapping[str, str], *, stack: str, dataset: str) -> dict[str, str]:
     """The required tags plus what tells the platform's own things from others'."""
     return {**required, STACK_TAG: stack, DATASET_TAG: dataset}

@@ -1,0 +1,31 @@
+"""An endpoint is in service: it runs what it should, answers as it should, and scales; or people hear why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlplatform import events
+from mlplatform.app import App, live_app
+from mlplatform.autoscaling import check_endpoint, plan_autoscaling
+from mlplatform.decisions import Decision, Skip
+from mlplatform.facts import DATASET_TAG, EndpointChanged, Prediction
+from mlplatform.observability import decided, observed
+
+
+@observed
+def handler(event: Mapping[str, Any], _context: object) -> dict[str, str]:
+    """SageMaker's "Endpoint State Change"."""
+    return decided(configure_autoscaling(live_app(), events.endpoint_changed(event)))
+
+
+def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
+    endpoint = app.aws.endpoint(changed.endpoint_name)
+    if endpoint is None:
+        return Skip(f"There is no endpoint {changed.endpoint_name} any more.")
+    first = check_endpoint(endpoint, app.settings)
+    if first is not None:
+        return app.aws.apply(first)
+    card = app.aws.stored_card(endpoint.tags[DATASET_TAG], endpoint.model_name or "")
+    prediction = app.aws.smoke_test(endpoint, card.sample_json) if card else Prediction(False, "its model has no card")
+    return app.aws.apply(plan_autoscaling(endpoint, prediction, app.settings))

@@ -1,0 +1,39 @@
+"""A dataset was dropped: one spot training job for each version of it, or a reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlplatform import events, names
+from mlplatform.app import App, live_app
+from mlplatform.decisions import Decision
+from mlplatform.facts import DatasetArrived
+from mlplatform.observability import decided, logger, observed
+from mlplatform.training import plan_training, skip_drop
+
+
+@observed
+def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
+    """An SQS batch of S3's "Object Created" events; messages that failed go back to the queue, and only those."""
+    app = live_app()
+    decisions, failures = [], []
+    for message_id, body in events.sqs_messages(event):
+        try:
+            decisions.append(decided(start_training(app, events.dataset_arrived_message(body))))
+        except Exception:
+            # Not swallowed: SQS delivers the message again and then puts it in the dead-letter queue.
+            logger().exception("A message failed and goes back to the queue", extra={"message_id": message_id})
+            failures.append({"itemIdentifier": message_id})
+    return {"decisions": decisions, "batchItemFailures": failures}
+
+
+def start_training(app: App, arrived: DatasetArrived) -> Decision:
+    objects = app.aws.list_objects(arrived.prefix)
+    verdict_exists = app.aws.verdict_exists(arrived.dataset, names.dataset_version(objects))
+    skip = skip_drop(arrived, objects, verdict_exists)
+    if skip is not None:
+        return skip
+    drop = app.aws.read_drop(arrived, objects)
+    live = app.aws.endpoint(names.endpoint(app.settings.stack_name, arrived.dataset)) if drop.well_placed else None
+    return app.aws.apply(plan_training(drop, live, app.settings))

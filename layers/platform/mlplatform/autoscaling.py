@@ -1,0 +1,151 @@
+"""An endpoint in service becomes one that is checked and scales, or a notice that says what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlplatform import names
+from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, Notify, Skip
+from mlplatform.deployment import deregistration, scalable_target, update_request
+from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, Prediction
+from mlplatform.settings import Settings
+
+
+def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | FinishDeployment | None:
+    """What comes before scaling; None where the endpoint is in service with the config that it should run.
+
+    A failed update leaves an endpoint InService with its old config and a FailureReason (SageMaker API reference,
+    DescribeEndpoint), so the status alone proves nothing. deploy-model tags the endpoint with the config that it
+    wants, and after the call with the config that it asked for: wanted but never asked for means that the endpoint
+    was busy, asked for but not running means that the update failed.
+    """
+    if endpoint.tags.get(STACK_TAG) != settings.stack_name or DATASET_TAG not in endpoint.tags:
+        return Skip(f"{endpoint.name} is not an endpoint that {settings.stack_name} made.")
+    if endpoint.busy:
+        return Skip(f"{endpoint.name} is {endpoint.status}; the event of the end of that will decide.")
+    wanted, asked = endpoint.tags.get(names.WANTED_TAG), endpoint.tags.get(names.ASKED_TAG)
+    said = f": {endpoint.failure_reason}" if endpoint.failure_reason else ", and SageMaker gave no reason."
+    once = names.notice_key(endpoint.name, wanted or "unknown", endpoint.status)
+    if endpoint.status != "InService":
+        return Notify(
+            f"Endpoint {endpoint.name} is {endpoint.status} and serves nobody{said}",
+            f"Endpoint {endpoint.name} is {endpoint.status}",
+            once,
+        )
+    if wanted is None or endpoint.config_name == wanted:
+        return None
+    if asked == wanted:
+        return Notify(
+            f"The update of endpoint {endpoint.name} to {wanted} failed; it still serves {endpoint.config_name}{said}",
+            f"Update of endpoint {endpoint.name} failed",
+            once,
+        )
+    instance_type = names.hosting_wishes(endpoint.tags).get("instance_type", settings.hosting_instance_type)
+    return FinishDeployment(
+        reason=f"{endpoint.name} was busy when {wanted} was to be deployed and is in service now; it is updated.",
+        endpoint=update_request(endpoint.name, wanted),
+        deregister=deregistration(endpoint, instance_type),
+    )
+
+
+def plan_autoscaling(
+    endpoint: Endpoint, prediction: Prediction, settings: Settings
+) -> Skip | Notify | ConfigureAutoscaling:
+    """Scaling for an endpoint that check_endpoint let through; `prediction` is what its smoke test said."""
+    if not prediction.correct:
+        return Notify(
+            f"Endpoint {endpoint.name} is in service with {endpoint.config_name}, but its smoke test failed: "
+            f"{prediction.explanation}.",
+            f"Endpoint {endpoint.name} answers wrongly",
+            names.notice_key(endpoint.name, endpoint.config_name or "unknown", "smoke-test"),
+        )
+    instance_type = endpoint.instance_type
+    if instance_type is None:
+        return Skip(f"{endpoint.name} has no instances of its own, so there is nothing to scale.")
+    if instance_type.startswith("ml.t"):
+        # "Automatic scaling of Amazon SageMaker AI models", prerequisites (developer guide)
+        return Skip(
+            f"{endpoint.name} answers as expected, but burstable instances such as {instance_type} can't be scaled "
+            f"automatically; it stays at {endpoint.instance_count} of them."
+        )
+    wishes = names.hosting_wishes(endpoint.tags)
+    smallest = int(wishes.get("min_instances", settings.min_instances))
+    # job.json may ask for more than the stack's usual: the larger bound follows the smaller.
+    largest = max(int(wishes.get("max_instances", settings.max_instances)), smallest)
+    invocations = int(wishes.get("invocations_per_instance", settings.invocations_per_instance))
+    cores = vcpus(instance_type)
+    variant = scalable_target(endpoint.name)
+    dataset = endpoint.tags[DATASET_TAG]
+    return ConfigureAutoscaling(
+        reason=(
+            f"{endpoint.name} serves {endpoint.config_name} and answers as expected; it scales from {smallest} to "
+            f"{largest} instances on {invocations} invocations a minute or {settings.cpu_target_percent} % CPU each."
+        ),
+        endpoint_name=endpoint.name,
+        target={
+            **variant,
+            "MinCapacity": smallest,
+            "MaxCapacity": largest,
+            "Tags": names.tags(settings.required_tags, stack=settings.stack_name, dataset=dataset),
+        },
+        policies=(
+            _policy(
+                f"{endpoint.name}-invocations",
+                variant,
+                float(invocations),
+                {"PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}},
+                settings,
+            ),
+            # CPUUtilization is the sum over the cores, 0 to 100 % each: two cores make 200 % ("Monitor Amazon
+            # SageMaker AI with Amazon CloudWatch", developer guide), so the target is scaled by their number.
+            _policy(
+                f"{endpoint.name}-cpu",
+                variant,
+                float(settings.cpu_target_percent * cores),
+                {
+                    "CustomizedMetricSpecification": {
+                        "MetricName": "CPUUtilization",
+                        "Namespace": "/aws/sagemaker/Endpoints",
+                        "Dimensions": [
+                            {"Name": "EndpointName", "Value": endpoint.name},
+                            {"Name": "VariantName", "Value": names.VARIANT},
+                        ],
+                        "Statistic": "Average",
+                        "Unit": "Percent",
+                    }
+                },
+                settings,
+            ),
+        ),
+    )
+
+
+def vcpus(instance_type: str) -> int:
+    """How many virtual CPUs an `ml.` type has: 4 for xlarge and in proportion ("Amazon EC2 instance types").
+
+    The types that break the rule and can host: c4.8xlarge has 36, m4.10xlarge and up follow it, medium has 1.
+    """
+    if instance_type == "ml.c4.8xlarge":
+        return 36
+    size = instance_type.rsplit(".", 1)[1]
+    if size == "medium":
+        return 1
+    if size == "large":
+        return 2
+    return 4 * int(size.removesuffix("xlarge") or 1)
+
+
+def _policy(
+    name: str, variant: dict[str, Any], target: float, metric: dict[str, Any], settings: Settings
+) -> dict[str, Any]:
+    return {
+        **variant,
+        "PolicyName": name,
+        "PolicyType": "TargetTrackingScaling",
+        "TargetTrackingScalingPolicyConfiguration": {
+            "TargetValue": target,
+            "ScaleOutCooldown": settings.scale_out_cooldown_seconds,
+            "ScaleInCooldown": settings.scale_in_cooldown_seconds,
+            **metric,
+        },
+    }

@@ -1,0 +1,537 @@
+"""The only module of the layer that talks to AWS: reads facts, and applies decisions.
+
+botocore without boto3's layer on top: it makes the same calls and is imported in half the time. Clients are made on
+first use. Every refusal becomes an AwsError with the operation and the code.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timezone
+from typing import Any, assert_never
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from mlplatform import names, notices
+from mlplatform.decisions import (
+    ConfigureAutoscaling,
+    Decision,
+    DeployModel,
+    FinishDeployment,
+    KeepLiveModel,
+    Notify,
+    RejectDataset,
+    Request,
+    Skip,
+    StartTraining,
+)
+from mlplatform.deployment import package_description
+from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
+from mlplatform.facts import (
+    DatasetArrived,
+    Drop,
+    Endpoint,
+    JobStatus,
+    ModelCard,
+    Prediction,
+    Sample,
+    StoredObject,
+    TrainingJob,
+    UnreadableCard,
+)
+from mlplatform.model_card import FILES, compare_prediction, parse_card
+from mlplatform.settings import Settings
+
+SAMPLE_BYTES = 4 * 1024 * 1024  # of each data file; enough for thousands of rows, quick to read in a small function
+_JOB_SPEC_BYTES = 256 * 1024
+_MOST_SAMPLES = 8  # a drop has at most train, validation and test; more are refused, which needs no content
+_CARD_FILE_BYTES = 8 * 1024 * 1024
+_CONFIG_ATTEMPTS = 6
+
+
+class Aws:
+    """One account and region, as one function's role sees them."""
+
+    def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._settings = settings
+        self._sleep = sleep
+        self._session: Any = None
+        self._clients: dict[str, Any] = {}
+
+    # ---- calls ----
+
+    def _client(self, service: str) -> Any:
+        if service not in self._clients:
+            if self._session is None:
+                self._session = botocore.session.get_session()
+            config = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=65)
+            self._clients[service] = self._session.create_client(
+                service, region_name=self._settings.aws_region, config=config
+            )
+        return self._clients[service]
+
+    def _call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        """One API call, the operation spelled as in Python. Raises AwsError."""
+        try:
+            return getattr(self._client(service), operation)(**parameters)  # type: ignore[no-any-return]
+        except ClientError as error:
+            details = error.response.get("Error", {})
+            raise AwsError(
+                service, error.operation_name, str(details.get("Code", "Unknown")), str(details.get("Message", ""))
+            ) from error
+        except BotoCoreError as error:
+            raise AwsError(service, operation, type(error).__name__, str(error)) from error
+
+    def _unless(self, expected: Callable[[AwsError], bool], service: str, operation: str, **parameters: Any) -> bool:
+        """Makes the call; False if AWS refused it for the expected reason, which is then no error."""
+        try:
+            self._call(service, operation, **parameters)
+        except AwsError as error:
+            if expected(error):
+                return False
+            raise
+        return True
+
+    def _found(self, service: str, operation: str, **parameters: Any) -> dict[str, Any] | None:
+        """A description, or None where there is no such thing."""
+        try:
+            return self._call(service, operation, **parameters)
+        except AwsError as error:
+            if _is_missing(error):
+                return None
+            raise
+
+    # ---- facts: datasets ----
+
+    def list_objects(self, prefix: str) -> tuple[StoredObject, ...]:
+        """The objects of one drop, without folder markers; a prefix without a slash at its end is one key."""
+        found: list[StoredObject] = []
+        token: dict[str, str] = {}
+        while True:
+            page = self._call("s3", "list_objects_v2", Bucket=self._settings.data_bucket, Prefix=prefix, **token)
+            for entry in page.get("Contents", []):
+                marker = entry["Key"].endswith("/") and entry["Size"] == 0
+                if not marker and (prefix.endswith("/") or entry["Key"] == prefix):
+                    found.append(
+                        StoredObject(
+                            entry["Key"], entry["ETag"].strip('"'), entry["Size"], _utc(entry["LastModified"])
+                        )
+                    )
+            if not page.get("IsTruncated"):
+                return tuple(found)
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def read_sample(self, stored: StoredObject, limit: int = SAMPLE_BYTES) -> Sample:
+        """The beginning of one object. Raises AwsError PreconditionFailed if it is no longer the one that was listed."""
+        if stored.size_bytes == 0:
+            return Sample(stored.key, b"", complete=True)
+        answer = self._call(
+            "s3",
+            "get_object",
+            Bucket=self._settings.data_bucket,
+            Key=stored.key,
+            Range=f"bytes=0-{limit - 1}",
+            IfMatch=stored.etag,
+        )
+        return Sample(stored.key, answer["Body"].read(), complete=stored.size_bytes <= limit)
+
+    def read_drop(self, arrived: DatasetArrived, objects: tuple[StoredObject, ...]) -> Drop:
+        spec = next((stored for stored in objects if stored.file_name == names.JOB_SPEC_FILE), None)
+        data = [stored for stored in objects if stored is not spec]
+        return Drop(
+            dataset=arrived.dataset,
+            version=names.dataset_version(objects),
+            objects=objects,
+            samples=tuple(self.read_sample(stored) for stored in data[:_MOST_SAMPLES]),
+            job_json=self.read_sample(spec, _JOB_SPEC_BYTES).content if spec else None,
+        )
+
+    def verdict_exists(self, dataset: str, version: str) -> bool:
+        return self._object_exists(self._settings.data_bucket, names.verdict_key(dataset, version))
+
+    def outcome_exists(self, dataset: str, job: str) -> bool:
+        return self._object_exists(self._settings.artifact_bucket, names.outcome_key(dataset, job))
+
+    def _object_exists(self, bucket: str, key: str) -> bool:
+        return self._found("s3", "head_object", Bucket=bucket, Key=key) is not None
+
+    # ---- facts: jobs, models, endpoints ----
+
+    def training_job(self, name: str) -> TrainingJob | None:
+        found = self._found("sagemaker", "describe_training_job", TrainingJobName=name)
+        if found is None:
+            return None
+        resources, limits = found.get("ResourceConfig", {}), found.get("StoppingCondition", {})
+        return TrainingJob(
+            name=found["TrainingJobName"],
+            arn=found["TrainingJobArn"],
+            status=JobStatus(found["TrainingJobStatus"]),
+            secondary_status=found.get("SecondaryStatus", ""),
+            failure_reason=found.get("FailureReason"),
+            artifact_uri=found.get("ModelArtifacts", {}).get("S3ModelArtifacts"),
+            spot=bool(found.get("EnableManagedSpotTraining")),
+            max_wait_seconds=limits.get("MaxWaitTimeInSeconds"),
+            training_seconds=found.get("TrainingTimeInSeconds"),
+            billable_seconds=found.get("BillableTimeInSeconds"),
+            instance_type=resources.get("InstanceType", ""),
+            instance_count=resources.get("InstanceCount", 1),
+            hyperparameters=found.get("HyperParameters", {}),
+            tags=self._tags(found["TrainingJobArn"]),
+            created=_utc(found["CreationTime"]) if "CreationTime" in found else None,
+            inputs={
+                channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3Uri"]
+                for channel in found.get("InputDataConfig", [])
+                if "S3DataSource" in channel.get("DataSource", {})
+            },
+            max_runtime_seconds=limits.get("MaxRuntimeInSeconds"),
+        )
+
+    def endpoint(self, name: str) -> Endpoint | None:
+        found = self._found("sagemaker", "describe_endpoint", EndpointName=name)
+        if found is None:
+            return None
+        config_name = found.get("EndpointConfigName")
+        config: Mapping[str, Any] = {}
+        if config_name:
+            config = self._found("sagemaker", "describe_endpoint_config", EndpointConfigName=config_name) or {}
+        variant: Mapping[str, Any] = next(iter(config.get("ProductionVariants", [])), {})
+        model: Mapping[str, Any] = {}
+        if "ModelName" in variant:
+            model = self._found("sagemaker", "describe_model", ModelName=variant["ModelName"]) or {}
+        running: Mapping[str, Any] = next(iter(found.get("ProductionVariants", [])), {})
+        return Endpoint(
+            name=found["EndpointName"],
+            arn=found["EndpointArn"],
+            status=found["EndpointStatus"],
+            config_name=config_name,
+            failure_reason=found.get("FailureReason"),
+            variant_name=variant.get("VariantName"),
+            instance_type=variant.get("InstanceType"),
+            instance_count=running.get("CurrentInstanceCount", variant.get("InitialInstanceCount")),
+            model_name=variant.get("ModelName"),
+            artifact_uri=model.get("PrimaryContainer", {}).get("ModelDataUrl"),
+            tags=self._tags(found["EndpointArn"]),
+        )
+
+    def _tags(self, arn: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        token: dict[str, str] = {}
+        while True:
+            page = self._call("sagemaker", "list_tags", ResourceArn=arn, **token)
+            found |= {tag["Key"]: tag["Value"] for tag in page.get("Tags", [])}
+            if not page.get("NextToken"):
+                return found
+            token = {"NextToken": page["NextToken"]}
+
+    def artifact_card(self, uri: str) -> ModelCard | UnreadableCard:
+        """metrics.json and sample.json from a model.tar.gz: streamed, bounded, and never put on a disk."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        answer = self._found("s3", "get_object", Bucket=bucket, Key=key)
+        if answer is None:
+            return UnreadableCard(f"there is nothing at {uri}")
+        files: dict[str, bytes] = {}
+        try:
+            with tarfile.open(fileobj=answer["Body"], mode="r|gz") as archive:
+                for member in archive:
+                    name = member.name.removeprefix("./")
+                    if name not in FILES or not member.isfile():
+                        continue
+                    if member.size > _CARD_FILE_BYTES:
+                        return UnreadableCard(f"its {name} has {member.size} bytes, more than {_CARD_FILE_BYTES}")
+                    content = archive.extractfile(member)
+                    files[name] = content.read() if content else b""
+                    if len(files) == len(FILES):
+                        break
+        except (tarfile.TarError, EOFError, OSError) as error:
+            return UnreadableCard(f"{uri} is not a readable archive ({error})")
+        finally:
+            answer["Body"].close()
+        return parse_card(files)
+
+    def stored_card(self, dataset: str, job: str) -> ModelCard | None:
+        """What was kept beside the registered model; None where it is not there or not readable."""
+        files = {}
+        for name in FILES:
+            answer = self._found(
+                "s3",
+                "get_object",
+                Bucket=self._settings.artifact_bucket,
+                Key=names.model_card_prefix(dataset, job) + name,
+            )
+            if answer is not None:
+                files[name] = answer["Body"].read()
+        card = parse_card(files)
+        return card if isinstance(card, ModelCard) else None
+
+    def smoke_test(self, endpoint: Endpoint, sample_json: bytes) -> Prediction:
+        """Asks for the prediction of sample.json; what the model itself refuses is an answer, and no error."""
+        body = json.dumps(json.loads(sample_json)["request"]).encode()
+        try:
+            answer = self._call(
+                "sagemaker-runtime",
+                "invoke_endpoint",
+                EndpointName=endpoint.name,
+                ContentType="application/json",
+                Accept="application/json",
+                Body=body,
+            )
+        except AwsError as error:
+            if error.code == "ModelError":
+                return Prediction(False, f"the model refused it: {error.aws_message}")
+            raise
+        return compare_prediction(sample_json, answer["ResponseMetadata"]["HTTPStatusCode"], answer["Body"].read())
+
+    # ---- decisions ----
+
+    def apply(self, decision: Decision) -> Decision:
+        """Does what was decided, so that doing it again changes nothing; returns what it came to.
+
+        That is the decision itself, or Skip where another copy of the event was quicker. What was not finished
+        before an error is finished when the event comes again: whatever marks it as done is written last.
+        """
+        match decision:
+            case Skip():
+                return decision
+            case Notify():
+                return self._notify(decision)
+            case StartTraining():
+                return self._start_training(decision)
+            case RejectDataset():
+                return self._reject(decision)
+            case DeployModel():
+                return self._deploy(decision)
+            case KeepLiveModel():
+                self._register(decision)
+                return self._finish_job(decision, decision.dataset, decision.job_name)
+            case FinishDeployment():
+                self._update_endpoint(decision.endpoint, decision.deregister)
+                return decision
+            case ConfigureAutoscaling():
+                self._configure_autoscaling(decision)
+                return decision
+            case _:
+                assert_never(decision)
+
+    def _notify(self, decision: Notify) -> Decision:
+        bucket = self._settings.artifact_bucket
+        if decision.once and self._object_exists(bucket, decision.once):
+            return Skip(f"People were told already: {decision.reason}")
+        self._announce(decision)
+        if decision.once:
+            self._put_once(bucket, decision.once, {"decision": "Notify", "reason": decision.reason})
+        return decision
+
+    def _announce(self, decision: Decision) -> None:
+        notice = notices.for_decision(
+            decision, stack=self._settings.stack_name, environment=self._settings.environment
+        )
+        if notice is None:
+            return
+        # The function behind Slack gets the parts; people's mailboxes get the text.
+        parts = {"subject": notice.subject, "text": notice.text, "decision": type(decision).__name__}
+        self._call(
+            "sns",
+            "publish",
+            TopicArn=self._settings.alerts_topic_arn,
+            # Publish, SNS API reference: ASCII, no line breaks, less than 100 characters
+            Subject=" ".join(notice.subject.encode("ascii", "replace").decode().split())[:99],
+            MessageStructure="json",
+            Message=json.dumps({"default": notice.text, "email": notice.text, "lambda": json.dumps(parts)}),
+        )
+
+    def _start_training(self, decision: StartTraining) -> Decision:
+        self._put(
+            self._settings.artifact_bucket,
+            names.manifest_key(decision.dataset, decision.version),
+            decision.manifest.encode(),
+        )
+        created = self._unless(_exists, "sagemaker", "create_training_job", **decision.request)
+        self._assert_as_planned(decision.request)
+        self._put_verdict(decision, "accepted", decision.explanation, decision.job_name)
+        if not created:
+            return Skip(f"Training job {decision.job_name} exists already; each version is trained once.")
+        return decision
+
+    def _assert_as_planned(self, request: Request) -> None:
+        """Reads the job back: it costs three times as much if it is not spot, and is nobody's if it is not tagged."""
+        name = request["TrainingJobName"]
+        job = self.training_job(name)
+        if job is None:
+            raise TryAgain(f"Training job {name} was created but can't be described yet.")
+        wrong = [] if job.spot else ["it does not run on spot"]
+        lacking = [tag["Key"] for tag in request["Tags"] if job.tags.get(tag["Key"]) != tag["Value"]]
+        if lacking:
+            wrong.append(f"it lacks the tags {', '.join(lacking)}")
+        if not wrong:
+            return
+        if job.status is JobStatus.IN_PROGRESS:
+            self._unless(_is_invalid, "sagemaker", "stop_training_job", TrainingJobName=name)
+        raise NotAsPlanned(f"Training job {name} was stopped, because {' and '.join(wrong)} although that was asked for.")
+
+    def _reject(self, decision: RejectDataset) -> Decision:
+        # The alert first: a verdict without an alert would never be repaired, an alert twice does no harm.
+        self._announce(decision)
+        self._put_verdict(decision, "rejected", decision.reason, None)
+        return decision
+
+    def _put_verdict(
+        self, decision: StartTraining | RejectDataset, verdict: str, reason: str, job_name: str | None
+    ) -> None:
+        self._put_once(
+            self._settings.data_bucket,
+            names.verdict_key(decision.dataset, decision.version),
+            {
+                "dataset": decision.dataset,
+                "version": decision.version,
+                "verdict": verdict,
+                "reason": reason,
+                "job_name": job_name,
+            },
+        )
+
+    def _deploy(self, decision: DeployModel) -> Decision:
+        self._register(decision)
+        self._unless(_exists, "sagemaker", "create_model", **decision.model)
+        self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
+        name = decision.endpoint["EndpointName"]
+        if decision.replace:
+            self._unless(_is_missing, "sagemaker", "delete_endpoint", EndpointName=name)
+            raise TryAgain(f"Endpoint {name} was past repair and is being deleted; {decision.job_name} takes its place.")
+        if decision.exists:
+            self._tag_endpoint(name, decision.endpoint_tags)
+            self._update_endpoint(decision.endpoint, decision.deregister)
+        else:
+            self._create_endpoint(decision.endpoint)
+        return self._finish_job(decision, decision.dataset, decision.job_name)
+
+    def _register(self, decision: DeployModel | KeepLiveModel) -> None:
+        """The model card, then the package, in a group that is made with the first one."""
+        prefix = names.model_card_prefix(decision.dataset, decision.job_name)
+        bucket = self._settings.artifact_bucket
+        self._put(bucket, f"{prefix}metrics.json", decision.card.metrics_json)
+        self._put(bucket, f"{prefix}sample.json", decision.card.sample_json)
+        group = decision.model_package["ModelPackageGroupName"]
+        self._unless(
+            _exists,
+            "sagemaker",
+            "create_model_package_group",
+            ModelPackageGroupName=group,
+            ModelPackageGroupDescription=f"Models trained on the dataset {decision.dataset}",
+            Tags=names.tag_list(
+                names.tags(
+                    self._settings.required_tags, stack=self._settings.stack_name, dataset=decision.dataset
+                )
+            ),
+        )
+        if package_description(decision.job_name) not in self._package_descriptions(group):
+            self._call("sagemaker", "create_model_package", **decision.model_package)
+
+    def _package_descriptions(self, group: str) -> Iterable[str]:
+        """Of the newest hundred: only a job whose event was just handled half-way is looked for."""
+        page = self._call(
+            "sagemaker",
+            "list_model_packages",
+            ModelPackageGroupName=group,
+            SortBy="CreationTime",
+            SortOrder="Descending",
+            MaxResults=100,
+        )
+        return [summary.get("ModelPackageDescription", "") for summary in page["ModelPackageSummaryList"]]
+
+    def _create_endpoint(self, request: Request) -> None:
+        for attempt in range(1, _CONFIG_ATTEMPTS + 1):
+            try:
+                self._unless(_exists, "sagemaker", "create_endpoint", **request)
+                return
+            except AwsError as error:
+                # CreateEndpoint reads the config with eventual consistency (SageMaker API reference, CreateEndpoint)
+                if attempt == _CONFIG_ATTEMPTS or not _is_missing(error):
+                    raise
+                self._sleep(float(attempt))
+
+    def _tag_endpoint(self, name: str, tags: Mapping[str, str]) -> None:
+        arn = self._call("sagemaker", "describe_endpoint", EndpointName=name)["EndpointArn"]
+        self._call("sagemaker", "add_tags", ResourceArn=arn, Tags=names.tag_list(tags))
+
+    def _update_endpoint(self, request: Request, deregister: Request | None) -> None:
+        """Updates an endpoint that is free; a busy one has its wanted config in a tag, and configure-autoscaling follows."""
+        name, config = request["EndpointName"], request["EndpointConfigName"]
+        found = self._call("sagemaker", "describe_endpoint", EndpointName=name)
+        if found["EndpointStatus"] != "InService" or found.get("EndpointConfigName") == config:
+            return
+        if deregister is not None:
+            self._unless(_is_missing, "application-autoscaling", "deregister_scalable_target", **deregister)
+        if self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request):
+            self._tag_endpoint(name, {names.ASKED_TAG: config})
+
+    def _finish_job(self, decision: DeployModel | KeepLiveModel, dataset: str, job: str) -> Decision:
+        bucket, key = self._settings.artifact_bucket, names.outcome_key(dataset, job)
+        if not self._object_exists(bucket, key):
+            self._announce(decision)
+        outcome = {"decision": type(decision).__name__, "reason": decision.reason}
+        if not self._put_once(bucket, key, outcome):
+            return Skip(f"{job} had its outcome a moment ago: {decision.reason}")
+        return decision
+
+    def _configure_autoscaling(self, decision: ConfigureAutoscaling) -> None:
+        target = dict(decision.target)
+        registered = self._call(
+            "application-autoscaling",
+            "describe_scalable_targets",
+            ServiceNamespace=target["ServiceNamespace"],
+            ResourceIds=[target["ResourceId"]],
+        )
+        if registered.get("ScalableTargets"):
+            # RegisterScalableTarget, API reference: Tags are for a new target only
+            del target["Tags"]
+        self._call("application-autoscaling", "register_scalable_target", **target)
+        for policy in decision.policies:
+            self._call("application-autoscaling", "put_scaling_policy", **policy)
+
+    # ---- objects ----
+
+    def _put(self, bucket: str, key: str, content: bytes) -> None:
+        self._call("s3", "put_object", Bucket=bucket, Key=key, Body=content, ContentType="application/json")
+
+    def _put_once(self, bucket: str, key: str, document: Mapping[str, Any]) -> bool:
+        """Writes the object unless there is one; says whether it did (PutObject, S3 API reference: If-None-Match)."""
+        return self._unless(
+            lambda error: error.code in {"PreconditionFailed", "ConditionalRequestConflict"},
+            "s3",
+            "put_object",
+            Bucket=bucket,
+            Key=key,
+            Body=json.dumps(document, indent=2, ensure_ascii=False).encode(),
+            ContentType="application/json",
+            IfNoneMatch="*",
+        )
+
+
+def _utc(moment: Any) -> Any:
+    return moment.astimezone(timezone.utc)  # noqa: UP017
+
+
+def _is_invalid(error: AwsError) -> bool:
+    return error.code in {"ValidationException", "ValidationError"}
+
+
+def _is_missing(error: AwsError) -> bool:
+    """SageMaker has no code of its own for this: ValidationException, "Could not find ..."; S3 and scaling have."""
+    if error.code in {"404", "NoSuchKey", "NotFound", "ObjectNotFoundException", "ResourceNotFound"}:
+        return True
+    text = error.aws_message.lower()
+    return _is_invalid(error) and ("could not find" in text or "not found" in text or "does not exist" in text)
+
+
+def _exists(error: AwsError) -> bool:
+    """ResourceInUse for jobs; ValidationException, "Cannot create already existing ...", for the rest."""
+    return error.code == "ResourceInUse" or (_is_invalid(error) and "already exist" in error.aws_message.lower())
+
+
+def _is_in_progress(error: AwsError) -> bool:
+    return _is_invalid(error) and "in-progress" in error.aws_message.lower()

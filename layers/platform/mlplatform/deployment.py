@@ -1,0 +1,297 @@
+"""An ended training job becomes a deployed model, a kept one, or a notice: the quality gate."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from mlplatform import containers, names
+from mlplatform.decisions import DeployModel, KeepLiveModel, Notify, Request, Skip
+from mlplatform.errors import TryAgain
+from mlplatform.facts import (
+    STACK_TAG,
+    Endpoint,
+    JobStatus,
+    ModelCard,
+    ModelMetrics,
+    Task,
+    TrainingJob,
+    UnreadableCard,
+)
+from mlplatform.settings import Settings
+
+# SageMaker API reference, DescribeTrainingJob, SecondaryStatus: how a Stopped job came to stop.
+_STOPPED_BECAUSE = {
+    "MaxWaitTimeExceeded": "no spot capacity was found, or it was taken away too often, within the {wait} that a job may "
+    "wait and run; try another instance_type in job.json, or a longer TrainingMaxWaitSeconds",
+    "MaxRuntimeExceeded": "it did not finish within {runtime} of running; ask for fewer epochs or a larger "
+    "instance_type in job.json, or raise TrainingMaxRuntimeSeconds",
+}
+
+
+@dataclass(frozen=True)
+class Live:
+    """What the dataset's endpoint has at the moment the new model is judged."""
+
+    endpoint: Endpoint
+    job: TrainingJob | None  # that trained the live model
+    card: ModelCard | None  # as registered with it
+
+
+def skip_job(job: TrainingJob, outcome_exists: bool, settings: Settings) -> Skip | None:
+    """Why this event needs nothing done; None if it does.
+
+    Trials of a tuning job carry the tuning job's tags (SageMaker API reference, CreateHyperParameterTuningJob), so
+    the name has to be one of ours as well.
+    """
+    version = job.tags.get(names.VERSION_TAG)
+    ours = job.tags.get(STACK_TAG) == settings.stack_name and job.dataset is not None and version is not None
+    if not ours or not job.name.startswith(f"{settings.stack_name}-{job.dataset}-{version}-"):
+        return Skip(f"{job.name} is not a training job that {settings.stack_name} started.")
+    if job.status in {JobStatus.IN_PROGRESS, JobStatus.STOPPING}:
+        return Skip(f"{job.name} is {job.status.value}, whatever the event said; the event of its end will decide.")
+    if outcome_exists:
+        return Skip(f"{job.name} already had its outcome; an event that comes again changes nothing.")
+    return None
+
+
+def plan_deployment(
+    job: TrainingJob, card: ModelCard | UnreadableCard | None, live: Live | None, settings: Settings
+) -> Notify | DeployModel | KeepLiveModel:
+    """What becomes of an ended job that skip_job let through. `card` is None where the job left no artifact.
+
+    Raises TryAgain while the endpoint is being deleted: Lambda delivers the event again a minute later.
+    """
+    dataset = job.dataset or ""
+    once = names.outcome_key(dataset, job.name)
+    if job.status is JobStatus.FAILED:
+        said = _sentence(job.failure_reason) if job.failure_reason else "SageMaker gave no reason."
+        return Notify(f"Training job {job.name} failed: {said} {_billing(job)}", f"Training of {dataset} failed", once)
+    if job.status is JobStatus.STOPPED:
+        why = _STOPPED_BECAUSE.get(job.secondary_status, "somebody stopped it; drop the data again under a new name, or ask them")
+        why = why.format(wait=_duration(job.max_wait_seconds), runtime=_duration(job.max_runtime_seconds))
+        return Notify(
+            f"Training job {job.name} stopped ({job.secondary_status}) without a model to deploy: {why}. {_billing(job)}",
+            f"Training of {dataset} stopped",
+            once,
+        )
+    if not isinstance(card, ModelCard):
+        wrong = card.explanation if card else "there is none"
+        return Notify(
+            f"Training job {job.name} completed, but its model artifact can't be used: {wrong}. Nothing was deployed.",
+            f"Model of {dataset} can't be used",
+            once,
+        )
+    if live and live.endpoint.status == "Deleting":
+        raise TryAgain(f"Endpoint {live.endpoint.name} is being deleted; {job.name} can be deployed once it is gone.")
+    serving = live if live and not live.endpoint.dead else None
+    better, why = _judge(job, card.metrics, serving)
+    reason = f"{why} {_billing(job)}"
+    if not better:
+        return KeepLiveModel(reason, dataset, job.name, _model_package(job, card, approved=False, settings=settings), card)
+    return _deploy(reason, job, card, live, settings)
+
+
+def _judge(job: TrainingJob, new: ModelMetrics, live: Live | None) -> tuple[bool, str]:
+    """Whether the new model goes live, and why, in a sentence."""
+    score, name = new.score, new.objective
+    if score is None or not math.isfinite(score):
+        return False, f"{job.name} says no usable {name} for its test rows, so it can't be judged and is not deployed."
+    good, chance = _beats_chance(new)
+    if live is None:
+        verb = "the first model goes live" if good else "it is not deployed"
+        return good, f"{job.name} {chance}; {verb}."
+    if job.inputs.get("live_model") != live.endpoint.artifact_uri:
+        return _judge_late(job, new, score, live)
+    if new.live_score is None or not math.isfinite(new.live_score):
+        said = new.live_error or "no reason given"
+        verb = "goes live" if good else "is not deployed either"
+        return good, f"The live model could not be scored on the new test rows ({_clause(said)}); {job.name} {chance}, so it {verb}."
+    if _better(new, score, new.live_score):
+        return True, (
+            f"{job.name} has {name} {score:.4f} on the new test rows, better than the live model's "
+            f"{new.live_score:.4f}; it replaces it."
+        )
+    return False, (
+        f"{job.name} has {name} {score:.4f} on the new test rows, no better than the live model's "
+        f"{new.live_score:.4f}; the live model stays."
+    )
+
+
+def _judge_late(job: TrainingJob, new: ModelMetrics, score: float, live: Live) -> tuple[bool, str]:
+    """Another model went live while this one trained, so that the two never met on the same test rows."""
+    other = live.endpoint.model_name
+    if live.job and live.job.created and job.created and live.job.created > job.created:
+        return False, f"{job.name} finished after {other}, which was started later, went live; the newer one stays."
+    theirs = live.card.metrics.score if live.card and live.card.metrics.objective == new.objective else None
+    if theirs is None or not math.isfinite(theirs):
+        return False, f"{job.name} was not compared with {other}, which went live meanwhile; the live model stays."
+    better = _better(new, score, theirs)
+    return better, (
+        f"{other} went live while {job.name} trained; on their own test rows they have {new.objective} {theirs:.4f} and "
+        f"{score:.4f}, so the {'newer one replaces it' if better else 'live model stays'}."
+    )
+
+
+def _better(metrics: ModelMetrics, new: float, live: float) -> bool:
+    """A tie keeps the live model: replacing it would only cost."""
+    return new > live if metrics.maximize else new < live
+
+
+def _beats_chance(metrics: ModelMetrics) -> tuple[bool, str]:
+    name, needed = ("r2", 0.0) if metrics.task is Task.REGRESSION else ("roc_auc", 0.5)
+    value = metrics.test.get(name)
+    if value is None or not math.isfinite(value):
+        return False, f"says no usable {name} for its test rows"
+    good = value > needed
+    return good, f"has {name} {value:.4f} on its test rows, {'better' if good else 'no better'} than chance ({needed:g})"
+
+
+def _deploy(reason: str, job: TrainingJob, card: ModelCard, live: Live | None, settings: Settings) -> DeployModel:
+    dataset = job.dataset or ""
+    wishes = names.hosting_wishes(job.tags)
+    instance_type = wishes.get("instance_type", settings.hosting_instance_type)
+    name = names.endpoint(settings.stack_name, dataset)
+    tags = names.tags(settings.required_tags, stack=settings.stack_name, dataset=dataset)
+    # Empty rather than absent: an update must also clear what an earlier job.json asked for.
+    deployed = tags | {names.HOSTING_TAG: job.tags.get(names.HOSTING_TAG, ""), names.WANTED_TAG: job.name}
+    exists = live is not None and not live.endpoint.dead
+    if live and live.endpoint.busy:
+        reason += f" The endpoint is {live.endpoint.status}; the model follows when that is over."
+    create: Request = {
+        "EndpointName": name,
+        "EndpointConfigName": job.name,
+        "Tags": names.tag_list(deployed | {names.ASKED_TAG: job.name}),
+    }
+    return DeployModel(
+        reason=reason,
+        dataset=dataset,
+        job_name=job.name,
+        model_package=_model_package(job, card, approved=True, settings=settings),
+        model={
+            "ModelName": job.name,
+            "ExecutionRoleArn": settings.training_role_arn,
+            "PrimaryContainer": _container(job, instance_type, settings),
+            "Tags": names.tag_list(tags),
+        },
+        endpoint_config={
+            "EndpointConfigName": job.name,
+            "ProductionVariants": [
+                {
+                    "VariantName": names.VARIANT,
+                    "ModelName": job.name,
+                    "InstanceType": instance_type,
+                    "InitialInstanceCount": int(wishes.get("min_instances", settings.min_instances)),
+                    "InitialVariantWeight": 1.0,
+                }
+            ],
+            "Tags": names.tag_list(tags),
+        },
+        endpoint=update_request(name, job.name) if exists else create,
+        endpoint_tags=deployed,
+        exists=exists,
+        card=card,
+        replace=live is not None and live.endpoint.dead,
+        deregister=deregistration(live.endpoint, instance_type) if live and exists else None,
+    )
+
+
+def update_request(endpoint_name: str, config: str) -> dict[str, Any]:
+    """UpdateEndpoint; without RetainAllVariantProperties it would reset a scaled-out fleet to its initial size."""
+    return {"EndpointName": endpoint_name, "EndpointConfigName": config, "RetainAllVariantProperties": True}
+
+
+def deregistration(endpoint: Endpoint, instance_type: str) -> Request | None:
+    """DeregisterScalableTarget, where an update is to change the instance type.
+
+    A variant that is registered for scaling can't change its instance type ("Update or delete endpoints that use
+    automatic scaling", SageMaker developer guide). configure-autoscaling registers it again after the update.
+    """
+    if endpoint.instance_type in {None, instance_type}:
+        return None
+    return scalable_target(endpoint.name)
+
+
+def scalable_target(endpoint_name: str) -> dict[str, Any]:
+    """What names an endpoint's only variant to Application Auto Scaling."""
+    return {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": f"endpoint/{endpoint_name}/variant/{names.VARIANT}",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+
+
+def _container(job: TrainingJob, instance_type: str, settings: Settings) -> Request:
+    """The environment is that of the inference toolkit (github.com/aws/sagemaker-inference-toolkit)."""
+    return {
+        "Image": containers.inference_image(settings.aws_region, instance_type),
+        "ModelDataUrl": job.artifact_uri,
+        "Environment": {
+            "SAGEMAKER_PROGRAM": "inference.py",
+            "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+            "SAGEMAKER_REGION": settings.aws_region,
+            "SAGEMAKER_CONTAINER_LOG_LEVEL": "20",
+        },
+    }
+
+
+def _model_package(job: TrainingJob, card: ModelCard, *, approved: bool, settings: Settings) -> Request:
+    """CreateModelPackage, with where the model comes from; the group carries the tags of all its packages."""
+    dataset, version = job.dataset or "", job.tags.get(names.VERSION_TAG, "")
+    wishes = names.hosting_wishes(job.tags)
+    instance_type = wishes.get("instance_type", settings.hosting_instance_type)
+    card_uri = f"s3://{settings.artifact_bucket}/{names.model_card_prefix(dataset, job.name)}metrics.json"
+    metrics = card.metrics
+    lineage = {
+        "dataset": dataset,
+        "dataset_version": version,
+        "training_job": job.name,
+        "manifest": f"s3://{settings.artifact_bucket}/{names.manifest_key(dataset, version)}",
+        "code": job.hyperparameters.get("sagemaker_submit_directory", "").strip('"'),
+        "compared_with": job.inputs.get("live_model", ""),
+        "objective": metrics.objective,
+        f"test_{metrics.objective}": "" if metrics.score is None else f"{metrics.score:.6f}",
+    }
+    return {
+        "ModelPackageGroupName": names.endpoint(settings.stack_name, dataset),
+        "ModelPackageDescription": package_description(job.name),
+        # The same job asks with the same token, should two copies of its event be handled at once.
+        "ClientToken": hashlib.sha256(job.name.encode()).hexdigest()[:36],
+        "ModelApprovalStatus": "Approved" if approved else "Rejected",
+        "InferenceSpecification": {
+            "Containers": [_container(job, instance_type, settings)],
+            "SupportedContentTypes": ["application/json", "text/csv"],
+            "SupportedResponseMIMETypes": ["application/json", "text/csv"],
+            "SupportedRealtimeInferenceInstanceTypes": [instance_type],
+        },
+        "ModelMetrics": {"ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": card_uri}}},
+        "CustomerMetadataProperties": {key: value[:256] for key, value in lineage.items() if value},
+    }
+
+
+def package_description(job_name: str) -> str:
+    """Packages have numbers, not names; ListModelPackages shows this, by which a job's package is found again."""
+    return f"Trained by {job_name}"
+
+
+def _billing(job: TrainingJob) -> str:
+    """What spot saved, where SageMaker says: (1 - billable / training) of the seconds."""
+    if not job.training_seconds or job.billable_seconds is None:
+        return "Nothing was billed for it yet." if job.billable_seconds == 0 else "SageMaker gives no billed time for it."
+    saved = 1 - job.billable_seconds / job.training_seconds
+    return f"Spot billed {job.billable_seconds} of {job.training_seconds} training seconds, {saved:.0%} saved."
+
+
+def _duration(seconds: int | None) -> str:
+    return "time" if seconds is None else f"{seconds} seconds"
+
+
+def _clause(text: str) -> str:
+    return text.strip().rstrip(".")
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -1,0 +1,90 @@
+"""AWS's events become facts. The only module that knows how events spell things; samples lie in events/.
+
+Sources: "EventBridge event message structure" (Amazon S3 user guide), "Events that Amazon SageMaker AI sends to
+Amazon EventBridge" (SageMaker developer guide), "Using Lambda with Amazon SQS" (Lambda developer guide).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlplatform.errors import BadEvent
+from mlplatform.facts import DatasetArrived, EndpointChanged, JobStatus, TrainingEnded
+
+Event = Mapping[str, Any]
+
+# Events shout (IN_SERVICE) where the API has InService; some sources already write the API's form.
+_ENDPOINT_STATUSES = {
+    "".join(status.split("_")).lower(): "".join(word.capitalize() for word in status.split("_"))
+    for status in (
+        "IN_SERVICE CREATING UPDATING SYSTEM_UPDATING ROLLING_BACK DELETING FAILED OUT_OF_SERVICE "
+        "UPDATE_ROLLBACK_FAILED"
+    ).split()
+}
+
+
+def sqs_messages(event: Event) -> Iterator[tuple[str, str]]:
+    """The (message id, body) pairs of an SQS batch. Raises BadEvent if there are no records."""
+    records = event.get("Records")
+    if not isinstance(records, list):
+        raise BadEvent(f"Expected an SQS batch with Records; got the keys {sorted(event)}.")
+    for record in records:
+        yield str(record["messageId"]), str(record["body"])
+
+
+def dataset_arrived(event: Event) -> DatasetArrived:
+    """From S3's "Object Created" as EventBridge delivers it: the key is not URL-encoded there, so `a+b` is `a+b`."""
+    detail = _detail(event, "aws.s3", "Object Created")
+    stored = _member(detail, "object", dict)
+    return DatasetArrived(
+        bucket=_member(_member(detail, "bucket", dict), "name", str),
+        key=_member(stored, "key", str),
+        etag=str(stored.get("etag", "")).strip('"'),
+        size_bytes=int(stored.get("size", 0)),
+    )
+
+
+def dataset_arrived_message(body: str) -> DatasetArrived:
+    """The same event as the body of an SQS message. Raises BadEvent."""
+    try:
+        event = json.loads(body)
+    except ValueError as error:
+        raise BadEvent(f"The message is not JSON: {error}. It starts with {body[:60]!r}.") from error
+    if not isinstance(event, dict):
+        raise BadEvent(f"The message is not an event: {body[:60]!r}.")
+    return dataset_arrived(event)
+
+
+def training_ended(event: Event) -> TrainingEnded:
+    """The status is only what the event says; the job has to be described. Raises BadEvent."""
+    detail = _detail(event, "aws.sagemaker", "SageMaker Training Job State Change")
+    status = _member(detail, "TrainingJobStatus", str)
+    if status not in set(JobStatus):
+        raise BadEvent(f"Unknown TrainingJobStatus {status!r}; expected one of {', '.join(JobStatus)}.")
+    return TrainingEnded(job_name=_member(detail, "TrainingJobName", str), status=JobStatus(status))
+
+
+def endpoint_changed(event: Event) -> EndpointChanged:
+    """The status is only what the event says; the endpoint has to be described. Raises BadEvent."""
+    detail = _detail(event, "aws.sagemaker", "SageMaker Endpoint State Change")
+    spelled = _member(detail, "EndpointStatus", str)
+    status = _ENDPOINT_STATUSES.get(spelled.replace("_", "").lower())
+    if status is None:
+        raise BadEvent(f"Unknown EndpointStatus {spelled!r}.")
+    return EndpointChanged(endpoint_name=_member(detail, "EndpointName", str), status=status)
+
+
+def _detail(event: Event, source: str, detail_type: str) -> dict[str, Any]:
+    found = (event.get("source"), event.get("detail-type"))
+    if found != (source, detail_type):
+        raise BadEvent(f"Expected the event {detail_type!r} of {source!r}; got {found[1]!r} of {found[0]!r}.")
+    return _member(event, "detail", dict)  # type: ignore[no-any-return]
+
+
+def _member(holder: Mapping[str, Any], name: str, kind: type) -> Any:
+    value = holder.get(name)
+    if not isinstance(value, kind):
+        raise BadEvent(f"The event's {name!r} is {value!r}; expected {kind.__name__}.")
+    return value

@@ -1,0 +1,116 @@
+"""What a function must know about its stack, from its environment variables: one frozen Settings, read once.
+
+The template gives every function every variable, spelled as the field in capitals; a test holds the two together.
+No secrets: the Slack webhook itself lies in the SSM parameter that SLACK_WEBHOOK_PARAMETER names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from mlplatform import instances
+from mlplatform.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a variable must look, in words and as a test."""
+
+    words: str
+    accepts: Callable[[str], bool]
+
+
+def _pattern(words: str, pattern: str) -> dict[str, _Form]:
+    return {"form": _Form(words, lambda text: re.fullmatch(pattern, text) is not None)}
+
+
+def _whole(smallest: int, largest: int) -> dict[str, _Form]:
+    return {
+        "form": _Form(
+            f"a whole number from {smallest} to {largest}",
+            lambda text: re.fullmatch(r"\d{1,9}", text) is not None and smallest <= int(text) <= largest,
+        )
+    }
+
+
+_TAG = _pattern(
+    "1 to 128 letters, digits, spaces and _.:/=+-@, as tags allow",
+    r"[\w .:/=+\-@]{1,128}",
+)
+_BUCKET = _pattern("the name of a bucket", r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Times are in seconds, as the names say."""
+
+    stack_name: str = field(metadata=_pattern("the stack's name", r"[a-zA-Z][a-zA-Z0-9-]{0,28}"))
+    data_bucket: str = field(metadata=_BUCKET)
+    artifact_bucket: str = field(metadata=_BUCKET)
+    alerts_topic_arn: str = field(metadata=_pattern("the ARN of a topic", r"arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+"))
+    training_role_arn: str = field(metadata=_pattern("the ARN of a role", r"arn:[\w-]+:iam::\d{12}:role/.+"))
+    model_code_uri: str = field(metadata=_pattern("s3://bucket/key of sourcedir.tar.gz", r"s3://[^/]+/.+"))
+    model_code_digest: str = field(metadata=_pattern("6 or more hexadecimal digits", r"[0-9a-f]{6,64}"))
+    training_instance_type: str = field(
+        metadata={"form": _Form("a type that SageMaker trains on, such as ml.m5.xlarge", instances.TRAINING.__contains__)}
+    )
+    # CreateTrainingJob: at most 28 days
+    training_max_runtime_seconds: int = field(metadata=_whole(60, 28 * 24 * 3600))
+    training_max_wait_seconds: int = field(metadata=_whole(60, 28 * 24 * 3600))
+    hosting_instance_type: str = field(
+        metadata={"form": _Form("a type that SageMaker hosts on, such as ml.c5.large", instances.HOSTING.__contains__)}
+    )
+    min_instances: int = field(metadata=_whole(1, 100))
+    max_instances: int = field(metadata=_whole(1, 100))
+    invocations_per_instance: int = field(metadata=_whole(1, 10_000_000))  # per minute
+    cpu_target_percent: int = field(metadata=_whole(1, 100))
+    scale_out_cooldown_seconds: int = field(metadata=_whole(0, 3600))
+    scale_in_cooldown_seconds: int = field(metadata=_whole(0, 3600))
+    project: str = field(metadata=_TAG)
+    environment: str = field(metadata=_pattern("dev, staging or prod", "dev|staging|prod"))
+    cost_center: str = field(metadata=_TAG)
+    owner: str = field(metadata=_TAG)
+    slack_webhook_parameter: str = field(metadata=_pattern("an SSM parameter such as /stack/name", r"/[\w./-]+"))
+    aws_region: str = field(metadata=_pattern("a region such as us-east-1", r"[a-z]{2}(-[a-z]+)+-\d"))
+
+    @property
+    def required_tags(self) -> dict[str, str]:
+        """On everything that a function creates, as on everything that the template does."""
+        return {
+            "Project": self.project,
+            "Environment": self.environment,
+            "CostCenter": self.cost_center,
+            "Owner": self.owner,
+        }
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Reads `os.environ` unless told otherwise. Raises SettingsError that lists every bad variable at once."""
+    source = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for one in fields(Settings):
+        variable, form = one.name.upper(), one.metadata["form"]
+        text = source.get(variable)
+        if text is None:
+            problems.append(f"{variable} is not set; expected {form.words}")
+        elif not form.accepts(text):
+            problems.append(f"{variable} is {text!r}; expected {form.words}")
+        else:
+            values[one.name] = int(text) if one.type == "int" else text
+    for smaller, larger, why in (
+        # StoppingCondition, SageMaker API reference: the wait includes the run
+        ("training_max_runtime_seconds", "training_max_wait_seconds", "a spot job's wait includes its run"),
+        ("min_instances", "max_instances", "there is no room to scale in otherwise"),
+    ):
+        if smaller in values and larger in values and values[smaller] > values[larger]:
+            problems.append(
+                f"{larger.upper()} is '{values[larger]}'; expected at least {smaller.upper()} ({values[smaller]}): {why}"
+            )
+    if problems:
+        raise SettingsError(f"Bad environment variables ({len(problems)}): " + "; ".join(problems) + ".")
+    return Settings(**values)
