@@ -4,6 +4,10 @@ PORT ?= 4566
 BIN := .venv/bin
 SAM := .venv/sam/bin/sam
 export SAM_CLI_TELEMETRY := 0
+ifeq ($(shell command -v cc || command -v gcc || command -v clang),)
+export CC := $(CURDIR)/.ci/no-compiler
+export LDSHARED := $(CC) -shared
+endif
 
 .PHONY: help setup demo test up check bench build deploy clean
 
