@@ -411,10 +411,10 @@ def _task(train: _Labelled, wished: Task | None) -> tuple[Task, str]:
     if wished is Task.REGRESSION:
         train.assert_numbers()
         if distinct < 2 and train.rows.complete:
-            raise DataRejected(_one_value(train, "a number that varies"))
+            raise DataRejected(_one_value(train, "one value"))
         return wished, f"The task is regression, {because}."
     if distinct < 2 and train.rows.complete:
-        raise DataRejected(_one_value(train, "two different values"))
+        raise DataRejected(_one_value(train, "one class"))
     if wished is Task.BINARY and (distinct > 2):
         raise DataRejected(
             f"{train.name} has {distinct:,} different values in {train.title}{train.part} ({_listed(train)}), and "
@@ -457,10 +457,11 @@ def _assert_two_each(train: _Labelled) -> None:
             )
 
 
-def _one_value(train: _Labelled, needed: str) -> str:
+def _one_value(train: _Labelled, what: str) -> str:
+    value = _short(next(iter(train.values.counts)))
     return (
-        f'{train.name} has the same value "{_short(next(iter(train.values.counts)))}" in every row of {train.title}; '
-        f"a label needs {needed}, so add rows or name another label in {JOB_SPEC_FILE}."
+        f'{train.name} has {what} only: every row has "{value}" in {train.title}; add rows with another, or name '
+        f"another label in {JOB_SPEC_FILE}."
     )
 
 
