@@ -45,8 +45,13 @@ class Functions(Protocol):
     def invoke(self, function: str, payload: bytes) -> tuple[bytes, str | None]:
         """Synchronously, by name or ARN: the response payload, and the function error ("Unhandled") if there was."""
 
-    def invoke_async(self, function: str, payload: bytes) -> None:
-        """Event invocation: queued, retried twice, then sent to the on-failure destination."""
+    def invoke_async(
+        self, function: str, payload: bytes, principal: str | None = None, source_arn: str | None = None
+    ) -> None:
+        """Event invocation: queued, retried twice, then sent to the on-failure destination.
+
+        With a `principal` ("events.amazonaws.com") the function's resource policy must let it invoke for `source_arn`.
+        """
 
 
 class Identities(Protocol):

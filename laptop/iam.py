@@ -171,6 +171,25 @@ def _condition(operator: str, key: str, wanted: list[str], context: Context) -> 
     return any(map(matches, have)) if quantifier == "ForAnyValue" else all(map(matches, have))
 
 
+def allows_service(policy: Mapping[str, Any], service: str, action: str, resource: str, context: Context) -> bool:
+    """Whether a resource's own policy lets an AWS service such as `events.amazonaws.com` act on it."""
+    statements = [
+        statement for statement in _as_list(policy.get("Statement", [])) if _names(statement.get("Principal"), service)
+    ]
+    return evaluate([{"Statement": statements}], action, resource, context) is Decision.ALLOWED
+
+
+def _names(principal: Any, service: str) -> bool:
+    if isinstance(principal, Mapping):
+        everybody = "*" in _as_list(principal.get("AWS", []))
+        return (
+            everybody
+            or service in _as_list(principal.get("Service", []))
+            or "*" in _as_list(principal.get("Service", []))
+        )
+    return bool(principal == "*")
+
+
 # --- what each operation needs -----------------------------------------------------------------------------------
 
 _PREFIXES = {"sagemaker-runtime": "sagemaker", "sagemaker-metrics": "sagemaker", "resourcegroupstaggingapi": "tag"}
@@ -667,9 +686,7 @@ def _trusts(role: Any, service: str) -> bool:
     document = role.assume_role_policy_document
     trust = _document(document) if isinstance(document, str) else document
     for statement in _as_list(trust.get("Statement", [])):
-        principal = statement.get("Principal", {})
-        services = _as_list(principal.get("Service", [])) if isinstance(principal, Mapping) else [principal]
-        if statement["Effect"] == "Allow" and (service in services or "*" in services):
+        if statement["Effect"] == "Allow" and _names(statement.get("Principal"), service):
             return True
     return False
 

@@ -77,3 +77,13 @@ def _answer(handler: _Handler, request: HttpRequest) -> tuple[int, dict[str, str
     dropped = _HOP_BY_HOP - ({"content-length"} if request.method == "HEAD" else set())
     kept = {str(name): str(value) for name, value in dict(headers).items() if str(name).lower() not in dropped}
     return int(status), kept, body.encode() if isinstance(body, str) else bytes(body)
+
+
+def reset() -> None:
+    """Forgets all that moto's services hold; they live as long as the process, an account does not."""
+    from moto.core.base_backend import BackendDict
+
+    everything: list[Any] = BackendDict._instances  # type: ignore[misc]
+    for loaded in everything:
+        for regions in list(loaded.values()):
+            regions.reset()

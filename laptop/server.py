@@ -34,7 +34,7 @@ from laptop.journal import Journal
 
 # Threads are held by long polls of queues and by slow calls; they cost little while they wait.
 _THREADS = 96
-_SERVICES = ("iam", "events", "inbox", "functions", "training", "registry", "hosting", "scaling")
+_SERVICES = ("iam", "events", "functions", "inbox", "training", "registry", "hosting", "scaling")
 _CONSOLE = Path(__file__).parent / "console.html"
 _JSON = {"content-type": "application/json"}
 
@@ -93,6 +93,7 @@ class Server:
         self._uvicorn = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._uvicorn.run, args=([self._socket],), name="server", daemon=True)
         self._thread.start()
+        moto_app.reset()  # another account may have lived in this process before
         for name in _SERVICES:
             try:
                 module = importlib.import_module(f"laptop.{name}")

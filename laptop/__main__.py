@@ -1,0 +1,72 @@
+"""`python -m laptop [--port 4566]`: the platform on this machine until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import traceback
+
+from laptop.errors import ServiceError
+from laptop.server import Server
+
+DEFAULT_PORT = 4566
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs until SIGINT or SIGTERM. Exit code 1 if the port is in use or the stack can't be deployed."""
+    parser = argparse.ArgumentParser(prog="laptop", description="The platform's AWS account on this machine.")
+    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", DEFAULT_PORT)))
+    port = parser.parse_args(arguments).port
+    try:
+        server = Server(port)
+    except (OSError, OverflowError) as error:
+        print(f"Port {port} can't be used: {error}. Stop what uses it, or choose another: --port N.", file=sys.stderr)
+        return 1
+    stopped = threading.Event()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, lambda *_: stopped.set())
+    deployed: list[int] = []
+
+    def deploy() -> None:
+        try:
+            server.start()
+            _deploy(server)
+            deployed.append(0)
+            print(f"ready {server.account.url}", flush=True)
+        except ServiceError as error:
+            print(f"The stack can't be deployed: {error}", file=sys.stderr)
+            stopped.set()
+        except Exception:
+            if not stopped.is_set():  # Ctrl-C while deploying breaks calls in flight; that is no news
+                traceback.print_exc()
+            stopped.set()
+
+    # On a thread of its own, so that Ctrl-C is heard while the stack is being deployed.
+    threading.Thread(target=deploy, name="deploy", daemon=True).start()
+    stopped.wait()
+    server.stop()
+    return 0 if deployed else 1
+
+
+def _deploy(server: Server) -> None:
+    from laptop import stack
+
+    account = server.account
+    # The notifier reads its webhook from this parameter; the laptop's own route stands in for Slack.
+    account.stack = stack.NAME
+    account.client("ssm").put_parameter(
+        Name=f"/{stack.NAME}/slack-webhook", Value=f"{account.url}/_laptop/slack", Type="SecureString"
+    )
+    account.outputs = stack.deploy(account)
+    account.ready = True
+
+
+if __name__ == "__main__":
+    # Daemon threads may hold locks of the interpreter; the services are already stopped by now.
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
