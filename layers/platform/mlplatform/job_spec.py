@@ -170,7 +170,8 @@ def _hosting(value: Any) -> dict[str, Any]:
 def _instance_type(path: str, value: Any, known: Collection[str], does: str, example: str) -> str:
     if not isinstance(value, str) or value not in known:
         hint = f'it must be a type that SageMaker {does} on with the platform\'s images, for example "{example}"'
-        _reject(f"has {_said(value)} as '{path}'; {hint}{_similar(value, known)}")
+        meant = f"ml.{value}" if isinstance(value, str) and not value.startswith("ml.") else value
+        _reject(f"has {_said(value)} as '{path}'; {hint}{_similar(meant, known)}")
     return value
 
 
