@@ -35,5 +35,9 @@ def start_training(app: App, arrived: DatasetArrived) -> Decision:
     if skip is not None:
         return skip
     drop = app.aws.read_drop(arrived, objects)
-    live = app.aws.endpoint(names.endpoint(app.settings.stack_name, arrived.dataset)) if drop.well_placed else None
+    stack = app.settings.stack_name
+    # A name that no dataset can have is no endpoint's either; the planner says so better than SageMaker would.
+    live = (
+        app.aws.endpoint(names.endpoint(stack, arrived.dataset)) if names.is_dataset(stack, arrived.dataset) else None
+    )
     return app.aws.apply(plan_training(drop, live, app.settings))

@@ -30,6 +30,7 @@ from mlplatform.decisions import (
     Skip,
     StartTraining,
 )
+from mlplatform.datasets import SAMPLE_BYTES, data_files
 from mlplatform.deployment import package_description
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
@@ -47,7 +48,6 @@ from mlplatform.facts import (
 from mlplatform.model_card import FILES, compare_prediction, parse_card
 from mlplatform.settings import Settings
 
-SAMPLE_BYTES = 4 * 1024 * 1024  # of each data file; enough for thousands of rows, quick to read in a small function
 _JOB_SPEC_BYTES = 256 * 1024
 _MOST_SAMPLES = 8  # a drop has at most train, validation and test; more are refused, which needs no content
 _CARD_FILE_BYTES = 8 * 1024 * 1024
@@ -118,16 +118,14 @@ class Aws:
                 marker = entry["Key"].endswith("/") and entry["Size"] == 0
                 if not marker and (prefix.endswith("/") or entry["Key"] == prefix):
                     found.append(
-                        StoredObject(
-                            entry["Key"], entry["ETag"].strip('"'), entry["Size"], _utc(entry["LastModified"])
-                        )
+                        StoredObject(entry["Key"], entry["ETag"].strip('"'), entry["Size"], _utc(entry["LastModified"]))
                     )
             if not page.get("IsTruncated"):
                 return tuple(found)
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def read_sample(self, stored: StoredObject, limit: int = SAMPLE_BYTES) -> Sample:
-        """The beginning of one object. Raises AwsError PreconditionFailed if it is no longer the one that was listed."""
+        """The beginning of one object. Raises AwsError PreconditionFailed if it is not the one that was listed."""
         if stored.size_bytes == 0:
             return Sample(stored.key, b"", complete=True)
         answer = self._call(
@@ -142,12 +140,11 @@ class Aws:
 
     def read_drop(self, arrived: DatasetArrived, objects: tuple[StoredObject, ...]) -> Drop:
         spec = next((stored for stored in objects if stored.file_name == names.JOB_SPEC_FILE), None)
-        data = [stored for stored in objects if stored is not spec]
         return Drop(
             dataset=arrived.dataset,
             version=names.dataset_version(objects),
             objects=objects,
-            samples=tuple(self.read_sample(stored) for stored in data[:_MOST_SAMPLES]),
+            samples=tuple(self.read_sample(stored) for stored in data_files(objects)[:_MOST_SAMPLES]),
             job_json=self.read_sample(spec, _JOB_SPEC_BYTES).content if spec else None,
         )
 
@@ -312,8 +309,7 @@ class Aws:
                 self._update_endpoint(decision.endpoint, decision.deregister)
                 return decision
             case ConfigureAutoscaling():
-                self._configure_autoscaling(decision)
-                return decision
+                return self._configure_autoscaling(decision)
             case _:
                 assert_never(decision)
 
@@ -327,22 +323,9 @@ class Aws:
         return decision
 
     def _announce(self, decision: Decision) -> None:
-        notice = notices.for_decision(
-            decision, stack=self._settings.stack_name, environment=self._settings.environment
-        )
-        if notice is None:
-            return
-        # The function behind Slack gets the parts; people's mailboxes get the text.
-        parts = {"subject": notice.subject, "text": notice.text, "decision": type(decision).__name__}
-        self._call(
-            "sns",
-            "publish",
-            TopicArn=self._settings.alerts_topic_arn,
-            # Publish, SNS API reference: ASCII, no line breaks, less than 100 characters
-            Subject=" ".join(notice.subject.encode("ascii", "replace").decode().split())[:99],
-            MessageStructure="json",
-            Message=json.dumps({"default": notice.text, "email": notice.text, "lambda": json.dumps(parts)}),
-        )
+        notice = notices.for_decision(decision, stack=self._settings.stack_name, environment=self._settings.environment)
+        if notice is not None:
+            self._call("sns", "publish", **notices.publish_request(notice, self._settings.alerts_topic_arn))
 
     def _start_training(self, decision: StartTraining) -> Decision:
         self._put(
@@ -371,7 +354,9 @@ class Aws:
             return
         if job.status is JobStatus.IN_PROGRESS:
             self._unless(_is_invalid, "sagemaker", "stop_training_job", TrainingJobName=name)
-        raise NotAsPlanned(f"Training job {name} was stopped, because {' and '.join(wrong)} although that was asked for.")
+        raise NotAsPlanned(
+            f"Training job {name} was stopped, because {' and '.join(wrong)} although that was asked for."
+        )
 
     def _reject(self, decision: RejectDataset) -> Decision:
         # The alert first: a verdict without an alert would never be repaired, an alert twice does no harm.
@@ -401,7 +386,9 @@ class Aws:
         name = decision.endpoint["EndpointName"]
         if decision.replace:
             self._unless(_is_missing, "sagemaker", "delete_endpoint", EndpointName=name)
-            raise TryAgain(f"Endpoint {name} was past repair and is being deleted; {decision.job_name} takes its place.")
+            raise TryAgain(
+                f"Endpoint {name} was past repair and is being deleted; {decision.job_name} takes its place."
+            )
         if decision.exists:
             self._tag_endpoint(name, decision.endpoint_tags)
             self._update_endpoint(decision.endpoint, decision.deregister)
@@ -423,9 +410,7 @@ class Aws:
             ModelPackageGroupName=group,
             ModelPackageGroupDescription=f"Models trained on the dataset {decision.dataset}",
             Tags=names.tag_list(
-                names.tags(
-                    self._settings.required_tags, stack=self._settings.stack_name, dataset=decision.dataset
-                )
+                names.tags(self._settings.required_tags, stack=self._settings.stack_name, dataset=decision.dataset)
             ),
         )
         if package_description(decision.job_name) not in self._package_descriptions(group):
@@ -459,7 +444,10 @@ class Aws:
         self._call("sagemaker", "add_tags", ResourceArn=arn, Tags=names.tag_list(tags))
 
     def _update_endpoint(self, request: Request, deregister: Request | None) -> None:
-        """Updates an endpoint that is free; a busy one has its wanted config in a tag, and configure-autoscaling follows."""
+        """Updates an endpoint that is free.
+
+        A busy one has its wanted config in a tag already, which configure-autoscaling acts upon when it is free.
+        """
         name, config = request["EndpointName"], request["EndpointConfigName"]
         found = self._call("sagemaker", "describe_endpoint", EndpointName=name)
         if found["EndpointStatus"] != "InService" or found.get("EndpointConfigName") == config:
@@ -478,22 +466,42 @@ class Aws:
             return Skip(f"{job} had its outcome a moment ago: {decision.reason}")
         return decision
 
-    def _configure_autoscaling(self, decision: ConfigureAutoscaling) -> None:
+    def _configure_autoscaling(self, decision: ConfigureAutoscaling) -> Decision:
+        """Every scaling action ends with another event of an endpoint in service, so what is there is left alone."""
         target = dict(decision.target)
-        registered = self._call(
-            "application-autoscaling",
+        resource = {"ServiceNamespace": target["ServiceNamespace"], "ResourceId": target["ResourceId"]}
+        service = "application-autoscaling"
+        targets = self._call(
+            service,
             "describe_scalable_targets",
-            ServiceNamespace=target["ServiceNamespace"],
-            ResourceIds=[target["ResourceId"]],
-        )
-        if registered.get("ScalableTargets"):
-            # RegisterScalableTarget, API reference: Tags are for a new target only
-            del target["Tags"]
-        self._call("application-autoscaling", "register_scalable_target", **target)
+            ServiceNamespace=resource["ServiceNamespace"],
+            ResourceIds=[resource["ResourceId"]],
+        )["ScalableTargets"]
+        # RegisterScalableTarget, API reference: Tags are for a new target only
+        tags = target.pop("Tags")
+        policies = self._call(service, "describe_scaling_policies", **resource)["ScalingPolicies"]
+        if (
+            targets
+            and _holds(targets[0], target)
+            and all(any(_holds(policy, wanted) for policy in policies) for wanted in decision.policies)
+        ):
+            return Skip(f"{decision.endpoint_name} scales as it should already.")
+        self._call(service, "register_scalable_target", **target, **({} if targets else {"Tags": tags}))
         for policy in decision.policies:
-            self._call("application-autoscaling", "put_scaling_policy", **policy)
+            self._call(service, "put_scaling_policy", **policy)
+        self._announce(decision)
+        return decision
 
-    # ---- objects ----
+    # ---- objects and secrets ----
+
+    def put_object(self, bucket: str, key: str, content: bytes) -> None:
+        """Raises AwsError."""
+        self._call("s3", "put_object", Bucket=bucket, Key=key, Body=content)
+
+    def read_secret(self, parameter: str) -> str | None:
+        """An SSM SecureString, decrypted; None where there is none."""
+        found = self._found("ssm", "get_parameter", Name=parameter, WithDecryption=True)
+        return None if found is None else str(found["Parameter"]["Value"])
 
     def _put(self, bucket: str, key: str, content: bytes) -> None:
         self._call("s3", "put_object", Bucket=bucket, Key=key, Body=content, ContentType="application/json")
@@ -522,7 +530,14 @@ def _is_invalid(error: AwsError) -> bool:
 
 def _is_missing(error: AwsError) -> bool:
     """SageMaker has no code of its own for this: ValidationException, "Could not find ..."; S3 and scaling have."""
-    if error.code in {"404", "NoSuchKey", "NotFound", "ObjectNotFoundException", "ResourceNotFound"}:
+    if error.code in {
+        "404",
+        "NoSuchKey",
+        "NotFound",
+        "ObjectNotFoundException",
+        "ResourceNotFound",
+        "ParameterNotFound",
+    }:
         return True
     text = error.aws_message.lower()
     return _is_invalid(error) and ("could not find" in text or "not found" in text or "does not exist" in text)
@@ -531,6 +546,13 @@ def _is_missing(error: AwsError) -> bool:
 def _exists(error: AwsError) -> bool:
     """ResourceInUse for jobs; ValidationException, "Cannot create already existing ...", for the rest."""
     return error.code == "ResourceInUse" or (_is_invalid(error) and "already exist" in error.aws_message.lower())
+
+
+def _holds(actual: Any, wanted: Any) -> bool:
+    """Whether what AWS describes has everything that was asked for; it may have more."""
+    if isinstance(wanted, Mapping) and isinstance(actual, Mapping):
+        return all(key in actual and _holds(actual[key], value) for key, value in wanted.items())
+    return bool(actual == wanted)
 
 
 def _is_in_progress(error: AwsError) -> bool:

@@ -97,4 +97,13 @@ class ConfigureAutoscaling:
     policies: tuple[Request, ...]  # PutScalingPolicy
 
 
-Decision = Skip | Notify | StartTraining | RejectDataset | DeployModel | KeepLiveModel | FinishDeployment | ConfigureAutoscaling
+Decision = (
+    Skip
+    | Notify
+    | StartTraining
+    | RejectDataset
+    | DeployModel
+    | KeepLiveModel
+    | FinishDeployment
+    | ConfigureAutoscaling
+)

@@ -24,8 +24,8 @@ from mlplatform.settings import Settings
 
 # SageMaker API reference, DescribeTrainingJob, SecondaryStatus: how a Stopped job came to stop.
 _STOPPED_BECAUSE = {
-    "MaxWaitTimeExceeded": "no spot capacity was found, or it was taken away too often, within the {wait} that a job may "
-    "wait and run; try another instance_type in job.json, or a longer TrainingMaxWaitSeconds",
+    "MaxWaitTimeExceeded": "no spot capacity was found, or it was taken away too often, within the {wait} that a job "
+    "may wait and run; try another instance_type in job.json, or a longer TrainingMaxWaitSeconds",
     "MaxRuntimeExceeded": "it did not finish within {runtime} of running; ask for fewer epochs or a larger "
     "instance_type in job.json, or raise TrainingMaxRuntimeSeconds",
 }
@@ -70,10 +70,13 @@ def plan_deployment(
         said = _sentence(job.failure_reason) if job.failure_reason else "SageMaker gave no reason."
         return Notify(f"Training job {job.name} failed: {said} {_billing(job)}", f"Training of {dataset} failed", once)
     if job.status is JobStatus.STOPPED:
-        why = _STOPPED_BECAUSE.get(job.secondary_status, "somebody stopped it; drop the data again under a new name, or ask them")
+        why = _STOPPED_BECAUSE.get(
+            job.secondary_status, "somebody stopped it; drop the data again under a new name, or ask them"
+        )
         why = why.format(wait=_duration(job.max_wait_seconds), runtime=_duration(job.max_runtime_seconds))
         return Notify(
-            f"Training job {job.name} stopped ({job.secondary_status}) without a model to deploy: {why}. {_billing(job)}",
+            f"Training job {job.name} stopped ({job.secondary_status}) without a model to deploy: {why}. "
+            f"{_billing(job)}",
             f"Training of {dataset} stopped",
             once,
         )
@@ -90,7 +93,9 @@ def plan_deployment(
     better, why = _judge(job, card.metrics, serving)
     reason = f"{why} {_billing(job)}"
     if not better:
-        return KeepLiveModel(reason, dataset, job.name, _model_package(job, card, approved=False, settings=settings), card)
+        return KeepLiveModel(
+            reason, dataset, job.name, _model_package(job, card, approved=False, settings=settings), card
+        )
     return _deploy(reason, job, card, live, settings)
 
 
@@ -108,7 +113,11 @@ def _judge(job: TrainingJob, new: ModelMetrics, live: Live | None) -> tuple[bool
     if new.live_score is None or not math.isfinite(new.live_score):
         said = new.live_error or "no reason given"
         verb = "goes live" if good else "is not deployed either"
-        return good, f"The live model could not be scored on the new test rows ({_clause(said)}); {job.name} {chance}, so it {verb}."
+        return (
+            good,
+            f"The live model could not be scored on the new test rows ({_clause(said)}); {job.name} {chance}, so it "
+            f"{verb}.",
+        )
     if _better(new, score, new.live_score):
         return True, (
             f"{job.name} has {name} {score:.4f} on the new test rows, better than the live model's "
@@ -130,8 +139,8 @@ def _judge_late(job: TrainingJob, new: ModelMetrics, score: float, live: Live) -
         return False, f"{job.name} was not compared with {other}, which went live meanwhile; the live model stays."
     better = _better(new, score, theirs)
     return better, (
-        f"{other} went live while {job.name} trained; on their own test rows they have {new.objective} {theirs:.4f} and "
-        f"{score:.4f}, so the {'newer one replaces it' if better else 'live model stays'}."
+        f"{other} went live while {job.name} trained; on their own test rows they have {new.objective} {theirs:.4f} "
+        f"and {score:.4f}, so the {'newer one replaces it' if better else 'live model stays'}."
     )
 
 
@@ -146,7 +155,10 @@ def _beats_chance(metrics: ModelMetrics) -> tuple[bool, str]:
     if value is None or not math.isfinite(value):
         return False, f"says no usable {name} for its test rows"
     good = value > needed
-    return good, f"has {name} {value:.4f} on its test rows, {'better' if good else 'no better'} than chance ({needed:g})"
+    return (
+        good,
+        f"has {name} {value:.4f} on its test rows, {'better' if good else 'no better'} than chance ({needed:g})",
+    )
 
 
 def _deploy(reason: str, job: TrainingJob, card: ModelCard, live: Live | None, settings: Settings) -> DeployModel:
@@ -279,7 +291,9 @@ def package_description(job_name: str) -> str:
 def _billing(job: TrainingJob) -> str:
     """What spot saved, where SageMaker says: (1 - billable / training) of the seconds."""
     if not job.training_seconds or job.billable_seconds is None:
-        return "Nothing was billed for it yet." if job.billable_seconds == 0 else "SageMaker gives no billed time for it."
+        return (
+            "Nothing was billed for it yet." if job.billable_seconds == 0 else "SageMaker gives no billed time for it."
+        )
     saved = 1 - job.billable_seconds / job.training_seconds
     return f"Spot billed {job.billable_seconds} of {job.training_seconds} training seconds, {saved:.0%} saved."
 

@@ -17,11 +17,18 @@ Event = Mapping[str, Any]
 
 # Events shout (IN_SERVICE) where the API has InService; some sources already write the API's form.
 _ENDPOINT_STATUSES = {
-    "".join(status.split("_")).lower(): "".join(word.capitalize() for word in status.split("_"))
-    for status in (
-        "IN_SERVICE CREATING UPDATING SYSTEM_UPDATING ROLLING_BACK DELETING FAILED OUT_OF_SERVICE "
-        "UPDATE_ROLLBACK_FAILED"
-    ).split()
+    status.lower(): status
+    for status in [
+        "InService",
+        "Creating",
+        "Updating",
+        "SystemUpdating",
+        "RollingBack",
+        "Deleting",
+        "Failed",
+        "OutOfService",
+        "UpdateRollbackFailed",
+    ]
 }
 
 

@@ -1,4 +1,4 @@
-"""metrics.json and sample.json of a model artifact: read strictly, and the sample compared with what an endpoint says."""
+"""metrics.json and sample.json of a model artifact: read strictly, and compared with an endpoint's answer."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def compare_prediction(sample_json: bytes, status: int, body: bytes) -> Predicti
     for key in ("predictions", "probabilities", "classes"):
         if key in expected and not _close(expected[key], answer.get(key) if isinstance(answer, dict) else None):
             came = answer.get(key) if isinstance(answer, dict) else answer
-            return Prediction(False, f"the {key} of the sample should be {_short(expected[key])} but are {_short(came)}")
+            return Prediction(
+                False, f"the {key} of the sample should be {_short(expected[key])} but are {_short(came)}"
+            )
     return Prediction(True, "the sample's prediction came out as in training")
 
 

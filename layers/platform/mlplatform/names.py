@@ -50,6 +50,11 @@ def longest_dataset(stack: str) -> int:
     return NAME_LIMIT - len(training_job(stack, "", "0" * _VERSION_LENGTH, "0" * _CODE_LENGTH))
 
 
+def is_dataset(stack: str, dataset: str) -> bool:
+    """Whether there can be a dataset of that name."""
+    return DATASET_PATTERN.fullmatch(dataset) is not None and len(dataset) <= longest_dataset(stack)
+
+
 def verdict_key(dataset: str, version: str) -> str:
     return f"{VERDICTS_PREFIX}{dataset}/{version}.json"
 
@@ -75,7 +80,7 @@ def model_card_prefix(dataset: str, job: str) -> str:
 
 
 def outcome_key(dataset: str, job: str) -> str:
-    """In the artifact bucket: what became of a training job. Written last and once, so that repeated events do nothing."""
+    """In the artifact bucket: what became of a training job. Written last, so that repeated events do nothing."""
     return f"{model_card_prefix(dataset, job)}outcome.json"
 
 

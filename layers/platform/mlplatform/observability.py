@@ -40,7 +40,7 @@ def decided(decision: Decision) -> dict[str, str]:
 
 
 def observed(handler: Handler) -> Handler:
-    """A handler with the invocation's id in its logs, its metrics flushed, and its trace. Errors are logged, not caught."""
+    """A handler with the invocation's id in its logs, its metrics flushed, and its trace. Errors still leave it."""
 
     @cache
     def decorated() -> Any:

@@ -56,7 +56,9 @@ class Settings:
     model_code_uri: str = field(metadata=_pattern("s3://bucket/key of sourcedir.tar.gz", r"s3://[^/]+/.+"))
     model_code_digest: str = field(metadata=_pattern("6 or more hexadecimal digits", r"[0-9a-f]{6,64}"))
     training_instance_type: str = field(
-        metadata={"form": _Form("a type that SageMaker trains on, such as ml.m5.xlarge", instances.TRAINING.__contains__)}
+        metadata={
+            "form": _Form("a type that SageMaker trains on, such as ml.m5.xlarge", instances.TRAINING.__contains__)
+        }
     )
     # CreateTrainingJob: at most 28 days
     training_max_runtime_seconds: int = field(metadata=_whole(60, 28 * 24 * 3600))
@@ -109,7 +111,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     ):
         if smaller in values and larger in values and values[smaller] > values[larger]:
             problems.append(
-                f"{larger.upper()} is '{values[larger]}'; expected at least {smaller.upper()} ({values[smaller]}): {why}"
+                f"{larger.upper()} is '{values[larger]}'; expected at least {smaller.upper()} "
+                f"({values[smaller]}): {why}"
             )
     if problems:
         raise SettingsError(f"Bad environment variables ({len(problems)}): " + "; ".join(problems) + ".")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlplatform import containers, names
-from mlplatform.datasets import plan_dataset
+from mlplatform.datasets import data_files, plan_dataset
 from mlplatform.decisions import RejectDataset, Request, Skip, StartTraining
 from mlplatform.errors import DataRejected
 from mlplatform.facts import DatasetArrived, Drop, Endpoint, JobSpec, StoredObject, Table, Task
@@ -54,7 +54,7 @@ def skip_drop(arrived: DatasetArrived, objects: tuple[StoredObject, ...], verdic
     newest = max(objects, key=lambda stored: (stored.last_modified, stored.key))
     if newest.key != key:
         return Skip(f"{newest.key} arrived later than {key}; its own event will decide.")
-    if all(stored.file_name == names.JOB_SPEC_FILE for stored in objects):
+    if not data_files(objects):
         return Skip(f"{key} is there without data yet; the data file's own event will decide.")
     if verdict_exists:
         version = names.dataset_version(objects)
@@ -65,12 +65,12 @@ def skip_drop(arrived: DatasetArrived, objects: tuple[StoredObject, ...], verdic
 def plan_training(drop: Drop, live: Endpoint | None, settings: Settings) -> StartTraining | RejectDataset:
     """What becomes of a drop that skip_drop let through. `live` is the dataset's endpoint, if it has one."""
     try:
-        _check_place(drop, settings)
+        _assert_in_a_folder(drop)
         table, spec = plan_dataset(drop, names.longest_dataset(settings.stack_name))
     except DataRejected as error:
         return RejectDataset(reason=error.reason, dataset=drop.dataset, version=drop.version)
     job_name = names.training_job(settings.stack_name, drop.dataset, drop.version, settings.model_code_digest)
-    request = _training_job(job_name, drop, table, spec, live, settings)
+    request = _training_job(job_name, drop, table, spec, live=live, settings=settings)
     return StartTraining(
         reason=(
             f"{drop.dataset} version {drop.version} is good to train on: {table.explanation} {job_name} runs on "
@@ -86,24 +86,13 @@ def plan_training(drop: Drop, live: Endpoint | None, settings: Settings) -> Star
     )
 
 
-def _check_place(drop: Drop, settings: Settings) -> None:
-    longest = names.longest_dataset(settings.stack_name)
+def _assert_in_a_folder(drop: Drop) -> None:
     for stored in drop.objects:
-        folder, slash, file = stored.key.removeprefix(names.DATASETS_PREFIX).partition("/")
-        if not slash:
+        name = stored.key.removeprefix(names.DATASETS_PREFIX)
+        if "/" not in name:
             raise DataRejected(
                 f"{stored.key} lies directly under {names.DATASETS_PREFIX}; put it in a folder named after the "
-                f"dataset, such as {names.DATASETS_PREFIX}my-data/{folder}."
-            )
-        if not names.DATASET_PATTERN.fullmatch(folder) or len(folder) > longest:
-            raise DataRejected(
-                f"The dataset name {folder!r} breaks the naming rule: 1 to {min(32, longest)} lower-case letters and "
-                f"digits, with single dashes between them; drop the data under another name."
-            )
-        if "/" in file:
-            raise DataRejected(
-                f"{stored.key} lies in a folder below its dataset; put the files directly under "
-                f"{names.DATASETS_PREFIX}{folder}/."
+                f"dataset, such as {names.DATASETS_PREFIX}my-data/{name}."
             )
 
 
@@ -115,7 +104,7 @@ def _manifest(dataset: str, table: Table, settings: Settings) -> str:
 
 
 def _training_job(
-    job_name: str, drop: Drop, table: Table, spec: JobSpec, live: Endpoint | None, settings: Settings
+    job_name: str, drop: Drop, table: Table, spec: JobSpec, *, live: Endpoint | None, settings: Settings
 ) -> Request:
     """CreateTrainingJob. Its members and limits: SageMaker API reference, CreateTrainingJob and StoppingCondition."""
     instance_type = spec.instance_type or settings.training_instance_type
@@ -168,14 +157,12 @@ def _channel(name: str, kind: str, uri: str, content_type: str) -> dict[str, Any
         "ChannelName": name,
         "ContentType": content_type,
         "CompressionType": "None",
-        "DataSource": {
-            "S3DataSource": {"S3DataType": kind, "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
-        },
+        "DataSource": {"S3DataSource": {"S3DataType": kind, "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}},
     }
 
 
 def _volume_gib(drop: Drop) -> int:
-    """The files, unpacked if they are compressed, with room for checkpoints; types with a disk of their own ignore it."""
+    """The files, unpacked if they are compressed, and checkpoints. Types with a disk of their own ignore it."""
     stored_bytes = sum(stored.size_bytes for stored in drop.objects)
     return _SMALLEST_VOLUME_GIB + math.ceil(10 * stored_bytes / _GIB)
 
@@ -187,7 +174,7 @@ def _metric_definitions(task: Task) -> list[dict[str, str]]:
 
 
 def _hyperparameters(job_name: str, table: Table, spec: JobSpec, settings: Settings) -> dict[str, str]:
-    """Script arguments, and the training toolkit's own, which it reads as JSON (github.com/aws/sagemaker-training-toolkit).
+    """Script arguments, and those of the training toolkit (github.com/aws/sagemaker-training-toolkit), read as JSON.
 
     The toolkit reads the script's arguments as JSON too where it can: `true` would arrive as `True`, so text that
     JSON could take for something else than a number is quoted.
@@ -207,5 +194,7 @@ def _hyperparameters(job_name: str, table: Table, spec: JobSpec, settings: Setti
         "sagemaker_container_log_level": 20,
         "sagemaker_job_name": job_name,
     }
-    quoted = {name: json.dumps(value) if value in {"true", "false", "null"} else value for name, value in arguments.items()}
+    quoted = {
+        name: json.dumps(value) if value in {"true", "false", "null"} else value for name, value in arguments.items()
+    }
     return quoted | {name: json.dumps(value) for name, value in toolkit.items()}
