@@ -144,7 +144,9 @@ def answer(model: Model, body: bytes, content_type: str = JSON, accept: str = JS
         probabilities = model.probabilities(inputs)
         return _write(model, wanted, probabilities.argmax(axis=1), probabilities)
     except BadRequest as error:
-        return error.status, _dumps({"error": str(error)}), JSON
+        # Half a surrogate pair, which JSON allows a caller to send, can't be written as UTF-8.
+        message = str(error).encode(errors="replace").decode()
+        return error.status, _dumps({"error": message}), JSON
 
 
 def _wanted(accept: str) -> str:
@@ -223,13 +225,11 @@ def _read_csv(model: Model, body: bytes) -> Inputs:
     if trained != "," and first_line.count(trained) >= max(1, len(model.names) - 1):
         delimiter = trained
     try:
-        rows: list[list[Any]] = [
-            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if row
-        ]
+        rows: list[list[Any]] = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise BadRequest(f"The body is not CSV: {error}.") from None
-    if len(model.names) == 1:  # a blank line is a row here: one missing value
-        rows = rows or [[""]] * text.count("\n")
+    # A blank line is a missing value where there is one column, and nothing otherwise.
+    rows = [row or [""] for row in rows] if len(model.names) == 1 else [row for row in rows if row]
     if rows:
         header = [str(cell).strip() for cell in rows[0]]
         if set(header) == set(model.names) and len(header) == len(model.names):
@@ -277,7 +277,9 @@ def _encode(model: Model, rows: list[list[Any]]) -> Inputs:
 def _numbers(model: Model, rows: list[list[Any]], places: list[int] | None = None) -> NDArray[np.float64]:
     try:
         # None becomes NaN and "1.5" becomes 1.5 here; only what else may be missing or wrong needs the slow way.
-        return np.array(rows, dtype=np.float64)
+        values = np.array(rows, dtype=np.float64)
+        if values.ndim == 2:  # a list in every cell would make it three
+            return values
     except (ValueError, TypeError, OverflowError):
         pass
     return np.array(

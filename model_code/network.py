@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import checkpoint
+
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
 class Network(nn.Module):
@@ -111,8 +114,10 @@ def fit(
 ) -> Fitted:
     """Trains until the validation loss stops falling, from the checkpoint if there is one that fits.
 
-    The state is saved after each epoch and when `should_stop` says so, between two batches; a run that was interrupted
-    and resumed ends with the same weights, bit for bit, as one that was not, on the same kind of machine.
+    The state is saved after each epoch, every minute in longer ones, and when `should_stop` says so, between two
+    batches; a run that was interrupted and resumed ends with the same weights, bit for bit, as one that was not, on the
+    same kind of machine. The minutes matter because SIGTERM goes to the container's first process, which need not pass
+    it on.
 
     Raises Interrupted.
     """
@@ -131,6 +136,7 @@ def fit(
     order: Tensor | None = None
     loss_sum = torch.zeros((), device=device, dtype=torch.float64)
     resumed_from = None
+    saved_at = time.monotonic()
 
     saved = checkpoint.load(checkpoints, fingerprint)
     if isinstance(saved, str):
@@ -155,6 +161,8 @@ def fit(
         log(f"Resuming after epoch {progress.epoch}, batch {progress.batch}.")
 
     def save() -> None:
+        nonlocal saved_at
+        saved_at = time.monotonic()
         described = optimizer.state_dict()
         tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
@@ -186,6 +194,9 @@ def fit(
                 progress.batch = batch
                 save()
                 raise Interrupted(f"Stopped as asked in epoch {progress.epoch + 1} after {batch} of {batches} batches.")
+            if time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
+                progress.batch = batch
+                save()
             rows = slice(batch * size, (batch + 1) * size)
             wanted = label[rows]
             optimizer.zero_grad(set_to_none=True)

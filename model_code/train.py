@@ -36,7 +36,18 @@ from dataset import DataError, Dataset, Layout, Rows
 if TYPE_CHECKING:
     from network import Fitted, Settings, Tensors
 
-STARTED = time.monotonic()
+
+def _process_age_seconds() -> float:
+    """How long ago this process began: the imports above count as well. 0 where there is no /proc."""
+    try:
+        started_ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        return max(0.0, uptime - started_ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+STARTED = time.monotonic() - _process_age_seconds()
 INTERRUPTED_EXIT_CODE = 143  # as a process that SIGTERM ended
 SERVING_FILES = ("inference.py", "preprocess.py")
 SERVING_REQUIREMENTS = "safetensors>=0.4\n"
@@ -76,14 +87,23 @@ class Phases:
         return " ".join(f"{name}_seconds={seconds:.2f}" for name, seconds in self.seconds.items())
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise DataError(f"A hyperparameter is wrong: {message}.")
+
+
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The hyperparameters, which the toolkit passes as arguments."""
+    """The hyperparameters, which the toolkit passes as arguments.
+
+    Raises DataError.
+    """
     base = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
     channel = os.environ.get("SM_CHANNEL_DATASET", str(base / "input/data/dataset"))
     live = os.environ.get("SM_CHANNEL_LIVE_MODEL", str(base / "input/data/live_model"))
-    parser = argparse.ArgumentParser(description="Train a model.", allow_abbrev=False)
+    parser = _Parser(description="Train a model.", allow_abbrev=False)
     parser.add_argument("--label_column", type=int, required=True, help="position of the label, from 0")
-    parser.add_argument("--header", choices=["true", "false"], default="true")
+    # The toolkit reads hyperparameters as JSON where they are JSON, so that "false" arrives as "False".
+    parser.add_argument("--header", type=str.lower, choices=["true", "false"], default="true")
     parser.add_argument("--delimiter", choices=list(dataset.DELIMITERS), default="comma")
     parser.add_argument("--encoding", choices=["utf-8", "utf-16", "latin-1"], default="utf-8")
     parser.add_argument("--task", choices=["binary", "multiclass", "regression"], required=True)

@@ -1,0 +1,224 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import inference
+from inference import Model, answer
+
+COLUMNS = [
+    {"kind": "numeric", "name": "size", "mean": 10.0, "scale": 2.0, "indicator": True},
+    {"kind": "categorical", "name": "colour", "categories": ["blue", "red"]},
+    {"kind": "numeric", "name": "weight", "mean": 0.0, "scale": 1.0, "indicator": False},
+]
+# Inputs in order: size, weight, size is missing, colour unknown, colour missing, blue, red.
+SCORE_OF_INPUTS = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], dtype=np.float32)
+
+
+def make(folder: Path, columns: list[dict[str, Any]] = COLUMNS, **schema: Any) -> Model:
+    """A network whose second score is the sum of the inputs, each times its place from 1, and whose first is 0."""
+    if columns is COLUMNS:
+        scores = SCORE_OF_INPUTS
+    else:
+        scores = np.arange(1, len(columns) + 1, dtype=np.float32)
+    regression = schema.get("task") == "regression"
+    weights = {
+        # Positive and negative parts apart, so that the rectifiers between lose nothing.
+        "first.weight": np.stack((scores, -scores)),
+        "first.bias": np.zeros(2, dtype=np.float32),
+        "second.weight": np.eye(2, dtype=np.float32),
+        "second.bias": np.zeros(2, dtype=np.float32),
+        "last.weight": np.array([[1, -1]] if regression else [[0, 0], [1, -1]], dtype=np.float32),
+        "last.bias": np.zeros(1 if regression else 2, dtype=np.float32),
+    }
+    save_file(weights, folder / "model.safetensors")
+    text = {
+        "format": 1, "model_version": "job-7", "task": "binary", "classes": ["no", "yes"], "label": "bought",
+        "header": True, "delimiter": ",", "columns": columns, "target": None, **schema,
+    }  # fmt: skip
+    (folder / "schema.json").write_text(json.dumps(text))
+    return inference.load(folder)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    return make(tmp_path)
+
+
+def ask(model: Model, request: Any, content_type: str = "application/json", accept: str = "application/json") -> Any:
+    body = request if isinstance(request, bytes) else json.dumps(request).encode()
+    status, response, kind = answer(model, body, content_type, accept)
+    assert status == 200, response
+    assert kind == "application/json"
+    return json.loads(response)
+
+
+def score(model: Model, request: Any, content_type: str = "application/json") -> list[float]:
+    """The second class's score of each row, back from its probability."""
+    found = ask(model, request, content_type)["probabilities"]
+    return [round(math.log(second / first), 3) for first, second in found]
+
+
+def refusal(model: Model, request: Any, content_type: str = "application/json", accept: str = "") -> tuple[int, str]:
+    body = request if isinstance(request, bytes) else json.dumps(request).encode()
+    status, response, kind = answer(model, body, content_type, accept)
+    assert kind == "application/json"
+    assert 400 <= status < 500
+    return status, json.loads(response)["error"]
+
+
+def test_features_are_answered_with_labels_and_probabilities_in_the_order_of_classes(model: Model) -> None:
+    found = ask(model, {"features": [[12, "red", 0.5], [4, "blue", 0]]})
+    # (12 - 10) / 2 + 2 * 0.5 + 7 = 9 and (4 - 10) / 2 + 6 = 3
+    assert found["predictions"] == ["yes", "yes"]
+    assert found["classes"] == ["no", "yes"]
+    assert found["model_version"] == "job-7"
+    assert found["probabilities"][1] == pytest.approx([1 / (1 + math.exp(3)), 1 / (1 + math.exp(-3))])
+
+
+def test_records_are_taken_by_name_in_any_order_and_a_column_left_out_is_missing(model: Model) -> None:
+    assert score(model, {"records": [{"weight": 0.5, "colour": "red", "size": 12}]}) == [9.0]
+    assert score(model, {"records": [{"colour": "red"}]}) == [10.0]  # 3 for the missing size, 7 for red
+
+
+@pytest.mark.parametrize("missing", [None, "", "NA", "?", "nan", " null ", math.nan])
+def test_missing_values_are_served(missing: Any, model: Model) -> None:
+    # 3 says that the size is missing, 5 that the colour is.
+    assert score(model, {"features": [[missing, missing, missing]]}) == [8.0]
+
+
+def test_a_category_that_training_never_saw_is_served_as_unknown(model: Model) -> None:
+    assert score(model, {"features": [[10, "green", 0], [10, 7, 0], [10, True, 0]]}) == [4.0, 4.0, 4.0]
+
+
+def test_numbers_may_be_written_as_text_and_absurd_ones_are_cut(model: Model) -> None:
+    assert score(model, {"features": [["12", "red", "0.5"]]}) == [9.0]
+    assert score(model, {"features": [[1e30, "blue", 0]]}) == [26.0]  # 20 standard deviations, and 6 for blue
+    assert score(model, b'{"features": [[1e999, "blue", 0]]}') == [9.0]  # infinite is missing
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"12,red,0.5\n4,blue,0\n",
+        b"12,red,0.5\r\n4,blue,0",
+        b"size,colour,weight\n12,red,0.5\n4,blue,0\n",
+        b"\xef\xbb\xbfweight,size,colour\n0.5,12,red\n0,4,blue\n",
+        b'12,"red",0.5\n\n4,blue,0\n',
+    ],
+)
+def test_csv_is_read_with_or_without_its_header(text: bytes, model: Model) -> None:
+    assert score(model, text, "text/csv; charset=utf-8") == [9.0, 3.0]
+
+
+def test_csv_may_use_the_delimiter_of_the_training_data(tmp_path: Path) -> None:
+    assert score(make(tmp_path, delimiter=";"), b"12;red;0.5\n", "text/csv") == [9.0]
+
+
+def test_csv_of_one_column_takes_a_blank_line_as_a_missing_value(tmp_path: Path) -> None:
+    columns = [{"kind": "numeric", "name": "x", "mean": 0.0, "scale": 1.0, "indicator": False}]
+    assert score(make(tmp_path, columns), b"2\n\n3\n", "text/csv") == [2.0, 0.0, 3.0]
+
+
+def test_csv_is_answered_on_request(model: Model) -> None:
+    status, body, kind = answer(model, b'{"features": [[4, "blue", 0]]}', "application/json", "text/csv")
+    assert (status, kind) == (200, "text/csv")
+    label, first, second = body.decode().strip().split(",")
+    assert label == "yes"
+    assert float(first) + float(second) == pytest.approx(1)
+
+
+def test_a_regression_answers_numbers_in_the_labels_unit_and_no_probabilities(tmp_path: Path) -> None:
+    model = make(tmp_path, task="regression", classes=None, target={"mean": 100.0, "scale": 10.0})
+    assert ask(model, {"features": [[12, "red", 0.5]]}) == {"predictions": [190.0], "model_version": "job-7"}
+    assert answer(model, b"12,red,0.5\n", "text/csv", "text/csv")[1] == b"190.0\n"
+
+
+def test_without_a_content_type_the_body_tells(model: Model) -> None:
+    assert score(model, {"features": [[12, "red", 0.5]]}, "") == [9.0]
+    assert score(model, b"12,red,0.5", "application/octet-stream") == [9.0]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"features": [[1, "red", 1], [1, "red"]]}, "Row 2 has 2 columns; the model takes 3."),
+        ({"features": [[1, "red", 1, 1]]}, "Row 1 has 4 columns; the model takes 3."),
+        ({"features": [[1, "red", 1], [1, "red", "heavy"]]}, "Row 2, column 'weight' must be a number, not \"heavy\"."),
+        ({"features": [[1, "red", {}]]}, "Row 1, column 'weight' must be a number, not {}."),
+        ({"features": [[[1], "red", 1]]}, "Row 1, column 'size' must be a number, not [1]."),
+        ({"features": [[[1], "red", [1]]]}, "Row 1, column 'size' must be a number, not [1]."),
+        ({"features": [[1, ["red"], 1]]}, "Row 1, column 'colour' must be one value, not a list."),
+        ({"records": [{"size": 1}, {"sise": 1}]}, "Row 2 has the column 'sise', which the model does not know."),
+        ({"features": [1, "red", 1]}, 'Row 1 of "features" must be a list of values.'),
+        ({"records": [[1]]}, 'Row 1 of "records" must be an object of column names and values.'),
+        ({"features": []}, '"features" must be a list with at least one row.'),
+        ({"features": {"size": 1}}, '"features" must be a list with at least one row.'),
+        ({}, 'The body must have "features" (rows of values) or "records" (objects by column name).'),
+        ([1], 'The body must be an object with "features" or "records".'),
+    ],
+)
+def test_what_is_wrong_is_named_with_row_and_column(body: Any, words: str, model: Model) -> None:
+    assert refusal(model, body) == (400, words)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"1,red\n", "Row 1 has 2 columns; the model takes 3."),
+        (b"size,colour,weight\n1,red,1\n2,red,heavy\n", "Row 2, column 'weight' must be a number, not \"heavy\"."),
+        (b"size,colour,height\n1,red,1\n", "Row 1, column 'size' must be a number, not \"size\"."),
+        (b"weight,size,colour\n1,1\n", "Row 1 has 2 columns; the model takes 3."),
+        (b"", "The body has no rows."),
+        (b"size,colour,weight\n", "The body has no rows."),
+    ],
+)
+def test_what_is_wrong_in_csv_is_named_with_row_and_column(body: bytes, words: str, model: Model) -> None:
+    assert refusal(model, body, "text/csv") == (400, words)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b'{"features": [[1, "red", 1]', b"\xff\xfe\x00", b"null", b'"text"', b"[" * 100_000,
+        b'{"features": [[1, "red", "\\ud800"]]}', b'{"records": [{"\\udfff": 1}]}',
+        b'{"features": [[1, "\\ud800", []]]}',
+        b'{"features": [[' + b"9" * 5000 + b', "red", []]]}', b'{"features": null}', b'{"features": [null]}',
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("content_type", ["application/json", "text/csv", "image/png", ";;;", ""])
+def test_no_body_is_the_servers_fault(body: bytes, content_type: str, model: Model) -> None:
+    refusal(model, body, content_type)
+
+
+def test_only_json_and_csv_are_taken_and_given(model: Model) -> None:
+    assert refusal(model, b"x", "image/png")[0] == 415
+    assert refusal(model, {"features": [[1, "red", 1]]}, accept="image/png")[0] == 406
+    for accept in ("", "*/*", "application/json; charset=utf-8", "text/html, application/json;q=0.9"):
+        assert answer(model, b"1,red,1", "text/csv", accept)[::2] == (200, "application/json")
+
+
+def test_the_toolkits_handlers_answer_alike(tmp_path: Path) -> None:
+    make(tmp_path)
+    model = inference.model_fn(str(tmp_path))
+    expected = answer(model, b"12,red,0.5", "text/csv", "application/json")
+    assert inference.transform_fn(model, "12,red,0.5", "text/csv", "application/json") == expected[1:]
+    assert inference.transform_fn(model, b"12,red,0.5", "text/csv", None) == expected[1:]
+
+
+def test_an_artifact_of_another_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(inference.ModelFileError, match="The model has format 2; this code reads format 1"):
+        make(tmp_path, format=2)
+
+
+def test_weights_that_do_not_fit_the_schema_are_refused(tmp_path: Path) -> None:
+    make(tmp_path)
+    schema = json.loads((tmp_path / "schema.json").read_text())
+    schema["columns"].pop()
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    with pytest.raises(inference.ModelFileError, match="do not fit"):
+        inference.load(tmp_path)
