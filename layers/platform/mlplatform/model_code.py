@@ -14,7 +14,7 @@ from pathlib import Path
 from mlplatform.errors import PlatformError
 
 ENTRY_POINT = "train.py"
-# What else may lie where the layers are unpacked: the platform layer, extensions, leftovers, and how the layer is built.
+# What else may lie where the layers are unpacked: the platform layer, extensions, leftovers, how it is built.
 _NOT_MODEL_CODE = {"python", "extensions", "__pycache__", "Makefile"}
 
 
