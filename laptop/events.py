@@ -247,7 +247,12 @@ class Bus:
         return {"EventId": event_id}
 
     def object_event(self, bucket: Any, event_name: str, key: Any, detail_type: str) -> None:
-        """S3's events, https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html (raw key, bare ETag)."""
+        """S3's events, https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html (raw key, bare ETag).
+
+        Only objects that come and go are told: moto also reports tags and access lists that nobody has set.
+        """
+        if detail_type not in {"Object Created", "Object Deleted"}:
+            return
         stored: dict[str, Any] = {"key": key.name}
         if detail_type == "Object Created":
             stored["size"] = key.size

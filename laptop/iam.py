@@ -670,7 +670,12 @@ class RoleIdentities:
         if role is None:
             return []
         inline = [_document(text if isinstance(text, str) else json.dumps(text)) for text in role.policies.values()]
-        managed = [_document(policy.document) for policy in role.managed_policies.values()]
+        managed = [
+            _document(version.document)
+            for policy in role.managed_policies.values()
+            for version in policy.versions
+            if version.version_id == policy.default_version_id
+        ]
         return [*inline, *managed]
 
     def _role(self, role_arn: str) -> Any:

@@ -240,9 +240,9 @@ class Server:
         """Who may not list a bucket learns "forbidden" of an object that does not exist, as GetObject documents."""
         bucket = f"arn:aws:s3:::{call.params['Bucket']}"
         if not self.account.identities.allowed(call.access_key, "s3:ListBucket", bucket):
-            raise ServiceError(
-                "AccessDenied", f"Access Denied: the object may not exist (no s3:ListBucket on {bucket})", 403
-            )
+            reason = f"Access Denied: the object may be missing, but without s3:ListBucket on {bucket} S3 does not tell"
+            self.account.journal.record("refused", service="s3", operation=call.operation, reason=reason)
+            raise ServiceError("AccessDenied", reason, 403)
 
     def _validate(self, call: Call) -> None:
         errors = service_model.validate(call.service, call.operation, call.params)
