@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from preprocess import MISSING_CODE, MISSING_TOKENS, UNKNOWN_CODE, Encoder, Inputs
 
@@ -48,9 +47,9 @@ class ModelFileError(Exception):
 class BadRequest(Exception):
     """The request can't be answered; the message says which row and column, counted from 1."""
 
-    def __init__(self, message: str, status: int = 400) -> None:
+    def __init__(self, message: str, status_code: int = 400) -> None:
         super().__init__(message)
-        self.status = status
+        self.status_code = status_code
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,25 @@ class Model:
         return self.scores(inputs)[:, 0].astype(np.float64) * self.target_scale + self.target_mean
 
 
+def _read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
+    """The float32 tensors of a safetensors file: a header's length in 8 bytes, the header in JSON, the numbers.
+
+    The format (https://github.com/huggingface/safetensors#format) is read here, not by its library, so that serving
+    needs nothing that the container lacks: an instance that is added under load must not wait for a package index.
+    """
+    raw = path.read_bytes()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    weights = {}
+    for name, tensor in json.loads(raw[8:start]).items():
+        if name == "__metadata__":
+            continue
+        if tensor["dtype"] != "F32":
+            raise ModelFileError(f"The weights {name} are {tensor['dtype']}, not F32.")
+        begin, end = tensor["data_offsets"]
+        weights[name] = np.frombuffer(raw[start + begin : start + end], dtype="<f4").reshape(tensor["shape"])
+    return weights
+
+
 def load(folder: Path) -> Model:
     """Reads an unpacked artifact.
 
@@ -105,7 +123,7 @@ def load(folder: Path) -> Model:
         schema = json.loads((folder / SCHEMA_FILE).read_text(encoding="utf-8"))
         if schema.get("format") != FORMAT:
             raise ModelFileError(f"The model has format {schema.get('format')!r}; this code reads format {FORMAT}.")
-        weights = load_file(folder / WEIGHTS_FILE)
+        weights = _read_weights(folder / WEIGHTS_FILE)
         encoder = Encoder.from_schema(schema["columns"])
         # Transposed once, so that each request multiplies rows by contiguous columns.
         layers = [
@@ -146,7 +164,7 @@ def answer(model: Model, body: bytes, content_type: str = JSON, accept: str = JS
     except BadRequest as error:
         # Half a surrogate pair, which JSON allows a caller to send, can't be written as UTF-8.
         message = str(error).encode(errors="replace").decode()
-        return error.status, _dumps({"error": message}), JSON
+        return error.status_code, _dumps({"error": message}), JSON
 
 
 def _wanted(accept: str) -> str:
@@ -377,7 +395,9 @@ def transform_fn(model: Model, body: bytes | str, content_type: str | None, acce
     raw = body.encode() if isinstance(body, str) else bytes(body)
     status, response, kind = answer(model, raw, content_type or "", accept or "")
     if status != 200:
-        from sagemaker_inference.errors import BaseInferenceToolkitError
-
+        try:
+            from sagemaker_inference.errors import BaseInferenceToolkitError
+        except ImportError:  # another host than the toolkit
+            raise BadRequest(response.decode(), status) from None
         raise BaseInferenceToolkitError(status, response.decode(), http.HTTPStatus(status).phrase)
     return response, kind

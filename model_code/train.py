@@ -50,7 +50,6 @@ def _process_age_seconds() -> float:
 STARTED = time.monotonic() - _process_age_seconds()
 INTERRUPTED_EXIT_CODE = 143  # as a process that SIGTERM ended
 SERVING_FILES = ("inference.py", "preprocess.py")
-SERVING_REQUIREMENTS = "safetensors>=0.4\n"
 LARGEST_LIVE_MODEL_BYTES = 2**30
 
 
@@ -300,7 +299,6 @@ def _write_artifact(job: Job, fitted: Fitted) -> None:
     )
     for name in SERVING_FILES:
         shutil.copyfile(Path(__file__).parent / name, folder / "code" / name)
-    _write(folder / "code" / "requirements.txt", SERVING_REQUIREMENTS)
     request = {"features": _cells(data.test, 3)}
     model = inference.load(folder)
     status, response, _ = inference.answer(model, json.dumps(request).encode())

@@ -1,3 +1,4 @@
+import importlib
 import json
 import math
 from pathlib import Path
@@ -210,6 +211,25 @@ def test_the_toolkits_handlers_answer_alike(tmp_path: Path) -> None:
     assert inference.transform_fn(model, b"12,red,0.5", "text/csv", None) == expected[1:]
 
 
+def test_bad_input_is_the_toolkits_own_error_with_a_4xx_status(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "sagemaker_inference"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "errors.py").write_text(
+        "class BaseInferenceToolkitError(Exception):\n"
+        "    def __init__(self, status_code, message, phrase):\n"
+        "        self.status_code, self.message, self.phrase = status_code, message, phrase\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    errors = importlib.import_module("sagemaker_inference.errors")
+    with pytest.raises(errors.BaseInferenceToolkitError) as caught:
+        inference.transform_fn(model, b"1,2", "text/csv", "*/*")
+    assert (caught.value.status_code, caught.value.phrase) == (400, "Bad Request")
+    assert json.loads(caught.value.message) == {"error": "Row 1 has 2 columns; the model takes 3."}
+
+
 def test_an_artifact_of_another_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(inference.ModelFileError, match="The model has format 2; this code reads format 1"):
         make(tmp_path, format=2)
@@ -221,4 +241,13 @@ def test_weights_that_do_not_fit_the_schema_are_refused(tmp_path: Path) -> None:
     schema["columns"].pop()
     (tmp_path / "schema.json").write_text(json.dumps(schema))
     with pytest.raises(inference.ModelFileError, match="do not fit"):
+        inference.load(tmp_path)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 5, 60, -4])
+def test_a_cut_weights_file_is_refused(size_bytes: int, tmp_path: Path) -> None:
+    make(tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:size_bytes])
+    with pytest.raises(inference.ModelFileError, match="The model can't be read"):
         inference.load(tmp_path)
