@@ -1,19 +1,25 @@
-"""Topic (notice, alarm, failed function) -> Slack."""
+"""The alerts topic has something to say (a notice, an alarm, a failed function): Slack hears it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mlplatform import notices, slack
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Notify, Skip
 from mlplatform.errors import BadEvent
+from mlplatform.observability import decided, observed
 
 
-def notify(app: App, event: Mapping[str, Any], post: Callable[..., None] = slack.post) -> list[Notify | Skip]:
-    """Posts every record. An error leaves, so that Lambda retries the event and at last puts it into the dead-letter
-    queue; the function's failures never go back to the topic, which would call it again."""
+@observed
+def handler(event: Mapping[str, Any], _context: object) -> list[dict[str, str]]:
+    """SNS records. An error leaves: Lambda tries twice more and then puts the event into the dead-letter queue, whose
+    alarm reaches people by e-mail. It never goes back to the topic, which would call this function again."""
+    return [decided(done) for done in notify(live_app(), event)]
+
+
+def notify(app: App, event: Mapping[str, Any]) -> list[Notify | Skip]:
     records = event.get("Records")
     if not isinstance(records, list) or not records:
         raise BadEvent(f"Expected Records from SNS; got the keys {sorted(event)}.")
@@ -22,9 +28,5 @@ def notify(app: App, event: Mapping[str, Any], post: Callable[..., None] = slack
     if webhook is None:
         return [Skip("No Slack webhook is stored; `mlp slack set` stores one.") for _ in told]
     for notice in told:
-        post(webhook, notice.subject, notices.slack_blocks(notice))
+        slack.post(webhook, notice.subject, notices.slack_blocks(notice))
     return [Notify(f'Posted "{notice.subject}" to Slack.', notice.subject) for notice in told]
-
-
-def handler(event: Mapping[str, Any], context: object) -> list[dict[str, str]]:
-    return [{"decision": type(done).__name__, "reason": done.reason} for done in notify(live_app(), event)]

@@ -28,8 +28,8 @@ from mlplatform.errors import BadEvent
 
 # "Subject: must be ASCII text ... less than 100 characters long", Publish, Amazon SNS API reference.
 SUBJECT_LIMIT = 99
-# A message and its attributes may have 256 KiB in all (same page), and it carries the text three times.
-TEXT_LIMIT = 20_000
+# A message and its attributes may have 256 KiB in all (same page); it carries the text twice, in JSON's escapes.
+TEXT_LIMIT = 15_000
 # Slack's reference for blocks: 50 blocks, 150 characters in a header, 3,000 in a section.
 _BLOCK_LIMIT = 50
 _HEADER_LIMIT = 150
@@ -64,7 +64,7 @@ class Notice:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "subject", _subject(_without_secrets(self.subject)))
-        object.__setattr__(self, "text", _shortened(_without_secrets(self.text), TEXT_LIMIT))
+        object.__setattr__(self, "text", _shortened(_without_secrets(_encodable(self.text)), TEXT_LIMIT))
 
 
 def for_decision(decision: Decision, *, stack: str, environment: str) -> Notice | None:
@@ -96,7 +96,9 @@ def publish_request(notice: Notice, topic_arn: str) -> Request:
         "TopicArn": topic_arn,
         "Subject": notice.subject,
         "MessageStructure": "json",
-        "Message": json.dumps({"default": notice.text, "lambda": json.dumps(itself)}),
+        "Message": json.dumps(
+            {"default": notice.text, "lambda": json.dumps(itself, ensure_ascii=False)}, ensure_ascii=False
+        ),
         "MessageAttributes": {"severity": {"DataType": "String", "StringValue": notice.severity.value}},
     }
 
@@ -188,6 +190,11 @@ def _subject(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in plain).split())
     return _shortened(line, SUBJECT_LIMIT) or "Notice"
+
+
+def _encodable(text: str) -> str:
+    """Without halves of surrogate pairs, which JSON may hold and no request can."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _shortened(text: str, limit: int) -> str:

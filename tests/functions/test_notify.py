@@ -1,0 +1,73 @@
+"""The topic's messages reach Slack, or the error leaves the function."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from slack_server import Slack, running_slack
+
+from mlplatform.decisions import Notify, Skip
+from mlplatform.errors import BadEvent, SlackError
+from notify import notify
+
+PARAMETER = "/ml-platform/slack-webhook"
+
+
+class FakeAws:
+    """SSM, as far as this function goes."""
+
+    def __init__(self, secrets: dict[str, str]) -> None:
+        self.secrets = secrets
+
+    def read_secret(self, parameter: str) -> str | None:
+        return self.secrets.get(parameter)
+
+
+def app(secrets: dict[str, str]) -> Any:
+    return SimpleNamespace(aws=FakeAws(secrets), settings=SimpleNamespace(slack_webhook_parameter=PARAMETER))
+
+
+def event(*messages: str) -> dict[str, Any]:
+    return {"Records": [{"Sns": {"Subject": f"Message {i}", "Message": text}} for i, text in enumerate(messages)]}
+
+
+@pytest.fixture
+def there() -> Iterator[Slack]:
+    with running_slack() as running:
+        yield running
+
+
+def test_every_record_is_posted(there: Slack) -> None:
+    done = notify(app({PARAMETER: there.webhook}), event("one", "two"))
+    assert done == [
+        Notify('Posted "Message 0" to Slack.', "Message 0"),
+        Notify('Posted "Message 1" to Slack.', "Message 1"),
+    ]
+    assert [message["text"] for message in there.messages] == ["Message 0", "Message 1"]
+    assert [message["blocks"][1]["text"]["text"] for message in there.messages] == ["one", "two"]
+
+
+def test_without_a_webhook_it_says_how_to_store_one() -> None:
+    assert notify(app({}), event("one")) == [Skip("No Slack webhook is stored; `mlp slack set` stores one.")]
+
+
+def test_a_refusal_leaves_the_function_so_that_lambda_retries(there: Slack) -> None:
+    there.answers = [(403, {}, "invalid_token")]
+    with pytest.raises(SlackError, match="invalid_token"):
+        notify(app({PARAMETER: there.webhook}), event("one"))
+
+
+def test_what_its_own_answer_says_holds_no_webhook(there: Slack) -> None:
+    done = notify(app({PARAMETER: there.webhook}), event(json.dumps({"from": there.webhook})))
+    assert there.webhook not in repr(done)
+    assert there.webhook not in json.dumps(there.messages)
+
+
+@pytest.mark.parametrize("bad", [{}, {"Records": []}, {"Records": [{"s3": {}}]}])
+def test_what_sns_does_not_send_is_a_bad_event(bad: dict[str, Any]) -> None:
+    with pytest.raises(BadEvent):
+        notify(app({}), bad)
