@@ -19,8 +19,8 @@ SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text())
 TAGS = ["Project", "Environment", "CostCenter", "Owner"]
 _PSEUDO = {
     "AWS::StackName": "shop",
-    "AWS::Region": "eu-west-1",
-    "AWS::AccountId": "111122223333",
+    "AWS::Region": "us-east-1",
+    "AWS::AccountId": "123456789012",
     "AWS::Partition": "aws",
     "AWS::URLSuffix": "amazonaws.com",
     "AWS::NoValue": None,
@@ -28,7 +28,7 @@ _PSEUDO = {
 
 
 class _Session:
-    region_name = "eu-west-1"
+    region_name = "us-east-1"
 
 
 @functools.cache
@@ -96,14 +96,14 @@ def _ref(name: str) -> Any:
         case "AWS::Logs::LogGroup":
             return resolved(properties["LogGroupName"])
         case "AWS::SQS::Queue":
-            return f"https://sqs.eu-west-1.amazonaws.com/111122223333/{resolved(properties['QueueName'])}"
+            return f"https://sqs.us-east-1.amazonaws.com/123456789012/{resolved(properties['QueueName'])}"
     return f"{name.lower()}-name"
 
 
 def _attribute(name: str, attribute: str) -> str:
     resource = transformed()["Resources"][name]
     kind, properties = resource["Type"], resource["Properties"]
-    here = "eu-west-1:111122223333"
+    here = "us-east-1:123456789012"
     match kind, attribute:
         case "AWS::S3::Bucket", "Arn":
             return f"arn:aws:s3:::{_ref(name)}"
@@ -114,7 +114,7 @@ def _attribute(name: str, attribute: str) -> str:
         case "AWS::SNS::Topic", "Arn":
             return f"arn:aws:sns:{here}:{resolved(properties['TopicName'])}"
         case "AWS::IAM::Role", "Arn":
-            return f"arn:aws:iam::111122223333:role/{_ref(name)}"
+            return f"arn:aws:iam::123456789012:role/{_ref(name)}"
         case "AWS::Lambda::Function", "Arn":
             return f"arn:aws:lambda:{here}:function:{resolved(properties['FunctionName'])}"
         case "AWS::Lambda::LayerVersion", "Arn":

@@ -73,7 +73,7 @@ def test_every_environment_variable_is_a_setting_and_the_other_way_round(name: s
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_defaults_of_the_template_are_settings_that_a_function_accepts(name: str) -> None:
     variables = resources("AWS::Lambda::Function")[name]["Environment"]["Variables"]
-    settings = read_settings({**{key: str(value) for key, value in variables.items()}, "AWS_REGION": "eu-west-1"})
+    settings = read_settings({**{key: str(value) for key, value in variables.items()}, "AWS_REGION": "us-east-1"})
     assert settings.stack_name == "shop"
     assert settings.required_tags == {
         "Project": "ml-platform", "Environment": "dev", "CostCenter": "machine-learning", "Owner": "ml-team"
@@ -114,7 +114,7 @@ def test_a_failing_notifier_does_not_alert_itself() -> None:
         for config in resources("AWS::Lambda::EventInvokeConfig").values()
         if config["FunctionName"] == "shop-notify"
     )
-    assert destination == "arn:aws:sqs:eu-west-1:111122223333:shop-dead-letters"
+    assert destination == "arn:aws:sqs:us-east-1:123456789012:shop-dead-letters"
 
 
 def test_the_runtime_is_python_3_13_on_arm64() -> None:
@@ -187,6 +187,7 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
         "ecr:GetAuthorizationToken",
         "application-autoscaling:DescribeScalableTargets",
         "application-autoscaling:DescribeScalingPolicies",
+        "sagemaker:ListModelPackages",
     }
     for statement in statements(role):
         if "*" in listed(statement["Resource"]):
@@ -197,7 +198,7 @@ def test_roles_are_passed_to_sagemaker_only() -> None:
     passing = [(role, s) for role in ROLES for s in statements(role) if "iam:PassRole" in listed(s["Action"])]
     assert {role for role, _ in passing} == {"StartTrainingRole", "DeployModelRole"}
     for _, statement in passing:
-        assert statement["Resource"] == "arn:aws:iam::111122223333:role/trainingrole-name"
+        assert statement["Resource"] == "arn:aws:iam::123456789012:role/trainingrole-name"
         assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
 
 
@@ -280,28 +281,28 @@ def test_every_dead_letter_queue_raises_an_alarm() -> None:
     assert len(dead) == 2
     assert {alarm["Dimensions"][0]["Value"] for alarm in alarms} == dead
     for alarm in alarms:
-        assert alarm["AlarmActions"] == ["arn:aws:sns:eu-west-1:111122223333:shop-alerts"]
+        assert alarm["AlarmActions"] == ["arn:aws:sns:us-east-1:123456789012:shop-alerts"]
         assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
         assert alarm["AlarmName"].startswith("shop-")  # the topic's policy lets in alarms so named
 
 
 def test_events_come_only_from_the_stacks_own_rules() -> None:
-    rules = {f"arn:aws:events:eu-west-1:111122223333:rule/{r['Name']}" for r in resources("AWS::Events::Rule").values()}
+    rules = {f"arn:aws:events:us-east-1:123456789012:rule/{r['Name']}" for r in resources("AWS::Events::Rule").values()}
     for policy in resources("AWS::SQS::QueuePolicy").values():
         for statement in policy["PolicyDocument"]["Statement"]:
             if statement["Principal"] == {"Service": "events.amazonaws.com"}:
                 assert set(listed(statement["Condition"]["ArnEquals"]["aws:SourceArn"])) <= rules
     for permission in resources("AWS::Lambda::Permission").values():
-        assert permission["SourceArn"] in rules | {"arn:aws:sns:eu-west-1:111122223333:shop-alerts"}
+        assert permission["SourceArn"] in rules | {"arn:aws:sns:us-east-1:123456789012:shop-alerts"}
 
 
 def test_every_rule_keeps_what_it_cannot_deliver_and_may_do_so() -> None:
     policy = resources("AWS::SQS::QueuePolicy")["DeadLettersPolicy"]["PolicyDocument"]["Statement"]
     allowed = next(s for s in policy if s["Sid"] == "UndeliveredEvents")["Condition"]["ArnEquals"]["aws:SourceArn"]
     for rule in resources("AWS::Events::Rule").values():
-        assert f"arn:aws:events:eu-west-1:111122223333:rule/{rule['Name']}" in allowed
+        assert f"arn:aws:events:us-east-1:123456789012:rule/{rule['Name']}" in allowed
         for target in rule["Targets"]:
-            assert target["DeadLetterConfig"] == {"Arn": "arn:aws:sqs:eu-west-1:111122223333:shop-dead-letters"}
+            assert target["DeadLetterConfig"] == {"Arn": "arn:aws:sqs:us-east-1:123456789012:shop-dead-letters"}
 
 
 # ---------------------------------------------------------------------------------------------------------- outputs
