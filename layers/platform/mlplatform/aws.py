@@ -18,6 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from mlplatform import names, notices
+from mlplatform.datasets import SAMPLE_BYTES, data_files
 from mlplatform.decisions import (
     ConfigureAutoscaling,
     Decision,
@@ -30,7 +31,6 @@ from mlplatform.decisions import (
     Skip,
     StartTraining,
 )
-from mlplatform.datasets import SAMPLE_BYTES, data_files
 from mlplatform.deployment import package_description
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
