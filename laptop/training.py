@@ -1,0 +1,770 @@
+"""SageMaker training on this machine: the API, the states, and a thread per job that really runs it.
+
+A job's container is a process (laptop/training_process.py) in which the official training toolkit runs the job's script
+(laptop/training_container.py). What a person or a function can see is what AWS shows: the states of DescribeTrainingJob
+with their times, the events on the bus, the log stream, the metrics found in the log, the artifact and the checkpoints
+in S3. Everything the job reads and writes goes over the account's own API with the execution role's rights.
+
+Made up, because there is no machine to rent: how long capacity takes (INSTANCE_SECONDS, CAPACITY_SECONDS), and what
+spot costs (SPOT_DISCOUNTS). All other durations are measured.
+
+Sources: the API reference of the operations (https://docs.aws.amazon.com/sagemaker/latest/APIReference/), and
+https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import queue
+import re
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any
+
+from laptop.account import REGION, Account
+from laptop.errors import ServiceError
+from laptop.sagemaker_common import (
+    arn,
+    assert_role_trusts_sagemaker,
+    assert_runnable_image,
+    between,
+    epoch_milliseconds,
+    invalid,
+    page,
+    read_tags,
+    split_s3_uri,
+    tag_operations,
+)
+from laptop.training_process import Machine, TransferError
+
+LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+METRIC_NAMESPACE = "/aws/sagemaker/TrainingJobs"
+DEFAULT_MAX_RUNTIME_SECONDS = 86_400
+GRACE_SECONDS = 120.0  # StopTrainingJob: from SIGTERM to the end
+INSTANCE_SECONDS = 0.2  # how long a simulated instance takes to start; also the least that a state is to be seen
+CAPACITY_SECONDS = 0.5  # how long a simulated spot interruption waits for new capacity
+SYNC_SECONDS = 1.0  # between two looks at the checkpoint folder
+SHIP_SECONDS = 0.25  # between two deliveries of log lines and metrics
+FAILURE_REASON_LIMIT = 1024  # FailureReason of the service model
+
+# A simulated figure: what spot saves, by instance type. SageMaker bills the spot price of the moment; these are the
+# discounts of AWS's Spot Instance Advisor (https://aws.amazon.com/ec2/spot/instance-advisor/) for Linux in us-east-1 in
+# mid-2025, and the median of all types for the rest.
+SPOT_DISCOUNTS = {"ml.m5.xlarge": 0.66, "ml.m5.2xlarge": 0.54, "ml.c5.xlarge": 0.56, "ml.g4dn.xlarge": 0.64}
+SPOT_DISCOUNT_OF_OTHERS = 0.66
+
+_EVENT_FIELDS = (
+    "TrainingJobName",
+    "TrainingJobArn",
+    "TrainingJobStatus",
+    "SecondaryStatus",
+    "FailureReason",
+    "HyperParameters",
+    "AlgorithmSpecification",
+    "RoleArn",
+    "InputDataConfig",
+    "OutputDataConfig",
+    "ResourceConfig",
+    "VpcConfig",
+    "StoppingCondition",
+    "CreationTime",
+    "TrainingStartTime",
+    "TrainingEndTime",
+    "LastModifiedTime",
+    "SecondaryStatusTransitions",
+)
+
+
+class Ending(Enum):
+    """Why a machine is given up before its script ends by itself."""
+
+    STOP = auto()
+    INTERRUPTION = auto()
+    MAX_RUNTIME = auto()
+    MAX_WAIT = auto()
+
+
+@dataclass
+class Job:
+    """A training job: the request, and what has become of it."""
+
+    request: Mapping[str, Any]
+    arn: str
+    created: datetime
+    status: str = "InProgress"
+    secondary_status: str = "Starting"
+    modified: datetime = field(init=False)
+    transitions: list[dict[str, Any]] = field(default_factory=list)
+    started: datetime | None = None
+    ended: datetime | None = None
+    training_seconds: float = 0.0  # on machines, of all attempts; without waiting for them
+    artifact_uri: str | None = None
+    failure_reason: str | None = None
+    metrics: dict[str, tuple[float, datetime]] = field(default_factory=dict)
+    ending: Ending | None = None  # asked for, not yet obeyed
+    stopping: bool = False
+    machine: Machine | None = None
+    # Held while any of the above is read or changed together; `changed` wakes the job's thread.
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    changed: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.modified = self.created
+
+    @property
+    def name(self) -> str:
+        return str(self.request["TrainingJobName"])
+
+    @property
+    def spot(self) -> bool:
+        return bool(self.request.get("EnableManagedSpotTraining"))
+
+    @property
+    def max_runtime_seconds(self) -> int:
+        return int(self.request["StoppingCondition"].get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_SECONDS))
+
+    def ask(self, ending: Ending) -> None:
+        with self.lock:
+            self.ending = ending
+            self.changed.set()
+
+
+class Training:
+    """The training jobs of the account. `grace_seconds` is shorter than AWS's only in tests."""
+
+    def __init__(self, account: Account, grace_seconds: float = GRACE_SECONDS) -> None:
+        self._account = account
+        self._grace_seconds = grace_seconds
+        self._jobs: dict[str, Job] = {}
+        self._threads: dict[str, threading.Thread] = {}
+        self._lock = threading.Lock()
+        self._closing = False
+
+    def operations(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
+        return {
+            "CreateTrainingJob": self.create,
+            "DescribeTrainingJob": self.describe,
+            "ListTrainingJobs": self.list,
+            "StopTrainingJob": self.stop,
+        }
+
+    # -- API -------------------------------------------------------------------------------------------------------
+
+    def create(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        name = parameters["TrainingJobName"]
+        self._assert_unused(name)
+        tags = read_tags(parameters.get("Tags"))
+        assert_startable(parameters)
+        assert_role_trusts_sagemaker(self._account, parameters["RoleArn"])
+        self._assert_inputs(parameters)
+        self._assert_output(parameters)
+        request = {key: value for key, value in parameters.items() if key != "Tags"}
+        job = Job(request=request, arn=arn("training-job", name), created=self._account.clock.now())
+        with self._lock:
+            self._assert_unused(name)  # of two callers who came this far together one wins
+            self._jobs[name] = job
+            self._account.tags[job.arn] = tags
+            thread = threading.Thread(target=self._run, args=(job,), name=f"training-{name}", daemon=True)
+            self._threads[name] = thread
+        self._enter(job, "InProgress", "Starting", "Starting the training job")
+        thread.start()
+        return {"TrainingJobArn": job.arn}
+
+    def describe(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        return self._description(self._job(parameters["TrainingJobName"]))
+
+    def list(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Newest first unless asked otherwise. StatusEquals filters the page, not the list, by the API reference."""
+        with self._lock:
+            jobs = list(self._jobs.values())
+        jobs = [
+            job
+            for job in jobs
+            if parameters.get("NameContains", "").lower() in job.name.lower()
+            and between(job.created, parameters.get("CreationTimeAfter"), parameters.get("CreationTimeBefore"))
+            and between(job.modified, parameters.get("LastModifiedTimeAfter"), parameters.get("LastModifiedTimeBefore"))
+        ]
+        orders: dict[str, Callable[[Job], Any]] = {
+            "Name": lambda job: job.name,
+            "CreationTime": lambda job: (job.created, job.name),
+            "Status": lambda job: (job.status, job.name),
+        }
+        jobs.sort(
+            key=orders[parameters.get("SortBy", "CreationTime")],
+            reverse=parameters.get("SortOrder", "Descending") == "Descending",
+        )
+        chosen, more = page(jobs, parameters, lambda job: job.name, default_size=10)
+        wanted = parameters.get("StatusEquals")
+        fields = (
+            "TrainingJobName",
+            "TrainingJobArn",
+            "CreationTime",
+            "TrainingEndTime",
+            "LastModifiedTime",
+            "TrainingJobStatus",
+            "SecondaryStatus",
+        )
+        summaries = [
+            {name: value for name, value in self._description(job).items() if name in fields}
+            for job in chosen
+            if wanted is None or job.status == wanted
+        ]
+        return {"TrainingJobSummaries": summaries, **more}
+
+    def stop(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        job = self._job(parameters["TrainingJobName"])
+        with job.lock:
+            if job.status not in ("InProgress", "Stopping"):
+                raise invalid(f"The request was rejected because the training job is in status {job.status}.")
+            if not job.stopping:
+                self._enter(job, "Stopping", "Stopping", "Stopping the training job")
+                job.stopping = True
+                job.ask(Ending.STOP)
+        return {}
+
+    def interrupt(self, name: str) -> None:
+        """Takes a spot job's machine away now. Raises ServiceError if there is no such job, or none to interrupt."""
+        job = self._job(name)
+        with job.lock:
+            if not job.spot:
+                raise invalid(f"{name} does not run on spot: only a managed spot training job can be interrupted.")
+            if job.status != "InProgress" or job.secondary_status not in ("Starting", "Downloading", "Training"):
+                raise invalid(
+                    f"{name} can't be interrupted: it is {job.status} ({job.secondary_status}), not on a machine."
+                )
+            job.ask(Ending.INTERRUPTION)
+
+    def close(self) -> None:
+        """Ends every job's process at once; their states are left as they are."""
+        self._closing = True
+        with self._lock:
+            jobs, threads = list(self._jobs.values()), list(self._threads.values())
+        for job in jobs:
+            job.changed.set()
+            if job.machine is not None:
+                job.machine.send(signal.SIGKILL)
+        for thread in threads:
+            if thread.is_alive():
+                thread.join(timeout=2)
+
+    # -- refusals --------------------------------------------------------------------------------------------------
+
+    def _job(self, name: str) -> Job:
+        with self._lock:
+            job = self._jobs.get(name)
+        if job is None:
+            raise invalid("Requested resource not found.")
+        return job
+
+    def _assert_unused(self, name: str) -> None:
+        if job := self._jobs.get(name):
+            raise ServiceError(
+                "ResourceInUse",
+                "Training job names must be unique within an AWS account and region, and a training job with this name "
+                f"already exists ({job.arn})",
+            )
+
+    def _assert_inputs(self, parameters: Mapping[str, Any]) -> None:
+        from botocore.exceptions import ClientError
+
+        role = parameters["RoleArn"]
+        uris = {
+            channel["DataSource"]["S3DataSource"]["S3Uri"]: channel["ChannelName"]
+            for channel in parameters.get("InputDataConfig", [])
+        }
+        s3 = self._account.client("s3", role) if uris else None
+        for uri in uris:
+            bucket, prefix = split_s3_uri(uri)
+            try:
+                assert s3 is not None
+                found = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1).get("KeyCount", 0)
+            except ClientError as error:
+                if error.response["ResponseMetadata"].get("HTTPStatusCode", 500) >= 500:
+                    raise
+                found = 0
+            if not found:
+                raise invalid(
+                    f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the '
+                    f"bucket exists in the selected region ({REGION}), that objects exist under that S3 prefix, and "
+                    f'that the role "{role}" has "s3:ListBucket" permissions on bucket "{bucket}".'
+                )
+
+    def _assert_output(self, parameters: Mapping[str, Any]) -> None:
+        from botocore.exceptions import ClientError
+
+        uris = [parameters["OutputDataConfig"]["S3OutputPath"]]
+        if checkpoints := parameters.get("CheckpointConfig"):
+            uris.append(checkpoints["S3Uri"])
+        s3 = self._account.client("s3")
+        for uri in uris:
+            bucket, _ = split_s3_uri(uri)
+            try:
+                s3.head_bucket(Bucket=bucket)
+            except ClientError as error:
+                if error.response["ResponseMetadata"].get("HTTPStatusCode") != 404:
+                    raise
+                raise invalid(f'The bucket of the S3 URL "{uri}" does not exist in {REGION}.') from None
+
+    # -- what others see -------------------------------------------------------------------------------------------
+
+    def _description(self, job: Job) -> dict[str, Any]:
+        with job.lock:
+            known: dict[str, Any] = {
+                **job.request,
+                "TrainingJobArn": job.arn,
+                "TrainingJobStatus": job.status,
+                "SecondaryStatus": job.secondary_status,
+                "StoppingCondition": {
+                    "MaxRuntimeInSeconds": DEFAULT_MAX_RUNTIME_SECONDS,
+                    **job.request["StoppingCondition"],
+                },
+                "CreationTime": job.created,
+                "LastModifiedTime": job.modified,
+                "TrainingStartTime": job.started,
+                "TrainingEndTime": job.ended,
+                "FailureReason": job.failure_reason,
+                "ModelArtifacts": {"S3ModelArtifacts": job.artifact_uri} if job.artifact_uri else None,
+                "SecondaryStatusTransitions": [dict(transition) for transition in job.transitions],
+                "EnableNetworkIsolation": False,
+                "EnableInterContainerTrafficEncryption": bool(
+                    job.request.get("EnableInterContainerTrafficEncryption", False)
+                ),
+                "EnableManagedSpotTraining": job.spot,
+            }
+            if job.ended is not None and job.started is not None:
+                known["TrainingTimeInSeconds"], known["BillableTimeInSeconds"] = billed(job)
+            if job.metrics:
+                known["FinalMetricDataList"] = [
+                    {"MetricName": name, "Value": value, "Timestamp": moment}
+                    for name, (value, moment) in job.metrics.items()
+                ]
+        return {name: value for name, value in known.items() if value is not None}
+
+    def _enter(self, job: Job, status: str, secondary_status: str, message: str) -> None:
+        """The job's next state, for all to see. A job that is being stopped goes on only to its end."""
+        now = self._account.clock.now()
+        with job.lock:
+            if job.stopping and status == "InProgress":
+                return
+            if job.transitions:
+                job.transitions[-1]["EndTime"] = now
+            transition = {"Status": secondary_status, "StartTime": now, "StatusMessage": message}
+            if status in ("Completed", "Failed", "Stopped"):
+                transition["EndTime"] = now
+            job.transitions.append(transition)
+            job.status, job.secondary_status, job.modified = status, secondary_status, now
+            description = self._description(job)
+            # Inside the lock, so that events leave in the order of the states.
+            self._account.journal.record(
+                "job", job=job.name, status=status, secondary_status=secondary_status, message=message
+            )
+            self._account.events.put(
+                "aws.sagemaker", "SageMaker Training Job State Change", self._event(job, description), (job.arn,)
+            )
+
+    def _progress(self, job: Job, message: str) -> None:
+        """A new message within the state, as SecondaryStatusTransition describes them."""
+        with job.lock:
+            if not job.stopping:
+                job.transitions[-1]["StatusMessage"] = message
+                job.modified = self._account.clock.now()
+
+    def _event(self, job: Job, description: Mapping[str, Any]) -> dict[str, Any]:
+        """The event's detail: https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html"""
+
+        def spell(value: Any) -> Any:
+            if isinstance(value, datetime):
+                return epoch_milliseconds(value)
+            if isinstance(value, dict):
+                return {name: spell(item) for name, item in value.items()}
+            return [spell(item) for item in value] if isinstance(value, list) else value
+
+        detail = {name: spell(description[name]) for name in _EVENT_FIELDS if name in description}
+        return {**detail, "Tags": dict(self._account.tags.get(job.arn, {}))}
+
+    # -- the job's thread ------------------------------------------------------------------------------------------
+
+    def _run(self, job: Job) -> None:
+        monitor = Monitor(self._account, job)
+        attempts = 0
+        try:
+            while True:
+                attempts += 1
+                ending = self._attempt(job, monitor, attempts)
+                if self._closing:
+                    return
+                if ending is not Ending.INTERRUPTION:
+                    break
+                if job.machine is not None:
+                    job.machine.discard()
+                self._enter(job, "InProgress", "Interrupted", "Managed spot training was interrupted")
+                ending = self._pause(job, CAPACITY_SECONDS)
+                if ending not in (None, Ending.INTERRUPTION):
+                    break
+                self._enter(job, "InProgress", "Starting", "Starting the training job")
+            monitor.close()
+            self._finish(job, ending)
+        except TransferError as error:
+            self._fail(job, monitor, str(error))
+        except Exception:
+            if self._closing:
+                return
+            # A defect of the laptop, not of the job: SageMaker's own words for one of its own, the details to the log.
+            self._account.journal.record("job", job=job.name, status="Failed", error=traceback.format_exc())
+            self._fail(job, monitor, "InternalServerError: We encountered an internal error. Please try again.")
+        finally:
+            monitor.close()
+            if job.machine is not None:
+                job.machine.discard()
+
+    def _attempt(self, job: Job, monitor: Monitor, attempt: int) -> Ending | None:
+        """One machine, from its launch to the upload; None when the script ended well by itself.
+
+        Raises TransferError, also for a script that failed.
+        """
+        self._progress(job, "Launching requested ML instances")
+        if ending := self._pause(job, INSTANCE_SECONDS / 2):
+            return ending
+        self._progress(job, "Preparing the instances for training")
+        role = job.request["RoleArn"]
+        s3 = self._account.client("s3", role)
+        environment = {
+            **job.request.get("Environment", {}),
+            "TRAINING_JOB_NAME": job.name,
+            "TRAINING_JOB_ARN": job.arn,
+            "AWS_ENDPOINT_URL": self._account.url,
+            **{name.upper(): value for name, value in self._account.identities.credentials(role).items()},
+        }
+        machine = Machine(self._account.home / "training" / job.name / f"{attempt}" / "ml", job.request, s3)
+        with job.lock:
+            job.machine = machine
+        if ending := self._pause(job, INSTANCE_SECONDS / 2):
+            return ending
+
+        began = time.monotonic()
+        with job.lock:
+            job.started = job.started or self._account.clock.now()
+        try:
+            self._enter(job, "InProgress", "Downloading", "Downloading input data")
+            machine.write_config()
+            machine.download_inputs()
+            if ending := self._pause(job, INSTANCE_SECONDS - (time.monotonic() - began)):
+                return ending
+            self._enter(job, "InProgress", "Training", "Training image download completed. Training in progress.")
+            ending, code = self._train(job, machine, environment, monitor, began)
+            if self._closing or ending is Ending.INTERRUPTION:
+                return ending
+            if ending in (Ending.MAX_RUNTIME, Ending.MAX_WAIT):
+                self._enter(job, "Stopping", "Stopping", "Stopping the training job")
+            if ending is None and code != 0:
+                machine.upload_output()
+                raise TransferError(failure_reason(machine.failure(), code))
+            self._enter(job, "InProgress", "Uploading", "Uploading generated training model")
+            self._upload(job, machine)
+            return ending
+        finally:
+            with job.lock:
+                job.training_seconds += time.monotonic() - began
+
+    def _train(
+        self, job: Job, machine: Machine, environment: Mapping[str, str], monitor: Monitor, began: float
+    ) -> tuple[Ending | None, int]:
+        """Runs the script to its end: why it was ended, if it was, and its exit code."""
+        done = threading.Event()
+        syncing = threading.Thread(target=self._sync, args=(machine, done), daemon=True)
+        monitor.open()
+        reader = machine.start(environment, monitor.line)
+        syncing.start()
+        left_seconds = job.max_runtime_seconds - job.training_seconds
+        ending: Ending | None = None
+        try:
+            while (code := machine.wait(0.05)) is None and ending is None and not self._closing:
+                ending = self._asked(job)
+                if ending is None and time.monotonic() - began > left_seconds:
+                    ending = Ending.MAX_RUNTIME
+            if code is None:
+                machine.send(signal.SIGTERM)
+                code = machine.wait(0 if self._closing else self._grace_seconds)
+            # Whatever is left: a script that would not end, or processes that it left behind.
+            machine.send(signal.SIGKILL)
+            code = machine.wait(10) if code is None else code
+        finally:
+            done.set()
+            machine.send(signal.SIGKILL)
+        syncing.join()
+        reader.join(timeout=5)
+        if not self._closing:
+            machine.sync_checkpoints()
+        return ending, 1 if code is None else code
+
+    def _sync(self, machine: Machine, done: threading.Event) -> None:
+        from boto3.exceptions import S3UploadFailedError
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        while not done.wait(SYNC_SECONDS):
+            try:
+                machine.sync_checkpoints()
+            except (ClientError, BotoCoreError, S3UploadFailedError) as error:
+                # The next look tries again, and the last one, after the script's end, is not forgiven.
+                self._account.journal.record("job", job=machine.request["TrainingJobName"], error=str(error))
+
+    def _upload(self, job: Job, machine: Machine) -> None:
+        began = time.monotonic()
+        uri = machine.upload_model()
+        machine.upload_output()
+        with job.lock:
+            job.artifact_uri = uri
+        time.sleep(max(0.0, INSTANCE_SECONDS - (time.monotonic() - began)))
+
+    def _asked(self, job: Job) -> Ending | None:
+        """What the job was asked to end for, once."""
+        with job.lock:
+            ending, job.ending = job.ending, None
+            job.changed.clear()
+        max_wait = job.request["StoppingCondition"].get("MaxWaitTimeInSeconds")
+        if ending in (None, Ending.INTERRUPTION) and max_wait is not None:
+            waited = (self._account.clock.now() - job.created).total_seconds()
+            if waited > max_wait:
+                return Ending.MAX_WAIT
+        return ending
+
+    def _pause(self, job: Job, seconds: float) -> Ending | None:
+        """Lets time pass, unless there is something to end for."""
+        until = time.monotonic() + seconds
+        while not self._closing:
+            if ending := self._asked(job):
+                return ending
+            left = until - time.monotonic()
+            if left <= 0:
+                return None
+            job.changed.wait(min(left, 1.0))
+        return Ending.STOP
+
+    def _finish(self, job: Job, ending: Ending | None) -> None:
+        with job.lock:
+            job.ended = self._account.clock.now()
+            if job.stopping:
+                ending = Ending.STOP
+            match ending:
+                case None:
+                    self._enter(job, "Completed", "Completed", "Training job completed")
+                case Ending.MAX_RUNTIME:
+                    self._enter(
+                        job,
+                        "Stopped",
+                        "MaxRuntimeExceeded",
+                        "Training job runtime exceeded MaxRuntimeInSeconds provided",
+                    )
+                case Ending.MAX_WAIT:
+                    self._enter(
+                        job,
+                        "Stopped",
+                        "MaxWaitTimeExceeded",
+                        "Training job wait time exceeded MaxWaitTimeInSeconds provided",
+                    )
+                case _:
+                    self._enter(job, "Stopped", "Stopped", "Training job stopped")
+
+    def _fail(self, job: Job, monitor: Monitor, reason: str) -> None:
+        monitor.close()
+        with job.lock:
+            job.failure_reason = reason[:FAILURE_REASON_LIMIT]
+            job.ended = self._account.clock.now()
+            self._enter(job, "Failed", "Failed", "Training job failed")
+
+
+class Monitor:
+    """Takes a job's log lines to CloudWatch Logs, and the metrics that it finds in them to CloudWatch.
+
+    One log stream per machine, `<job>/algo-1-<epoch milliseconds>`, written with the execution role's rights; a role
+    that may not write logs or metrics gets none, and the job goes on, as on AWS.
+    """
+
+    def __init__(self, account: Account, job: Job) -> None:
+        self._account = account
+        self._job = job
+        definitions = job.request["AlgorithmSpecification"].get("MetricDefinitions", [])
+        self._definitions = [(definition["Name"], re.compile(definition["Regex"])) for definition in definitions]
+        self._items: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Starts a stream, for a machine that starts."""
+        self.close()
+        self._thread = threading.Thread(target=self._ship, name=f"log-{self._job.name}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Returns when everything has been delivered."""
+        if self._thread is not None:
+            self._items.put(None)
+            self._thread.join(timeout=10)
+            self._thread = None
+
+    def line(self, text: str) -> None:
+        """One line of the container's output."""
+        if not text:
+            return  # CloudWatch Logs refuses empty messages
+        now = self._account.clock.now()
+        self._items.put(("log", {"timestamp": int(now.timestamp() * 1000), "message": text}))
+        for name, pattern in self._definitions:
+            for match in pattern.finditer(text):
+                try:
+                    value = float(match[1])
+                except (ValueError, IndexError):
+                    continue  # SageMaker skips what is no number
+                if not math.isfinite(value):
+                    continue
+                with self._job.lock:
+                    self._job.metrics[name] = (value, now)
+                datum = {
+                    "MetricName": name,
+                    "Dimensions": [{"Name": "TrainingJobName", "Value": self._job.name}],
+                    "Timestamp": now,
+                    "Value": value,
+                }
+                self._items.put(("metric", datum))
+
+    def _ship(self) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        role = self._job.request["RoleArn"]
+        stream = f"{self._job.name}/algo-1-{int(self._account.clock.now().timestamp() * 1000)}"
+        try:
+            logs = self._account.client("logs", role)
+            self._open_stream(logs, stream)
+        except (ClientError, BotoCoreError) as error:
+            self._give_up("log", error)
+            logs = None
+        cloudwatch = None
+        ended = False
+        while not ended:
+            batch: dict[str, list[dict[str, Any]]] = {"log": [], "metric": []}
+            until = time.monotonic() + SHIP_SECONDS
+            while len(batch["log"]) < 1000 and len(batch["metric"]) < 500:  # limits of one call: 10,000 and 1,000
+                try:
+                    item = self._items.get(timeout=max(0.0, until - time.monotonic()))
+                except queue.Empty:
+                    break
+                if item is None:
+                    ended = True
+                    break
+                batch[item[0]].append(item[1])
+            if batch["log"] and logs is not None:
+                try:
+                    logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=stream, logEvents=batch["log"])
+                except (ClientError, BotoCoreError) as error:
+                    self._give_up("log", error)
+                    logs = None
+            if batch["metric"]:
+                try:
+                    cloudwatch = cloudwatch or self._account.client("cloudwatch", role)
+                    cloudwatch.put_metric_data(Namespace=METRIC_NAMESPACE, MetricData=batch["metric"])
+                except (ClientError, BotoCoreError) as error:
+                    self._give_up("metrics", error)
+
+    @staticmethod
+    def _open_stream(logs: Any, stream: str) -> None:
+        """Creates the stream, and the group before it where there is none: most jobs find it."""
+        try:
+            logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=stream)
+        except logs.exceptions.ResourceNotFoundException:
+            with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):  # another job was faster
+                logs.create_log_group(logGroupName=LOG_GROUP)
+            logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=stream)
+
+    def _give_up(self, what: str, error: Exception) -> None:
+        self._account.journal.record("job", job=self._job.name, message=f"The job's {what} can't be written: {error}")
+
+
+def assert_startable(parameters: Mapping[str, Any]) -> None:
+    """Raises ServiceError for a CreateTrainingJob request that SageMaker, or this machine, can't run."""
+    for name in ("AlgorithmSpecification", "ResourceConfig", "StoppingCondition"):
+        if name not in parameters:
+            raise invalid(f"{name} is required.")
+    algorithm, resources = parameters["AlgorithmSpecification"], parameters["ResourceConfig"]
+    stopping = parameters["StoppingCondition"]
+    if not algorithm.get("TrainingImage"):
+        raise invalid("The laptop runs training images: give AlgorithmSpecification.TrainingImage.")
+    assert_runnable_image(algorithm["TrainingImage"], "pytorch-training")
+    for definition in algorithm.get("MetricDefinitions", []):
+        try:
+            re.compile(definition["Regex"])
+        except re.error as error:
+            raise invalid(f"Invalid regular expression of metric {definition['Name']}: {error}") from None
+    max_runtime = stopping.get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_SECONDS)
+    max_wait = stopping.get("MaxWaitTimeInSeconds")
+    if parameters.get("EnableManagedSpotTraining"):
+        if max_wait is None or max_wait < max_runtime:
+            raise invalid(
+                "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds"
+            )
+    elif max_wait is not None:
+        raise invalid(
+            "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set to true"
+        )
+    if "InstanceType" not in resources or resources.get("InstanceCount", 1) != 1:
+        raise invalid("The laptop trains on one machine: give ResourceConfig.InstanceType and InstanceCount 1.")
+    if parameters.get("EnableNetworkIsolation"):
+        raise invalid("The laptop can't isolate a job's network; EnableNetworkIsolation needs AWS.")
+    channels = parameters.get("InputDataConfig", [])
+    names = [channel["ChannelName"] for channel in channels]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise invalid(f"Channel names must be unique: {', '.join(sorted(repeated))}.")
+    for channel in channels:
+        mode = channel.get("InputMode", algorithm["TrainingInputMode"])
+        source = channel.get("DataSource", {}).get("S3DataSource")
+        if mode == "Pipe" or source is None or source["S3DataType"] not in ("S3Prefix", "ManifestFile"):
+            raise invalid(
+                f"Channel {channel['ChannelName']}: the laptop reads S3Prefix and ManifestFile sources in File or "
+                "FastFile mode; other sources and modes need AWS."
+            )
+        if channel.get("CompressionType", "None") != "None":
+            raise invalid(f"Channel {channel['ChannelName']}: CompressionType is supported only in Pipe mode.")
+    uris = [channel["DataSource"]["S3DataSource"]["S3Uri"] for channel in channels]
+    uris.append(parameters["OutputDataConfig"]["S3OutputPath"])
+    if checkpoints := parameters.get("CheckpointConfig"):
+        uris.append(checkpoints["S3Uri"])
+    for uri in uris:
+        split_s3_uri(uri)
+
+
+def failure_reason(text: str, exit_code: int) -> str:
+    """FailureReason of a script that failed: the container's own words and the exit code, in 1,024 characters."""
+    before, after = "AlgorithmError: ", f", exit code: {exit_code}"
+    return before + text[: FAILURE_REASON_LIMIT - len(before) - len(after)] + after
+
+
+def billed(job: Job) -> tuple[int, int]:
+    """TrainingTimeInSeconds and BillableTimeInSeconds of a job that has ended.
+
+    Without spot both are the same. With spot the second is a simulated figure: the first less SPOT_DISCOUNTS.
+    """
+    training = max(1, math.ceil(job.training_seconds))
+    if not job.spot:
+        return training, training
+    discount = SPOT_DISCOUNTS.get(job.request["ResourceConfig"]["InstanceType"], SPOT_DISCOUNT_OF_OTHERS)
+    return training, max(1, math.floor(training * (1 - discount)))
+
+
+def install(account: Account) -> None:
+    """Registers training and the tag operations of SageMaker, and `POST /_laptop/interrupt`."""
+    training = Training(account)
+    account.operations.setdefault("sagemaker", {}).update({**training.operations(), **tag_operations(account)})
+
+    def interrupt(body: dict[str, Any]) -> dict[str, Any]:
+        name = body.get("training_job_name")
+        if not isinstance(name, str):
+            raise invalid('Expected {"training_job_name": "..."}.')
+        training.interrupt(name)
+        return {"training_job_name": name, "interrupted": True}
+
+    account.routes["POST /_laptop/interrupt"] = interrupt
+    account.closers.append(training.close)

@@ -1,0 +1,72 @@
+"""What the PyTorch training container runs when SageMaker starts it; a program of its own, never imported.
+
+In AWS's PyTorch Deep Learning Container the program `train` is the official training toolkit, and the PyTorch framework
+module hands the job's script to the toolkit's `entry_point.run` with the script's error output captured, so that the
+traceback lands in FailureReason (https://github.com/aws/sagemaker-pytorch-training-toolkit). This file does just that
+with the same toolkit, and differs in two things:
+
+- SIGTERM does not end the toolkit, so that the job's script, which gets the signal too, has the whole grace period of
+  StopTrainingJob (120 s) to save its state. In AWS's image the script may not even get the signal
+  (https://github.com/aws/sagemaker-training-toolkit/issues/125): a script must not rely on it alone.
+- A `requirements.txt` whose packages are all here already is looked up in place of starting pip, which takes the better
+  part of a second to say the same.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from sagemaker_training import entry_point, environment, modules, trainer
+
+
+def _stay(_signal: int, _frame: FrameType | None) -> None:
+    """A handler, not SIG_IGN: an ignored signal would stay ignored in the script's process."""
+
+
+def _satisfied(requirements: Path) -> bool:
+    """Whether every line is a plain `name` or `name==version` that is installed; anything else is left to pip."""
+    for line in requirements.read_text().splitlines():
+        wanted = line.split("#", 1)[0].strip()
+        if not wanted:
+            continue
+        match = re.fullmatch(r"([A-Za-z0-9._-]+)(?:\s*==\s*([A-Za-z0-9.!_-]+))?", wanted)
+        if match is None:
+            return False
+        try:
+            # A local label (2.13.0+cpu) is the same release: PEP 440 ignores it where the pin has none.
+            installed = version(match[1]).split("+", 1)[0]
+        except PackageNotFoundError:
+            return False
+        if match[2] is not None and installed != match[2]:
+            return False
+    return True
+
+
+def _install_requirements(path: str, capture_error: bool = False) -> None:
+    if _satisfied(Path(path) / "requirements.txt"):
+        print("Requirements of requirements.txt already satisfied", flush=True)
+    else:
+        _pip_install_requirements(path, capture_error)
+
+
+_pip_install_requirements: Any = modules.install_requirements
+
+
+def main() -> None:
+    """The framework module's entry point, called by the toolkit (SAGEMAKER_TRAINING_MODULE)."""
+    job = environment.Environment()
+    entry_point.run(job.module_dir, job.user_entry_point, job.to_cmd_args(), job.to_env_vars(), capture_error=True)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stay)
+    modules.install_requirements = _install_requirements
+    # The toolkit imports the framework module by name; this one is running already.
+    sys.modules["pytorch_container"] = sys.modules["__main__"]
+    trainer.train()
