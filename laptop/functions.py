@@ -154,12 +154,12 @@ class LambdaFunctions:
     def _start(self, found: Any, key: str) -> Environment:
         name = found.function_name
         code = self._unpacked("code", found.code_digest[:32], found.code_bytes)
-        layers = []
+        contents = []
         for layer in found.layers:
             version = _backend().layers_versions_by_arn(layer["Arn"])
             assert version is not None, f"layer {layer['Arn']} was deleted"
-            label = "-".join(layer["Arn"].split(":")[-2:])
-            layers.append(self._unpacked("layers", f"{label}-{version.code_sha_256[:8]}", version.code_bytes))
+            contents.append(version.code_bytes)
+        opt = self._unpacked("opt", _digest(*(layer["Arn"] for layer in found.layers)), *contents)
         tmp = self._account.home / "lambda" / "tmp" / uuid.uuid4().hex
         tmp.mkdir(parents=True)
         stream = f"{datetime.now(UTC):%Y/%m/%d}/[$LATEST]{uuid.uuid4().hex}"
@@ -185,7 +185,7 @@ class LambdaFunctions:
             "LANG": "en_US.UTF-8",
             "TZ": ":UTC",
             "PATH": "/usr/local/bin:/usr/bin:/bin:/opt/bin",
-            "PYTHONPATH": ":".join(str(layer / "python") for layer in layers),
+            "PYTHONPATH": str(opt / "python"),
             "PYTHONNOUSERSITE": "1",
             "AWS_ENDPOINT_URL": self._account.url,
             "AWS_CONFIG_FILE": "/dev/null",
@@ -197,13 +197,16 @@ class LambdaFunctions:
         }
         return Environment(found.handler, code, tmp, environment, key)
 
-    def _unpacked(self, kind: str, label: str, content: bytes) -> Path:
+    def _unpacked(self, kind: str, label: str, *contents: bytes) -> Path:
+        """One folder for archives that AWS lays over each other: a function's code, or all its layers in /opt."""
         folder = self._account.home / "lambda" / kind / label
         with self._unpacking:
             if not folder.exists():
                 partial = folder.with_name(f"{folder.name}.partial")
-                with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                    archive.extractall(partial)
+                partial.mkdir(parents=True)
+                for content in contents:
+                    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                        archive.extractall(partial)
                 partial.rename(folder)
         return folder
 
@@ -495,7 +498,7 @@ def _log_group(found: Any) -> str:
 
 
 def _configuration_key(found: Any) -> str:
-    parts = [
+    return _digest(
         found.code_sha_256,
         found.handler,
         found.role,
@@ -504,7 +507,10 @@ def _configuration_key(found: Any) -> str:
         sorted(found.environment_vars.items()),
         [layer["Arn"] for layer in found.layers],
         _log_group(found),
-    ]
+    )
+
+
+def _digest(*parts: Any) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
