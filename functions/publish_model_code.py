@@ -9,6 +9,7 @@ from typing import Any
 from mlplatform import custom_resource, model_code, names
 from mlplatform.app import App, live_app
 from mlplatform.custom_resource import Answer, Request
+from mlplatform.observability import logger, metrics, observed
 
 
 def publish_model_code(app: App, request: Request, root: Callable[[], Path] = model_code.layer_root) -> Answer:
@@ -27,15 +28,20 @@ def publish_model_code(app: App, request: Request, root: Callable[[], Path] = mo
     return Answer(physical_id, True, reason, {"Uri": uri, "Digest": packed.digest})
 
 
-def handler(event: Mapping[str, Any], context: object) -> dict[str, str]:
-    """Always answers, because CloudFormation waits for up to an hour for an answer that does not come."""
+@observed
+def handler(event: Mapping[str, Any], _context: object) -> dict[str, str]:
+    """Always answers, because CloudFormation waits for minutes for an answer that does not come."""
     request = custom_resource.request(event)
     try:
         answer = publish_model_code(live_app(), request)
     except Exception as failure:  # told to CloudFormation, which rolls back with this reason
+        logger().exception("The model code could not be published")
         answer = Answer(_physical_id(request), False, f"{type(failure).__name__}: {failure}")
     custom_resource.send(request, answer)
-    return {"decision": "PublishModelCode" if answer.succeeded else "Failed", "reason": answer.reason}
+    decision = "PublishModelCode" if answer.succeeded else "Failed"
+    logger().info(answer.reason, extra={"decision": decision})
+    metrics().add_metric(name=decision, unit="Count", value=1)
+    return {"decision": decision, "reason": answer.reason}
 
 
 def _physical_id(request: Request) -> str:

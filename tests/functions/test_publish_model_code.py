@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from builders import LambdaContext
 from mlplatform import custom_resource, model_code
+from mlplatform.app import live_app
 from mlplatform.custom_resource import Answer
 from mlplatform.errors import BadEvent, PlatformError
-from publish_model_code import publish_model_code
+from publish_model_code import handler, publish_model_code
 
 STACK_ID = "arn:aws:cloudformation:us-east-1:123456789012:stack/ml-platform/51af3dc0-da77-11e4-872e-1234567db123"
 
@@ -209,3 +211,12 @@ def test_a_request_that_cannot_be_answered_is_a_bad_event() -> None:
     del incomplete["ResponseURL"]
     with pytest.raises(BadEvent, match="ResponseURL"):
         custom_resource.request(incomplete)
+
+
+def test_a_failure_is_answered_with_its_reason_so_that_nobody_waits_for_nothing(presigned: Presigned) -> None:
+    live_app.cache_clear()
+    answer = handler(event("Create", presigned.url), LambdaContext())  # in an environment without any setting
+    assert presigned.answers[0]["Status"] == "FAILED"
+    assert presigned.answers[0]["PhysicalResourceId"] == "ml-platform-ModelCode"
+    assert answer["reason"].startswith(presigned.answers[0]["Reason"])  # cut to what CloudFormation takes
+    assert "ARTIFACT_BUCKET is not set" in answer["reason"]

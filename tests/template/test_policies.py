@@ -142,9 +142,14 @@ def calls(function: str) -> frozenset[tuple[str, str]]:
     return frozenset(found)
 
 
+@functools.cache
+def service_model(service: str) -> Any:
+    return botocore.session.get_session().get_service_model(service)
+
+
 def requests(function: str, service: str, method: str) -> list[tuple[str, dict[str, Any]]]:
     """The operation and the parameters that its permissions depend on, for a dataset named flowers."""
-    model = botocore.session.get_session().get_service_model(service)
+    model = service_model(service)
     operation = next(name for name in model.operation_names if xform_name(name) == method)
     members = model.operation_model(operation).input_shape.members
     if service == "s3":
