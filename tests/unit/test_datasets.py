@@ -260,7 +260,7 @@ def test_job_json_overrides_the_task() -> None:
             "an Excel workbook (.xlsx)",
         ),
         (b"PK\x03\x04" + bytes(range(256)) * 4, None, "data.csv holds a zip archive"),
-        (b"PAR1\x15\x04" + bytes(50), None, "data.csv is a Parquet file, which this version cannot read yet"),
+        (b"PAR1\x15\x04" + bytes(50), None, "data.csv is a Parquet file without its end"),
         (b"\x89PNG\r\n\x1a\n" + bytes(50), None, "a PNG image"),
         (GOOD.encode() + b"\0\0\0", None, "binary content"),
         (bytes(random.Random(1).choices(range(1, 256), k=4000)), None, "binary content"),
@@ -291,6 +291,7 @@ def test_other_columns_of_one_name_are_told_apart() -> None:
         (gzip.compress(b""), "empty once decompressed"),
         (gzip.compress(GOOD.encode())[:-8] + b"\0\0\0\0" + gzip.compress(GOOD.encode())[-4:], "damaged gzip file"),
         (gzip.compress(b"PK\x03\x04" + bytes(99)), "a zip archive"),
+        (gzip.compress(b"PAR1\x15\x04" + bytes(99)), "a Parquet file"),
     ],
 )
 def test_a_broken_gzip_is_refused(content: bytes, said: str) -> None:

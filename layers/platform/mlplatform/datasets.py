@@ -16,9 +16,10 @@ from operator import itemgetter
 
 from mlplatform.delimited import DELIMITERS, SAMPLE_BYTES, Rows, Text, decode, parse, sniff
 from mlplatform.errors import DataRejected
-from mlplatform.facts import Drop, JobSpec, StoredObject, Table, Task
+from mlplatform.facts import Drop, JobSpec, Sample, StoredObject, Table, Task
 from mlplatform.job_spec import parse_job_spec
 from mlplatform.names import DATASET_PATTERN, DATASETS_PREFIX, JOB_SPEC_FILE
+from mlplatform.parquet import Footer, Physical, is_parquet, read_footer
 
 __all__ = ["MINIMUM_ROWS", "MISSING", "SAMPLE_BYTES", "data_files", "parse_job_spec", "plan_dataset"]
 
@@ -48,6 +49,8 @@ def plan_dataset(drop: Drop, longest_name: int) -> tuple[Table, JobSpec]:
     spec = parse_job_spec(drop.job_json)
     keys = _in_order(drop)
     samples = {sample.key: sample for sample in drop.samples}
+    if any(is_parquet(samples[key].content) for key in keys):
+        return _plan_parquet(keys, samples, spec), spec
     texts = [decode(_file_name(key), samples[key].content, samples[key].complete) for key in keys]
     encoding = _common_encoding(texts)
     delimiter = sniff(texts[0])
@@ -60,7 +63,7 @@ def plan_dataset(drop: Drop, longest_name: int) -> tuple[Table, JobSpec]:
         _assert_same_columns(main, other, header)
     label, label_sentence = _find_label(main.name, columns, header, spec.label)
     if header:
-        _assert_named_once(main, label)
+        _assert_named_once(f"{main.name}, line {main.line_of(0)}", main.rows[0], label)
     labelled = [_Labelled(rows, header, label, columns[label]) for rows in files]
     for part in labelled:
         part.assert_rows(MINIMUM_ROWS if part.rows is main else 1)
@@ -110,7 +113,7 @@ def _in_order(drop: Drop) -> tuple[str, ...]:
                 f"{file.key.removeprefix(folder)} lies in a folder of its own; put the files directly under {folder}."
             )
     if not stored:
-        raise DataRejected(f"{folder} holds no data file; drop one .csv or .csv.gz file there.")
+        raise DataRejected(f"{folder} holds no data file; drop one .csv, .csv.gz or .parquet file there.")
     if len(stored) == 1:
         return (stored[0].key,)
     roles: dict[str, StoredObject] = {}
@@ -214,11 +217,16 @@ def _mostly_numbers(column: Sequence[str], delimiter: str) -> bool:
 def _columns(main: Rows, header: bool) -> tuple[str, ...]:
     if not header:
         return tuple(f"column_{position}" for position in range(len(main.rows[0])))
+    return _told_apart(main.rows[0])
+
+
+def _told_apart(cells: Sequence[str]) -> tuple[str, ...]:
+    """Column names, none of them empty or twice; the training job makes the same ones."""
     names: list[str] = []
-    for position, cell in enumerate(main.rows[0]):
+    for position, cell in enumerate(cells):
         name = plain = cell.strip() or f"column_{position}"
         again = 2
-        while name in names:  # the training job tells columns of one name apart in the same way
+        while name in names:
             name, again = f"{plain}_{again}", again + 1
         names.append(name)
     return tuple(names)
@@ -289,13 +297,13 @@ def _find_label(name: str, columns: Sequence[str], header: bool, wished: str | i
     return last, f"The label is {_column(columns, header, last)}, the last, because no column is called {known}."
 
 
-def _assert_named_once(main: Rows, label: int) -> None:
-    names = [cell.strip() for cell in main.rows[0]]
+def _assert_named_once(where: str, cells: Sequence[str], label: int) -> None:
+    names = [cell.strip() for cell in cells]
     if names[label] and names.count(names[label]) > 1:
         first, second = [position + 1 for position, name in enumerate(names) if name == names[label]][:2]
         raise DataRejected(
-            f'{main.name}, line {main.line_of(0)} names the label "{_short(names[label])}" twice, in fields {first} '
-            f"and {second}; rename or remove the one that is not the label."
+            f'{where} names the label "{_short(names[label])}" twice, in fields {first} and {second}; rename or remove '
+            f"the one that is not the label."
         )
 
 
@@ -442,7 +450,10 @@ def _measured(train: _Labelled, distinct: int) -> bool:
     """
     if any(number is not None and number != math.floor(number) for number in train.numbers.values()):
         return True
-    rows = train.values.rows
+    return _many(distinct, train.values.rows)
+
+
+def _many(distinct: int, rows: int) -> bool:
     return (distinct > 20 and distinct > 0.05 * rows) or (distinct > 10 and distinct > 0.5 * rows)
 
 
@@ -473,10 +484,79 @@ def _not_a_label(train: _Labelled, distinct: int) -> str:
             f'{train.name}, line {train.line_of(text)} has "{_short(text)}" in {train.title}, which otherwise holds '
             f"numbers; correct it, or leave it blank so that its row is left out."
         )
+    return _texts(train.name, train.title, distinct, train.values.rows)
+
+
+def _texts(name: str, title: str, distinct: int, rows: int) -> str:
     return (
-        f"{train.name} has {distinct:,} different texts in the {train.values.rows:,} rows of {train.title}, which "
-        f"makes it a name or a note and not a label; name another label in {JOB_SPEC_FILE}."
+        f"{name} has {distinct:,} different texts in the {rows:,} rows of {title}, which makes it a name or a note and "
+        f"not a label; name another label in {JOB_SPEC_FILE}."
     )
+
+
+def _plan_parquet(keys: tuple[str, ...], samples: Mapping[str, Sample], spec: JobSpec) -> Table:
+    """The same decisions from the footers alone, which hold names, types and counts, and not the values."""
+    footers: dict[str, Footer] = {}
+    for key in keys:
+        name, sample = _file_name(key), samples[key]
+        if not is_parquet(sample.content):
+            raise DataRejected(
+                f"{name} is no Parquet file and another file is; drop all files of a dataset in one format."
+            )
+        if not sample.complete:
+            raise DataRejected(
+                f"{name} is a Parquet file of more than {SAMPLE_BYTES // 2**20} MiB, whose end cannot be looked at "
+                f"beforehand; drop the table as .csv.gz."
+            )
+        footers[name] = read_footer(name, sample.content)
+    (main, footer), *others = footers.items()
+    if len(footer.columns) < 2:
+        raise DataRejected(f"{main} has fewer than 2 columns; it needs a label and at least one other column.")
+    for name, other in others:
+        if other.columns != footer.columns:
+            raise DataRejected(
+                f"{name} does not have the columns of {main}; all files of a dataset need the same columns."
+            )
+    columns = _told_apart(footer.columns)
+    label, label_sentence = _find_label(main, columns, True, spec.label)
+    _assert_named_once(main, footer.columns, label)
+    title = f'label column "{_short(columns[label])}"'
+    for name, counted in footers.items():
+        usable, least = counted.rows - counted.missing[label], MINIMUM_ROWS if name == main else 1
+        if usable < least:
+            raise DataRejected(f"{name} has {usable} rows with a value in {title}; at least {least} are needed.")
+    task, task_sentence = _parquet_task(main, title, footer, label, spec.task)
+    explanation = f"{label_sentence} {task_sentence} The columns are as the Parquet file names them."
+    return Table(keys, columns, label, task, header=True, delimiter="comma", encoding="utf-8", explanation=explanation)
+
+
+def _parquet_task(main: str, title: str, footer: Footer, label: int, wished: Task | None) -> tuple[Task, str]:
+    kind, distinct = footer.types[label], footer.distinct[label]
+    rows = footer.group_rows  # what the count of different values refers to
+    if wished is Task.REGRESSION and kind is Physical.BYTE_ARRAY:
+        raise DataRejected(
+            f"{main} has text in {title}, and regression needs numbers; set another task in {JOB_SPEC_FILE}, or store "
+            f"the column as numbers."
+        )
+    if wished is not None:
+        return wished, f"The task is {wished}, because {JOB_SPEC_FILE} says so."
+    if kind is Physical.BOOLEAN:
+        return Task.BINARY, "The task is binary, because the label is true or false."
+    if distinct is None and kind in (Physical.FLOAT, Physical.DOUBLE):
+        return Task.REGRESSION, "The task is regression, because the label is stored as fractional numbers."
+    if distinct is None:
+        raise DataRejected(
+            f"{main} does not tell how many different values {title} has; say in {JOB_SPEC_FILE} whether the task is "
+            f"binary, multiclass or regression."
+        )
+    if distinct < 2:
+        raise DataRejected(f"{main} has one class only in {title}; add rows with another, or name another label.")
+    if kind is Physical.BYTE_ARRAY and distinct > max(20, 0.5 * rows):
+        raise DataRejected(_texts(main, title, distinct, rows))
+    if kind is not Physical.BYTE_ARRAY and distinct > 2 and _many(distinct, rows):
+        return Task.REGRESSION, f"The task is regression, because the label has {distinct:,} different numbers or more."
+    task = Task.BINARY if distinct == 2 else Task.MULTICLASS
+    return task, f"The task is {task}, because the label has {distinct:,} different values."
 
 
 def _layout_sentence(main: Rows, header: bool) -> str:

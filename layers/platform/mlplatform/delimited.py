@@ -193,8 +193,6 @@ def _assert_text(name: str, content: bytes) -> None:
             what = "UTF-16 text without a byte order mark" if _like_utf16(beginning) else "binary content"
         elif len(beginning.translate(None, _CONTROLS)) < 0.99 * len(beginning):
             what = "binary content"
-    if what == "a Parquet file":
-        raise DataRejected(f"{name} is {what}, which this version cannot read yet; drop the table as .csv or .csv.gz.")
     if what:
         hint = "save it as UTF-8" if "UTF" in what else "drop the table as plain CSV text, or compressed as .csv.gz"
         raise DataRejected(f"{name} holds {what} instead of delimited text; {hint}.")
