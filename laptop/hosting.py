@@ -13,7 +13,6 @@ import asyncio
 import json
 import os
 import random
-import re
 import secrets
 import shutil
 import signal
@@ -32,7 +31,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httptools
 import psutil  # type: ignore[import-untyped]
@@ -40,13 +38,20 @@ import psutil  # type: ignore[import-untyped]
 from laptop.account import ACCOUNT_ID, REGION, Account
 from laptop.errors import ServiceError
 from laptop.metrics import InvocationCounters
+from laptop.sagemaker_common import (
+    assert_role_trusts_sagemaker,
+    assert_runnable_image,
+    between,
+    page,
+    read_tags,
+    split_s3_uri,
+)
 
 MAX_BODY_BYTES = 6_291_456  # InvokeEndpoint's BodyBlob in the service model
 INVOCATION_TIMEOUT_SECONDS = 60.0  # "model containers must respond to requests within 60 seconds" (InvokeEndpoint)
 HEALTH_CHECK_TIMEOUT_SECONDS = 30.0  # SageMaker waits minutes; a process on this machine is up in one second
 DRAIN_SECONDS = 60.0
 MAX_ARTIFACT_BYTES = 8 * 1024**3
-PYTORCH_IMAGE = re.compile(r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/pytorch-inference(-[a-z0-9]+)?[:@].+")
 EVENT_STATUS = {
     "Creating": "CREATING",
     "InService": "IN_SERVICE",
@@ -327,6 +332,7 @@ class Hosting:
         self._closed = threading.Event()
         self._logs: deque[tuple[str, str, int, str]] = deque(maxlen=10_000)
         self._streams: set[tuple[str, str]] = set()
+        self._logs_client: Any = None
         self._extracting = threading.Lock()
         self._work = account.home / "hosting"
         for work in (self._watch, self._ship_logs):
@@ -343,21 +349,17 @@ class Hosting:
         if not role:
             raise ServiceError("ValidationException", "ExecutionRoleArn is required to read the model data.")
         container = self._packaged(containers[0])
-        image = container.get("Image", "")
-        if not PYTORCH_IMAGE.fullmatch(image):
-            raise ServiceError(
-                "ValidationException",
-                "The laptop hosts the PyTorch inference Deep Learning Container only "
-                "(ACCOUNT.dkr.ecr.REGION.amazonaws.com/pytorch-inference:TAG), "
-                f"not {image or 'a model without image'}.",
-            )
+        assert_runnable_image(container.get("Image", ""), "pytorch-inference")
+        tags = read_tags(request.get("Tags"))
         with self.lock:
             if name in self.models:
                 raise ServiceError(
                     "ValidationException", f'Cannot create already existing model "{arn("model", name)}".'
                 )
+        assert_role_trusts_sagemaker(self.account, role)
         self._check_artifact(container, role)
         with self.lock:
+            self.account.tags[arn("model", name)] = tags
             model = {key: value for key, value in request.items() if key != "Tags"}
             self.models[name] = {
                 **model,
@@ -365,7 +367,6 @@ class Hosting:
                 "CreationTime": self.account.clock.now(),
                 "EnableNetworkIsolation": request.get("EnableNetworkIsolation", False),
             }
-        self._tag(arn("model", name), request)
         return {"ModelArn": arn("model", name)}
 
     def _packaged(self, container: dict[str, Any]) -> dict[str, Any]:
@@ -389,11 +390,9 @@ class Hosting:
         from botocore.exceptions import ClientError
 
         uri = self._artifact_uri(container)
-        at = urlsplit(uri)
-        if at.scheme != "s3":
-            raise ServiceError("ValidationException", f'Invalid ModelDataUrl "{uri}": an s3:// URI is expected.')
+        bucket, key = split_s3_uri(uri)
         try:
-            self.account.client("s3", role).head_object(Bucket=at.netloc, Key=at.path[1:])
+            self.account.client("s3", role).head_object(Bucket=bucket, Key=key)
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
                 raise ServiceError("ValidationException", f"Could not find model data at {uri}.") from error
@@ -454,7 +453,9 @@ class Hosting:
             self._model(variant["ModelName"])
             if variant.get("InitialInstanceCount", 1) < 1:
                 raise ServiceError("ValidationException", "InitialInstanceCount must be at least 1.")
+        tags = read_tags(request.get("Tags"))
         with self.lock:
+            self.account.tags[arn("endpoint-config", name)] = tags
             self.configs[name] = {
                 **{key: value for key, value in request.items() if key != "Tags"},
                 "ProductionVariants": [
@@ -463,7 +464,6 @@ class Hosting:
                 "EndpointConfigArn": arn("endpoint-config", name),
                 "CreationTime": self.account.clock.now(),
             }
-        self._tag(arn("endpoint-config", name), request)
         return {"EndpointConfigArn": arn("endpoint-config", name)}
 
     def _config(self, name: str) -> dict[str, Any]:
@@ -501,6 +501,7 @@ class Hosting:
 
     def create_endpoint(self, request: dict[str, Any]) -> dict[str, Any]:
         name = request["EndpointName"]
+        tags = read_tags(request.get("Tags"))
         with self.lock:
             if name in self.endpoints:
                 where = arn("endpoint", name)
@@ -509,7 +510,7 @@ class Hosting:
             now = self.account.clock.now()
             endpoint = Endpoint(name, config["EndpointConfigName"], now, now)
             self.endpoints[name] = endpoint
-        self._tag(endpoint.arn, request)
+            self.account.tags[endpoint.arn] = tags
         self._changed(endpoint)
         self._background(self._create, endpoint, config)
         return {"EndpointArn": endpoint.arn}
@@ -549,12 +550,12 @@ class Hosting:
                         fleet,
                     )
                 )
-        except LaunchError:
-            self._stop_all([instance for variant in variants for instance in variant.fleet], drain=False)
-            raise
         except Exception as error:
             self._stop_all([instance for variant in variants for instance in variant.fleet], drain=False)
-            raise LaunchError(f"{type(error).__name__}: {error}") from error
+            if isinstance(error, LaunchError):
+                raise
+            told = error.message if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
+            raise LaunchError(told) from error
         return tuple(variants)
 
     def _start_instances(
@@ -584,7 +585,7 @@ class Hosting:
         folder = self._work / f"{model_name}-{int(model['CreationTime'].timestamp() * 1e6)}"
         with self._extracting:
             if not folder.exists():
-                self._check_artifact_again(container, role)
+                self._check_artifact(container, role)
                 self._extract(container, role, folder)
         environment = {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
@@ -598,18 +599,12 @@ class Hosting:
         }
         return folder, environment
 
-    def _check_artifact_again(self, container: dict[str, Any], role: str) -> None:
-        try:
-            self._check_artifact(container, role)
-        except ServiceError as error:
-            raise LaunchError(error.message) from error
-
     def _extract(self, container: dict[str, Any], role: str, folder: Path) -> None:
-        at = urlsplit(self._artifact_uri(container))
+        bucket, key = split_s3_uri(self._artifact_uri(container))
         self._work.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._work) as scratch:
             archive, extracted = Path(scratch, "model.tar.gz"), Path(scratch, "model")
-            self.account.client("s3", role).download_file(at.netloc, at.path[1:], str(archive))
+            self.account.client("s3", role).download_file(bucket, key, str(archive))
             try:
                 extract(archive, extracted)
             except (tarfile.TarError, EOFError, OSError, ValueError) as error:
@@ -871,10 +866,6 @@ class Hosting:
             with ThreadPoolExecutor(len(instances)) as pool:
                 list(pool.map(lambda instance: instance.stop(drain=drain), instances))
 
-    def _tag(self, resource: str, request: dict[str, Any]) -> None:
-        if request.get("Tags"):
-            self.account.tags[resource] = {tag["Key"]: tag["Value"] for tag in request["Tags"]}
-
     def _log(self, endpoint: str, stream: str, line: str) -> None:
         self._logs.append((endpoint, stream, int(self.account.clock.now().timestamp() * 1000), line))
 
@@ -894,7 +885,9 @@ class Hosting:
                     print(f"could not write {group}: {error}", file=sys.stderr)
 
     def _put_log(self, group: str, stream: str, lines: list[dict[str, Any]]) -> None:
-        logs = self.account.client("logs")
+        if self._logs_client is None:
+            self._logs_client = self.account.client("logs")
+        logs = self._logs_client
         if (group, stream) not in self._streams:
             for create, names in (
                 (logs.create_log_group, {"logGroupName": group}),
@@ -1028,15 +1021,20 @@ def _error(status: int, code: str, members: dict[str, Any]) -> tuple[int, dict[s
 def _page(rows: list[dict[str, Any]], request: dict[str, Any], member: str, name: str) -> dict[str, Any]:
     """The List operations' filters, order (newest first by default) and pages."""
     sort_key = {"Name": name, "Status": "EndpointStatus"}.get(request.get("SortBy", ""), "CreationTime")
-    contains = request.get("NameContains", "")
-    rows = [row for row in rows if contains in row[name]]
+    rows = [
+        row
+        for row in rows
+        if request.get("NameContains", "") in row[name]
+        and between(row["CreationTime"], request.get("CreationTimeAfter"), request.get("CreationTimeBefore"))
+        and between(
+            row.get("LastModifiedTime", row["CreationTime"]),
+            request.get("LastModifiedTimeAfter"),
+            request.get("LastModifiedTimeBefore"),
+        )
+    ]
     rows.sort(key=lambda row: row[sort_key], reverse=request.get("SortOrder", "Descending") == "Descending")
-    begin = int(request.get("NextToken") or 0)
-    end = begin + (request.get("MaxResults") or 100)
-    page: dict[str, Any] = {member: rows[begin:end]}
-    if end < len(rows):
-        page["NextToken"] = str(end)
-    return page
+    chosen, more = page(rows, request, lambda row: str(row[name]), 10)
+    return {member: chosen, **more}
 
 
 def extract(archive: Path, folder: Path) -> None:

@@ -7,12 +7,14 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 import pytest
@@ -28,6 +30,14 @@ from laptop.journal import Journal
 IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.6.0-cpu-py312-ubuntu22.04-sagemaker"
 ROLE = "arn:aws:iam::123456789012:role/training"
 ENDPOINT = "ml-platform-cancer"
+TRUST = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+)
 INFERENCE = """
 import json, os, sys, time
 VERSION = {version!r}
@@ -59,10 +69,15 @@ class Events:
 class LocalAccount(Account):
     """An account whose clients talk to moto in this process."""
 
+    made: ClassVar[dict[str, Any]] = {}
+    making: ClassVar[threading.Lock] = threading.Lock()
+
     def client(self, service: str, role_arn: str | None = None) -> Any:
-        return boto3.session.Session().client(
-            service, region_name=REGION, aws_access_key_id="laptop", aws_secret_access_key="laptop"
-        )
+        with self.making:
+            if service not in self.made:
+                keys = {"aws_access_key_id": "laptop", "aws_secret_access_key": "laptop"}
+                self.made[service] = boto3.session.Session().client(service, region_name=REGION, **keys)
+            return self.made[service]
 
 
 def artifact(version: str, *, program: str | None = None, names: dict[str, bytes] | None = None) -> bytes:
@@ -149,6 +164,7 @@ def here(tmp_path: Path) -> Iterator[Here]:
         account.events = Events()
         service = hosting.install(account)
         account.client("s3").create_bucket(Bucket="artifacts")
+        account.client("iam").create_role(RoleName="training", AssumeRolePolicyDocument=TRUST)
         made = Here(account, service)
         yield made
         for close in reversed(account.closers):
@@ -399,7 +415,7 @@ def test_a_model_needs_an_artifact_that_exists_and_the_container_that_the_laptop
 
     assert create(IMAGE, "s3://artifacts/none.tar.gz") == "Could not find model data at s3://artifacts/none.tar.gz."
     other = "811284229777.dkr.ecr.us-east-1.amazonaws.com/xgboost:1"
-    assert create(other, here.upload("x", b"")).endswith(f"not {other}.")
+    assert "pytorch-inference" in create(other, here.upload("x", b""))
 
 
 @pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt"])
@@ -416,3 +432,58 @@ def test_closing_leaves_no_process_behind(here: Here) -> None:
     pids = here.pids()
     here.service.close()
     assert not any(alive(pid) for pid in pids)
+
+
+def test_a_container_that_does_not_answer_in_time_is_a_model_error(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosting, "INVOCATION_TIMEOUT_SECONDS", 0.1)
+    here.endpoint("one")
+    status, headers, error = here.invoke(b"slow")
+    assert (status, headers["x-amzn-errortype"]) == (424, "ModelError")
+    assert error["Message"].startswith("Your invocation timed out while waiting for a response from container")
+    monkeypatch.undo()
+    assert here.invoke()[0] == 200
+
+
+def test_variants_share_the_traffic_by_weight_and_one_can_be_named(here: Here) -> None:
+    for name in ("one", "two"):
+        here.model(name)
+    variants = [
+        {"VariantName": name, "ModelName": name, "InstanceType": "ml.c5.large", "InitialVariantWeight": weight}
+        for name, weight in (("one", 1.0), ("two", 0.0))
+    ]
+    here.call("CreateEndpointConfig", EndpointConfigName="both", ProductionVariants=variants)
+    here.call("CreateEndpoint", EndpointName=ENDPOINT, EndpointConfigName="both")
+    here.settled()
+    assert {here.invoke()[2]["version"] for _ in range(20)} == {"one"}
+    status, headers, answer = here.invoke(**{"x-amzn-sagemaker-target-variant": "two"})
+    assert (status, headers["x-amzn-invoked-production-variant"], answer["version"]) == (200, "two", "two")
+    shifted = [{"VariantName": "one", "DesiredWeight": 0.0}, {"VariantName": "two", "DesiredWeight": 1.0}]
+    here.call("UpdateEndpointWeightsAndCapacities", EndpointName=ENDPOINT, DesiredWeightsAndCapacities=shifted)
+    here.settled()
+    assert {here.invoke()[2]["version"] for _ in range(20)} == {"two"}
+
+
+def test_instances_end_when_the_laptop_is_killed(here: Here) -> None:
+    here.endpoint("one")
+    (instance,) = here.service.endpoints[ENDPOINT].variants[0].fleet
+    starter = """
+import sys, time
+from pathlib import Path
+from laptop.hosting import Instance
+instance = Instance("e", "v", Path(sys.argv[1]), {"PATH": "/usr/bin:/bin"}, lambda *_: None)
+instance.start()
+assert instance.wait_healthy(20)
+print(instance.process.pid, flush=True)
+time.sleep(60)
+"""
+    killed = subprocess.Popen(
+        [sys.executable, "-c", starter, str(instance.model_dir)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(hosting.__file__).parents[1],
+    )
+    assert killed.stdout is not None
+    orphan = int(killed.stdout.readline())
+    killed.kill()
+    killed.wait()
+    until(lambda: not alive(orphan) or Path(f"/proc/{orphan}/stat").read_text().split()[2] == "Z")

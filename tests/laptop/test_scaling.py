@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 import pytest
@@ -79,10 +80,17 @@ class Events:
 
 
 class LocalAccount(Account):
+    """An account whose clients talk to moto in this process."""
+
+    made: ClassVar[dict[str, Any]] = {}
+    making: ClassVar[threading.Lock] = threading.Lock()
+
     def client(self, service: str, role_arn: str | None = None) -> Any:
-        return boto3.session.Session().client(
-            service, region_name=REGION, aws_access_key_id="laptop", aws_secret_access_key="laptop"
-        )
+        with self.making:
+            if service not in self.made:
+                keys = {"aws_access_key_id": "laptop", "aws_secret_access_key": "laptop"}
+                self.made[service] = boto3.session.Session().client(service, region_name=REGION, **keys)
+            return self.made[service]
 
 
 class Here:
