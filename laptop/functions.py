@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from laptop import iam
 from laptop.account import ACCOUNT_ID, REGION, Account
 from laptop.errors import ServiceError
 from laptop.runtime_api import Call, Environment, Outcome
@@ -344,18 +345,10 @@ class LambdaFunctions:
             journal.record("delivery", target=target, source=found.function_name, error=str(error))
 
     def _assert_invokable(self, found: Any, principal: str, source_arn: str) -> None:
-        for statement in found.policy.statements:
-            principals = statement.get("Principal", {})
-            services = principals.get("Service") if isinstance(principals, dict) else principals
-            conditions = statement.get("Condition", {})
-            wanted = [value for test in conditions.values() for key, value in test.items() if key.endswith("SourceArn")]
-            if (
-                statement.get("Effect") == "Allow"
-                and (services in (principal, "*"))
-                and statement.get("Action") in ("lambda:InvokeFunction", "lambda:*", "*")
-                and all(_arn_like(source_arn, pattern) for pattern in wanted)
-            ):
-                return
+        policy = {"Statement": found.policy.statements}
+        context = {"aws:SourceArn": source_arn, "aws:SourceAccount": ACCOUNT_ID}
+        if iam.allows_service(policy, principal, "lambda:InvokeFunction", found.function_arn, context):
+            return
         raise ServiceError(
             "AccessDeniedException",
             f"{principal} is not authorized to perform: lambda:InvokeFunction on resource: {found.function_arn} "
@@ -528,12 +521,6 @@ def _is_error(answer: Any) -> bool:
 def _joined(decisions: list[dict[str, Any]], key: str) -> str | None:
     values = [str(entry[key]) for entry in decisions if entry.get(key) is not None]
     return "; ".join(values) or None
-
-
-def _arn_like(arn: str, pattern: str) -> bool:
-    from fnmatch import fnmatchcase
-
-    return fnmatchcase(arn, pattern.replace("[", "[[]"))
 
 
 def _sqs_record(message: Any, queue_arn: str) -> dict[str, Any]:

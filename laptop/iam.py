@@ -698,4 +698,21 @@ def _trusts(role: Any, service: str) -> bool:
 
 def install(account: Account) -> None:
     """Makes roles count."""
+    from moto.iam.access_control import PermissionResult
+    from moto.s3.models import FakeBucket
+
+    def get_permission(bucket: Any, action: str, resource: str) -> PermissionResult:
+        """moto takes a bucket policy's Deny for met when its condition is not, and so shuts a TLS-only bucket."""
+        if bucket.policy is None:
+            return PermissionResult.NEUTRAL
+        statements = _as_list(_document(bucket.policy.decode()).get("Statement", []))
+        public = [{"Statement": [one for one in statements if _names(one.get("Principal"), "")]}]
+        decision = evaluate(public, action, resource, {"aws:SecureTransport": "true"})
+        return {
+            Decision.ALLOWED: PermissionResult.PERMITTED,
+            Decision.DENIED: PermissionResult.DENIED,
+            Decision.NOT_ALLOWED: PermissionResult.NEUTRAL,
+        }[decision]
+
+    FakeBucket.get_permission = get_permission  # type: ignore[method-assign]
     account.identities = RoleIdentities(account)
