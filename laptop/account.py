@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +107,6 @@ class Account:
 
     def client(self, service: str, role_arn: str | None = None) -> Any:
         """A boto3 client of this account: as the administrator, or with a role's rights."""
-        import boto3
         from botocore.config import Config
 
         credentials = (
@@ -114,6 +115,16 @@ class Account:
             else {"aws_access_key_id": "laptop", "aws_secret_access_key": "laptop"}
         )
         config = Config(retries={"max_attempts": 2}, s3={"addressing_style": "path"}, max_pool_connections=50)
-        return boto3.session.Session().client(
-            service, region_name=REGION, endpoint_url=self.url, config=config, **credentials
-        )
+        # One session for all keeps the parsed service models, which cost six times the client; it is not thread-safe.
+        with _making_clients:
+            return _session().client(service, region_name=REGION, endpoint_url=self.url, config=config, **credentials)
+
+
+_making_clients = threading.Lock()
+
+
+@functools.cache
+def _session() -> Any:
+    import boto3
+
+    return boto3.session.Session()
