@@ -72,6 +72,11 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _serve
     wbufsize = -1  # one packet per answer
 
+    def handle_expect_100(self) -> bool:
+        proceed = super().handle_expect_100()
+        self.wfile.flush()  # the client holds its upload back for a second until it sees this
+        return proceed
+
     def log_message(self, format: str, *args: Any) -> None:
         """Says nothing."""
 
