@@ -32,6 +32,7 @@ _NULLS = sorted(
     {form for token in MISSING_TOKENS for form in (token, token.upper(), token.capitalize())} | {"NaN", "-NaN"}
 )
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_DECIMAL_COMMA = r"^([+-]?\d*),(\d+)$"
 _LOOKS_NUMERIC = 0.99  # a text column with at least this share of numbers is a numeric column with a mistake in it,
 _MANY_NUMBERS = 20  # if it has more different numbers than this; otherwise its numbers are taken as names of categories
 
@@ -171,7 +172,7 @@ def _read(path: Path, layout: Layout, like: _File | None = None) -> _File:
         raise DataError(f"{path.name} has only the label column; at least one other is needed.")
     columns = []
     for position, (name, array) in enumerate(zip(names, arrays, strict=True)):
-        column = _column(array, as_text=position in texts)
+        column = _column(array, as_text=position in texts, decimal_comma=layout.delimiter == "semicolon")
         if isinstance(column, Texts) and position not in texts:
             must = like is not None or (position == layout.label_position)
             _refuse_stray_text(column, must, name, path, source)
@@ -344,7 +345,7 @@ def _unique(names: list[str]) -> list[str]:
     return unique
 
 
-def _column(array: Any, *, as_text: bool) -> Column:
+def _column(array: Any, *, as_text: bool, decimal_comma: bool = False) -> Column:
     kind = array.type
     if pa.types.is_dictionary(kind):
         array = array.cast(kind.value_type)
@@ -369,6 +370,8 @@ def _column(array: Any, *, as_text: bool) -> Column:
     codes = table[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)]
     if not as_text:
         texts = kept.dictionary
+        if decimal_comma:  # where commas are decimal points, spreadsheets separate fields by semicolons
+            texts = pc.replace_substring_regex(texts, _DECIMAL_COMMA, r"\1.\2")
         if len(texts) == 0 or pc.all(pc.match_substring_regex(texts, _NUMBER)).as_py():
             values = np.append(texts.cast(pa.float64()).to_numpy(zero_copy_only=False), np.nan)
             return _finite(values[codes])

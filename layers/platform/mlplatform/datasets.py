@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
-from mlplatform.delimited import DELIMITERS, SAMPLE_BYTES, Rows, Text, decode, parse, sniff
+from mlplatform.delimited import SAMPLE_BYTES, Rows, Text, decode, parse, sniff
 from mlplatform.errors import DataRejected
 from mlplatform.facts import Drop, JobSpec, Sample, StoredObject, Table, Task
 from mlplatform.job_spec import parse_job_spec
@@ -574,16 +574,13 @@ def _missing(cell: str) -> bool:
 
 
 def _number(cell: str, delimiter: str) -> float | None:
-    """The finite number that a cell holds, with a decimal comma too where commas do not separate fields."""
+    """The finite number that a cell holds; with a decimal comma too where semicolons separate fields because of it."""
+    if delimiter == "semicolon":
+        cell = cell.replace(",", ".", 1)
     try:
         number = float(cell)
     except ValueError:
-        if DELIMITERS[delimiter] == "," or "," not in cell:
-            return None
-        try:
-            number = float(cell.replace(",", "."))
-        except ValueError:
-            return None
+        return None
     return number if math.isfinite(number) and "_" not in cell else None
 
 

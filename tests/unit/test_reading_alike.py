@@ -1,0 +1,81 @@
+"""The planner and the training job read the same file the same way, each with its own reader."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import dataset
+from mlplatform.datasets import plan_dataset
+from mlplatform.facts import Drop, Sample, StoredObject
+from preprocess import Numbers
+
+BODY = "".join(f"{i},{i / 2},{'ab'[i % 2]}\n" for i in range(40))
+PLAIN = "age,dose,y\n" + BODY
+
+CASES: dict[str, str | bytes] = {
+    "plain": PLAIN,
+    "byte order mark": PLAIN.encode("utf-8-sig"),
+    "UTF-16, little end first": b"\xff\xfe" + PLAIN.encode("utf-16-le"),
+    "UTF-16, big end first": b"\xfe\xff" + PLAIN.encode("utf-16-be"),
+    "UTF-16 with CR": b"\xff\xfe" + PLAIN.replace("\n", "\r").encode("utf-16-le"),
+    "Latin-1": PLAIN.replace("a\n", "\xe4\n").encode("latin-1"),
+    "CR LF": PLAIN.replace("\n", "\r\n"),
+    "CR": PLAIN.replace("\n", "\r"),
+    "CR LF in the header only": PLAIN.replace("\n", "\r\n", 1),
+    "semicolons and decimal commas": PLAIN.replace(",", ";").replace(".", ","),
+    "tabs": PLAIN.replace(",", "\t"),
+    "pipes": PLAIN.replace(",", "|"),
+    "spaces behind commas": PLAIN.replace(",", ", "),
+    "blank lines": "\n\n" + PLAIN.replace("\n3,", "\n\n3,"),
+    "missing values": PLAIN.replace("3,1.5", "?,NA").replace("5,2.5,b", "5,null, NA "),
+    "quoted newline in the header": PLAIN.replace("age", '"age\nin years"', 1),
+    "no header": "".join(f"{'ab'[i % 2]},{i},{i / 2}\n" for i in range(40)),
+    "an unnamed column": PLAIN.replace("age", "", 1),
+    "two columns of one name": PLAIN.replace("age", "dose", 1),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("packed", [False, True])
+def test_names_label_and_rows_agree(case: str, packed: bool, tmp_path: Path) -> None:
+    text = CASES[case]
+    content = text.encode() if isinstance(text, str) else text
+    name = "data.csv.gz" if packed else "data.csv"
+    content = gzip.compress(content) if packed else content
+    key = f"datasets/d/{name}"
+    drop = Drop(
+        "d", "v", (StoredObject(key, "e", 1, datetime(2026, 11, 23, tzinfo=UTC)),), (Sample(key, content, True),), None
+    )
+    table, _ = plan_dataset(drop, 30)
+    (tmp_path / name).write_bytes(content)
+    layout = dataset.Layout(table.label_position, table.header, table.delimiter, table.encoding, table.task)
+    read = dataset.load(tmp_path, layout, seed=1)
+    assert table.columns == (
+        *read.names[: table.label_position],
+        read.label_name,
+        *read.names[table.label_position :],
+    )
+    without_label = 1 if case == "missing values" else 0
+    assert len(read.train) + len(read.validation) + len(read.test) == 40 - without_label
+    assert read.rows_without_label == without_label
+    assert read.classes is not None
+    assert len(read.classes) == 2
+    assert all(isinstance(column, Numbers) for column in read.train.columns)
+
+
+def test_a_label_with_decimal_commas_is_a_number(tmp_path: Path) -> None:
+    content = ("x;y\n" + "".join(f"{i};-{i},5\n" for i in range(40))).encode()
+    key = "datasets/d/data.csv"
+    drop = Drop(
+        "d", "v", (StoredObject(key, "e", 1, datetime(2026, 11, 23, tzinfo=UTC)),), (Sample(key, content, True),), None
+    )
+    table, _ = plan_dataset(drop, 30)
+    assert table.task == "regression"
+    (tmp_path / "data.csv").write_bytes(content)
+    read = dataset.load(tmp_path, dataset.Layout(1, True, "semicolon", "utf-8", "regression"), seed=1)
+    labels = sorted(float(label) for part in (read.train, read.validation, read.test) for label in part.label)
+    assert (labels[0], labels[-1], len(labels)) == (-39.5, -0.5, 40)
