@@ -43,14 +43,18 @@ def judge(
     present = [value for value in values if value is not None]
     missing = len(values) - len(present)
     breaching = sum(breaches(value) for value in present)
-    if not present and treat_missing_data in ("missing", "ignore"):
-        return "INSUFFICIENT_DATA" if treat_missing_data == "missing" else state
+    if not present and treat_missing_data == "missing":
+        return "INSUFFICIENT_DATA"
     if treat_missing_data == "breaching":
         breaching += missing
     if breaching >= datapoints_to_alarm:
         return "ALARM"
     if treat_missing_data == "ignore" and breaching + missing >= datapoints_to_alarm:
         return state
+    if treat_missing_data == "missing" and breaching == len(present):
+        # "Avoiding premature transitions to alarm state": a lone breach must be as old as the alarm wants breaches
+        oldest = max(age for age, value in enumerate(values, 1) if value is not None)
+        return "ALARM" if oldest >= datapoints_to_alarm else state
     return "OK"
 
 

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import httptools
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from laptop.account import ACCOUNT_ID, REGION, Account
 from laptop.errors import ServiceError

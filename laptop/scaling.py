@@ -99,6 +99,9 @@ class Scaling:
                 "PutScalingPolicy": self.put_scaling_policy,
                 "DeleteScalingPolicy": self.delete_scaling_policy,
                 "DescribeScalingActivities": self.describe_scaling_activities,
+                "TagResource": self.tag_resource,
+                "UntagResource": self.untag_resource,
+                "ListTagsForResource": self.list_tags,
             }
         )
 
@@ -145,6 +148,7 @@ class Scaling:
             request.get("RoleARN") or _service_role(),
             _suspended(request, known),
         )
+        self.account.tags.setdefault(target.arn, dict(request.get("Tags") or {}))
         if namespace == "sagemaker":
             self._clamp(resource, low, high)
         return {"ScalableTargetARN": target.arn}
@@ -208,7 +212,9 @@ class Scaling:
             for action in self.backend.scheduled_actions
             if (action.resource_id, action.scalable_dimension) != (resource, dimension)
         ]
-        self.backend.targets.get(dimension, {}).pop(resource, None)
+        target = self.backend.targets.get(dimension, {}).pop(resource, None)
+        if target is not None:
+            self.account.tags.pop(target.arn, None)
         self._last_out.pop(resource, None)
         self._last_change.pop(resource, None)
 
@@ -306,6 +312,25 @@ class Scaling:
         if end < len(found):
             page["NextToken"] = str(end)
         return page
+
+    def _tags(self, request: Mapping[str, Any]) -> dict[str, str]:
+        where = request["ResourceARN"]
+        if where not in self.account.tags:
+            raise ServiceError("ResourceNotFoundException", f"No scalable target found for ARN: {where}")
+        return self.account.tags[where]
+
+    def tag_resource(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._tags(request).update(request["Tags"])
+        return {}
+
+    def untag_resource(self, request: dict[str, Any]) -> dict[str, Any]:
+        tags = self._tags(request)
+        for name in request["TagKeys"]:
+            tags.pop(name, None)
+        return {}
+
+    def list_tags(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"Tags": dict(self._tags(request))}
 
     # --- what hosting asks ----------------------------------------------------------------------------------------
 

@@ -247,6 +247,17 @@ def test_a_policy_owns_a_high_and_a_low_alarm_that_go_with_it(here: Here) -> Non
     assert described["ScalingPolicies"] == []
 
 
+def test_a_scalable_target_is_tagged_when_it_is_made_and_afterwards(here: Here) -> None:
+    made = here.call("RegisterScalableTarget", **TARGET, MinCapacity=1, MaxCapacity=2, Tags={"Owner": "someone"})
+    where = {"ResourceARN": made["ScalableTargetARN"]}
+    here.call("TagResource", **where, Tags={"Project": "shop"})
+    assert here.call("ListTagsForResource", **where) == {"Tags": {"Owner": "someone", "Project": "shop"}}
+    here.call("UntagResource", **where, TagKeys=["Owner"])
+    assert here.call("ListTagsForResource", **where) == {"Tags": {"Project": "shop"}}
+    here.call("DeregisterScalableTarget", **TARGET)
+    assert refused(lambda: here.call("ListTagsForResource", **where)).code == "ResourceNotFoundException"
+
+
 def test_registering_brings_the_count_inside_the_bounds_at_once(here: Here) -> None:
     here.register(low=3)
     assert len(here.variant.fleet) == 3
@@ -374,6 +385,9 @@ def test_a_dead_letter_raises_the_alarm_and_the_topic_hears_of_it(here: Here) ->
         ([5.0, 5.0, 0.0], 3, "missing", "OK"),
         ([5.0, 0.0, 5.0], 2, "missing", "ALARM"),
         ([None, None, None], 3, "missing", "INSUFFICIENT_DATA"),
+        ([None, None, 5.0], 3, "missing", "ALARM"),
+        ([5.0, 5.0, None], 3, "missing", "before"),
+        ([0.0, None, None], 3, "missing", "OK"),
         ([None, None, None], 3, "notBreaching", "OK"),
         ([None, None, None], 3, "breaching", "ALARM"),
         ([None, None, None], 3, "ignore", "before"),
