@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import importlib
+import io
 import json
 import random
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -248,6 +251,12 @@ def test_job_json_overrides_the_task() -> None:
         # rows and quotes: the line is the editor's, quoted newlines included
         (GOOD + "1,2\n" + GOOD, None, "line 42 has 2 fields where line 1 has 3"),
         (GOOD.replace("20,0.0,no", '20,"0\n0",no') + "1,2,yes,4\n", None, "line 43 has 4 fields where line 1 has 3"),
+        ("Doses of 2026\n" + GOOD, None, "line 1 has 1 field where line 2 has 3"),
+        (
+            "age;dose\n" + GOOD.replace(",", ";"),
+            None,
+            "line 1 has 2 fields where line 2 has 3 (separated by semicolon)",
+        ),
         (GOOD.replace("\n", "\r") + "1,2\r", None, "line 42 has 2 fields"),
         (GOOD + '50,"2,no\n', None, "line 42: the quote that opens column 2 is never closed"),
         (GOOD + '50,"ok","2,no\n51,2,yes\n', None, "line 42: the quote that opens column 3 is never closed"),
@@ -383,11 +392,38 @@ def test_a_dataset_name_that_names_cannot_derive_from_is_refused(dataset: str, l
     assert said in refusal(GOOD, dataset=dataset, longest=longest)
 
 
-def test_eight_mebibytes_are_judged_in_about_a_second() -> None:
+def test_whatever_the_damage_the_answer_is_a_plan_or_one_sentence() -> None:
+    originals = [GOOD.encode(), b"\xff\xfe" + GOOD.encode("utf-16-le"), gzip.compress(GOOD.encode())]
+    pieces = [b'"', b"\n", b"\r", b",", b";", b"\0", b"\xff", b"NA", b"inf", b"1_0", b"\t", b'""', b"\xe2\x80\xa8", b""]
+    jobs = [None, {"label": "dose"}, {"task": "regression"}, {"label": -1, "task": "multiclass"}]
+    for seed in range(2_000):
+        chance = random.Random(seed)
+        content = bytearray(chance.choice(originals))
+        name = "data.csv.gz" if content.startswith(b"\x1f\x8b") else "data.csv"
+        for _ in range(chance.randrange(1, 6)):
+            start = chance.randrange(len(content))
+            content[start : start + chance.choice([0, 1, 5, 50])] = chance.choice(pieces)
+        try:
+            found = table({name: bytes(content)}, job=chance.choice(jobs), complete=chance.random() < 0.7)
+        except DataRejected as refused:
+            reason = refused.reason
+        else:
+            reason = found.explanation
+        assert reason.endswith(".")
+        assert len(reason.splitlines()) == 1
+
+
+def test_eight_mebibytes_are_judged_in_a_few_times_what_reading_them_takes() -> None:
     numbers = random.Random(1)
     row = "".join(f"{numbers.random():.6f}," for _ in range(10))
     sample = ("a,b,c,d,e,f,g,h,i,j,y\n" + "".join(f"{row}{i % 2}\n" for i in range(110_000))).encode()
     assert len(sample) > 8 * 2**20
-    begun = time.process_time()
-    table(sample, complete=False)
-    assert time.process_time() - begun < 1.5
+
+    def seconds(what: Callable[[], object]) -> float:
+        begun = time.process_time()
+        what()
+        return time.process_time() - begun
+
+    # A ratio, because a busy machine slows both; about 0.2 s and 0.1 s on an idle one.
+    reading = min(seconds(lambda: list(csv.reader(io.StringIO(sample.decode(), newline="")))) for _ in range(3))
+    assert min(seconds(lambda: table(sample, complete=False)) for _ in range(3)) < 5 * reading

@@ -278,17 +278,20 @@ def _start_lines(lines: Sequence[str], delimiter: str) -> Iterator[int]:
 
 
 def _assert_even(text: Text, lines: Sequence[str], rows: Sequence[Sequence[str]], delimiter: str) -> None:
-    if len(set(map(len, rows))) < 2:
+    widths = Counter(map(len, rows))
+    if len(widths) < 2:
         return
-    width = len(rows[0])
+    # The first line sets the width, unless nearly all others agree on another: then it is a title or a broken header.
+    width, often = widths.most_common(1)[0]
+    if often < 0.9 * len(rows):
+        width = len(rows[0])
     odd = next(position for position, row in enumerate(rows) if len(row) != width)
-    first, line = (
-        line for position, line in enumerate(_start_lines(lines, DELIMITERS[delimiter])) if position in (0, odd)
-    )
+    even = next(position for position, row in enumerate(rows) if len(row) == width)
+    starts = dict(zip(range(max(odd, even) + 1), _start_lines(lines, DELIMITERS[delimiter]), strict=False))
     fields = f"{len(rows[odd])} field{'s' * (len(rows[odd]) != 1)}"
     raise DataRejected(
-        f"{text.name}, line {line} has {fields} where line {first} has {width} (separated by {delimiter}); "
-        f"correct that line, or put quotes around values that contain the delimiter."
+        f"{text.name}, line {starts[odd]} has {fields} where line {starts[even]} has {width} (separated by {delimiter});"
+        f" correct that line, or put quotes around values that contain the delimiter."
     )
 
 
