@@ -21,6 +21,7 @@ from typing import Any
 from laptop.account import ACCOUNT_ID, REGION, Account
 from laptop.errors import ServiceError
 from laptop.iam import allows_service
+from laptop.moto_app import current_operation
 
 # EventBridge goes on for 24 hours; a person at a laptop does not. The pauses before each further try, in seconds.
 _RETRY_PAUSES_SECONDS = (0.2, 0.5, 1.0)
@@ -253,6 +254,9 @@ class Bus:
         """
         if detail_type not in {"Object Created", "Object Deleted"}:
             return
+        what = event_name.rsplit(":", 1)[-1]
+        if what == "Put" and current_operation.get() in {"CompleteMultipartUpload", "CopyObject"}:
+            return  # moto tells of its inner step, and then of the operation
         stored: dict[str, Any] = {"key": key.name}
         if detail_type == "Object Created":
             stored["size"] = key.size
@@ -268,7 +272,6 @@ class Bus:
             "requester": ACCOUNT_ID,
             "source-ip-address": "127.0.0.1",
         }
-        what = event_name.rsplit(":", 1)[-1]
         if detail_type == "Object Created":
             reasons = {"Put": "PutObject", "Post": "POST Object", "Copy": "CopyObject"}
             detail["reason"] = reasons.get(what, what)

@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from laptop.account import ACCOUNT_ID, REGION
@@ -26,6 +27,8 @@ _HOSTS = {
 _HOP_BY_HOP = {"connection", "content-length", "date", "status", "transfer-encoding"}
 _Handler = Callable[[Any, str, Any], Any]
 _loading = threading.Lock()
+# The operation that the current thread is carrying out; what moto calls on the way may want to know.
+current_operation: ContextVar[str] = ContextVar("current_operation", default="")
 
 
 @functools.cache

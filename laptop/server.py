@@ -133,7 +133,8 @@ class Server:
         try:
             status, headers, body = await self._answer(request)
         except ServiceError as error:
-            protocol = aws_request.protocol_of(request)
+            own = request.path.startswith("/_laptop/")
+            protocol = "rest-json" if own else aws_request.protocol_of(request)
             status, headers, body = aws_request.failure(protocol, "", error)
         except Exception as error:
             self._log_own_failure(request, error)
@@ -219,6 +220,7 @@ class Server:
             return aws_request.failure(call.protocol, call.service, failure)
 
     def _dispatch(self, call: Call, request: HttpRequest) -> Answer:
+        moto_app.current_operation.set(call.operation)
         fault = self.faults.next(call.service, call.operation)
         if fault is not None:
             raise fault
