@@ -424,6 +424,6 @@ def test_eight_mebibytes_are_judged_in_a_few_times_what_reading_them_takes() -> 
         what()
         return time.process_time() - begun
 
-    # A ratio, because a busy machine slows both; about 0.2 s and 0.1 s on an idle one.
-    reading = min(seconds(lambda: list(csv.reader(io.StringIO(sample.decode(), newline="")))) for _ in range(3))
-    assert min(seconds(lambda: table(sample, complete=False)) for _ in range(3)) < 5 * reading
+    # A ratio, because a busy machine slows both; on an idle one they take about 0.2 s each.
+    reading = min(seconds(lambda: list(csv.reader(io.StringIO(sample.decode(), newline="")))) for _ in range(2))
+    assert min(seconds(lambda: table(sample, complete=False)) for _ in range(2)) < 3 * reading

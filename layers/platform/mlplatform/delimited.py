@@ -290,8 +290,8 @@ def _assert_even(text: Text, lines: Sequence[str], rows: Sequence[Sequence[str]]
     starts = dict(zip(range(max(odd, even) + 1), _start_lines(lines, DELIMITERS[delimiter]), strict=False))
     fields = f"{len(rows[odd])} field{'s' * (len(rows[odd]) != 1)}"
     raise DataRejected(
-        f"{text.name}, line {starts[odd]} has {fields} where line {starts[even]} has {width} (separated by {delimiter});"
-        f" correct that line, or put quotes around values that contain the delimiter."
+        f"{text.name}, line {starts[odd]} has {fields} where line {starts[even]} has {width} (separated by "
+        f"{delimiter}); correct that line, or put quotes around values that contain the delimiter."
     )
 
 
