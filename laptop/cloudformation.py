@@ -436,6 +436,16 @@ def in_order(resources: Mapping[str, Any]) -> list[str]:
 # ---------------------------------------------------------------------------------------------------------- Stacks
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a request asks a stack to be. `template` is the translated one, `body` the text that was handed in."""
+
+    body: str
+    template: dict[str, Any]
+    given: dict[str, str]
+    parameters: dict[str, Any]
+
+
 @dataclass
 class Resource:
     """A resource of a stack: what was asked for, and what was made."""
@@ -452,14 +462,11 @@ class Resource:
 
 @dataclass
 class Stack:
-    """A stack as it is. `template` is the translated one, `body` the text that was handed in."""
+    """A stack as it is."""
 
     name: str
     id: str
-    body: str
-    template: dict[str, Any]
-    given: dict[str, str]
-    parameters: dict[str, Any]
+    plan: Plan
     tags: dict[str, str]
     capabilities: list[str]
     options: dict[str, Any]
@@ -487,10 +494,7 @@ class ChangeSet:
     id: str
     kind: str  # CREATE or UPDATE
     stack: Stack
-    body: str
-    template: dict[str, Any]
-    given: dict[str, str]
-    parameters: dict[str, Any]
+    plan: Plan
     request: dict[str, Any]
     changes: list[dict[str, Any]]
     created: datetime
@@ -545,26 +549,27 @@ class CloudFormation:
 
     def _create_stack(self, request: dict[str, Any]) -> dict[str, Any]:
         name = request["StackName"]
-        body, template, given, parameters = self._read(request)
+        plan = self._read(request)
         with self._lock:
             self._assert_free(name)
-            stack = self._new(name, body, request)
-            self._adopt(stack, body, template, given, parameters, request)
+            stack = self._new(name, plan.body, request)
+            self._adopt(stack, plan, request)
             self._stacks.append(stack)
         self._start(lambda: self._create(stack))
         return {"StackId": stack.id}
 
     def _update_stack(self, request: dict[str, Any]) -> dict[str, Any]:
         stack = self.stack(request["StackName"])
-        body, template, given, parameters = self._read(request, stack)
+        plan = self._read(request, stack)
         with self._lock:
             self._assert_updatable(stack)
             wanted_tags = _tags(request) if "Tags" in request else stack.tags
-            if (template, parameters, wanted_tags) == (stack.template, stack.parameters, stack.tags):
+            before = (stack.plan.template, stack.plan.parameters, stack.tags)
+            if (plan.template, plan.parameters, wanted_tags) == before:
                 raise refused("No updates are to be performed.")
             stack.settled.clear()
             self._say(stack, "UPDATE_IN_PROGRESS", "User Initiated")
-        self._start(lambda: self._update(stack, body, template, given, parameters, request))
+        self._start(lambda: self._update(stack, plan, request))
         return {"StackId": stack.id}
 
     def _delete_stack(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -584,11 +589,9 @@ class CloudFormation:
         self._start(lambda: self._delete(stack, set(request.get("RetainResources") or ())))
         return {}
 
-    def _read(
-        self, request: dict[str, Any], before: Stack | None = None
-    ) -> tuple[str, dict[str, Any], dict[str, str], dict[str, Any]]:
-        """Body, translated template, given and resolved parameters of a request. Raises ServiceError."""
-        body = before.body if before is not None and request.get("UsePreviousTemplate") else self._body(request)
+    def _read(self, request: dict[str, Any], before: Stack | None = None) -> Plan:
+        """Raises ServiceError for a template or parameters that CloudFormation refuses."""
+        body = before.plan.body if before is not None and request.get("UsePreviousTemplate") else self._body(request)
         template = parse_template(body)
         given: dict[str, str] = {}
         for parameter in request.get("Parameters") or ():
@@ -596,8 +599,8 @@ class CloudFormation:
             if parameter.get("UsePreviousValue"):
                 if before is None or key not in (template.get("Parameters") or {}):
                     raise refused(f"Invalid input for parameter key {key}. Cannot specify usePreviousValue as true")
-                if key in before.given:
-                    given[key] = before.given[key]
+                if key in before.plan.given:
+                    given[key] = before.plan.given[key]
             else:
                 given[key] = str(parameter.get("ParameterValue", ""))
         parameters = check_parameters(template.get("Parameters") or {}, given)
@@ -624,7 +627,7 @@ class CloudFormation:
             capabilities & {"CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"}
         ):
             raise ServiceError("InsufficientCapabilitiesException", "Requires capabilities : [CAPABILITY_IAM]")
-        return body, translated, given, parameters
+        return Plan(body, translated, given, parameters)
 
     def _body(self, request: dict[str, Any]) -> str:
         if "TemplateBody" in request:
@@ -639,7 +642,7 @@ class CloudFormation:
             raise refused("Either Template URL or Template Body must be specified.")
         url = urlsplit(request["TemplateURL"])
         host, path = url.netloc, unquote(url.path).strip("/")
-        if host.startswith("s3.") or host.startswith("s3-") or host == f"127.0.0.1:{self._account.port}":
+        if host.startswith(("s3.", "s3-")) or host == f"127.0.0.1:{self._account.port}":
             bucket, _, key = path.partition("/")
         else:
             bucket, key = host.split(".s3", 1)[0], path
@@ -658,18 +661,11 @@ class CloudFormation:
             )
         identifier = f"arn:aws:cloudformation:{REGION}:{ACCOUNT_ID}:stack/{name}/{uuid.uuid4()}"
         now = self._account.clock.now()
-        return Stack(name, identifier, body, {}, {}, {}, _tags(request), [], {}, now, "CREATE_IN_PROGRESS")
+        return Stack(name, identifier, Plan(body, {}, {}, {}), _tags(request), [], {}, now, "CREATE_IN_PROGRESS")
 
     @staticmethod
-    def _adopt(
-        stack: Stack,
-        body: str,
-        template: dict[str, Any],
-        given: dict[str, str],
-        parameters: dict[str, Any],
-        request: dict[str, Any],
-    ) -> None:
-        stack.body, stack.template, stack.given, stack.parameters = body, template, given, parameters
+    def _adopt(stack: Stack, plan: Plan, request: dict[str, Any]) -> None:
+        stack.plan = plan
         stack.capabilities = list(request.get("Capabilities") or stack.capabilities)
         if "Tags" in request:
             stack.tags = _tags(request)
@@ -691,7 +687,7 @@ class CloudFormation:
 
     def _create(self, stack: Stack) -> None:
         self._say(stack, "CREATE_IN_PROGRESS", "User Initiated")
-        failure = self._bring(stack, stack.template, stack.parameters, {})
+        failure = self._bring(stack, {})
         if failure is None:
             self._finish(stack, "CREATE_COMPLETE", None)
             return
@@ -700,43 +696,35 @@ class CloudFormation:
             self._finish(stack, "CREATE_FAILED", failure)
             return
         self._say(stack, "ROLLBACK_IN_PROGRESS", f"{failure}. Rollback requested by user.")
-        kept = self._remove(stack, list(reversed(stack.resources)), even_retained=True)
+        kept = self._remove(stack, list(reversed(stack.resources)), rolling_back=True)
         self._finish(stack, "ROLLBACK_FAILED" if kept else "ROLLBACK_COMPLETE", failure)
 
-    def _update(
-        self,
-        stack: Stack,
-        body: str,
-        template: dict[str, Any],
-        given: dict[str, str],
-        parameters: dict[str, Any],
-        request: dict[str, Any],
-    ) -> None:
-        before = (stack.body, stack.template, stack.given, stack.parameters, stack.tags)
+    def _update(self, stack: Stack, plan: Plan, request: dict[str, Any]) -> None:
+        before, tags_before = stack.plan, stack.tags
         old = {name: copy.copy(resource) for name, resource in stack.resources.items()}
-        self._adopt(stack, body, template, given, parameters, request)
+        self._adopt(stack, plan, request)
         replaced: dict[str, Resource] = {}
-        failure = self._bring(stack, template, parameters, replaced)
+        failure = self._bring(stack, replaced)
         if failure is None:
             stack.updated = self._account.clock.now()
             self._say(stack, "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", None)
             gone = [name for name in stack.resources if name not in self._wanted(stack)]
-            order = {name: index for index, name in enumerate(in_order(before[1]["Resources"]))}
+            order = {name: index for index, name in enumerate(in_order(before.template["Resources"]))}
             self._remove(stack, sorted(gone, key=lambda name: -order.get(name, 0)))
             for resource in replaced.values():
                 self._discard(stack, resource)
             self._finish(stack, "UPDATE_COMPLETE", None)
             return
         self._say(stack, "UPDATE_ROLLBACK_IN_PROGRESS", failure)
-        stack.body, stack.template, stack.given, stack.parameters, stack.tags = before
+        stack.plan, stack.tags = before, tags_before
         # New resources go, changed ones go back, replaced ones are still there.
         made_since = [name for name in stack.resources if name not in old]
         abandoned = []
         for name, resource in replaced.items():
             abandoned.append(stack.resources[name])
             stack.resources[name] = resource
-        second = self._bring(stack, stack.template, stack.parameters, {})
-        self._remove(stack, list(reversed(made_since)), even_retained=True)
+        second = self._bring(stack, {})
+        self._remove(stack, list(reversed(made_since)), rolling_back=True)
         for resource in abandoned:
             self._discard(stack, resource)
         self._finish(stack, "UPDATE_ROLLBACK_FAILED" if second else "UPDATE_ROLLBACK_COMPLETE", second or failure)
@@ -754,25 +742,23 @@ class CloudFormation:
 
     @staticmethod
     def _made_order(stack: Stack) -> list[str]:
-        order = {name: index for index, name in enumerate(in_order(stack.template.get("Resources") or {}))}
+        order = {name: index for index, name in enumerate(in_order(stack.plan.template.get("Resources") or {}))}
         return sorted(stack.resources, key=lambda name: order.get(name, -1))
 
     def _wanted(self, stack: Stack) -> dict[str, dict[str, Any]]:
         """The template's resources whose condition holds."""
-        scope = self._scope(stack, stack.template, stack.parameters)
+        scope = self._scope(stack)
         return {
             name: resource
-            for name, resource in stack.template["Resources"].items()
+            for name, resource in stack.plan.template["Resources"].items()
             if "Condition" not in resource or scope.condition(resource["Condition"])
         }
 
-    def _scope(self, stack: Stack, template: dict[str, Any], parameters: dict[str, Any]) -> Scope:
-        made = stack.made
-        return Scope(template, (stack.name, stack.id), parameters, made, self._exports)
+    def _scope(self, stack: Stack, plan: Plan | None = None) -> Scope:
+        plan = plan or stack.plan
+        return Scope(plan.template, (stack.name, stack.id), plan.parameters, stack.made, self._exports)
 
-    def _bring(
-        self, stack: Stack, template: dict[str, Any], parameters: dict[str, Any], replaced: dict[str, Resource]
-    ) -> str | None:
+    def _bring(self, stack: Stack, replaced: dict[str, Resource]) -> str | None:
         """Creates and changes resources until they are as the template says; the reason if one cannot be."""
         wanted = self._wanted(stack)
         for name in in_order(wanted):
@@ -780,7 +766,7 @@ class CloudFormation:
             existing = stack.resources.get(name)
             verb = "CREATE" if existing is None or existing.made is None else "UPDATE"
             try:
-                scope = self._scope(stack, template, parameters)
+                scope = self._scope(stack)
                 properties = scope.resolve(definition.get("Properties") or {})
                 kind = kind_of(definition["Type"])
                 if kind.properties is not None:
@@ -823,13 +809,13 @@ class CloudFormation:
                 )
                 return f"The following resource(s) failed to {verb.lower()}: [{name}]. {name}: {reason}"
             self._tell(stack, name, definition, properties, made, f"{verb}_COMPLETE", None)
-        return self._output(stack, template, parameters)
+        return self._output(stack)
 
-    def _output(self, stack: Stack, template: dict[str, Any], parameters: dict[str, Any]) -> str | None:
-        scope = self._scope(stack, template, parameters)
+    def _output(self, stack: Stack) -> str | None:
+        scope = self._scope(stack)
         outputs = []
         try:
-            for name, output in (template.get("Outputs") or {}).items():
+            for name, output in (stack.plan.template.get("Outputs") or {}).items():
                 if "Condition" in output and not scope.condition(output["Condition"]):
                     continue
                 shown = {"OutputKey": name, "OutputValue": text(scope.resolve(output["Value"]))}
@@ -843,7 +829,7 @@ class CloudFormation:
         stack.outputs = outputs
         return None
 
-    def _remove(self, stack: Stack, names: list[str], even_retained: bool = False) -> list[str]:
+    def _remove(self, stack: Stack, names: list[str], rolling_back: bool = False) -> list[str]:
         """Deletes resources in that order; the names of those that could not be."""
         kept = []
         for name in names:
@@ -852,10 +838,9 @@ class CloudFormation:
             if resource.made is None:
                 self._tell_again(stack, resource, "DELETE_COMPLETE", None)
                 continue
-            if policy.startswith("Retain") and not (even_retained and policy == "RetainExceptOnCreate"):
-                if not even_retained:
-                    self._tell_again(stack, resource, "DELETE_SKIPPED", None)
-                    continue
+            if policy == "Retain" or (policy == "RetainExceptOnCreate" and not rolling_back):
+                self._tell_again(stack, resource, "DELETE_SKIPPED", None)
+                continue
             if self._discard(stack, resource):
                 kept.append(name)
         return kept
@@ -1016,12 +1001,13 @@ class CloudFormation:
     def _get_template(self, request: dict[str, Any]) -> dict[str, Any]:
         stack = self.stack(request["StackName"])
         original = request.get("TemplateStage") == "Original"
-        body = stack.body if original or SAM not in stack.body else json.dumps(stack.template)
+        plan = stack.plan
+        body = plan.body if original or SAM not in plan.body else json.dumps(plan.template)
         return {"TemplateBody": body, "StagesAvailable": ["Original", "Processed"]}
 
     def _get_template_summary(self, request: dict[str, Any]) -> dict[str, Any]:
         if request.get("StackName"):
-            body = self.stack(request["StackName"]).body
+            body = self.stack(request["StackName"]).plan.body
         else:
             body = self._body(request)
         template = parse_template(body)
@@ -1090,16 +1076,16 @@ class CloudFormation:
             else:
                 before = self.stack(name)
                 self._assert_updatable(before)
-        body, template, given, parameters = self._read(request, before)
+        plan = self._read(request, before)
         with self._lock:
             if kind == "CREATE" and not under_review:
-                stack = self._new(name, body, request)
+                stack = self._new(name, plan.body, request)
                 self._stacks.append(stack)
                 self._say(stack, "REVIEW_IN_PROGRESS", "User Initiated")
                 stack.settled.set()
             else:
                 stack = before or under_review[0]
-            changes = self._changes(stack, template, parameters)
+            changes = self._changes(stack, plan)
             tags_changed = "Tags" in request and _tags(request) != stack.tags
             unchanged = kind == "UPDATE" and not changes and not tags_changed
             change_set = ChangeSet(
@@ -1107,10 +1093,7 @@ class CloudFormation:
                 f"arn:aws:cloudformation:{REGION}:{ACCOUNT_ID}:changeSet/{request['ChangeSetName']}/{uuid.uuid4()}",
                 kind,
                 stack,
-                body,
-                template,
-                given,
-                parameters,
+                plan,
                 request,
                 changes,
                 self._account.clock.now(),
@@ -1123,14 +1106,14 @@ class CloudFormation:
             self._change_sets.append(change_set)
         return {"Id": change_set.id, "StackId": stack.id}
 
-    def _changes(self, stack: Stack, template: dict[str, Any], parameters: dict[str, Any]) -> list[dict[str, Any]]:
-        scope = Scope(template, (stack.name, stack.id), parameters, stack.made, self._exports)
+    def _changes(self, stack: Stack, plan: Plan) -> list[dict[str, Any]]:
+        scope = self._scope(stack, plan)
         wanted = {
             name: resource
-            for name, resource in template["Resources"].items()
+            for name, resource in plan.template["Resources"].items()
             if "Condition" not in resource or scope.condition(resource["Condition"])
         }
-        changes = []
+        changes: list[dict[str, Any]] = []
         for name in sorted({*wanted, *stack.resources}):
             existing, definition = stack.resources.get(name), wanted.get(name)
             change: dict[str, Any] = {"LogicalResourceId": name}
@@ -1167,7 +1150,7 @@ class CloudFormation:
     def _describe_change_set(self, request: dict[str, Any]) -> dict[str, Any]:
         change_set = self._change_set(request)
         shown = {**_change_set_summary(change_set), "Changes": change_set.changes}
-        shown["Parameters"] = _parameters(change_set.template, change_set.parameters)
+        shown["Parameters"] = _parameters(change_set.plan)
         shown["Capabilities"] = list(change_set.request.get("Capabilities") or [])
         shown["Tags"] = change_set.request.get("Tags") or []
         return shown
@@ -1199,16 +1182,15 @@ class CloudFormation:
             change_set.execution = "EXECUTE_COMPLETE"
             stack.change_set_id = change_set.id
             stack.settled.clear()
-            values = (change_set.body, change_set.template, change_set.given, change_set.parameters)
             if change_set.kind == "CREATE":
                 stack.status = "CREATE_IN_PROGRESS"
-                self._adopt(stack, *values, change_set.request)
+                self._adopt(stack, change_set.plan, change_set.request)
             else:
                 self._say(stack, "UPDATE_IN_PROGRESS", "User Initiated")
         if change_set.kind == "CREATE":
             self._start(lambda: self._create(stack))
         else:
-            self._start(lambda: self._update(stack, *values, change_set.request))
+            self._start(lambda: self._update(stack, change_set.plan, change_set.request))
         return {}
 
 
@@ -1233,16 +1215,18 @@ def _tags(request: dict[str, Any]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in request.get("Tags") or ()}
 
 
-def _parameters(template: dict[str, Any], values: dict[str, Any]) -> list[dict[str, str]]:
+def _parameters(plan: Plan) -> list[dict[str, str]]:
     hidden = {
-        name for name, one in (template.get("Parameters") or {}).items() if text(one.get("NoEcho", False)) == "true"
+        name
+        for name, one in (plan.template.get("Parameters") or {}).items()
+        if text(one.get("NoEcho", False)) == "true"
     }
     return [
         {
             "ParameterKey": name,
             "ParameterValue": "****" if name in hidden else ",".join(value) if isinstance(value, list) else value,
         }
-        for name, value in values.items()
+        for name, value in plan.parameters.items()
     ]
 
 
@@ -1265,7 +1249,7 @@ def _shown(stack: Stack) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "StackId": stack.id,
         "StackName": stack.name,
-        "Parameters": _parameters(stack.template, stack.parameters),
+        "Parameters": _parameters(stack.plan),
         "CreationTime": stack.created,
         "StackStatus": stack.status,
         "DisableRollback": bool(stack.options.get("DisableRollback", False)),
@@ -1282,7 +1266,7 @@ def _shown(stack: Stack) -> dict[str, Any]:
         "LastUpdatedTime": stack.updated,
         "DeletionTime": stack.deleted,
         "ChangeSetId": stack.change_set_id,
-        "Description": stack.template.get("Description"),
+        "Description": stack.plan.template.get("Description"),
         "RoleARN": stack.options.get("RoleARN"),
     }
     return shown | {name: value for name, value in optional.items() if value is not None}
@@ -1297,7 +1281,7 @@ def _summary(stack: Stack) -> dict[str, Any]:
         "DriftInformation": {"StackDriftStatus": "NOT_CHECKED"},
     }
     optional = {
-        "TemplateDescription": stack.template.get("Description"),
+        "TemplateDescription": stack.plan.template.get("Description"),
         "StackStatusReason": stack.reason,
         "LastUpdatedTime": stack.updated,
         "DeletionTime": stack.deleted,

@@ -404,15 +404,14 @@ class SqsPoller:
         role = self._functions.find(self._mapping.function_arn).role
         for action in ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"):
             self._account.identities.assert_allowed(role, action, arn)
+        visible_again = getattr(queue, "visibility_timeout", None)
         window = float(self._mapping.max_batch_window or 0)
         until = time.monotonic() + window
         size = int(self._mapping.batch_size)
         messages: list[Any] = []
         while True:
             # One receive call never returns more than ten messages.
-            messages += sqs.receive_message(
-                name, min(10, size - len(messages)), 0, int(queue.visibility_timeout or 0), ["All"]
-            )
+            messages += sqs.receive_message(name, min(10, size - len(messages)), 0, int(visible_again or 0), ["All"])
             if len(messages) >= size or time.monotonic() >= until or self._stopped.wait(POLL_SECONDS):
                 break
         if not messages:
@@ -637,6 +636,7 @@ def _put_embedded_metrics(lines: list[tuple[int, str]]) -> None:
 
 def install(account: Account) -> None:
     """Makes `account.functions`, and replaces those parts of moto's Lambda, SQS and SNS that would run functions."""
+    import moto.awslambda.exceptions as moto_errors
     import moto.awslambda.models as moto_lambda
     import moto.sns.models as moto_sns
 
@@ -658,7 +658,7 @@ def install(account: Account) -> None:
             json.loads(payload or b"{}")
         except ValueError as error:
             message = f"Could not parse request body into json: {error}"
-            raise moto_lambda.LambdaClientError("InvalidRequestContentException", message) from None
+            raise moto_errors.LambdaClientError("InvalidRequestContentException", message) from None
         kind = request_headers.get("X-Amz-Invocation-Type") or request_headers.get("x-amz-invocation-type")
         if kind == "Event":
             functions.invoke_async(function.function_name, payload)
@@ -677,7 +677,7 @@ def install(account: Account) -> None:
     def create_function(self: Any, spec: dict[str, Any]) -> Any:
         name = str(spec.get("FunctionName", ""))
         if any(existing.function_name == name for existing in self.list_functions()):
-            raise moto_lambda.ConflictException(f"Function already exist: {name}")
+            raise moto_errors.ConflictException(f"Function already exist: {name}")
         created = original_create(self, spec)
         created.dead_letter_config = spec.get("DeadLetterConfig")
         created.logging_config = spec.get("LoggingConfig")
@@ -720,7 +720,7 @@ def install(account: Account) -> None:
                 account.identities.assert_allowed(role, f"sqs:{action}", mapping.event_source_arn)
             except ServiceError:
                 self.delete_event_source_mapping(mapping.uuid)
-                raise moto_lambda.InvalidParameterValueException(
+                raise moto_errors.InvalidParameterValueException(
                     f"The function execution role does not have permissions to call {action} on SQS"
                 ) from None
         pollers[mapping.uuid] = SqsPoller(account, functions, mapping)

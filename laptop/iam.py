@@ -714,5 +714,5 @@ def install(account: Account) -> None:
             Decision.NOT_ALLOWED: PermissionResult.NEUTRAL,
         }[decision]
 
-    FakeBucket.get_permission = get_permission  # type: ignore[method-assign]
+    setattr(FakeBucket, get_permission.__name__, get_permission)
     account.identities = RoleIdentities(account)
