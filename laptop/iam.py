@@ -696,6 +696,20 @@ def _trusts(role: Any, service: str) -> bool:
     return False
 
 
+def _load_managed_policies_once() -> None:
+    """moto makes the 1,500 policies that AWS manages for each partition of the world; this account lives in one."""
+    from moto.iam.models import IAMBackend
+
+    load_all = IAMBackend._init_aws_policies
+    if load_all.__name__ == "load_one_partition":  # an earlier account of this process did it
+        return
+
+    def load_one_partition(backend: IAMBackend) -> list[Any]:
+        return list(load_all(backend)) if backend.region_name == "aws" else []
+
+    setattr(IAMBackend, "_init_aws_policies", load_one_partition)  # noqa: B010
+
+
 def install(account: Account) -> None:
     """Makes roles count."""
     from moto.iam.access_control import PermissionResult
@@ -715,4 +729,5 @@ def install(account: Account) -> None:
         }[decision]
 
     setattr(FakeBucket, get_permission.__name__, get_permission)
+    _load_managed_policies_once()
     account.identities = RoleIdentities(account)
