@@ -56,7 +56,7 @@ bench: .venv/installed-dev ## the measurements of bench/, as tables and JSON fil
 	@$(BIN)/python -m bench
 
 build: .venv/sam/installed ## sam build
-	$(SAM) build
+	PYTHON=$(CURDIR)/.venv/sam/bin/python $(SAM) build
 
 deploy: build ## sam deploy --guided, with your AWS credentials
 	$(SAM) deploy --guided

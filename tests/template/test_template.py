@@ -188,6 +188,7 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
         "application-autoscaling:DescribeScalableTargets",
         "application-autoscaling:DescribeScalingPolicies",
         "sagemaker:ListModelPackages",
+        "cloudwatch:DescribeAlarms",
     }
     for statement in statements(role):
         if "*" in listed(statement["Resource"]):
