@@ -765,6 +765,7 @@ class CloudFormation:
             definition = wanted[name]
             existing = stack.resources.get(name)
             verb = "CREATE" if existing is None or existing.made is None else "UPDATE"
+            attempted = existing.properties if existing else {}
             try:
                 scope = self._scope(stack)
                 properties = scope.resolve(definition.get("Properties") or {})
@@ -784,6 +785,7 @@ class CloudFormation:
                     continue
                 else:
                     self._tell(stack, name, definition, existing.properties, existing.made, "UPDATE_IN_PROGRESS", None)
+                    attempted = properties
                     if kind.must_replace(existing.properties, properties):
                         if kind.named_by and existing.properties.get(kind.named_by) == properties.get(
                             kind.named_by, object()
@@ -801,9 +803,9 @@ class CloudFormation:
                             replaced[name] = existing
             except Exception as error:
                 reason = _reason(error)
-                properties = existing.properties if existing else {}
                 made_before = existing.made if existing else None
-                self._tell(stack, name, definition, properties, made_before, f"{verb}_FAILED", reason)
+                # With the properties that were tried, so that a rollback puts the old ones back.
+                self._tell(stack, name, definition, attempted, made_before, f"{verb}_FAILED", reason)
                 self._account.journal.record(
                     "stack", stack=stack.name, resource=name, status=f"{verb}_FAILED", reason=reason
                 )

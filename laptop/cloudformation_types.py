@@ -357,7 +357,8 @@ class Topic(Kind):
                 context.call(
                     "sns", "SetTopicAttributes", TopicArn=made.physical_id, AttributeName=name, AttributeValue=value
                 )
-        context.call("sns", "TagResource", ResourceArn=made.physical_id, Tags=context.tag_list(new))
+        if tags := context.tag_list(new):
+            context.call("sns", "TagResource", ResourceArn=made.physical_id, Tags=tags)
         return made
 
     def delete(self, context: Context, made: Made, properties: Properties) -> None:
@@ -463,7 +464,8 @@ class Queue(Kind):
         changed = {key: text(new[key]) for key in self._attributes if key in new and new[key] != old.get(key)}
         if changed:
             context.call("sqs", "SetQueueAttributes", QueueUrl=made.physical_id, Attributes=changed)
-        context.call("sqs", "TagQueue", QueueUrl=made.physical_id, Tags=context.tag_map(new))
+        if tags := context.tag_map(new):
+            context.call("sqs", "TagQueue", QueueUrl=made.physical_id, Tags=tags)
         return made
 
     def delete(self, context: Context, made: Made, properties: Properties) -> None:
@@ -547,7 +549,8 @@ class Role(Kind):
         context.call("iam", "UpdateAssumeRolePolicy", RoleName=name, PolicyDocument=document)
         context.call("iam", "UpdateRole", RoleName=name, **picked(new, "Description", "MaxSessionDuration"))
         self._policies(context, name, old, new)
-        context.call("iam", "TagRole", RoleName=name, Tags=context.tag_list(new))
+        if tags := context.tag_list(new):
+            context.call("iam", "TagRole", RoleName=name, Tags=tags)
         return made
 
     def delete(self, context: Context, made: Made, properties: Properties) -> None:
@@ -973,7 +976,8 @@ class ModelPackageGroup(Kind):
         return Made(arn, {"ModelPackageGroupArn": arn})
 
     def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
-        context.call("sagemaker", "AddTags", ResourceArn=made.physical_id, Tags=context.tag_list(new))
+        if tags := context.tag_list(new):
+            context.call("sagemaker", "AddTags", ResourceArn=made.physical_id, Tags=tags)
         return made
 
     def delete(self, context: Context, made: Made, properties: Properties) -> None:
