@@ -7,12 +7,13 @@ shapes of errors per protocol follow https://smithy.io/2.0/aws/protocols/index.h
 from __future__ import annotations
 
 import functools
+import gzip
 import io
 import json
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -85,6 +86,9 @@ def parse(request: HttpRequest) -> Call:
         router = get_service_router(service)
     except UnknownServiceError:
         raise ServiceError("UnknownServiceException", f"The laptop knows no service '{signing_name}'.", 404) from None
+    if service != "s3" and request.headers.get("content-encoding") == "gzip":
+        # SDKs compress large PutMetricData calls; S3's Content-Encoding describes an object and is kept with it
+        request = replace(request, body=gzip.decompress(request.body))
     wire = wsgi_request(request)
     try:
         operation, uri_params = router.match(wire)

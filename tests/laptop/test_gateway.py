@@ -255,3 +255,12 @@ def test_a_port_in_use_is_a_clear_error(account: Account) -> None:
     assert finished.returncode == 1
     assert f"Port {account.port} can't be used" in finished.stderr
     assert "Traceback" not in finished.stderr
+
+
+def test_a_call_that_the_sdk_compresses_is_understood(account: Account) -> None:
+    cloudwatch = account.client("cloudwatch")
+    # more than 10,240 bytes: botocore's threshold for compressing PutMetricData
+    data = [{"MetricName": f"metric-with-a-rather-long-name-{n}", "Value": n, "Unit": "Count"} for n in range(300)]
+    cloudwatch.put_metric_data(Namespace="Compressed", MetricData=data)
+    pages = cloudwatch.get_paginator("list_metrics").paginate(Namespace="Compressed")
+    assert len([metric for page in pages for metric in page["Metrics"]]) == 300
