@@ -97,7 +97,7 @@ class Follower:
                     continue
                 self._decisions.append(entry)
                 if entry["decision"] != "Skip":
-                    self._say(function.replace("_", "-"), f"{entry['decision']}: {entry['reason']}", "cyan")
+                    self._say(function.replace("_", "-"), f"{entry['decision']}: {entry['message']}", "cyan")
 
     def _log_events(self, group: str, pattern: str | None = None, prefix: str | None = None) -> list[dict[str, Any]]:
         query: dict[str, Any] = {"logGroupName": group, "startTime": int(self.since * 1000)}
@@ -148,7 +148,7 @@ class Follower:
     def _read_endpoint(self) -> Outcome | None:
         kept = [d for d in self._decisions if d["decision"] == "KeepLiveModel" and self._job_name in json.dumps(d)]
         if kept:
-            return Outcome("kept", kept[-1]["reason"], self._job_name)
+            return Outcome("kept", kept[-1]["message"], self._job_name)
         name = self.connection.endpoint_name(self.dataset)
         try:
             endpoint = self.connection.sagemaker.describe_endpoint(EndpointName=name)

@@ -96,7 +96,7 @@ def _readable(message: str) -> str:
     """A decision's log record is JSON; people want the decision and its reason."""
     try:
         record = json.loads(message)
-        return f"{record['decision']}: {record['reason']}"
+        return f"{record['decision']}: {record['message']}"
     except (ValueError, TypeError, KeyError):
         return message.rstrip()
 

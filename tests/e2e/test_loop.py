@@ -178,7 +178,7 @@ def test_functions_log_decisions_with_reasons_to_cloudwatch(laptop: Laptop, depl
             logGroupName=f"/aws/lambda/{STACK}-{function}", filterPattern='"decision"'
         )["events"]
         records = [json.loads(event["message"]) for event in events]
-        assert any(record["reason"].endswith(".") for record in records), function
+        assert any(record["message"].endswith(".") for record in records), function
 
 
 def test_an_interrupted_spot_job_resumes_and_completes(laptop: Laptop) -> None:
