@@ -113,6 +113,8 @@ def load(folder: Path, layout: Layout, seed: int) -> Dataset:
     for split, file, label in zip([s for s in ("validation", "test") if s in paths], others, labels[1:], strict=True):
         if not len(label):
             raise DataError(f"{file.path.name} has no usable row.")
+        if split == "test" and classes is not None and (label == label[0]).all():
+            raise DataError(f"{file.path.name} has rows of one class only; models can't be compared on it.")
         parts[split] = Rows(file.columns, label)
     shares = {}
     if "validation" not in parts:

@@ -9,6 +9,9 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _SMALLEST_PROBABILITY = 1e-15
+# Equal rows may get log-odds that differ by the rounding of single precision, according to where in a matrix they lie;
+# such a difference must count as a tie, not as a right or wrong order.
+_LOG_ODDS_DECIMALS = 5
 
 
 def accuracy(labels: Integers, probabilities: Floats) -> float:
@@ -28,8 +31,15 @@ def roc_auc(labels: Integers, probabilities: Floats) -> float | None:
     Classes that the labels lack, or that are the only one there, have no area and are left out; None if all are.
     """
     classes = range(1, 2) if probabilities.shape[1] == 2 else range(probabilities.shape[1])
-    areas = [area for of in classes if (area := _area(labels == of, probabilities[:, of])) is not None]
+    areas = [area for of in classes if (area := _area(labels == of, _log_odds(probabilities, of))) is not None]
     return float(np.mean(areas)) if areas else None
+
+
+def _log_odds(probabilities: Floats, of: int) -> Floats:
+    for_it = np.maximum(probabilities[:, of], 1e-300)
+    against_it = np.maximum(np.delete(probabilities, of, axis=1).sum(axis=1), 1e-300)
+    odds: Floats = np.log(for_it) - np.log(against_it)
+    return odds.round(_LOG_ODDS_DECIMALS)
 
 
 def _area(positive: NDArray[np.bool_], scores: Floats) -> float | None:

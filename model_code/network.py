@@ -92,10 +92,10 @@ class _Progress:
 
 
 def batch_size(settings: Settings, rows: int) -> int:
-    """As asked, or about 64 batches an epoch within 64 to 4096 rows."""
+    """As asked, or about 64 batches an epoch within 16 to 4096 rows."""
     if settings.batch_size:
         return settings.batch_size
-    return max(64, min(4096, 1 << max(0, round(math.log2(max(rows, 1) / 64)))))
+    return max(16, min(4096, 1 << max(0, round(math.log2(max(rows, 1) / 64)))))
 
 
 def fit(

@@ -181,12 +181,12 @@ def test_files_that_are_split_already_are_used_as_they_are(tmp_path: Path) -> No
     header = "size,colour,bought\n"
     (tmp_path / "train.csv").write_text(TEXT)
     (tmp_path / "validation.csv.gz").write_bytes(gzip.compress((header + "100,red,yes\n101,blue,no\n").encode()))
-    (tmp_path / "test.csv").write_text(header + "200,green,yes\n")
+    (tmp_path / "test.csv").write_text(header + "200,green,yes\n201,red,no\n")
     data = dataset.load(tmp_path, LAYOUT, seed=1)
     assert data.train.columns[0].values.tolist() == list(range(40))
     assert data.validation.columns[0].values.tolist() == [100, 101]
-    assert data.test.columns[0].values.tolist() == [200]
-    assert data.test.label.tolist() == [1]
+    assert data.test.columns[0].values.tolist() == [200, 201]
+    assert data.test.label.tolist() == [1, 0]
 
 
 def test_a_missing_test_file_is_taken_out_of_train(tmp_path: Path) -> None:
@@ -261,6 +261,12 @@ def test_a_text_in_the_test_files_numeric_column_is_named_with_its_line(tmp_path
     (tmp_path / "train.csv").write_text(TEXT)
     found = refusal(tmp_path, "size,colour,bought\n1,red,yes\nbig,red,no\n", name="test.csv")
     assert found == "Line 3 of test.csv has the text 'big' in the numeric column 'size'."
+
+
+def test_a_test_file_of_one_class_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(TEXT)
+    found = refusal(tmp_path, "size,colour,bought\n1,red,yes\n2,red,yes\n", name="test.csv")
+    assert found == "test.csv has rows of one class only; models can't be compared on it."
 
 
 def test_a_class_that_only_the_test_file_has_is_refused(tmp_path: Path) -> None:

@@ -20,6 +20,15 @@ def test_tied_scores_count_half() -> None:
     assert metrics.roc_auc(np.array([1, 0, 1, 0]), two_classes([0.3, 0.3, 0.3, 0.3])) == 0.5
 
 
+def test_scores_that_differ_by_rounding_alone_are_tied() -> None:
+    assert metrics.roc_auc(np.array([1, 0, 1, 0]), two_classes([0.3, 0.3 + 1e-9, 0.3, 0.3])) == 0.5
+
+
+def test_certain_scores_keep_their_order() -> None:
+    probabilities = np.array([[1 - 1e-12, 1e-12], [1 - 1e-9, 1e-9], [1e-12, 1 - 1e-12], [1e-9, 1 - 1e-9]])
+    assert metrics.roc_auc(np.array([0, 1, 1, 0]), probabilities) == 0.75
+
+
 def test_the_area_of_several_classes_is_the_mean_of_each_against_the_rest() -> None:
     probabilities = np.array([[0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.2, 0.2, 0.6], [0.3, 0.5, 0.2]])
     # Class 0 (0.6 and 0.3 against 0.5 and 0.2): 3 of 4. Class 1 (0.4 against 0.3, 0.2 and 0.5): 2 of 3. Class 2: all.
