@@ -323,7 +323,7 @@ def test_deleting_a_stack_removes_its_resources_but_those_it_retains(account: Ac
     with pytest.raises(ClientError, match="Stack with id leaving does not exist"):
         client.describe_stacks(StackName="leaving")
     assert account.client("s3").head_bucket(Bucket=made["Data"])
-    with pytest.raises(ClientError, match="NonExistentQueue|does not exist"):
+    with pytest.raises(ClientError, match=r"NonExistentQueue|does not exist"):
         account.client("sqs").get_queue_attributes(QueueUrl=made["Jobs"], AttributeNames=["All"])
 
 
@@ -373,16 +373,17 @@ def test_a_change_set_shows_what_would_change_and_then_does_it(account: Account)
 CUSTOM = """
 import json, urllib.request
 def handler(event, context):
-    properties = event["ResourceProperties"]
+    properties, old = event["ResourceProperties"], event.get("OldResourceProperties", {})
     print(json.dumps(event))
     failed = properties.get("Fail") == event["RequestType"]
     answer = {
         "Status": "FAILED" if failed else "SUCCESS", "Reason": "told to", "StackId": event["StackId"],
         "RequestId": event["RequestId"], "LogicalResourceId": event["LogicalResourceId"],
         "PhysicalResourceId": event.get("PhysicalResourceId", "thing-1"),
-        "Data": {"Seen": event["RequestType"] + properties["Size"] + event.get("OldResourceProperties", {}).get("Size", "")},
+        "Data": {"Seen": event["RequestType"] + properties["Size"] + old.get("Size", "")},
     }
-    request = urllib.request.Request(event["ResponseURL"], json.dumps(answer).encode(), {"Content-Type": ""}, method="PUT")
+    body = json.dumps(answer).encode()
+    request = urllib.request.Request(event["ResponseURL"], body, {"Content-Type": ""}, method="PUT")
     urllib.request.urlopen(request)
     return {"reason": event["RequestType"]}
 """

@@ -12,11 +12,17 @@ from typing import Any
 
 import psutil
 import pytest
+from moto.awslambda.models import lambda_backends
+from moto.cloudwatch.models import cloudwatch_backends
+from moto.logs.models import logs_backends
 from moto.moto_api._internal.models import moto_api_backend
+from moto.sns.models import sns_backends
+from moto.sqs.models import sqs_backends
 
 from laptop import functions
 from laptop.account import Account
 from laptop.errors import ServiceError
+from laptop.journal import Journal
 from laptop.server import running
 
 ROLE = "arn:aws:iam::123456789012:role/fn"
@@ -90,14 +96,27 @@ class Laptop:
         raise AssertionError(f"nothing arrived in {queue_url}")
 
 
-@pytest.fixture
-def laptop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Laptop]:
+@pytest.fixture(scope="module")
+def server() -> Iterator[Account]:
     moto_api_backend.reset()
-    monkeypatch.setattr(functions, "RETRY_SECONDS", (0.1, 0.1))
     with running() as account:
-        account.identities = roles = Roles()
         account.client("iam").create_role(RoleName="fn", AssumeRolePolicyDocument=TRUST)
-        yield Laptop(account, roles)
+        yield account
+
+
+@pytest.fixture
+def laptop(server: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[Laptop]:
+    """Fresh Lambda, queues and journal; the rest of the account is shared."""
+    for backends in (lambda_backends, logs_backends, sqs_backends, sns_backends, cloudwatch_backends):
+        backends["123456789012"]["us-east-1"].reset()
+    monkeypatch.setattr(functions, "RETRY_SECONDS", (0.1, 0.1))
+    server.identities = roles = Roles()
+    server.journal = Journal(server.clock)
+    before = len(server.closers)
+    functions.install(server)
+    yield Laptop(server, roles)
+    while len(server.closers) > before:
+        server.closers.pop()()
 
 
 ECHO = """
@@ -363,7 +382,7 @@ def test_invocations_errors_and_printed_metrics_are_counted_in_cloudwatch(laptop
 def test_closing_the_laptop_leaves_no_process_behind(laptop: Laptop) -> None:
     laptop.function(ECHO)
     pid = json.loads(laptop.account.functions.invoke("fn", b"{}")[0])["pid"]
-    for closer in reversed(laptop.account.closers):
+    for closer in reversed(laptop.account.closers[-2:]):
         closer()
     assert not psutil.pid_exists(pid)
 
