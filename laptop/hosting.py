@@ -49,7 +49,7 @@ from laptop.sagemaker_common import (
 
 MAX_BODY_BYTES = 6_291_456  # InvokeEndpoint's BodyBlob in the service model
 INVOCATION_TIMEOUT_SECONDS = 60.0  # "model containers must respond to requests within 60 seconds" (InvokeEndpoint)
-HEALTH_CHECK_TIMEOUT_SECONDS = 30.0  # SageMaker waits minutes; a process on this machine is up in one second
+HEALTH_CHECK_TIMEOUT_SECONDS = 60.0  # SageMaker waits minutes; a process is up in a second unless the machine is busy
 DRAIN_SECONDS = 60.0
 MAX_ARTIFACT_BYTES = 8 * 1024**3
 EVENT_STATUS = {

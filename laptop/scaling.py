@@ -64,8 +64,11 @@ def tracked_metric(policy: Any) -> TrackedMetric:
         dimensions = (("EndpointName", endpoint), ("VariantName", variant))
         return TrackedMetric("AWS/SageMaker", name, dimensions, statistic, None, target)
     custom = configuration.get("CustomizedMetricSpecification", {})
-    if "MetricName" not in custom:
-        raise ServiceError("ValidationException", "A target tracking policy needs exactly one metric specification.")
+    if not {"MetricName", "Namespace", "Statistic"} <= custom.keys():
+        raise ServiceError(
+            "ValidationException",
+            "The laptop tracks a predefined metric, or a customized one with Namespace, MetricName and Statistic.",
+        )
     return TrackedMetric(
         custom["Namespace"],
         custom["MetricName"],
@@ -247,7 +250,7 @@ class Scaling:
             elif namespace == "sagemaker":
                 try:
                     policy.alarms = self._make_alarms(policy)
-                except (KeyError, ServiceError):
+                except ServiceError:
                     self.backend.delete_scaling_policy(request["PolicyName"], namespace, resource, dimension)
                     raise
         alarms = [{"AlarmName": alarm.name, "AlarmARN": alarm.alarm_arn} for alarm in policy.alarms]
@@ -371,7 +374,8 @@ class Scaling:
         self.store.advance()
         self.alarms.evaluate()
         for resource, target in self._targets().items():
-            self._scale(resource, target)
+            if resource.startswith("endpoint/"):
+                self._scale(resource, target)
 
     def _scale(self, resource: str, target: Any) -> None:
         found = self._variant(resource)
