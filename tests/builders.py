@@ -1,4 +1,4 @@
-"""Small real fakes and plain builders for the tests; everything has a default, and a test says only what it is about."""
+"""Small real fakes and plain builders for the tests: everything has a default, and a test says what it is about."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ class Account:
     """moto's account with the stack's buckets and topic, and what reached the topic.
 
     moto creates jobs Completed and endpoints InService, and accepts a second job of the same name; `answers` puts
-    AWS's behaviour in the place of one operation where a test needs it.
+    AWS's behaviour in the place of one operation where a test needs it. moto has no UpdateEndpoint, so there is one.
     """
 
     settings: Settings
@@ -309,7 +309,16 @@ def account(**changed: Any) -> Iterator[Account]:
         one.alerts_queue = sqs.create_queue(QueueName="seen")["QueueUrl"]
         queue_arn = sqs.get_queue_attributes(QueueUrl=one.alerts_queue, AttributeNames=["QueueArn"])
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue_arn["Attributes"]["QueueArn"])
+        one.answers["update_endpoint"] = _update_endpoint
         yield one
+
+
+def _update_endpoint(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    from moto.sagemaker.models import sagemaker_backends
+
+    endpoint = sagemaker_backends["123456789012"][REGION].endpoints[parameters["EndpointName"]]
+    endpoint.endpoint_config_name = parameters["EndpointConfigName"]
+    return {"EndpointArn": endpoint.arn}
 
 
 def sqs_batch(*events: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import builders
 import pytest
+
+import builders
 
 
 @pytest.fixture(autouse=True)

@@ -7,14 +7,14 @@ import json
 import random
 from typing import Any
 
-import builders
 import pytest
-from builders import Account
-from start_training import start_training
 
+import builders
+from builders import Account
 from mlplatform import events
 from mlplatform.decisions import Decision, RejectDataset, Skip, StartTraining
 from mlplatform.errors import AwsError, NotAsPlanned
+from start_training import start_training
 
 
 def handle(account: Account, event: dict[str, Any]) -> Decision:

@@ -1,0 +1,197 @@
+"""An endpoint in service is checked, then scaled, or people are told. On moto."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import builders
+import pytest
+from builders import JOB, Account
+from configure_autoscaling import configure_autoscaling
+
+from mlplatform import events, names
+from mlplatform.decisions import ConfigureAutoscaling, Decision, FinishDeployment, Notify, Skip
+from mlplatform.errors import AwsError
+
+ENDPOINT = "ml-platform-churn"
+
+
+def deploy(account: Account, *, instance_type: str = "ml.c5.large", tags: Mapping[str, str] | None = None) -> None:
+    """An endpoint in service with the model of JOB, its card, and an answer to the smoke test."""
+    sagemaker = account.client("sagemaker")
+    role, image = account.settings.training_role_arn, {"Image": "image", "ModelDataUrl": "s3://b/k"}
+    for name in (JOB, builders.LIVE_JOB):
+        sagemaker.create_model(ModelName=name, ExecutionRoleArn=role, PrimaryContainer=image)
+        variant = {
+            "VariantName": names.VARIANT,
+            "ModelName": name,
+            "InstanceType": instance_type,
+            "InitialInstanceCount": 1,
+        }
+        sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    all_tags = names.tags(account.settings.required_tags, stack="ml-platform", dataset="churn") | {
+        names.WANTED_TAG: JOB,
+        names.ASKED_TAG: JOB,
+        **(tags or {}),
+    }
+    sagemaker.create_endpoint(EndpointName=ENDPOINT, EndpointConfigName=JOB, Tags=names.tag_list(all_tags))
+    for file, document in (("metrics.json", builders.metrics_json()), ("sample.json", builders.SAMPLE_JSON)):
+        account.put(f"models/churn/{JOB}/{file}", json.dumps(document).encode(), "ml-platform-artifacts")
+    answers(account, builders.SAMPLE_JSON["response"])
+
+
+def answers(account: Account, response: Any) -> None:
+    account.answers["invoke_endpoint"] = lambda _: {
+        "ResponseMetadata": {"HTTPStatusCode": 200},
+        "Body": io.BytesIO(json.dumps(response).encode()),
+    }
+
+
+def in_service(account: Account, **changed: Any) -> Decision:
+    """AWS's sample of an endpoint event, with what DescribeEndpoint says changed where a test needs it."""
+    if changed:
+        found = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)
+        account.answers["describe_endpoint"] = found | changed
+    event = builders.sample_event("sagemaker_endpoint_state_change")
+    event["detail"]["EndpointName"] = ENDPOINT
+    return configure_autoscaling(account.app(), events.endpoint_changed(event))
+
+
+def policies(account: Account) -> list[dict[str, Any]]:
+    scaling = account.client("application-autoscaling")
+    return scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]  # type: ignore[no-any-return]
+
+
+def test_an_endpoint_in_service_is_asked_for_a_prediction_and_then_scales(account: Account) -> None:
+    deploy(account)
+    assert isinstance(in_service(account), ConfigureAutoscaling)
+    [asked] = account.called("invoke_endpoint")
+    assert json.loads(asked["Body"]) == {"features": [[0.5, 0.25]]}
+    [target] = account.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")[
+        "ScalableTargets"
+    ]
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (1, 5)
+    assert sorted(policy["PolicyName"] for policy in policies(account)) == [
+        f"{ENDPOINT}-cpu",
+        f"{ENDPOINT}-invocations",
+    ]
+    assert account.called("register_scalable_target")[0]["Tags"]["Owner"] == "ml-team"
+
+
+def test_the_event_after_each_scaling_action_changes_nothing_and_tells_nobody(account: Account) -> None:
+    deploy(account)
+    in_service(account)
+    assert len(account.alerts()) == 1
+    assert isinstance(in_service(account), Skip)
+    assert account.alerts() == []
+    assert len(account.called("put_scaling_policy")) == 2
+
+
+def test_new_scaling_settings_reach_an_endpoint_that_scales_already_without_new_tags(account: Account) -> None:
+    deploy(account)
+    in_service(account)
+    account.settings = builders.settings(max_instances=7)
+    assert isinstance(in_service(account), ConfigureAutoscaling)
+    [target] = account.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")[
+        "ScalableTargets"
+    ]
+    assert target["MaxCapacity"] == 7
+    assert "Tags" not in account.called("register_scalable_target")[-1]
+
+
+def test_what_job_json_asked_for_goes_before_the_stacks_settings(account: Account) -> None:
+    hosting = names.hosting_tag({"min_instances": 2, "max_instances": 9, "invocations_per_instance": 50})
+    deploy(account, tags=hosting)
+    decision = in_service(account)
+    assert isinstance(decision, ConfigureAutoscaling)
+    assert (decision.target["MinCapacity"], decision.target["MaxCapacity"]) == (2, 9)
+    assert decision.policies[0]["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] == 50.0
+
+
+@pytest.mark.parametrize(
+    ("response", "said"),
+    [
+        ({"predictions": ["no"], "probabilities": [[0.2, 0.8]], "classes": ["no", "yes"]}, "predictions"),
+        ({"predictions": ["yes"], "probabilities": [[0.8, 0.2]], "classes": ["no", "yes"]}, "probabilities"),
+        ("nonsense", "predictions"),
+    ],
+)
+def test_a_wrong_answer_is_told_and_not_scaled(account: Account, response: Any, said: str) -> None:
+    deploy(account)
+    answers(account, response)
+    decision = in_service(account)
+    assert isinstance(decision, Notify)
+    assert said in decision.reason
+    assert policies(account) == []
+
+
+def test_a_model_that_refuses_the_sample_is_told(account: Account) -> None:
+    deploy(account)
+
+    def refuse(_: Mapping[str, Any]) -> None:
+        raise AwsError("sagemaker-runtime", "InvokeEndpoint", "ModelError", "Received server error (500)")
+
+    account.answers["invoke_endpoint"] = refuse
+    decision = in_service(account)
+    assert isinstance(decision, Notify)
+    assert "Received server error (500)" in decision.reason
+
+
+def test_an_update_that_failed_is_told_once_although_the_endpoint_is_in_service(account: Account) -> None:
+    deploy(account, tags={names.WANTED_TAG: builders.LIVE_JOB, names.ASKED_TAG: builders.LIVE_JOB})
+    decision = in_service(account, FailureReason="The container did not pass the ping health check.")
+    assert isinstance(decision, Notify)
+    assert "ping health check" in decision.reason
+    assert JOB in decision.reason
+    assert isinstance(in_service(account), Skip)
+    assert len(account.alerts()) == 1
+
+
+def test_a_model_that_waited_for_a_busy_endpoint_is_deployed_when_it_is_free(account: Account) -> None:
+    deploy(account, tags={names.WANTED_TAG: builders.LIVE_JOB, names.ASKED_TAG: JOB})
+    assert isinstance(in_service(account), FinishDeployment)
+    found = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)
+    assert found["EndpointConfigName"] == builders.LIVE_JOB
+    tags = account.client("sagemaker").list_tags(ResourceArn=found["EndpointArn"])["Tags"]
+    assert {"Key": names.ASKED_TAG, "Value": builders.LIVE_JOB} in tags
+
+
+@pytest.mark.parametrize("status", ["Failed", "UpdateRollbackFailed", "OutOfService"])
+def test_an_endpoint_that_serves_nobody_is_told(account: Account, status: str) -> None:
+    deploy(account)
+    decision = in_service(account, EndpointStatus=status, FailureReason="No capacity")
+    assert isinstance(decision, Notify)
+    assert "No capacity" in decision.reason
+
+
+@pytest.mark.parametrize("status", ["Creating", "Updating", "RollingBack", "Deleting"])
+def test_an_event_that_is_late_is_judged_by_what_the_endpoint_is_now(account: Account, status: str) -> None:
+    deploy(account)
+    assert isinstance(in_service(account, EndpointStatus=status), Skip)
+    assert policies(account) == []
+
+
+def test_a_burstable_instance_type_gets_a_reason_instead_of_scaling(account: Account) -> None:
+    deploy(account, instance_type="ml.t2.medium")
+    decision = in_service(account)
+    assert isinstance(decision, Skip)
+    assert "ml.t2.medium" in decision.reason
+    assert policies(account) == []
+
+
+def test_endpoints_of_others_and_deleted_ones_are_left_alone(account: Account) -> None:
+    assert isinstance(in_service(account), Skip)
+    deploy(account, tags={"ml-platform:stack": "another"})
+    assert isinstance(in_service(account), Skip)
+    assert account.called("invoke_endpoint") == []
+
+
+def test_the_handler_answers_with_decision_and_reason(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    import configure_autoscaling as function
+
+    monkeypatch.setattr(function, "live_app", account.app)
+    answer = function.handler(builders.sample_event("sagemaker_endpoint_state_change"), builders.LambdaContext())
+    assert answer == {"decision": "Skip", "reason": "There is no endpoint MyEndpoint any more."}

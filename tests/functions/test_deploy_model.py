@@ -1,0 +1,306 @@
+"""A training job's end registers and deploys, keeps, or tells. On moto."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+import builders
+from builders import JOB, LIVE_JOB, Account
+from deploy_model import deploy_model
+from mlplatform import events, names
+from mlplatform.decisions import Decision, DeployModel, KeepLiveModel, Notify, Skip
+from mlplatform.errors import AwsError, TryAgain
+
+ARTIFACTS = "ml-platform-artifacts"
+
+
+def train(
+    account: Account, name: str = JOB, *, metrics: Mapping[str, Any] | None = None, live: str = "", **described: Any
+) -> None:
+    """A job that ended, and its artifact. moto calls every job Completed; `described` says what else it was."""
+    output = f"s3://{ARTIFACTS}/training-output/"
+    channels = [{"ChannelName": "dataset", "DataSource": _s3("ManifestFile", f"s3://{ARTIFACTS}/manifests/m.json")}]
+    if live:
+        channels.append({"ChannelName": "live_model", "DataSource": _s3("S3Prefix", live)})
+    account.client("sagemaker").create_training_job(
+        TrainingJobName=name,
+        AlgorithmSpecification={"TrainingImage": "image", "TrainingInputMode": "File"},
+        RoleArn=account.settings.training_role_arn,
+        InputDataConfig=channels,
+        OutputDataConfig={"S3OutputPath": output},
+        ResourceConfig={"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 10},
+        StoppingCondition={"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200},
+        EnableManagedSpotTraining=True,
+        Tags=names.tag_list(
+            names.tags(account.settings.required_tags, stack="ml-platform", dataset="churn")
+            | {names.VERSION_TAG: name.split("-")[-2]}
+        ),
+    )
+    account.put(f"training-output/{name}/output/model.tar.gz", builders.model_archive(metrics), ARTIFACTS)
+
+    def describe(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+        if not parameters["TrainingJobName"].startswith("ml-platform-"):
+            return None
+        found = account.client("sagemaker").describe_training_job(TrainingJobName=parameters["TrainingJobName"])
+        own = f"{output}{parameters['TrainingJobName']}/output/model.tar.gz"
+        more = described if parameters["TrainingJobName"] == name else {}
+        return found | {"ModelArtifacts": {"S3ModelArtifacts": own}} | more  # type: ignore[no-any-return]
+
+    account.answers["describe_training_job"] = describe
+
+
+def _s3(kind: str, uri: str) -> dict[str, Any]:
+    return {"S3DataSource": {"S3DataType": kind, "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}}
+
+
+def end(account: Account, name: str = JOB, status: str = "Completed") -> Decision:
+    event = builders.sample_event("sagemaker_training_job_state_change")
+    event["detail"] |= {"TrainingJobName": name, "TrainingJobStatus": status}
+    return deploy_model(account.app(), events.training_ended(event))
+
+
+def packages(account: Account) -> list[dict[str, Any]]:
+    sagemaker = account.client("sagemaker")
+    summaries = sagemaker.list_model_packages(ModelPackageGroupName="ml-platform-churn")["ModelPackageSummaryList"]
+    return [sagemaker.describe_model_package(ModelPackageName=summary["ModelPackageArn"]) for summary in summaries]
+
+
+def endpoint(account: Account) -> dict[str, Any]:
+    return account.client("sagemaker").describe_endpoint(EndpointName="ml-platform-churn")  # type: ignore[no-any-return]
+
+
+def endpoint_tags(account: Account) -> dict[str, str]:
+    found = account.client("sagemaker").list_tags(ResourceArn=endpoint(account)["EndpointArn"])["Tags"]
+    return {tag["Key"]: tag["Value"] for tag in found}
+
+
+def deploy_first(account: Account) -> str:
+    """A live model; returns where its artifact is."""
+    train(account, LIVE_JOB)
+    assert isinstance(end(account, LIVE_JOB), DeployModel)
+    return f"s3://{ARTIFACTS}/training-output/{LIVE_JOB}/output/model.tar.gz"
+
+
+def better_than(live: float) -> dict[str, Any]:
+    return builders.metrics_json(live={"rows": 8, "roc_auc": live})
+
+
+def test_the_first_good_model_is_registered_and_deployed_with_its_card_and_tags(account: Account) -> None:
+    train(account, TrainingTimeInSeconds=300, BillableTimeInSeconds=100)
+    decision = end(account)
+    assert isinstance(decision, DeployModel)
+    assert "67% saved" in decision.reason
+    assert endpoint(account)["EndpointConfigName"] == JOB
+    assert endpoint_tags(account).items() >= {
+        "Project": "ml-platform",
+        "Environment": "dev",
+        "CostCenter": "machine-learning",
+        "Owner": "ml-team",
+        "ml-platform:dataset": "churn",
+        names.WANTED_TAG: JOB,
+        names.ASKED_TAG: JOB,
+    }.items()  # fmt: skip
+    [package] = packages(account)
+    assert package["ModelApprovalStatus"] == "Approved"
+    assert package["CustomerMetadataProperties"]["training_job"] == JOB
+    assert package["CustomerMetadataProperties"]["test_roc_auc"] == "0.900000"
+    card = account.document(f"models/churn/{JOB}/metrics.json", ARTIFACTS)
+    assert card == builders.metrics_json()
+    assert account.document(f"models/churn/{JOB}/sample.json", ARTIFACTS) == builders.SAMPLE_JSON
+
+
+def test_an_event_that_comes_again_changes_nothing(account: Account) -> None:
+    train(account)
+    end(account)
+    account.alerts()
+    account.calls.clear()
+    assert isinstance(end(account), Skip)
+    assert len(packages(account)) == 1
+    assert [name for name, _ in account.calls if name.startswith(("create", "update", "put", "publish"))] == []
+
+
+def test_a_better_model_updates_the_endpoint_and_keeps_its_instance_count(account: Account) -> None:
+    live = deploy_first(account)
+    train(account, metrics=better_than(0.8), live=live)
+    assert isinstance(end(account), DeployModel)
+    assert endpoint(account)["EndpointConfigName"] == JOB
+    [update] = account.called("update_endpoint")
+    assert update["RetainAllVariantProperties"] is True
+    assert endpoint_tags(account)[names.WANTED_TAG] == JOB
+    assert endpoint_tags(account)[names.ASKED_TAG] == JOB
+    assert [package["ModelApprovalStatus"] for package in packages(account)] == ["Approved", "Approved"]
+
+
+def test_a_worse_model_is_registered_as_rejected_and_kept_out(account: Account) -> None:
+    live = deploy_first(account)
+    train(account, metrics=better_than(0.95), live=live)
+    decision = end(account)
+    assert isinstance(decision, KeepLiveModel)
+    assert "0.9500" in decision.reason
+    assert endpoint(account)["EndpointConfigName"] == LIVE_JOB
+    assert sorted(package["ModelApprovalStatus"] for package in packages(account)) == ["Approved", "Rejected"]
+
+
+@pytest.mark.parametrize("status", ["Creating", "Updating", "SystemUpdating", "RollingBack"])
+def test_a_model_that_finds_the_endpoint_busy_is_remembered_and_not_lost(account: Account, status: str) -> None:
+    live = deploy_first(account)
+    train(account, metrics=better_than(0.8), live=live)
+    account.answers["describe_endpoint"] = endpoint(account) | {"EndpointStatus": status}
+    decision = end(account)
+    assert isinstance(decision, DeployModel)
+    assert status in decision.reason
+    assert account.called("update_endpoint") == []
+    assert endpoint_tags(account)[names.WANTED_TAG] == JOB
+    assert endpoint_tags(account)[names.ASKED_TAG] == LIVE_JOB
+
+
+def test_a_busy_endpoint_that_refuses_the_update_is_left_to_its_next_event(account: Account) -> None:
+    live = deploy_first(account)
+    train(account, metrics=better_than(0.8), live=live)
+
+    def refuse(_: Mapping[str, Any]) -> None:
+        raise AwsError("sagemaker", "UpdateEndpoint", "ValidationException", "Cannot update in-progress endpoint")
+
+    account.answers["update_endpoint"] = refuse
+    assert isinstance(end(account), DeployModel)
+    assert endpoint_tags(account)[names.WANTED_TAG] == JOB
+    assert endpoint_tags(account)[names.ASKED_TAG] == LIVE_JOB
+
+
+def test_an_endpoint_that_is_being_deleted_makes_the_event_come_again(account: Account) -> None:
+    live = deploy_first(account)
+    train(account, metrics=better_than(0.8), live=live)
+    account.answers["describe_endpoint"] = endpoint(account) | {"EndpointStatus": "Deleting"}
+    with pytest.raises(TryAgain):
+        end(account)
+    assert len(packages(account)) == 1
+
+
+def test_a_failed_endpoint_is_deleted_and_made_anew(account: Account) -> None:
+    live = deploy_first(account)
+    train(account, metrics=better_than(0.8), live=live)
+    account.answers["describe_endpoint"] = endpoint(account) | {"EndpointStatus": "Failed"}
+    with pytest.raises(TryAgain):
+        end(account)
+    del account.answers["describe_endpoint"]
+    assert isinstance(end(account), DeployModel)
+    assert endpoint(account)["EndpointConfigName"] == JOB
+    assert len(packages(account)) == 2
+
+
+def test_another_instance_type_takes_the_variant_off_scaling_before_the_update(account: Account) -> None:
+    live = deploy_first(account)
+    account.settings = builders.settings(hosting_instance_type="ml.m5.large")
+    train(account, metrics=better_than(0.8), live=live)
+    account.answers["deregister_scalable_target"] = {}
+    end(account)
+    order = [name for name, _ in account.calls if name in {"deregister_scalable_target", "update_endpoint"}]
+    assert order == ["deregister_scalable_target", "update_endpoint"]
+
+
+def test_the_endpoint_is_asked_for_again_until_its_new_config_is_visible(account: Account) -> None:
+    train(account)
+    tries = []
+
+    def not_yet(parameters: Mapping[str, Any]) -> None:
+        tries.append(parameters)
+        if len(tries) < 3:
+            message = 'Could not find endpoint configuration "arn:aws:sagemaker:..."'
+            raise AwsError("sagemaker", "CreateEndpoint", "ValidationException", message)
+
+    account.answers["create_endpoint"] = not_yet
+    assert isinstance(end(account), DeployModel)
+    assert len(tries) == 3
+
+
+@pytest.mark.parametrize(
+    "operation", ["create_model_package", "create_model", "create_endpoint_config", "create_endpoint"]
+)
+def test_whatever_step_fails_the_next_delivery_finishes_it(account: Account, operation: str) -> None:
+    train(account)
+    broken = AwsError("sagemaker", operation, "ThrottlingException", "Rate exceeded")
+
+    def fail(_: Mapping[str, Any]) -> None:
+        raise broken
+
+    account.answers[operation] = fail
+    with pytest.raises(AwsError, match="ThrottlingException"):
+        end(account)
+    del account.answers[operation]
+    assert isinstance(end(account), DeployModel)
+    assert len(packages(account)) == 1
+    assert endpoint(account)["EndpointConfigName"] == JOB
+
+
+@pytest.mark.parametrize(
+    ("status", "secondary", "reason", "said"),
+    [
+        ("Failed", "Failed", "AlgorithmError: data.csv line 7 has 3 columns", "data.csv line 7 has 3 columns"),
+        ("Stopped", "MaxWaitTimeExceeded", None, "spot capacity"),
+        ("Stopped", "MaxRuntimeExceeded", None, "3600 seconds of running"),
+        ("Stopped", "Stopped", None, "somebody stopped it"),
+    ],
+)
+def test_a_job_without_a_model_is_told_once_with_what_and_why(
+    account: Account, status: str, secondary: str, reason: str | None, said: str
+) -> None:
+    train(account, TrainingJobStatus=status, SecondaryStatus=secondary, **({"FailureReason": reason} if reason else {}))
+    decisions = [end(account, status=status) for _ in range(3)]
+    assert isinstance(decisions[0], Notify)
+    assert said in decisions[0].reason
+    assert [type(decision) for decision in decisions[1:]] == [Skip, Skip]
+    [alert] = account.alerts()
+    assert said in alert["Message"]
+    assert account.client("sagemaker").list_endpoints()["Endpoints"] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"not an archive", "not a readable archive"),
+        (builders.archive({"metrics.json": b"{}"}), "no sample.json"),
+        (builders.archive({"metrics.json": b'{"format": 2}', "sample.json": b"{}"}), "format is 2"),
+        (builders.archive({"sub/metrics.json": b"{}", "sub/sample.json": b"{}"}), "no metrics.json"),
+        (builders.model_archive()[:200], "not a readable archive"),
+    ],
+)
+def test_an_artifact_that_says_nothing_about_itself_is_told_and_not_deployed(
+    account: Account, content: bytes, said: str
+) -> None:
+    train(account)
+    account.put(f"training-output/{JOB}/output/model.tar.gz", content, ARTIFACTS)
+    decision = end(account)
+    assert isinstance(decision, Notify)
+    assert said in decision.reason
+
+
+def test_jobs_of_others_are_left_alone(account: Account) -> None:
+    train(account)
+    account.client("sagemaker").delete_tags(
+        ResourceArn=f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{JOB}", TagKeys=["ml-platform:stack"]
+    )
+    assert isinstance(end(account), Skip)
+    assert isinstance(end(account, "kmeans-1"), Skip)
+
+
+def test_the_handler_logs_and_counts_what_it_returns(
+    account: Account,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import deploy_model as function
+
+    monkeypatch.setattr(function, "live_app", account.app)
+    train(account, TrainingJobStatus="Failed", SecondaryStatus="Failed", FailureReason="AlgorithmError: no")
+    event = builders.sample_event("sagemaker_training_job_state_change")
+    event["detail"] |= {"TrainingJobName": JOB, "TrainingJobStatus": "Failed"}
+    answer = function.handler(event, builders.LambdaContext())
+    assert answer["decision"] == "Notify"
+    assert answer["reason"] in caplog.messages
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert [line["Notify"] for line in printed if "_aws" in line] == [[1.0]]
