@@ -213,11 +213,11 @@ class Registry:
     def _list_packages(self, parameters: dict[str, Any]) -> dict[str, Any]:
         group = parameters.get("ModelPackageGroupName")
         name = self._group(group).name if group else None
-        kind = parameters.get("ModelPackageType", "UNVERSIONED")
+        kind = parameters.get("ModelPackageType", "Unversioned")
         packages = [
             package
             for package in self._packages.values()
-            if (package.group == name if name else kind == "BOTH" or (package.group is None) == (kind == "UNVERSIONED"))
+            if (package.group == name if name else kind == "Both" or (package.group is None) == (kind == "Unversioned"))
             and parameters.get("NameContains", "").lower() in (package.name or package.group or "").lower()
             and parameters.get("ModelApprovalStatus") in (None, package.members.get("ModelApprovalStatus"))
             and between(package.created, parameters.get("CreationTimeAfter"), parameters.get("CreationTimeBefore"))
