@@ -187,7 +187,7 @@ def put_invocations(
     store: MetricStore, endpoint: str, variant: str, counters: InvocationCounters, *, instances: int, at: datetime
 ) -> None:
     """A variant's minute. With no request at all, Invocations and InvocationsPerInstance are written as zero: SageMaker
-    does so to let an idle variant scale in (developer guide, "Auto scaling policy overview")."""
+    does so to let an idle variant scale in (developer guide, "Edit a scaling policy", its current text)."""
     dimensions = {"EndpointName": endpoint, "VariantName": variant}
     n = counters.invocations
 
