@@ -110,8 +110,23 @@ def test_what_cannot_be_learnt_from_is_refused(files: dict[str, bytes] | bytes, 
     assert said in refusal(files, job)
 
 
-def test_a_large_file_is_refused_because_its_end_is_out_of_sight() -> None:
-    assert "more than 8 MiB" in refusal(GOOD, complete=False)
+def seen_in_parts(content: bytes, head: int, tail: int) -> Drop:
+    stored = StoredObject("datasets/d/data.parquet", "e", len(content), datetime(2026, 11, 23, tzinfo=UTC))
+    return Drop("d", "v", (stored,), (Sample(stored.key, content[:head], False, content[-tail:]),), None)
+
+
+def test_a_large_file_is_known_by_its_beginning_and_its_end() -> None:
+    chance = random.Random(1)
+    columns = {"x": [chance.random() for _ in range(5_000)], "y": ["no", "yes"] * 2_500}
+    # The label's dictionary lies at the very beginning, or behind 40,000 bytes of x but within the last 8,000.
+    first = parquet({"y": columns["y"], "x": columns["x"]}, use_dictionary=["y"])
+    last = parquet(columns, use_dictionary=["y"])
+    assert plan_dataset(seen_in_parts(first, 1_000, 2_000), 30)[0].task is Task.BINARY
+    assert plan_dataset(seen_in_parts(last, 1_000, 8_000), 30)[0].task is Task.BINARY
+    with pytest.raises(DataRejected, match=r"say in job\.json whether"):
+        plan_dataset(seen_in_parts(last, 1_000, 600), 30)
+    with pytest.raises(DataRejected, match="of which only 100 are looked at"):
+        plan_dataset(seen_in_parts(last, 1_000, 100), 30)
 
 
 def test_no_damage_makes_the_planner_fail_otherwise_than_by_a_refusal() -> None:

@@ -46,6 +46,7 @@ from mlplatform.facts import (
     UnreadableCard,
 )
 from mlplatform.model_card import FILES, compare_prediction, parse_card
+from mlplatform.parquet import PARQUET_TAIL_BYTES, is_parquet
 from mlplatform.settings import Settings
 
 _JOB_SPEC_BYTES = 256 * 1024
@@ -136,7 +137,18 @@ class Aws:
             Range=f"bytes=0-{limit - 1}",
             IfMatch=stored.etag,
         )
-        return Sample(stored.key, answer["Body"].read(), complete=stored.size_bytes <= limit)
+        content = answer["Body"].read()
+        if stored.size_bytes <= limit or not is_parquet(content):
+            return Sample(stored.key, content, complete=stored.size_bytes <= limit)
+        end = self._call(
+            "s3",
+            "get_object",
+            Bucket=self._settings.data_bucket,
+            Key=stored.key,
+            Range=f"bytes=-{PARQUET_TAIL_BYTES}",
+            IfMatch=stored.etag,
+        )
+        return Sample(stored.key, content, complete=False, tail=end["Body"].read())
 
     def read_drop(self, arrived: DatasetArrived, objects: tuple[StoredObject, ...]) -> Drop:
         spec = next((stored for stored in objects if stored.file_name == names.JOB_SPEC_FILE), None)

@@ -50,7 +50,8 @@ def plan_dataset(drop: Drop, longest_name: int) -> tuple[Table, JobSpec]:
     keys = _in_order(drop)
     samples = {sample.key: sample for sample in drop.samples}
     if any(is_parquet(samples[key].content) for key in keys):
-        return _plan_parquet(keys, samples, spec), spec
+        sizes = {stored.key: stored.size_bytes for stored in drop.objects}
+        return _plan_parquet(keys, samples, sizes, spec), spec
     texts = [decode(_file_name(key), samples[key].content, samples[key].complete) for key in keys]
     encoding = _common_encoding(texts)
     delimiter = sniff(texts[0])
@@ -494,7 +495,9 @@ def _texts(name: str, title: str, distinct: int, rows: int) -> str:
     )
 
 
-def _plan_parquet(keys: tuple[str, ...], samples: Mapping[str, Sample], spec: JobSpec) -> Table:
+def _plan_parquet(
+    keys: tuple[str, ...], samples: Mapping[str, Sample], sizes: Mapping[str, int], spec: JobSpec
+) -> Table:
     """The same decisions from the footers alone, which hold names, types and counts, and not the values."""
     footers: dict[str, Footer] = {}
     for key in keys:
@@ -503,12 +506,8 @@ def _plan_parquet(keys: tuple[str, ...], samples: Mapping[str, Sample], spec: Jo
             raise DataRejected(
                 f"{name} is no Parquet file and another file is; drop all files of a dataset in one format."
             )
-        if not sample.complete:
-            raise DataRejected(
-                f"{name} is a Parquet file of more than {SAMPLE_BYTES // 2**20} MiB, whose end cannot be looked at "
-                f"beforehand; drop the table as .csv.gz."
-            )
-        footers[name] = read_footer(name, sample.content)
+        tail = sample.content if sample.complete else sample.tail
+        footers[name] = read_footer(name, sample.content, tail, sizes[key] if not sample.complete else len(tail))
     (main, footer), *others = footers.items()
     if len(footer.columns) < 2:
         raise DataRejected(f"{main} has fewer than 2 columns; it needs a label and at least one other column.")

@@ -52,6 +52,7 @@ class Sample:
     key: str
     content: bytes
     complete: bool  # False when the file goes on after `content`
+    tail: bytes = b""  # of a Parquet file that goes on: its end, where it says what it is
 
 
 @dataclass(frozen=True)

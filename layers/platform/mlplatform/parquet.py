@@ -13,7 +13,9 @@ from typing import Any
 from mlplatform.errors import DataRejected
 
 MAGIC = b"PAR1"
+PARQUET_TAIL_BYTES = 2**20  # the footer of a table with some thousand columns
 _DEEPEST = 16
+_PAGE_HEADER_BYTES = 256  # more than a page header has: one that begins later in the first part may be cut
 
 
 class Physical(IntEnum):
@@ -37,7 +39,7 @@ class Footer:
     types: tuple[Physical, ...]
     rows: int
     group_rows: int  # in the largest row group
-    distinct: tuple[int | None, ...]  # in the row group with the largest dictionary; None if one has no dictionary
+    distinct: tuple[int | None, ...]  # in the seen row group with the largest dictionary; None if there is none
     missing: tuple[int, ...]  # by the statistics, where the writer kept them
 
 
@@ -46,21 +48,44 @@ def is_parquet(content: bytes) -> bool:
     return content.startswith(MAGIC + b"\x15")
 
 
-def read_footer(name: str, content: bytes) -> Footer:
-    """The footer of a whole file. Raises DataRejected if the file is cut, damaged or nested."""
-    if len(content) < 12 or not content.endswith(MAGIC):
+def read_footer(name: str, head: bytes, tail: bytes, size_bytes: int) -> Footer:
+    """From the beginning and the end of a file, which may be the whole of it twice.
+
+    Raises DataRejected if the file is cut, damaged or nested.
+    """
+    if size_bytes < 12 or not tail.endswith(MAGIC):
         raise DataRejected(f"{name} is a Parquet file without its end, so it was not written whole; drop it again.")
-    length = int.from_bytes(content[-8:-4], "little")
+    length = int.from_bytes(tail[-8:-4], "little")
+    if len(tail) - 8 < length < size_bytes - 12:
+        raise DataRejected(
+            f"{name} describes its columns in {length:,} bytes, of which only {len(tail):,} are looked at; drop the "
+            f"table as .csv.gz."
+        )
     try:
-        if length > len(content) - 12:
+        if length > size_bytes - 12:
             raise IndexError
-        meta = _Thrift(content, len(content) - 8 - length).struct()
-        return _footer(name, content, meta)
+        return _footer(name, _Thrift(tail, len(tail) - 8 - length).struct(), _Seen(head, tail, size_bytes))
     except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataRejected(f"{name} is a damaged Parquet file; write and drop it again.") from error
 
 
-def _footer(name: str, content: bytes, meta: dict[int, Any]) -> Footer:
+@dataclass(frozen=True)
+class _Seen:
+    """The two parts of a file that are known."""
+
+    head: bytes
+    tail: bytes
+    size_bytes: int
+
+    def at(self, offset: int) -> _Thrift | None:
+        """A reader at that offset of the file; None if it is between the parts."""
+        if 0 <= offset < len(self.head) - _PAGE_HEADER_BYTES or len(self.head) == self.size_bytes:
+            return _Thrift(self.head, offset)
+        from_tail = offset - (self.size_bytes - len(self.tail))
+        return _Thrift(self.tail, from_tail) if from_tail >= 0 else None
+
+
+def _footer(name: str, meta: dict[int, Any], seen: _Seen) -> Footer:
     root, *elements = meta[2]
     if any(element.get(5) for element in elements) or root[5] != len(elements):
         raise DataRejected(f"{name} has nested columns; flatten them, because a table has one value a cell.")
@@ -71,18 +96,19 @@ def _footer(name: str, content: bytes, meta: dict[int, Any]) -> Footer:
         types=tuple(Physical(element[1]) for element in elements),
         rows=int(meta[3]),
         group_rows=max((int(group[3]) for group in meta.get(4, ())), default=0),
-        distinct=tuple(_distinct(content, chunks) for chunks in by_column),
+        distinct=tuple(_distinct(chunks, seen) for chunks in by_column),
         missing=tuple(sum(chunk.get(12, {}).get(3, 0) for chunk in chunks) for chunks in by_column),
     )
 
 
-def _distinct(content: bytes, chunks: list[dict[int, Any]]) -> int | None:
+def _distinct(chunks: list[dict[int, Any]], seen: _Seen) -> int | None:
     counts = []
     for chunk in chunks:
         if 11 not in chunk:  # dictionary_page_offset
             return None
-        header = _Thrift(content, chunk[11]).struct()
-        counts.append(header[7][1])  # dictionary_page_header.num_values
+        page = seen.at(chunk[11])
+        if page is not None:
+            counts.append(page.struct()[7][1])  # dictionary_page_header.num_values
     return max(counts, default=None)
 
 
