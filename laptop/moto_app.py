@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import re
+import sys
 import threading
+import types
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -38,6 +41,8 @@ def _handlers(host: str) -> list[tuple[re.Pattern[str], _Handler]]:
 
     for service, pattern in backend_index.backend_url_patterns:
         if pattern.match(f"https://{host}"):
+            if service == "ssm":
+                _import_ssm_without_ec2()
             loaded: Any = backends.get_backend(service)  # type: ignore[call-overload,unused-ignore]
             if isinstance(loaded, BackendDict):
                 regions = loaded[ACCOUNT_ID]
@@ -46,6 +51,28 @@ def _handlers(host: str) -> list[tuple[re.Pattern[str], _Handler]]:
                 loaded = loaded["global"]
             return [(re.compile(url), handler) for url, handler in loaded.urls.items()]
     raise ServiceError("UnknownServiceException", f"The laptop has no service at {host}.", 404)
+
+
+class _LateEc2:
+    """Stands in for moto's EC2 backends until somebody wants one."""
+
+    def __getitem__(self, account: str) -> Any:
+        from moto.ec2.models import ec2_backends
+
+        return ec2_backends[account]
+
+
+def _import_ssm_without_ec2() -> None:
+    """SSM wants EC2 only for commands to instances, but importing EC2 takes a tenth of the laptop's whole start."""
+    if "moto.ec2" in sys.modules:
+        return
+    stand_in = types.ModuleType("moto.ec2")
+    stand_in.__dict__["ec2_backends"] = _LateEc2()
+    sys.modules["moto.ec2"] = stand_in
+    try:
+        importlib.import_module("moto.ssm.models")
+    finally:
+        del sys.modules["moto.ec2"]
 
 
 def call(request: HttpRequest) -> tuple[int, dict[str, str], bytes]:
