@@ -5,8 +5,8 @@ artifact. It honours what the PyTorch inference container promises to a model (S
 Own Inference Code with Hosting Services"; SageMaker inference toolkit): the artifact lies in /opt/ml/model (here:
 the extracted folder), SAGEMAKER_PROGRAM names the module in SAGEMAKER_SUBMIT_DIRECTORY, `/ping` answers 200 once the
 model is loaded. The server is uvicorn with httptools and uvloop and no framework: as fast as granian within a few
-percent, 2.6 times FastAPI on the same uvicorn, tens of times the standard library's default server, and the laptop runs on
-it anyway (one process, one row of JSON, 16 clients; bench/serving.py measures it beside the standard library).
+percent, 2.6 times FastAPI on the same uvicorn, tens of times the standard library's default server, and the laptop
+runs on it anyway (one process, one row of JSON, 16 clients; bench/serving.py measures it beside that library).
 """
 
 from __future__ import annotations
