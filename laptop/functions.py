@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import hashlib
 import io
 import json
@@ -239,7 +240,7 @@ class LambdaFunctions:
         self._logs.write(found, environment.log_stream, lines)
         _put_metrics(found.function_name, outcome)
         _put_embedded_metrics(printed)
-        decisions = [entry for entry in (answer if isinstance(answer, list) else [answer]) if isinstance(entry, dict)]
+        decisions = _decisions(answer)
         self._account.journal.record(
             "function",
             function=found.function_name,
@@ -517,6 +518,13 @@ def _is_error(answer: Any) -> bool:
     return isinstance(answer, dict) and "errorType" in answer and "errorMessage" in answer
 
 
+def _decisions(answer: Any) -> list[dict[str, Any]]:
+    """What a function decided: its answer, the members of its answer, or those under `decisions` (batches)."""
+    if isinstance(answer, dict) and isinstance(answer.get("decisions"), list):
+        answer = answer["decisions"]
+    return [entry for entry in (answer if isinstance(answer, list) else [answer]) if isinstance(entry, dict)]
+
+
 def _joined(decisions: list[dict[str, Any]], key: str) -> str | None:
     values = [str(entry[key]) for entry in decisions if entry.get(key) is not None]
     return "; ".join(values) or None
@@ -726,6 +734,16 @@ def install(account: Account) -> None:
         pollers[mapping.uuid] = SqsPoller(account, functions, mapping)
         return mapping
 
+    def list_event_source_mappings(self: Any, event_source_arn: str | None, function_name: str | None) -> list[Any]:
+        # moto finds only mappings that were made with the same spelling of the function: name or ARN.
+        wanted = functions.find(function_name).function_name if function_name else None
+        return [
+            mapping
+            for mapping in list(self._event_source_mappings.values())
+            if event_source_arn in (None, mapping.event_source_arn)
+            and wanted in (None, functions.find(mapping.function_arn).function_name)
+        ]
+
     def put_function_event_invoke_config(self: Any, function_name: str, config: dict[str, Any]) -> Any:
         # moto keeps every configuration it was ever given and shows the first.
         found = self.get_function(function_name)
@@ -765,6 +783,9 @@ def install(account: Account) -> None:
             functions.invoke_async(self.endpoint, record, "sns.amazonaws.com", self.topic_arn)
         except ServiceError as refused:
             error = refused.message
+            redrive = json.loads(self.attributes.get("RedrivePolicy") or "{}").get("deadLetterTargetArn")
+            if redrive:  # https://docs.aws.amazon.com/sns/latest/dg/sns-dead-letter-queues.html
+                original_publish(_to_queue(self, redrive), message, message_id, subject, message_attributes)
         account.journal.record("delivery", target=self.endpoint, source=self.topic_arn, error=error)
 
     replacements: list[tuple[Any, str, Callable[..., Any]]] = [
@@ -773,12 +794,21 @@ def install(account: Account) -> None:
         (moto_lambda.LambdaFunction, "get_configuration", get_configuration),
         (backend, "create_function", create_function),
         (backend, "create_event_source_mapping", create_event_source_mapping),
+        (backend, "list_event_source_mappings", list_event_source_mappings),
         (backend, "put_function_event_invoke_config", put_function_event_invoke_config),
         (backend, "update_function_event_invoke_config", update_function_event_invoke_config),
         (moto_sns.Subscription, "publish", publish),
     ]
     for owner, name, replacement in replacements:
         setattr(owner, name, replacement)
+
+
+def _to_queue(subscription: Any, queue_arn: str) -> Any:
+    """The same subscription with a queue at its end."""
+    other = copy.copy(subscription)
+    other.protocol, other.endpoint, other.attributes = "sqs", queue_arn, {}
+    other._filter_policy_matcher = None
+    return other
 
 
 _originals: dict[tuple[Any, str], Callable[..., Any]] = {}

@@ -350,6 +350,38 @@ def test_a_topic_invokes_a_function_only_with_its_permission(laptop: Laptop) -> 
     laptop.wait_for("function", 1)
 
 
+def test_a_notice_that_cannot_be_delivered_goes_to_the_subscriptions_dead_letter_queue(laptop: Laptop) -> None:
+    url = laptop.account.client("sqs").create_queue(QueueName="letters")["QueueUrl"]
+    sns = laptop.account.client("sns")
+    topic = sns.create_topic(Name="alerts")["TopicArn"]
+    redrive = json.dumps({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:letters"})
+    sns.subscribe(
+        TopicArn=topic, Protocol="lambda", Endpoint=laptop.function(ECHO), Attributes={"RedrivePolicy": redrive}
+    )
+    sns.publish(TopicArn=topic, Subject="Budget", Message="too much")
+    assert json.loads(laptop.receive(url)["Body"])["Message"] == "too much"
+
+
+def test_the_decisions_of_a_batch_are_told_together(laptop: Laptop) -> None:
+    laptop.function(
+        "def handler(event, context):\n"
+        "    return {'decisions': [{'decision': 'Skip', 'reason': 'One.'}, {'decision': 'Train', 'reason': 'Two.'}]}\n"
+    )
+    laptop.account.functions.invoke("fn", b"{}")
+    entry = laptop.entries("function")[0]
+    assert (entry["decision"], entry["reason"]) == ("Skip; Train", "One.; Two.")
+
+
+def test_mappings_are_listed_by_any_spelling_of_their_function(laptop: Laptop) -> None:
+    queue_with_dead_letters(laptop)
+    arn = laptop.function(BATCH)
+    laptop.function(BATCH, name="other")
+    client = laptop.account.client("lambda")
+    client.create_event_source_mapping(FunctionName=arn, EventSourceArn="arn:aws:sqs:us-east-1:123456789012:drops")
+    assert len(client.list_event_source_mappings(FunctionName="fn")["EventSourceMappings"]) == 1
+    assert client.list_event_source_mappings(FunctionName="other")["EventSourceMappings"] == []
+
+
 def test_invocations_errors_and_printed_metrics_are_counted_in_cloudwatch(laptop: Laptop) -> None:
     laptop.function(
         "import json\n"
