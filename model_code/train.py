@@ -217,7 +217,8 @@ def _prepare_torch(hidden: int, rows: int) -> None:
     # Handing small matrices to several threads costs more than multiplying them: measured slower up to this size.
     torch.set_num_threads(1 if hidden * rows <= 2**19 else os.cpu_count() or 1)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
-    torch.use_deterministic_algorithms(True)
+    # The same as torch.use_deterministic_algorithms(True), which imports PyTorch's compiler besides: 1 second.
+    torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 

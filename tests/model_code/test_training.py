@@ -158,6 +158,23 @@ def test_serving_imports_nothing_that_a_container_may_lack(trained: Path) -> Non
     assert (run.returncode, run.stderr) == (0, "")
 
 
+def test_training_imports_nothing_slow_that_it_does_not_use(tmp_path: Path) -> None:
+    write_table(tmp_path / "data/data.csv")
+    code = (
+        "import sys, train; train.main(sys.argv[1:]);"
+        "slow = {'torch._dynamo', 'sympy', 'pandas', 'scipy', 'sklearn'};"
+        "sys.exit(' '.join(slow & set(sys.modules)) or None)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, *arguments(tmp_path, epochs=1)],
+        env={**os.environ, "PYTHONPATH": str(MODEL_CODE)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+
+
 def test_several_classes_are_learnt(tmp_path: Path) -> None:
     write_table(tmp_path / "data/data.csv", classes=4)
     found = train_here(tmp_path, "multiclass", epochs=30)
@@ -407,3 +424,23 @@ def test_a_damaged_archive_does_not_fail_the_job(tmp_path: Path) -> None:
     found = train_here(tmp_path, epochs=1)
     assert found["live"] is None
     assert found["live_error"].startswith("The live model's archive can't be read")
+
+
+def test_the_optimizer_moves_parameters_as_pytorchs_own_does() -> None:
+    networks = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        networks.append(network.Network(4, 8, 2, dropout=0.0))
+    ours, theirs = networks
+    our_optimizer = network.AdamW(ours, learning_rate=0.01, weight_decay=0.1)
+    their_optimizer = torch.optim.AdamW(theirs.parameters(), lr=0.01, weight_decay=0.1)
+    no_codes = torch.empty(32, 0, dtype=torch.int64)
+    for _ in range(20):
+        rows = torch.randn(32, 4)
+        (ours(rows, no_codes) ** 2).mean().backward()
+        our_optimizer.step()
+        their_optimizer.zero_grad()
+        (theirs(rows, no_codes) ** 2).mean().backward()
+        their_optimizer.step()
+    for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.allclose(own, other, atol=1e-6)
