@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import random
@@ -40,7 +41,7 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 REGION = "us-east-1"
 DIGEST = "a1b2c3" + "0" * 58
 VERSION = "0123456789ab"
-JOB = f"ml-platform-churn-{VERSION}-a1b2c3"
+JOB = f"ml-platform-churn-{VERSION}-a1b2c"
 ENVIRONMENT = {
     "STACK_NAME": "ml-platform",
     "DATA_BUCKET": "ml-platform-data",
@@ -98,7 +99,7 @@ def arrived(key: str = "datasets/churn/data.csv", *, etag: str = "e1", size: int
 
 def drop(content: bytes | None = None, *, key: str = "datasets/churn/data.csv", job_json: Any = None) -> Drop:
     content = csv() if content is None else content
-    one = stored(key, size=len(content))
+    one = stored(key, etag=hashlib.md5(content).hexdigest(), size=len(content))
     objects = (one,) if job_json is None else (one, stored("datasets/churn/job.json", etag="e2"))
     return Drop(
         dataset=arrived(key).dataset,
@@ -133,7 +134,7 @@ def training_job(**changed: Any) -> TrainingJob:
     return replace(job, **changed)
 
 
-LIVE_JOB = "ml-platform-churn-ba9876543210-a1b2c3"
+LIVE_JOB = "ml-platform-churn-ba9876543210-a1b2c"
 LIVE_ARTIFACT = f"s3://ml-platform-artifacts/training-output/{LIVE_JOB}/output/model.tar.gz"
 
 

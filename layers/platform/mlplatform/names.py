@@ -24,7 +24,7 @@ WANTED_TAG = "ml-platform:wanted-config"  # on an endpoint: the config that it s
 ASKED_TAG = "ml-platform:asked-config"  # on an endpoint: the config of the last create or update call
 VARIANT = "AllTraffic"  # must stay the same over updates, or scaling and retained instance counts are lost
 _VERSION_LENGTH = 12
-_CODE_LENGTH = 6
+_CODE_LENGTH = 5  # so that the longest dataset name, 32 characters, fits beside a stack named ml-platform
 
 
 def dataset_version(objects: Iterable[StoredObject]) -> str:

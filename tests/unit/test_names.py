@@ -1,0 +1,66 @@
+"""Names are the idempotency keys: the same data and code, the same names."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+
+from builders import stored
+from mlplatform import names
+
+SAGEMAKER_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+
+
+def test_a_version_does_not_depend_on_the_order_of_its_objects() -> None:
+    objects = [stored(f"datasets/churn/{n}.csv", etag=f"e{n}") for n in range(3)]
+    assert len({names.dataset_version(order) for order in itertools.permutations(objects)}) == 1
+
+
+def test_a_version_changes_with_content_key_and_number_of_objects_but_not_with_time() -> None:
+    one = stored("datasets/churn/a.csv", etag="e1")
+    others = [
+        (stored("datasets/churn/a.csv", etag="e2"),),
+        (stored("datasets/churn/b.csv", etag="e1"),),
+        (one, stored("datasets/churn/b.csv", etag="e1")),
+    ]
+    assert len({names.dataset_version(objects) for objects in [(one,), *others]}) == 4
+    assert names.dataset_version([stored("datasets/churn/a.csv", etag="e1", at=99)]) == names.dataset_version([one])
+
+
+def test_an_etag_counts_the_same_with_and_without_its_quotes() -> None:
+    assert names.dataset_version([stored(etag='"e1"')]) == names.dataset_version([stored(etag="e1")])
+
+
+@pytest.mark.parametrize("stack", ["a", "ml-platform", "s" * 29])
+def test_the_longest_dataset_name_still_makes_legal_names(stack: str) -> None:
+    dataset = "d" * names.longest_dataset(stack)
+    job = names.training_job(stack, dataset, "0" * 12, "f" * 64)
+    assert len(job) == 63
+    assert SAGEMAKER_NAME.fullmatch(job)
+    assert SAGEMAKER_NAME.fullmatch(names.endpoint(stack, dataset))
+
+
+def test_the_job_name_starts_with_stack_and_dataset() -> None:
+    assert names.training_job("ml-platform", "churn", "0123456789ab", "abcdef99") == (
+        "ml-platform-churn-0123456789ab-abcde"
+    )
+
+
+@pytest.mark.parametrize("dataset", ["a", "a1", "a-b", "2026-sales", "a" * 32])
+def test_these_are_dataset_names(dataset: str) -> None:
+    assert names.is_dataset("ml-platform", dataset)
+
+
+@pytest.mark.parametrize("dataset", ["", "-a", "a-", "a--b", "A", "a_b", "a b", "a.csv", "ä", "a" * 33])
+def test_these_are_not(dataset: str) -> None:
+    assert not names.is_dataset("ml-platform", dataset)
+
+
+def test_what_job_json_asks_of_hosting_survives_as_a_tag() -> None:
+    hosting = {"instance_type": "ml.m5.large", "min_instances": 2}
+    tags = names.hosting_tag(hosting)
+    assert names.hosting_wishes(tags) == {"instance_type": "ml.m5.large", "min_instances": "2"}
+    assert names.hosting_tag({}) == {}
+    assert names.hosting_wishes({names.HOSTING_TAG: ""}) == {}
