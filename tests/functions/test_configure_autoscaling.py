@@ -7,11 +7,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import builders
 import pytest
+
+import builders
 from builders import JOB, Account
 from configure_autoscaling import configure_autoscaling
-
 from mlplatform import events, names
 from mlplatform.decisions import ConfigureAutoscaling, Decision, FinishDeployment, Notify, Skip
 from mlplatform.errors import AwsError
