@@ -505,13 +505,12 @@ class Training:
         return ending, 1 if code is None else code
 
     def _sync(self, machine: Machine, done: threading.Event) -> None:
-        from boto3.exceptions import S3UploadFailedError
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError
 
         while not done.wait(SYNC_SECONDS):
             try:
                 machine.sync_checkpoints()
-            except (ClientError, BotoCoreError, S3UploadFailedError) as error:
+            except (TransferError, BotoCoreError) as error:
                 # The next look tries again, and the last one, after the script's end, is not forgiven.
                 self._account.journal.record("job", job=machine.request["TrainingJobName"], error=str(error))
 

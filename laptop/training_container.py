@@ -14,7 +14,6 @@ with the same toolkit, and differs in two things:
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -22,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from packaging.requirements import InvalidRequirement, Requirement
 from sagemaker_training import entry_point, environment, modules, trainer
 
 
@@ -30,20 +30,20 @@ def _stay(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _satisfied(requirements: Path) -> bool:
-    """Whether every line is a plain `name` or `name==version` that is installed; anything else is left to pip."""
+    """Whether everything listed is installed in a wanted version; what is no plain requirement is left to pip."""
     for line in requirements.read_text().splitlines():
-        wanted = line.split("#", 1)[0].strip()
-        if not wanted:
+        text = line.partition(" #")[0].strip()
+        if not text or text.startswith("#"):
             continue
-        match = re.fullmatch(r"([A-Za-z0-9._-]+)(?:\s*==\s*([A-Za-z0-9.!_-]+))?", wanted)
-        if match is None:
-            return False
         try:
-            # A local label (2.13.0+cpu) is the same release: PEP 440 ignores it where the pin has none.
-            installed = version(match[1]).split("+", 1)[0]
-        except PackageNotFoundError:
-            return False
-        if match[2] is not None and installed != match[2]:
+            wanted = Requirement(text)
+            if wanted.url or wanted.extras:
+                return False
+            if (wanted.marker is None or wanted.marker.evaluate()) and not wanted.specifier.contains(
+                version(wanted.name), prereleases=True
+            ):
+                return False
+        except (InvalidRequirement, PackageNotFoundError):
             return False
     return True
 

@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
@@ -205,23 +206,29 @@ class Machine:
     def sync_checkpoints(self) -> None:
         """Brings the S3 prefix to what the folder holds: changed files are uploaded, deleted ones deleted.
 
-        Source: https://docs.aws.amazon.com/sagemaker/latest/dg/model-checkpoints.html
+        Source: https://docs.aws.amazon.com/sagemaker/latest/dg/model-checkpoints.html. Raises TransferError.
         """
         config = self.request.get("CheckpointConfig")
         if not config:
             return
         bucket, prefix = split_s3_uri(config["S3Uri"])
         prefix = _folder(prefix)
-        with self._sync_lock:
-            present = dict(self._checkpoint_files())
-            for name, state in present.items():
-                if self._synced.get(name) != state:
-                    with contextlib.suppress(FileNotFoundError):
-                        self._s3.upload_file(str(self.checkpoints / name), bucket, prefix + name, Config=_TRANSFER)
-                        self._synced[name] = state
-            for name in self._synced.keys() - present.keys():
-                self._s3.delete_object(Bucket=bucket, Key=prefix + name)
-                del self._synced[name]
+        try:
+            with self._sync_lock:
+                self._sync(bucket, prefix)
+        except (ClientError, S3UploadFailedError) as error:
+            raise TransferError(f"ClientError: Checkpoint upload failed:{error}") from error
+
+    def _sync(self, bucket: str, prefix: str) -> None:
+        present = dict(self._checkpoint_files())
+        for name, state in present.items():
+            if self._synced.get(name) != state:
+                with contextlib.suppress(FileNotFoundError):
+                    self._s3.upload_file(str(self.checkpoints / name), bucket, prefix + name, Config=_TRANSFER)
+                    self._synced[name] = state
+        for name in self._synced.keys() - present.keys():
+            self._s3.delete_object(Bucket=bucket, Key=prefix + name)
+            del self._synced[name]
 
     # -- after -----------------------------------------------------------------------------------------------------
 
@@ -260,8 +267,6 @@ class Machine:
         return uri if files else None
 
     def _upload(self, path: Path, uri: str) -> None:
-        from boto3.exceptions import S3UploadFailedError
-
         bucket, key = split_s3_uri(uri)
         try:
             self._s3.upload_file(str(path), bucket, key, Config=_TRANSFER)

@@ -18,6 +18,7 @@ from moto_over_http import RecordingBus, moto_account
 from laptop import service_model
 from laptop.account import Account
 from laptop.errors import ServiceError
+from laptop.server import running
 from laptop.training import Ending, Job, Training, billed, failure_reason, install
 
 IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.6.0-cpu-py312-ubuntu22.04-sagemaker"
@@ -578,3 +579,27 @@ def test_a_wish_to_stop_is_seen_once(tmp_path: Path) -> None:
         job.ask(Ending.STOP)
         assert training._asked(job) is Ending.STOP
         assert training._asked(job) is None
+
+
+def test_a_role_that_may_not_write_the_results_fails_the_job_by_name() -> None:
+    # The last of this file: the laptop starts with an empty moto, and so would the tests after it.
+    with running() as account:
+        sandbox = Sandbox(account)
+        reads = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}
+        account.client("iam").put_role_policy(
+            RoleName="training",
+            PolicyName="reads",
+            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [reads]}),
+        )
+        sagemaker = account.client("sagemaker")
+        script = "print('train_loss=0.5')\n(model / 'weights').write_text('x')"
+        sagemaker.create_training_job(**sandbox.request("may-not-write", script))
+        with pytest.raises(sagemaker.exceptions.ResourceInUse):
+            sagemaker.create_training_job(**sandbox.request("may-not-write", script))
+        sandbox.until(
+            lambda: sagemaker.describe_training_job(TrainingJobName="may-not-write")["TrainingJobStatus"] in ENDED
+        )
+        job = sagemaker.describe_training_job(TrainingJobName="may-not-write")
+        assert job["FailureReason"].startswith("ClientError: Artifact upload failed:")
+        assert "s3:PutObject" in job["FailureReason"]
+        assert job["FinalMetricDataList"][0]["Value"] == 0.5, "metrics are found though the role may not write them"
