@@ -52,15 +52,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _deploy(server: Server) -> None:
-    from laptop import stack
+    from laptop.stack import NAME, deploy  # here, so that a port in use is told at once
 
     account = server.account
     # The notifier reads its webhook from this parameter; the laptop's own route stands in for Slack.
-    account.stack = stack.NAME
+    account.stack = NAME
     account.client("ssm").put_parameter(
-        Name=f"/{stack.NAME}/slack-webhook", Value=f"{account.url}/_laptop/slack", Type="SecureString"
+        Name=f"/{NAME}/slack-webhook", Value=f"{account.url}/_laptop/slack", Type="SecureString"
     )
-    account.outputs = stack.deploy(account)
+    account.outputs = deploy(account)
     account.ready = True
 
 

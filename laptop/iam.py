@@ -346,7 +346,9 @@ def _application_autoscaling(operation: str, params: Params) -> list[Need]:
         "application-autoscaling:service-namespace": params.get("ServiceNamespace", ""),
         "application-autoscaling:scalable-dimension": params.get("ScalableDimension", ""),
     }
-    needs = [Need(action, params.get("ResourceARN", target), context)]
+    needs = [Need(action, params.get("ResourceARN", target), {**context, **_tag_context(params)})]
+    if operation == "RegisterScalableTarget" and params.get("Tags"):
+        needs.append(Need("application-autoscaling:TagResource", target, _tag_context(params)))
     resource_id = params.get("ResourceId", "")
     if operation == "RegisterScalableTarget" and resource_id.startswith("endpoint/"):
         endpoint = _sagemaker_arn("endpoint", resource_id.split("/")[1])

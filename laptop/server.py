@@ -1,8 +1,8 @@
 """One address that speaks the AWS API: an ASGI application under uvicorn, in one process.
 
 A call passes through: a failure on order (faults.py), the service model (service_model.py), the caller's policies
-(iam.py), and then the laptop's own implementation of the operation, or moto's. InvokeEndpoint and Lambda's runtime API
-take a shorter way on the event loop itself, without a thread.
+(iam.py), and then the laptop's own implementation of the operation, or moto's. InvokeEndpoint takes a shorter way on the
+event loop itself, without a thread.
 """
 
 from __future__ import annotations
@@ -95,14 +95,7 @@ class Server:
         self._thread.start()
         moto_app.reset()  # another account may have lived in this process before
         for name in _SERVICES:
-            try:
-                module = importlib.import_module(f"laptop.{name}")
-            except ModuleNotFoundError as error:
-                if error.name != f"laptop.{name}":
-                    raise
-                continue
-            if hasattr(module, "install"):
-                module.install(self.account)
+            importlib.import_module(f"laptop.{name}").install(self.account)
         self._installed.set()
         deadline = time.monotonic() + 10
         while not self._uvicorn.started:
@@ -148,11 +141,13 @@ class Server:
 
     async def _answer(self, request: HttpRequest) -> Answer:
         path = request.path
+        loop = asyncio.get_running_loop()
+        if not self._installed.is_set() and not path.startswith("/_laptop/"):
+            await loop.run_in_executor(self._pool, self._installed.wait, 30)
         if path.startswith("/endpoints/") and path.endswith("/invocations"):
             return await self._invoke_endpoint(request)
         if path.startswith("/_lambda/"):
             return await self.account.runtime_api(request.method, path, request.headers, request.body)
-        loop = asyncio.get_running_loop()
         if path.startswith("/_laptop/"):
             return await loop.run_in_executor(self._pool, self._own_route, request)
         signed = "authorization" in request.headers or "X-Amz-" in request.query
@@ -202,13 +197,9 @@ class Server:
             self._authorize(call)
         except ServiceError as error:
             return aws_request.failure("rest-json", "sagemaker-runtime", error)
-        if not hasattr(self.account, "invoke"):
-            missing = ServiceError("ValidationError", f"Endpoint {endpoint} of account 123456789012 not found.")
-            return aws_request.failure("rest-json", "sagemaker-runtime", missing)
         return await self.account.invoke(endpoint, request.headers, request.body)
 
     def _api_call(self, request: HttpRequest) -> Answer:
-        self._installed.wait(30)
         call = aws_request.parse(request)
         try:
             return self._dispatch(call, request)
@@ -256,9 +247,7 @@ class Server:
 
     def _authorize(self, call: Call) -> None:
         """Raises ServiceError if the caller is a role whose policies do not allow the call."""
-        identities = getattr(self.account, "identities", None)
-        if identities is not None:
-            identities.authorize(call)
+        self.account.identities.authorize(call)
 
     def _log_own_failure(self, request: HttpRequest, error: Exception) -> None:
         target = request.headers.get("x-amz-target", "")

@@ -194,14 +194,12 @@ def test_invocations_and_the_runtime_api_run_on_the_event_loop_with_headers_and_
         answer = {"endpoint": endpoint, "type": headers["content-type"], "body": body.decode()}
         return 200, {"content-type": "application/json"}, json.dumps(answer).encode()
 
-    before = getattr(account, "invoke", None)
-    account.invoke = invoke
+    before, account.invoke = account.invoke, invoke
     try:
         runtime = account.client("sagemaker-runtime")
         answer = runtime.invoke_endpoint(EndpointName="iris", ContentType="text/csv", Body=b"1,2\n")
     finally:
-        if before is not None:
-            account.invoke = before
+        account.invoke = before
     assert json.loads(answer["Body"].read()) == {"endpoint": "iris", "type": "text/csv", "body": "1,2\n"}
     assert loop_threads == {"server"}
 
