@@ -34,7 +34,18 @@ from laptop.journal import Journal
 
 # Threads are held by long polls of queues and by slow calls; they cost little while they wait.
 _THREADS = 96
-_SERVICES = ("iam", "events", "functions", "cloudformation", "inbox", "training", "registry", "hosting", "scaling")
+_SERVICES = (
+    "iam",
+    "events",
+    "logs",
+    "functions",
+    "cloudformation",
+    "inbox",
+    "training",
+    "registry",
+    "hosting",
+    "scaling",
+)
 _CONSOLE = Path(__file__).parent / "console.html"
 _JSON = {"content-type": "application/json"}
 

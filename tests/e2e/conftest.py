@@ -108,7 +108,7 @@ class Laptop:
         def read() -> dict[str, Any] | None:
             entries = [
                 entry
-                for entry in self.get("/_laptop/events")["events"]
+                for entry in self.get("/_laptop/events")
                 if entry["kind"] == "function" and entry["function"].endswith(function) and text in json.dumps(entry)
             ]
             return entries[-1] if entries else None

@@ -272,14 +272,14 @@ def test_a_better_version_replaces_the_first_without_a_failed_request(laptop: La
 
 
 def test_a_job_that_fails_says_in_one_sentence_why(laptop: Laptop) -> None:
-    good = "".join(f"{i},{i % 7},{'a' if i % 3 else 'b'}\n" for i in range(600_000))
+    good = "".join(f"{i},{i % 7},{'a' if i % 3 else 'b'}\n" for i in range(900_000))
     laptop.put("spoilt", "spoilt.csv", "x,y,label\n" + good + "1,2\n")
     verdict = laptop.verdict("spoilt", 40)
     assert verdict["verdict"] == "accepted", verdict
     job = laptop.job_end(verdict["job_name"])
     assert job["TrainingJobStatus"] == "Failed"
-    assert "600002" in job["FailureReason"]
-    assert laptop.inbox("600002")
+    assert "900002" in job["FailureReason"]
+    assert laptop.inbox("900002")
 
 
 def test_a_function_without_one_of_its_actions_is_refused_by_name(laptop: Laptop) -> None:
@@ -299,7 +299,7 @@ def test_a_function_without_one_of_its_actions_is_refused_by_name(laptop: Laptop
         laptop.put("refused", "data.csv", customers(100, seed=4))
 
         def refusal() -> dict[str, Any] | None:
-            entries = laptop.get("/_laptop/events")["events"]
+            entries = laptop.get("/_laptop/events")
             refused = [entry for entry in entries if entry["kind"] == "refused"]
             return next((entry for entry in refused if "sagemaker:CreateTrainingJob" in json.dumps(entry)), None)
 
