@@ -1,8 +1,8 @@
 """One address that speaks the AWS API: an ASGI application under uvicorn, in one process.
 
 A call passes through: a failure on order (faults.py), the service model (service_model.py), the caller's policies
-(iam.py), and then the laptop's own implementation of the operation, or moto's. InvokeEndpoint takes a shorter way on the
-event loop itself, without a thread.
+(iam.py), and then the laptop's own implementation of the operation, or moto's. InvokeEndpoint takes a shorter way on
+the event loop itself, without a thread.
 """
 
 from __future__ import annotations
