@@ -6,6 +6,7 @@ Rules and targets are read from moto's EventBridge at the moment an event comes;
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import itertools
 import json
@@ -209,6 +210,8 @@ class Bus:
         self._account = account
         self._pool = ThreadPoolExecutor(8, "events")
         self._closing = threading.Event()
+        # Making a client takes longer than a delivery.
+        self._client = functools.lru_cache(maxsize=None)(account.client)
         self._sequence = itertools.count(time.time_ns())
 
     def put(self, source: str, detail_type: str, detail: dict[str, Any], resources: tuple[str, ...] = ()) -> None:
@@ -350,7 +353,7 @@ class Bus:
         attributes = {"RULE_ARN": rule_arn, "TARGET_ARN": target, "ERROR_CODE": code, "ERROR_MESSAGE": message[:1000]}
         try:
             self._check_queue_policy(queue, rule_arn)
-            self._account.client("sqs").send_message(
+            self._client("sqs").send_message(
                 QueueUrl=self._queue_url(queue),
                 MessageBody=json.dumps(event),
                 MessageAttributes={
@@ -366,7 +369,7 @@ class Bus:
             self._check_queue_policy(arn, rule_arn)
             group = (target.get("SqsParameters") or {}).get("MessageGroupId")
             extra = {"MessageGroupId": group} if group else {}
-            self._account.client("sqs").send_message(QueueUrl=self._queue_url(arn), MessageBody=payload, **extra)
+            self._client("sqs").send_message(QueueUrl=self._queue_url(arn), MessageBody=payload, **extra)
         elif service == "lambda":
             try:
                 self._account.functions.invoke_async(arn, payload.encode(), "events.amazonaws.com", rule_arn)
@@ -374,10 +377,10 @@ class Bus:
                 raise _Refused("NO_PERMISSIONS" if error.status == 403 else "NO_RESOURCE", error.message) from error
         elif service == "sns":
             self._check_topic_policy(arn, rule_arn)
-            self._account.client("sns").publish(TopicArn=arn, Message=payload)
+            self._client("sns").publish(TopicArn=arn, Message=payload)
         elif service == "logs":
             group = arn.split(":log-group:")[1].removesuffix(":*")
-            logs = self._account.client("logs")
+            logs = self._client("logs")
             stream = uuid.uuid4().hex
             logs.create_log_stream(logGroupName=group, logStreamName=stream)
             entry = {"timestamp": int(time.time() * 1000), "message": payload}

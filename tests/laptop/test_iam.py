@@ -162,6 +162,26 @@ def test_a_queue_policy_lets_only_the_service_and_the_rule_it_names() -> None:
             {"Name": "/ml-platform/slack-webhook"},
             [("ssm:GetParameter", "arn:aws:ssm:us-east-1:123456789012:parameter/ml-platform/slack-webhook")],
         ),
+        (
+            "application-autoscaling",
+            "RegisterScalableTarget",
+            {"ServiceNamespace": "sagemaker", "ResourceId": "endpoint/e/variant/AllTraffic", "Tags": {"a": "b"}},
+            [
+                (
+                    "application-autoscaling:RegisterScalableTarget",
+                    "arn:aws:application-autoscaling:us-east-1:123456789012:scalable-target/*",
+                ),
+                (
+                    "application-autoscaling:TagResource",
+                    "arn:aws:application-autoscaling:us-east-1:123456789012:scalable-target/*",
+                ),
+                ("sagemaker:DescribeEndpoint", "arn:aws:sagemaker:us-east-1:123456789012:endpoint/e"),
+                (
+                    "sagemaker:UpdateEndpointWeightsAndCapacities",
+                    "arn:aws:sagemaker:us-east-1:123456789012:endpoint/e",
+                ),
+            ],
+        ),
         ("sts", "GetCallerIdentity", {}, []),
         ("kms", "ListKeys", {}, [("kms:ListKeys", "*")]),
     ],
@@ -245,6 +265,26 @@ def test_a_service_takes_only_a_role_that_trusts_it(account: Account, role: str)
     assert account.identities.credentials(role, principal="lambda.amazonaws.com")["aws_access_key_id"]
     with pytest.raises(ServiceError, match=r"does not name sagemaker\.amazonaws\.com"):
         account.identities.credentials(role, principal="sagemaker.amazonaws.com")
+
+
+def test_the_first_scaling_of_an_account_needs_the_right_to_make_the_service_linked_role(
+    account: Account, role: str
+) -> None:
+    iam = account.client("iam")
+    call = {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": "endpoint/none/variant/AllTraffic",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+        "MinCapacity": 1,
+        "MaxCapacity": 2,
+    }
+    scaling = allow(["application-autoscaling:*", "sagemaker:*"])
+    iam.put_role_policy(RoleName="reader", PolicyName="scale", PolicyDocument=json.dumps(policy(scaling)))
+    client = account.client("application-autoscaling", role)
+    error = refusal(client.register_scalable_target, **call)
+    assert error["Code"] == "AccessDeniedException"
+    assert "iam:CreateServiceLinkedRole" in error["Message"]
+    assert "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint" in error["Message"]
 
 
 def test_a_changed_policy_counts_from_the_next_call_on(account: Account, role: str) -> None:
