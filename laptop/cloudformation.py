@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import re
 import threading
 import uuid
@@ -135,6 +136,7 @@ def translate(template: dict[str, Any], parameters: Mapping[str, str]) -> dict[s
     from samtranslator.parser.parser import Parser
     from samtranslator.translator.translator import Translator
 
+    logging.getLogger("samtranslator").setLevel(logging.ERROR)  # it warns of usage statistics that nobody collects
     translator = Translator(None, Parser(), boto_session=boto3.session.Session(region_name=REGION))
     try:
         translated = translator.translate(
