@@ -35,11 +35,11 @@ def _filter_log_events(request: dict[str, Any]) -> dict[str, Any]:
         events, next_token, searched = backend.filter_log_events(
             group_name,
             streams,
-            request.get("startTime"),
-            request.get("endTime"),
+            request.get("startTime"),  # type: ignore[arg-type]
+            request.get("endTime"),  # type: ignore[arg-type]
             request.get("limit"),
             request.get("nextToken"),
-            request.get("filterPattern"),
+            request.get("filterPattern"),  # type: ignore[arg-type]
             request.get("interleaved", False),
         )
     except JsonRESTError as error:
