@@ -445,6 +445,7 @@ class Training:
         machine = Machine(self._account.home / "training" / job.name / f"{attempt}" / "ml", job.request, s3)
         with job.lock:
             job.machine = machine
+        machine.prepare(environment)
         if ending := self._pause(job, INSTANCE_SECONDS / 2):
             return ending
 
@@ -458,7 +459,7 @@ class Training:
             if ending := self._pause(job, INSTANCE_SECONDS - (time.monotonic() - began)):
                 return ending
             self._enter(job, "InProgress", "Training", "Training image download completed. Training in progress.")
-            ending, code = self._train(job, machine, environment, monitor, began)
+            ending, code = self._train(job, machine, monitor, began)
             if self._closing or ending is Ending.INTERRUPTION:
                 return ending
             if ending in (Ending.MAX_RUNTIME, Ending.MAX_WAIT):
@@ -473,14 +474,12 @@ class Training:
             with job.lock:
                 job.training_seconds += time.monotonic() - began
 
-    def _train(
-        self, job: Job, machine: Machine, environment: Mapping[str, str], monitor: Monitor, began: float
-    ) -> tuple[Ending | None, int]:
+    def _train(self, job: Job, machine: Machine, monitor: Monitor, began: float) -> tuple[Ending | None, int]:
         """Runs the script to its end: why it was ended, if it was, and its exit code."""
         done = threading.Event()
         syncing = threading.Thread(target=self._sync, args=(machine, done), daemon=True)
         monitor.open()
-        reader = machine.start(environment, monitor.line)
+        reader = machine.start(monitor.line)
         syncing.start()
         left_seconds = job.max_runtime_seconds - job.training_seconds
         ending: Ending | None = None

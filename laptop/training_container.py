@@ -3,17 +3,20 @@
 In AWS's PyTorch Deep Learning Container the program `train` is the official training toolkit, and the PyTorch framework
 module hands the job's script to the toolkit's `entry_point.run` with the script's error output captured, so that the
 traceback lands in FailureReason (https://github.com/aws/sagemaker-pytorch-training-toolkit). This file does just that
-with the same toolkit, and differs in two things:
+with the same toolkit, and differs in three things:
 
 - SIGTERM does not end the toolkit, so that the job's script, which gets the signal too, has the whole grace period of
   StopTrainingJob (120 s) to save its state. In AWS's image the script may not even get the signal
   (https://github.com/aws/sagemaker-training-toolkit/issues/125): a script must not rely on it alone.
+- It loads the toolkit first and waits for a line on its standard input, while the instance downloads the data.
 - A `requirements.txt` whose packages are all here already is looked up in place of starting pip, which takes the better
   part of a second to say the same.
 """
 
 from __future__ import annotations
 
+import asyncio  # noqa: F401  (loaded while there is time: the toolkit needs these three)
+import os
 import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -21,6 +24,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import boto3.s3.inject
+import boto3.s3.transfer  # noqa: F401
 from packaging.requirements import InvalidRequirement, Requirement
 from sagemaker_training import entry_point, environment, modules, trainer
 
@@ -67,6 +72,12 @@ def main() -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _stay)
     modules.install_requirements = _install_requirements
+    # Everything is loaded; the instance's data may still be on its way. An end without a word means there is no job.
+    if not sys.stdin.buffer.readline():
+        sys.exit(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     # The toolkit imports the framework module by name; this one is running already.
     sys.modules["pytorch_container"] = sys.modules["__main__"]
     trainer.train()

@@ -49,6 +49,7 @@ class Machine:
         self.request = request
         self._s3 = s3
         self._process: subprocess.Popen[bytes] | None = None
+        self._reading = False
         self._synced: dict[str, tuple[int, int]] = {}  # key below the checkpoint prefix -> modification time, size
         self._sync_lock = threading.Lock()
         for folder in ("input/config", "input/data", "model", "output/data", "checkpoints", "code", "tmp"):
@@ -157,18 +158,26 @@ class Machine:
 
     # -- during ----------------------------------------------------------------------------------------------------
 
-    def start(self, environment: Mapping[str, str], on_line: Callable[[str], None]) -> threading.Thread:
-        """Starts the container's program; every line it writes goes to `on_line`, from the thread that is returned."""
+    def prepare(self, environment: Mapping[str, str]) -> None:
+        """Starts the container's program, which loads the toolkit meanwhile and waits for `start`."""
         self._process = subprocess.Popen(
             # -P: this file's folder must not come before the job's own modules on the script's path.
             [sys.executable, "-P", str(CONTAINER)],
             cwd=self.base / "code",
             env={**container_environment(self.base), **environment},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a group of its own: a signal reaches the script's workers too
         )
+
+    def start(self, on_line: Callable[[str], None]) -> threading.Thread:
+        """Lets the toolkit begin; every line it writes goes to `on_line`, from the thread that is returned."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
+            stdin.write(b"start\n")
+        self._reading = True
         reader = threading.Thread(target=self._read, args=(self._process, on_line), daemon=True)
         reader.start()
         return reader
@@ -276,6 +285,12 @@ class Machine:
     def discard(self) -> None:
         """Ends what is left of the process and removes the folder."""
         self.send(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            if not self._reading and self._process.stdout is not None:
+                self._process.stdout.close()  # otherwise its reader closes it
         shutil.rmtree(self.base, ignore_errors=True)
 
 
