@@ -15,8 +15,9 @@ from bench.figures import Figure
 ROOT = Path(__file__).parents[1]
 RUNS = 9
 # A cold start as Lambda knows it: import the handler's module, then make what its first call needs.
-COLD_START = "import start_training; from mlplatform.app import live_app; a = live_app().aws; a.s3, a.sagemaker, a.sns"
-CLIENTS_ONLY = "import boto3; [boto3.client(name) for name in ('s3', 'sagemaker', 'sns')]"
+CLIENTS = ("s3", "sagemaker", "sns")
+COLD_START = f"import start_training; from mlplatform.app import live_app; [live_app().aws._client(s) for s in {CLIENTS}]"
+CLIENTS_ONLY = f"import boto3; [boto3.client(name) for name in {CLIENTS}]"
 ENVIRONMENT = {
     "STACK_NAME": "ml-platform",
     "DATA_BUCKET": "data-bucket",
