@@ -10,7 +10,7 @@ import json
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timezone
+from datetime import UTC
 from typing import Any, assert_never
 
 import botocore.session
@@ -167,7 +167,11 @@ class Aws:
         return self._object_exists(self._settings.artifact_bucket, names.outcome_key(dataset, job))
 
     def _object_exists(self, bucket: str, key: str) -> bool:
-        return self._found("s3", "head_object", Bucket=bucket, Key=key) is not None
+        """Asks for a listing: an absent object is a 403 to HeadObject without the right to list the bucket (S3 API
+        reference), and a right that is limited to a prefix does not count there: that request has no prefix.
+        """
+        page = self._call("s3", "list_objects_v2", Bucket=bucket, Prefix=key, MaxKeys=1)
+        return any(entry["Key"] == key for entry in page.get("Contents", []))
 
     # ---- facts: jobs, models, endpoints ----
 
@@ -264,16 +268,11 @@ class Aws:
 
     def stored_card(self, dataset: str, job: str) -> ModelCard | None:
         """What was kept beside the registered model; None where it is not there or not readable."""
-        files = {}
+        bucket, files = self._settings.artifact_bucket, {}
         for name in FILES:
-            answer = self._found(
-                "s3",
-                "get_object",
-                Bucket=self._settings.artifact_bucket,
-                Key=names.model_card_prefix(dataset, job) + name,
-            )
-            if answer is not None:
-                files[name] = answer["Body"].read()
+            key = names.model_card_prefix(dataset, job) + name
+            if self._object_exists(bucket, key):
+                files[name] = self._call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
         card = parse_card(files)
         return card if isinstance(card, ModelCard) else None
 
@@ -533,7 +532,7 @@ class Aws:
 
 
 def _utc(moment: Any) -> Any:
-    return moment.astimezone(timezone.utc)  # noqa: UP017
+    return moment.astimezone(UTC)
 
 
 def _is_invalid(error: AwsError) -> bool:
