@@ -25,18 +25,20 @@ ARTIFACTS, DATA = "artifactbucket-name", "databucket-name"
 MODEL_CARD = f"{ARTIFACTS}/models/flowers/shop-flowers-0123456789ab-abc123/metrics.json"
 # Which objects a function's S3 calls are about. A call that is not here fails: say what it touches.
 OBJECTS = {
-    ("start_training", "ListObjectsV2"): [DATA],
+    ("start_training", "ListObjectsV2"): [f"{DATA}/datasets/flowers/", f"{DATA}/verdicts/flowers/0123456789ab.json"],
     ("start_training", "GetObject"): [f"{DATA}/datasets/flowers/iris.csv"],
-    ("start_training", "HeadObject"): [f"{DATA}/verdicts/flowers/0123456789ab.json"],
     ("start_training", "PutObject"): [
         f"{DATA}/verdicts/flowers/0123456789ab.json",
         f"{ARTIFACTS}/manifests/flowers/0123456789ab.json",
     ],
     ("deploy_model", "GetObject"): [f"{ARTIFACTS}/training-output/shop-flowers/output/model.tar.gz", MODEL_CARD],
-    ("deploy_model", "HeadObject"): [MODEL_CARD],
+    ("deploy_model", "ListObjectsV2"): [MODEL_CARD],
     ("deploy_model", "PutObject"): [MODEL_CARD],
     ("configure_autoscaling", "GetObject"): [MODEL_CARD],
-    ("configure_autoscaling", "HeadObject"): [f"{ARTIFACTS}/notices/shop-flowers/config-Failed.json"],
+    ("configure_autoscaling", "ListObjectsV2"): [
+        MODEL_CARD,
+        f"{ARTIFACTS}/notices/shop-flowers/config-Failed.json",
+    ],
     ("configure_autoscaling", "PutObject"): [f"{ARTIFACTS}/notices/shop-flowers/config-Failed.json"],
     ("publish_model_code", "PutObject"): [f"{ARTIFACTS}/code/abc123/sourcedir.tar.gz"],
 }
@@ -154,10 +156,8 @@ def requests(function: str, service: str, method: str) -> list[tuple[str, dict[s
     members = model.operation_model(operation).input_shape.members
     if service == "s3":
         places = [place.partition("/") for place in OBJECTS[function, operation]]
-        return [
-            (operation, {"Bucket": bucket, "Key": key} if key else {"Bucket": bucket, "Prefix": "datasets/flowers/"})
-            for bucket, _, key in places
-        ]
+        what = "Prefix" if operation == "ListObjectsV2" else "Key"
+        return [(operation, {"Bucket": bucket, what: key}) for bucket, _, key in places]
     if "ResourceArn" in members:
         return [(operation, {"ResourceArn": f"{SAGEMAKER_ARN}:{name}"}) for name in TAGGED[function, operation]]
     everything: dict[str, Any] = {
