@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[1]
 RUNS = 9
 # A cold start as Lambda knows it: import the handler's module, then make what its first call needs.
 CLIENTS = ("s3", "sagemaker", "sns")
-COLD_START = f"import start_training; from mlplatform.app import live_app; [live_app().aws._client(s) for s in {CLIENTS}]"
+COLD_START = (
+    f"import start_training; from mlplatform.app import live_app; [live_app().aws._client(s) for s in {CLIENTS}]"
+)
 CLIENTS_ONLY = f"import boto3; [boto3.client(name) for name in {CLIENTS}]"
 ENVIRONMENT = {
     "STACK_NAME": "ml-platform",
