@@ -64,9 +64,12 @@ def main() -> int:
 
 
 def tell_story(connection: Connection, folder: Path) -> None:
-    title("1  A dataset is dropped; spot training is interrupted and resumes; the model is judged and deployed")
+    title("1  A drop is trained on spot, interrupted, resumed, judged and deployed")
     files = reference_dataset.write(folder / "reference")
-    outcome = drop_and_follow(connection, list(files), DATASET, interrupt=True)
+    # The defaults train it in a second, too quickly to be interrupted.
+    spec = folder / "reference" / "job.json"
+    spec.write_text(json.dumps({"hyperparameters": {"epochs": 150, "patience": 150}}))
+    outcome = drop_and_follow(connection, [*files, spec], DATASET, interrupt=True)
     expect(outcome.kind == "deployed", f"the reference dataset was {outcome.kind}: {outcome.reason}")
     show_job(connection, outcome)
 
@@ -76,7 +79,7 @@ def tell_story(connection: Connection, folder: Path) -> None:
     title("3  Load comes, and the fleet grows")
     show_scaling(connection)
 
-    title("4  A second version with worthless labels is trained, judged, and kept out")
+    title("4  A second version with slipped labels is kept out")
     worse = shuffled_labels(files, folder / "worse")
     before = live_config(connection)
     outcome = drop_and_follow(connection, worse, DATASET)
@@ -93,9 +96,15 @@ def tell_story(connection: Connection, folder: Path) -> None:
     title("6  What reached people")
     messages = laptop_get(connection, "/_laptop/inbox")
     for message in messages:
-        text = str(message.get("text") or message.get("subject"))
-        console.print(f"[dim]{message['channel']:<6}[/dim] {escape(text)}")
+        console.print(f"[dim]{message['channel']:<6}[/dim] {escape(words_of(message))}")
     expect(any("broken" in json.dumps(message) for message in messages), "the rejection reached nobody")
+
+
+def words_of(message: dict[str, Any]) -> str:
+    """The first section of a Slack message, which says why; its text alone is the title."""
+    sections = [block["text"]["text"] for block in message.get("blocks") or [] if block.get("type") == "section"]
+    why = sections[0].partition("\n")[0] if sections else ""
+    return f"{message.get('text') or message.get('subject')}: {why}"
 
 
 def drop_and_follow(connection: Connection, files: list[Path], dataset: str, interrupt: bool = False) -> Outcome:
