@@ -61,7 +61,7 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
             Row(
                 dataset,
                 verdict.get("verdict", "not judged yet"),
-                f"{job['TrainingJobName']} {job['TrainingJobStatus']}" if job else "",
+                job["TrainingJobStatus"] if job else "",
                 live,
                 endpoints.get(endpoint, "none"),
                 instances,
