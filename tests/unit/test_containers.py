@@ -24,6 +24,10 @@ from mlplatform.errors import SettingsError
             "503227376785.dkr.ecr.eu-south-2.amazonaws.com/pytorch-inference:2.6.0-cpu-py312-ubuntu22.04-sagemaker",
         ),
         (
+            training_image("ap-southeast-6", "ml.m5.xlarge"),
+            "633930458069.dkr.ecr.ap-southeast-6.amazonaws.com/pytorch-training:2.6.0-cpu-py312-ubuntu22.04-sagemaker",
+        ),
+        (
             inference_image("cn-north-1", "ml.p3.2xlarge"),
             "727897471807.dkr.ecr.cn-north-1.amazonaws.com.cn/"
             "pytorch-inference:2.6.0-gpu-py312-cu124-ubuntu22.04-sagemaker",

@@ -115,15 +115,16 @@ def refused(content: bytes) -> str:
 @pytest.mark.parametrize(
     ("shape", "ours", "left_out"),
     [
-        ("TrainingInstanceType", instances.TRAINING, "trn1 trn1n trn2 p6e-gb200"),
+        ("TrainingInstanceType", instances.TRAINING, "trn1 trn1n trn2 p6e-gb200 g7 g7e p2 p6-b200 p6-b300"),
         (
             "ProductionVariantInstanceType",
             instances.HOSTING,
-            "c6g c6gd c6gn c7g c8g dl1 inf1 inf2 m6g m6gd m8g p6e-gb200 r6g r6gd r7gd r8g trn1 trn1n trn2",
+            "c6g c6gd c6gn c7g c8g dl1 inf1 inf2 m6g m6gd m8g p6e-gb200 r6g r6gd r7gd r8g trn1 trn1n trn2 "
+            "g7 g7e p2 p6-b200 p6-b300",
         ),
     ],
 )
-def test_instance_types_are_sagemakers_but_for_those_of_another_architecture(
+def test_instance_types_are_sagemakers_but_for_those_that_the_images_cannot_drive(
     shape: str, ours: frozenset[str], left_out: str
 ) -> None:
     model = next(Path(botocore.__file__).parent.glob("data/sagemaker/2017-07-24/service-2.json*"))

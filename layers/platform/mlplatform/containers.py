@@ -1,8 +1,8 @@
 """AWS's PyTorch containers: the image URI by region and instance type.
 
-Tags: "Available Deep Learning Containers Images" of github.com/aws/deep-learning-containers (PyTorch 2.6.0, Python
-3.12; the newest that has both a training and an inference image for SageMaker). Registry accounts by region: the
-`registries` of src/sagemaker/image_uri_config/pytorch.json in github.com/aws/sagemaker-python-sdk.
+Tags: github.com/aws/deep-learning-containers, pytorch/{training,inference}/docker/2.6 (PyTorch 2.6.0, Python 3.12, CUDA
+12.6 and 12.4); later versions have a training image only. Registry accounts by region: version 2.6.0 in
+sagemaker-core/src/sagemaker/core/image_uri_config/pytorch.json of github.com/aws/sagemaker-python-sdk.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _ACCOUNTS = {
     "ap-southeast-3": "907027046896",
     "ap-southeast-4": "457447274322",
     "ap-southeast-5": "550225433462",
+    "ap-southeast-6": "633930458069",
     "ap-southeast-7": "590183813437",
     "ca-west-1": "204538143572",
     "cn-north-1": "727897471807",

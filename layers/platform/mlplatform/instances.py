@@ -2,7 +2,10 @@
 
 Source: the enumerations TrainingInstanceType and ProductionVariantInstanceType of the SageMaker service model
 (botocore 1.44). Left out on purpose: Trainium and Inferentia (trn, inf), Gaudi (dl1), and the Arm machines (c7g, m8g,
-p6e-gb200, ...), which need container images of their own. A test holds the tables against the service model.
+p6e-gb200, ...), which need container images of their own; and the GPUs that CUDA 12.4 and 12.6, which the images have
+(see containers.py), cannot drive: Blackwell (g7, g7e, p6), which CUDA knows from 12.8 on ("Software Migration Guide
+for NVIDIA Blackwell RTX GPUs", NVIDIA), and Kepler (p2), which it has dropped in 12.0 (CUDA 12.0 release notes). A test
+holds the tables against the service model.
 """
 
 from __future__ import annotations
@@ -26,12 +29,10 @@ _TRAINING = {
     "c7i-flex c8i-flex g4dn": _TO_16XLARGE,
     "r5 r5d": f"large {_TO_16XLARGE} 24xlarge",
     "g5 g6 g6e": _TO_48XLARGE,
-    "g7 g7e": "2xlarge 4xlarge 8xlarge 12xlarge 24xlarge 48xlarge",
-    "p2": "xlarge 8xlarge 16xlarge",
     "p3": "2xlarge 8xlarge 16xlarge",
     "p3dn p4d p4de": "24xlarge",
     "p5": "4xlarge 48xlarge",
-    "p5e p5en p6-b200 p6-b300": "48xlarge",
+    "p5e p5en": "48xlarge",
 }
 
 _HOSTING = {
@@ -44,12 +45,10 @@ _HOSTING = {
     "c5 c5d": f"{_TO_4XLARGE} 9xlarge 18xlarge",
     "g4dn": _TO_16XLARGE,
     "g5 g6 g6e": _TO_48XLARGE,
-    "g7 g7e": "2xlarge 4xlarge 8xlarge 12xlarge 24xlarge 48xlarge",
-    "p2": "xlarge 8xlarge 16xlarge",
     "p3": "2xlarge 8xlarge 16xlarge",
     "p4d p4de": "24xlarge",
     "p5": "4xlarge 48xlarge",
-    "p5e p5en p6-b200 p6-b300": "48xlarge",
+    "p5e p5en": "48xlarge",
 }
 
 
