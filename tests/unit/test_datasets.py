@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import importlib
-import io
 import json
 import random
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -411,19 +407,3 @@ def test_whatever_the_damage_the_answer_is_a_plan_or_one_sentence() -> None:
             reason = found.explanation
         assert reason.endswith(".")
         assert len(reason.splitlines()) == 1
-
-
-def test_eight_mebibytes_are_judged_in_a_few_times_what_reading_them_takes() -> None:
-    numbers = random.Random(1)
-    row = "".join(f"{numbers.random():.6f}," for _ in range(10))
-    sample = ("a,b,c,d,e,f,g,h,i,j,y\n" + "".join(f"{row}{i % 2}\n" for i in range(110_000))).encode()
-    assert len(sample) > 8 * 2**20
-
-    def seconds(what: Callable[[], object]) -> float:
-        begun = time.process_time()
-        what()
-        return time.process_time() - begun
-
-    # A ratio, because a busy machine slows both; on an idle one they take about 0.2 s each.
-    reading = min(seconds(lambda: list(csv.reader(io.StringIO(sample.decode(), newline="")))) for _ in range(2))
-    assert min(seconds(lambda: table(sample, complete=False)) for _ in range(2)) < 3 * reading

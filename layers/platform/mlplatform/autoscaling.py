@@ -18,6 +18,9 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
     DescribeEndpoint), so the status alone proves nothing. deploy-model tags the endpoint with the config that it
     wants, and after the call with the config that it asked for: wanted but never asked for means that the endpoint
     was busy, asked for but not running means that the update failed.
+
+    The model's name, which is the config's, counts as well: an endpoint whose capacity was changed has been seen with
+    a config of SageMaker's own, named by a random id (github.com/aws-controllers-k8s/community/issues/2110).
     """
     if endpoint.tags.get(STACK_TAG) != settings.stack_name or DATASET_TAG not in endpoint.tags:
         return Skip(f"{endpoint.name} is not an endpoint that {settings.stack_name} made.")
@@ -32,7 +35,7 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
             f"Endpoint {endpoint.name} is {endpoint.status}",
             once,
         )
-    if wanted is None or endpoint.config_name == wanted:
+    if wanted is None or wanted in {endpoint.config_name, endpoint.model_name}:
         return None
     if asked == wanted:
         return Notify(
@@ -54,10 +57,10 @@ def plan_autoscaling(
     """Scaling for an endpoint that check_endpoint let through; `prediction` is what its smoke test said."""
     if not prediction.correct:
         return Notify(
-            f"Endpoint {endpoint.name} is in service with {endpoint.config_name}, but its smoke test failed: "
+            f"Endpoint {endpoint.name} is in service with {endpoint.model_name}, but its smoke test failed: "
             f"{prediction.explanation}.",
             f"Endpoint {endpoint.name} answers wrongly",
-            names.notice_key(endpoint.name, endpoint.config_name or "unknown", "smoke-test"),
+            names.notice_key(endpoint.name, endpoint.model_name or "unknown", "smoke-test"),
         )
     instance_type = endpoint.instance_type
     if instance_type is None:
@@ -78,7 +81,7 @@ def plan_autoscaling(
     dataset = endpoint.tags[DATASET_TAG]
     return ConfigureAutoscaling(
         reason=(
-            f"{endpoint.name} serves {endpoint.config_name} and answers as expected; it scales from {smallest} to "
+            f"{endpoint.name} serves {endpoint.model_name} and answers as expected; it scales from {smallest} to "
             f"{largest} instances on {invocations} invocations a minute or {settings.cpu_target_percent} % CPU each."
         ),
         endpoint_name=endpoint.name,

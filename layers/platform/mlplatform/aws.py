@@ -53,6 +53,7 @@ _JOB_SPEC_BYTES = 256 * 1024
 _MOST_SAMPLES = 8  # a drop has at most train, validation and test; more are refused, which needs no content
 _CARD_FILE_BYTES = 8 * 1024 * 1024
 _CONFIG_ATTEMPTS = 6
+_TAG_ATTEMPTS = 3
 
 
 class Aws:
@@ -354,11 +355,17 @@ class Aws:
     def _assert_as_planned(self, request: Request) -> None:
         """Reads the job back: it costs three times as much if it is not spot, and is nobody's if it is not tagged."""
         name = request["TrainingJobName"]
-        job = self.training_job(name)
-        if job is None:
-            raise TryAgain(f"Training job {name} was created but can't be described yet.")
+        for attempt in range(1, _TAG_ATTEMPTS + 1):
+            job = self.training_job(name)
+            if job is None:
+                raise TryAgain(f"Training job {name} was created but can't be described yet.")
+            lacking = [tag["Key"] for tag in request["Tags"] if job.tags.get(tag["Key"]) != tag["Value"]]
+            if not lacking or attempt == _TAG_ATTEMPTS:
+                break
+            # Nothing promises that ListTags knows at once what CreateTrainingJob was told; a good job is not stopped
+            # for that.
+            self._sleep(float(attempt))
         wrong = [] if job.spot else ["it does not run on spot"]
-        lacking = [tag["Key"] for tag in request["Tags"] if job.tags.get(tag["Key"]) != tag["Value"]]
         if lacking:
             wrong.append(f"it lacks the tags {', '.join(lacking)}")
         if not wrong:

@@ -48,7 +48,13 @@ _BUCKET = _pattern("the name of a bucket", r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 class Settings:
     """Times are in seconds, as the names say."""
 
-    stack_name: str = field(metadata=_pattern("the stack's name", r"[a-zA-Z][a-zA-Z0-9-]{0,28}"))
+    # SageMaker writes ARNs of jobs, models and endpoints in lower case, whatever their names (sample event "Endpoint
+    # state change", SageMaker developer guide), so that a policy on a name with capitals would match nothing.
+    stack_name: str = field(
+        metadata=_pattern(
+            "the stack's name, at most 29 lower-case letters, digits and hyphens", r"[a-z][a-z0-9-]{0,28}"
+        )
+    )
     data_bucket: str = field(metadata=_BUCKET)
     artifact_bucket: str = field(metadata=_BUCKET)
     alerts_topic_arn: str = field(metadata=_pattern("the ARN of a topic", r"arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+"))

@@ -16,7 +16,8 @@ from mlplatform.settings import Settings
 
 _GIB = 1024**3
 _SMALLEST_VOLUME_GIB = 10
-_NUMBER = r"([-+]?(?:[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?|nan|inf))"
+# Not nan or inf, which CloudWatch refuses (MetricDatum, CloudWatch API reference).
+_NUMBER = r"([-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)"
 _EPOCH_METRICS = {
     "train:loss": "train_loss",
     "validation:loss": "validation_loss",
