@@ -183,6 +183,21 @@ def test_a_job_that_is_not_on_spot_or_not_tagged_is_stopped(account: Account, fa
     assert account.keys("ml-platform-data", "verdicts/") == []
 
 
+def test_a_job_whose_tags_are_listed_late_goes_on(account: Account) -> None:
+    event = account.put("datasets/churn/data.csv", builders.csv())
+    asked = []
+
+    def list_tags(parameters: dict[str, Any]) -> dict[str, Any]:
+        asked.append(parameters)
+        tags = account.client("sagemaker").list_tags(ResourceArn=parameters["ResourceArn"])["Tags"]
+        return {"Tags": tags if len(asked) > 1 else []}
+
+    account.answers["list_tags"] = list_tags
+    assert isinstance(handle(account, event), StartTraining)
+    assert len(asked) == 2
+    assert account.called("stop_training_job") == []
+
+
 def test_only_the_beginning_of_a_large_file_is_read(account: Account) -> None:
     event = account.put("datasets/churn/data.csv", builders.csv(600_000))
     assert isinstance(handle(account, event), StartTraining)

@@ -219,6 +219,14 @@ def test_a_function_may_not_touch_another_stack(function: str) -> None:
                 assert "shop*" not in resource
 
 
+@pytest.mark.parametrize("function", ["start_training", "deploy_model", "configure_autoscaling"])
+def test_a_config_that_sagemaker_named_can_be_read_and_not_used(function: str) -> None:
+    policies = [policy["PolicyDocument"] for policy in resources("AWS::IAM::Role")[role_of(function)]["Policies"]]
+    config = f"{SAGEMAKER_ARN}:endpoint-config/7f4e1944-1817-4891-9bef-e055a90787a4"
+    assert evaluate(policies, "sagemaker:DescribeEndpointConfig", config, {}) is Decision.ALLOWED
+    assert evaluate(policies, "sagemaker:UpdateEndpoint", config, {}) is Decision.NOT_ALLOWED
+
+
 def test_the_reading_of_the_code_finds_what_is_there() -> None:
     """Some calls picked by hand: a change of style in aws.py must not let the tests above pass by finding none."""
     assert ("sagemaker", "create_training_job") in calls("start_training")

@@ -7,7 +7,7 @@ import pytest
 import builders
 from builders import endpoint
 from laptop.service_model import model, validate
-from mlplatform.autoscaling import plan_autoscaling, vcpus
+from mlplatform.autoscaling import check_endpoint, plan_autoscaling, vcpus
 from mlplatform.decisions import ConfigureAutoscaling, Skip
 from mlplatform.facts import Prediction
 from mlplatform.instances import HOSTING
@@ -19,6 +19,11 @@ def configured(instance_type: str = "ml.c5.large") -> ConfigureAutoscaling:
     decision = plan_autoscaling(endpoint(instance_type=instance_type), RIGHT, builders.settings())
     assert isinstance(decision, ConfigureAutoscaling), decision.reason
     return decision
+
+
+def test_an_endpoint_runs_the_wanted_model_whatever_sagemaker_calls_its_config() -> None:
+    scaled = endpoint(config_name="7f4e1944-1817-4891-9bef-e055a90787a4")
+    assert check_endpoint(scaled, builders.settings()) is None
 
 
 def test_the_requests_are_ones_that_application_auto_scaling_accepts() -> None:

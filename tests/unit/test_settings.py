@@ -46,6 +46,7 @@ def test_all_bad_variables_are_reported_at_once_with_name_value_and_expected_for
         ({"TRAINING_MAX_RUNTIME_SECONDS": "2419201"}, "TRAINING_MAX_RUNTIME_SECONDS"),
         ({"MODEL_CODE_DIGEST": "xyz"}, "hexadecimal"),
         ({"OWNER": "a;b"}, "as tags allow"),
+        ({"STACK_NAME": "ML-Platform"}, "lower-case"),
     ],
 )
 def test_what_aws_would_refuse_later_is_refused_here(changed: dict[str, str], said: str) -> None:

@@ -149,6 +149,12 @@ def test_the_metric_definitions_read_what_the_script_prints() -> None:
     }
 
 
+@pytest.mark.parametrize("printed", ["nan", "inf", "-inf"])
+def test_what_is_no_number_is_no_metric(printed: str) -> None:
+    for definition in started().request["AlgorithmSpecification"]["MetricDefinitions"]:
+        assert not re.search(definition["Regex"], re.sub(r"=[-+.0-9e]+", f"={printed}", LOG), re.MULTILINE)
+
+
 def test_a_number_to_predict_has_the_metrics_of_one() -> None:
     rows = "".join(f"{n},{n * 1.5}\n" for n in range(60)).encode()
     definitions = started(content=b"x,target\n" + rows).request["AlgorithmSpecification"]["MetricDefinitions"]

@@ -4,7 +4,7 @@ Source: the enumerations TrainingInstanceType and ProductionVariantInstanceType 
 (botocore 1.44). Left out on purpose: Trainium and Inferentia (trn, inf), Gaudi (dl1), and the Arm machines (c7g, m8g,
 p6e-gb200, ...), which need container images of their own; and the GPUs that CUDA 12.4 and 12.6, which the images have
 (see containers.py), cannot drive: Blackwell (g7, g7e, p6), which CUDA knows from 12.8 on ("Software Migration Guide
-for NVIDIA Blackwell RTX GPUs", NVIDIA), and Kepler (p2), which it has dropped in 12.0 (CUDA 12.0 release notes). A test
+for NVIDIA Blackwell RTX GPUs", NVIDIA), and Kepler (p2), which it dropped in 12.0 (CUDA 12.0 release notes). A test
 holds the tables against the service model.
 """
 
