@@ -53,7 +53,7 @@ _JOB_SPEC_BYTES = 256 * 1024
 _MOST_SAMPLES = 8  # a drop has at most train, validation and test; more are refused, which needs no content
 _CARD_FILE_BYTES = 8 * 1024 * 1024
 _CONFIG_ATTEMPTS = 6
-_TAG_ATTEMPTS = 3
+_TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
 class Aws:
@@ -355,16 +355,14 @@ class Aws:
     def _assert_as_planned(self, request: Request) -> None:
         """Reads the job back: it costs three times as much if it is not spot, and is nobody's if it is not tagged."""
         name = request["TrainingJobName"]
-        for attempt in range(1, _TAG_ATTEMPTS + 1):
-            job = self.training_job(name)
-            if job is None:
-                raise TryAgain(f"Training job {name} was created but can't be described yet.")
-            lacking = [tag["Key"] for tag in request["Tags"] if job.tags.get(tag["Key"]) != tag["Value"]]
-            if not lacking or attempt == _TAG_ATTEMPTS:
+        job, lacking = self._described(name, request["Tags"])
+        for seconds in _TAG_PAUSES_SECONDS:
+            if not lacking:
                 break
             # Nothing promises that ListTags knows at once what CreateTrainingJob was told; a good job is not stopped
             # for that.
-            self._sleep(float(attempt))
+            self._sleep(seconds)
+            job, lacking = self._described(name, request["Tags"])
         wrong = [] if job.spot else ["it does not run on spot"]
         if lacking:
             wrong.append(f"it lacks the tags {', '.join(lacking)}")
@@ -375,6 +373,13 @@ class Aws:
         raise NotAsPlanned(
             f"Training job {name} was stopped, because {' and '.join(wrong)} although that was asked for."
         )
+
+    def _described(self, name: str, tags: Iterable[Mapping[str, str]]) -> tuple[TrainingJob, list[str]]:
+        """The job, and which of the tags it does not have."""
+        job = self.training_job(name)
+        if job is None:
+            raise TryAgain(f"Training job {name} was created but can't be described yet.")
+        return job, [tag["Key"] for tag in tags if job.tags.get(tag["Key"]) != tag["Value"]]
 
     def _reject(self, decision: RejectDataset) -> Decision:
         # The alert first: a verdict without an alert would never be repaired, an alert twice does no harm.
