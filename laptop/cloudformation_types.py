@@ -878,6 +878,36 @@ class Rule(Kind):
                 raise ResourceFailure(f"Target {failure['TargetId']}: {failure['ErrorMessage']}")
 
 
+class Schedule(Kind):
+    _all = (
+        "Description",
+        "EndDate",
+        "FlexibleTimeWindow",
+        "GroupName",
+        "KmsKeyArn",
+        "ScheduleExpression",
+        "ScheduleExpressionTimezone",
+        "StartDate",
+        "State",
+        "Target",
+    )
+    properties = _set("Name") | set(_all)
+    replacing = _set("Name GroupName")
+    named_by = "Name"
+
+    def create(self, context: Context, properties: Properties) -> Made:
+        name = properties.get("Name") or context.name(64)
+        answer = context.call("scheduler", "CreateSchedule", Name=name, **picked(properties, *self._all))
+        return Made(name, {"Arn": answer["ScheduleArn"]})
+
+    def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
+        context.call("scheduler", "UpdateSchedule", Name=made.physical_id, **picked(new, *self._all))
+        return made
+
+    def delete(self, context: Context, made: Made, properties: Properties) -> None:
+        context.call("scheduler", "DeleteSchedule", Name=made.physical_id, **picked(properties, "GroupName"))
+
+
 class Alarm(Kind):
     _all = (
         "ActionsEnabled",
@@ -1090,6 +1120,7 @@ KINDS: dict[str, Kind] = {
     "AWS::SQS::QueuePolicy": QueuePolicy(),
     "AWS::SSM::Parameter": Parameter(),
     "AWS::SageMaker::ModelPackageGroup": ModelPackageGroup(),
+    "AWS::Scheduler::Schedule": Schedule(),
 }
 
 
