@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -233,3 +234,90 @@ class EndpointChanged:
 
     endpoint_name: str
     status: str  # spelled as in the API: InService
+
+
+# ---- the report of costs ----
+
+
+@dataclass(frozen=True)
+class CostLine:
+    """What one service cost on one day (a UTC day, as Cost Explorer counts), by kind of charge."""
+
+    day: date
+    service: str
+    record_type: str  # Cost Explorer's RECORD_TYPE: Usage, Tax, Credit, Refund, ...
+    amount: Decimal  # negative where AWS gives something back
+    currency: str
+    estimated: bool = False
+
+
+@dataclass(frozen=True)
+class TaggedCost:
+    """What carries one pair of tags on one day; without tax, credits and refunds. Empty text: not tagged."""
+
+    day: date
+    project: str
+    dataset: str
+    amount: Decimal
+    currency: str
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What Cost Explorer expects for the days from `start`, up to and with the last one of the month."""
+
+    start: date
+    amount: Decimal
+    currency: str
+
+
+@dataclass(frozen=True)
+class JobRun:
+    """A training job that ended, as far as its price goes."""
+
+    name: str
+    dataset: str
+    instance_type: str
+    instance_count: int
+    training_seconds: int
+    billable_seconds: int
+    spot: bool
+    ended: datetime
+
+
+@dataclass(frozen=True)
+class EndpointBirth:
+    """An endpoint that is there now, and since when."""
+
+    name: str
+    dataset: str
+    created: datetime
+
+
+@dataclass(frozen=True)
+class Saving:
+    """One entry of the savings ledger."""
+
+    kind: str  # "spot", "night" or "scale-in"
+    key: str  # the event it comes from: a job's name, an endpoint and its night
+    usd: Decimal
+    formula: str  # how the amount came about, with the numbers in it
+    at: datetime
+    dataset: str
+
+
+@dataclass(frozen=True)
+class CostFacts:
+    """Everything that a report is made of. None, and a sentence in `missing`, for what could not be read."""
+
+    today: date  # UTC; the report is about the days before it
+    lines: tuple[CostLine, ...] | None = None  # from the first of last month to yesterday
+    tagged: tuple[TaggedCost, ...] | None = None  # the same days
+    forecast: Forecast | None = None
+    forecast_note: str = ""  # why there is no forecast, a sentence
+    jobs: tuple[JobRun, ...] = ()  # ended in the reported month, up to yesterday
+    endpoints: tuple[EndpointBirth, ...] = ()
+    predictions: Mapping[str, int] = field(default_factory=dict)  # by dataset, in the month up to yesterday
+    savings: tuple[Saving, ...] = ()  # of the reported month
+    missing: tuple[str, ...] = ()  # full sentences
+    requests: int = 0  # Cost Explorer requests of this UTC day that AWS bills
