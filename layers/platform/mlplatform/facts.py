@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 # Tags by which the platform knows its own resources and what they belong to; names.tags writes them.
 STACK_TAG = "ml-platform:stack"
@@ -115,6 +115,7 @@ class TrainingJob:
     created: datetime | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)  # channel name -> S3 URI
     max_runtime_seconds: int | None = None
+    ended: datetime | None = None
 
     @property
     def dataset(self) -> str | None:
@@ -182,6 +183,9 @@ class Endpoint:
     model_name: str | None
     artifact_uri: str | None  # the live model's ModelDataUrl
     tags: Mapping[str, str]
+    created: datetime | None = None
+    modified: datetime | None = None
+    counts: Mapping[str, int | None] = field(default_factory=dict)  # each variant's instances now
 
     @property
     def busy(self) -> bool:
@@ -193,6 +197,32 @@ class Endpoint:
         """Whether deleting it is all that can still be done with it (same page)."""
         return self.status in {"Failed", "UpdateRollbackFailed"}
 
+
+@dataclass(frozen=True)
+class Parked:
+    """What a stopped endpoint needs to come back exactly as it was; kept in tags of its config and nowhere else."""
+
+    endpoint: str
+    config: str
+    since: datetime
+    tags: Mapping[str, str]  # the endpoint's
+    variants: tuple[Mapping[str, Any], ...]  # VariantName, InstanceType, and DesiredInstanceCount, DesiredWeight
+    targets: tuple[Mapping[str, Any], ...] = ()  # RegisterScalableTarget
+    policies: tuple[Mapping[str, Any], ...] = ()  # PutScalingPolicy
+    scheduled_actions: tuple[Mapping[str, Any], ...] = ()  # PutScheduledAction
+    alarms: tuple[str, ...] = ()  # names of the alarms whose actions were switched off
+
+
+@dataclass(frozen=True)
+class HostedEndpoint:
+    """An endpoint that runs or is parked, as the lists of an account tell it: no call was made for it alone."""
+
+    name: str
+    status: str | None  # SageMaker's EndpointStatus; None where there is only its parked config
+    created: datetime | None
+    tags: Mapping[str, str]  # the endpoint's; of a parked one those that it will come back with
+    parked: Parked | None = None
+    unreadable: str = ""  # why the parked record of its config can't be read
 
 @dataclass(frozen=True)
 class DatasetArrived:
@@ -295,18 +325,6 @@ class EndpointBirth:
 
 
 @dataclass(frozen=True)
-class Saving:
-    """One entry of the savings ledger."""
-
-    kind: str  # "spot", "night" or "scale-in"
-    key: str  # the event it comes from: a job's name, an endpoint and its night
-    usd: Decimal
-    formula: str  # how the amount came about, with the numbers in it
-    at: datetime
-    dataset: str
-
-
-@dataclass(frozen=True)
 class CostFacts:
     """Everything that a report is made of. None, and a sentence in `missing`, for what could not be read."""
 
@@ -321,3 +339,20 @@ class CostFacts:
     savings: tuple[Saving, ...] = ()  # of the reported month
     missing: tuple[str, ...] = ()  # full sentences
     requests: int = 0  # Cost Explorer requests of this UTC day that AWS bills
+
+
+# ---- savings ----
+
+SavingKind = Literal["spot", "night", "scale-in", "serverless"]
+
+
+@dataclass(frozen=True)
+class Saving:
+    """One entry of the ledger; ledger.entry makes it."""
+
+    kind: SavingKind
+    key: str  # on what it was saved: the ARN of a job, an endpoint's night
+    usd: Decimal
+    formula: str  # with its numbers, so that anybody can check it
+    at: datetime  # UTC; its month is the entry's month
+    dataset: str | None
