@@ -37,6 +37,7 @@ _THREADS = 96
 _SERVICES = (
     "iam",
     "events",
+    "bill",
     "logs",
     "functions",
     "cloudformation",
