@@ -240,6 +240,7 @@ class LambdaFunctions:
         self._logs.write(found, environment.log_stream, lines)
         _put_metrics(found.function_name, outcome)
         _put_embedded_metrics(printed)
+        self._account.bill.function_ran(found.tags, billed, found.memory_size, found.architectures[0])
         decisions = _decisions(answer)
         self._account.journal.record(
             "function",

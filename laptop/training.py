@@ -353,6 +353,8 @@ class Training:
         with job.lock:
             if job.stopping and status == "InProgress":
                 return
+            if job.ended is not None and job.started is not None and job.status in ("InProgress", "Stopping"):
+                self._account.bill.training_ended(job.arn, job.request["ResourceConfig"], billed(job)[1])
             if job.transitions:
                 job.transitions[-1]["EndTime"] = now
             transition = {"Status": secondary_status, "StartTime": now, "StatusMessage": message}
