@@ -356,3 +356,74 @@ class Saving:
     formula: str  # with its numbers, so that anybody can check it
     at: datetime  # UTC; its month is the entry's month
     dataset: str | None
+
+
+# ---- what costs money now ----
+
+InstanceUse = Literal["hosting", "training", "processing", "notebook"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Something that costs money for as long as it runs: an endpoint, a job or a notebook instance."""
+
+    key: str  # ARN and start: an endpoint that was deleted and made anew is another run
+    use: InstanceUse
+    name: str
+    tags: Mapping[str, str]
+    started: datetime | None  # None while no instance has been started
+    ended: datetime | None
+    fleet: tuple[tuple[str, int], ...]  # instance types and how many of each there are now
+    billable_seconds: int | None = None  # of a job that ended
+    spot: bool = False
+
+    @property
+    def job(self) -> bool:
+        """Whether it ends by itself, and then says for how long it is billed."""
+        return self.use in {"training", "processing"}
+
+
+@dataclass(frozen=True)
+class Hold:
+    """New launches are refused: spend/hold.json."""
+
+    period: str  # the day (2026-11-23) or the month (2026-11) that it is for, UTC
+    reason: str  # a full sentence
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Metered:
+    """What one run has cost in a month so far."""
+
+    use: InstanceUse
+    name: str
+    tags: Mapping[str, str]
+    days: Mapping[str, Decimal]  # UTC day -> US dollars
+    through: datetime  # up to when it has been counted
+    final: bool = False  # it has ended, and this is what it cost
+    estimate: bool = False  # more than it may turn out to be: a spot job's discount is known at its end
+
+
+@dataclass(frozen=True)
+class SpendMonth:
+    """What the runs of one month have cost so far: spend/<yyyy-mm>.json."""
+
+    month: str  # yyyy-mm, UTC
+    through: datetime | None = None  # the last tick
+    items: Mapping[str, Metered] = field(default_factory=dict)  # by Run.key
+    # endpoint config -> (variant, instance type): configs never change, so each is looked up once
+    configs: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    unpriced: tuple[str, ...] = ()  # what runs without a price, full sentences: the sums lack it
+
+
+@dataclass(frozen=True)
+class SpendFacts:
+    """What a tick of the meter knows."""
+
+    now: datetime
+    month: SpendMonth
+    previous: SpendMonth | None  # last month, where it has not been counted to its end
+    runs: tuple[Run, ...]
+    hold: Hold | None
+    resumed: frozenset[str] = frozenset()  # periods for which people have lifted the hold
