@@ -1,0 +1,287 @@
+"""Which endpoints run when: what their hours want against what they are, for every endpoint at every tick.
+
+Level, not edge: nothing here asks what happened since the last tick, so a tick that was missed, came twice or failed
+half-way is made good by the next one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+from mlplatform import names
+from mlplatform.decisions import (
+    ClearFailedStart,
+    Decision,
+    ForgetParking,
+    Notify,
+    RestoreCapacity,
+    RestoreEndpoint,
+    Skip,
+    StartEndpoint,
+    StopEndpoint,
+)
+from mlplatform.errors import PlatformError
+from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, HostedEndpoint, Parked, Prediction
+from mlplatform.opening_hours import BadHours, Hours, Moment, moment, parse_hours
+from mlplatform.settings import Settings
+
+_SETTLING = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
+_FAILED = {"Failed", "UpdateRollbackFailed"}
+
+
+@dataclass(frozen=True)
+class CheckAgain:
+    """The endpoint serves but is still parked on paper: the event that ends its restoration was lost, or is late."""
+
+    reason: str
+    endpoint_name: str
+    parked: Parked
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What an endpoint's tags and the settings ask for at one moment."""
+
+    hours: Hours
+    now: Moment
+    keep_on_until: datetime | None
+
+    def kept_on(self, now: datetime) -> bool:
+        return self.keep_on_until is not None and now < self.keep_on_until
+
+
+def plan_office_hours(
+    endpoints: Iterable[HostedEndpoint], settings: Settings, holidays: frozenset[date], now: datetime
+) -> list[Decision | CheckAgain]:
+    """One decision for each endpoint of the stack."""
+    return [_plan(endpoint, settings, holidays, now) for endpoint in endpoints]
+
+
+def _plan(
+    endpoint: HostedEndpoint, settings: Settings, holidays: frozenset[date], now: datetime
+) -> Decision | CheckAgain:
+    name, tags = endpoint.name, endpoint.tags
+    if tags.get(STACK_TAG) != settings.stack_name or DATASET_TAG not in tags:
+        return Skip(f"{name} is not an endpoint that {settings.stack_name} made.")
+    if endpoint.unreadable:
+        return _tell_once(name, endpoint.unreadable, f"Endpoint {name} can't be restored", endpoint.unreadable)
+    if endpoint.status in _SETTLING:
+        return Skip(f"{name} is {endpoint.status}; the next tick looks again when that is over.")
+    if tags.get("Environment", settings.environment) == "prod" and names.HOURS_TAG not in tags:
+        if endpoint.status is None and endpoint.parked:
+            return _start(endpoint.parked, f"{name} is in prod and no longer tagged with hours; it starts for good.")
+        return Skip(f"{name} is in prod and not tagged {names.HOURS_TAG}; it is left alone.")
+    try:
+        wish = read_wish(tags, settings, holidays, now)
+    except BadHours as error:
+        said = "|".join(tags.get(key, "") for key in (names.HOURS_TAG, names.KEEP_ON_TAG))
+        return _tell_once(
+            name,
+            f"The hours of endpoint {name} can't be understood, so that it is left alone: {error}. Correct the tag "
+            f"{names.HOURS_TAG} or {names.KEEP_ON_TAG}.",
+            f"Bad office hours of {name}",
+            said,
+        )
+    if wish.now.open or wish.kept_on(now):
+        return _open(endpoint, wish, now)
+    return _closed(endpoint, wish, now)
+
+
+def _open(endpoint: HostedEndpoint, wish: Wish, now: datetime) -> Decision | CheckAgain:
+    name, parked, why = endpoint.name, endpoint.parked, _why_open(wish, now)
+    if parked is None:
+        return Skip(f"{name} {'is' if endpoint.status != 'InService' else 'stays'} {endpoint.status}: {why}.")
+    if endpoint.status is None:
+        return _start(parked, f"{name} starts as it was parked at {_shown(parked.since, wish.hours)}: {why}.")
+    if endpoint.status in _FAILED:
+        return ClearFailedStart(
+            f"{name} did not come into service; it is deleted, and started again at the next tick: {why}.", name
+        )
+    return CheckAgain(f"{name} is {endpoint.status} and not quite restored yet: {why}.", name, parked)
+
+
+def _closed(endpoint: HostedEndpoint, wish: Wish, now: datetime) -> Decision | CheckAgain:
+    name, why = endpoint.name, _why_closed(wish)
+    if endpoint.status is None:
+        return Skip(f"{name} is parked: {why}.")
+    if endpoint.status in _FAILED and endpoint.parked:
+        return ClearFailedStart(f"{name} did not come into service, and need not any more: {why}.", name)
+    if endpoint.status != "InService":
+        return Skip(f"{name} is {endpoint.status} and serves nobody; stopping it would hide why.")
+    # Its end is a boundary of its own: what was woken for a snooze sleeps again after it.
+    closed_since = max(filter(None, (wish.now.since, wish.keep_on_until)), default=None)
+    if endpoint.created and closed_since and endpoint.created > closed_since:
+        return Skip(
+            f"{name} was started at {_shown(endpoint.created, wish.hours)}, after hours, so that somebody wants it: "
+            f"it stays until the next boundary, and {why}."
+        )
+    return StopEndpoint(f"{name} stops and keeps all it needs to come back: {why}.", name, now)
+
+
+def read_wish(tags: Mapping[str, str], settings: Settings, holidays: frozenset[date], now: datetime) -> Wish:
+    """Raises BadHours."""
+    hours = parse_hours(tags.get(names.HOURS_TAG) or settings.office_hours, settings.time_zone)
+    kept = tags.get(names.KEEP_ON_TAG, "").strip()
+    return Wish(hours, moment(hours, holidays, now), keep_on_until(kept, hours) if kept else None)
+
+
+def keep_on_until(text: str, hours: Hours) -> datetime:
+    """A date, which is kept on to its end, or an ISO 8601 time, in the hours' zone unless it says another.
+
+    Raises BadHours.
+    """
+    try:
+        if len(text) == len("2026-11-27"):
+            day = date.fromisoformat(text)
+            return datetime.combine(day + timedelta(1), time(), hours.zone).astimezone(UTC)
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=hours.zone)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise BadHours(f"{text!r} is not a time such as 2026-11-27T22:00 or a date such as 2026-11-27") from error
+
+
+def _start(parked: Parked, reason: str) -> StartEndpoint:
+    return StartEndpoint(
+        reason,
+        parked.endpoint,
+        {
+            "EndpointName": parked.endpoint,
+            "EndpointConfigName": parked.config,
+            "Tags": names.tag_list(parked.tags),
+        },
+    )
+
+
+def _tell_once(endpoint: str, reason: str, subject: str, said: str) -> Notify:
+    """Once for each text that is wrong: a corrected tag that is wrong again is told again."""
+    digest = hashlib.sha256(said.encode()).hexdigest()[:12]
+    return Notify(reason, subject, names.notice_key(endpoint, "office-hours", digest))
+
+
+def trouble(decision: Decision | CheckAgain, endpoint: str, error: PlatformError, now: datetime) -> Notify:
+    """What people hear of a decision that could not be carried out, once a day; the next tick tries again."""
+    return Notify(
+        f"{decision.reason} That failed: {error} It is tried again at the next tick.",
+        f"Office hours of {endpoint} are not kept",
+        names.notice_key(endpoint, "office-hours", f"{now:%Y-%m-%d}-{type(decision).__name__}"),
+    )
+
+
+def summary(done: Iterable[Decision]) -> Notify | None:
+    """One message about all that was stopped and started at a tick."""
+    changed = [one for one in done if isinstance(one, StopEndpoint | StartEndpoint | ClearFailedStart)]
+    if not changed:
+        return None
+    stopped = sum(isinstance(one, StopEndpoint) for one in changed)
+    started = sum(isinstance(one, StartEndpoint) for one in changed)
+    parts = [
+        f"{count} {what}" for count, what in (
+            (stopped, "stopped"), (started, "started"), (len(changed) - stopped - started, "failed to start")
+        ) if count
+    ]  # fmt: skip
+    text = "\n".join(one.reason for one in changed)
+    if stopped:
+        text += "\nTo have one back sooner: mlp snooze DATASET --hours 2"
+    return Notify(text, f"Office hours: {', '.join(parts)}")
+
+
+def _why_open(wish: Wish, now: datetime) -> str:
+    if wish.hours.always_on:
+        return "its hours are always-on"
+    if wish.kept_on(now) and not (wish.now.open and wish.keep_on_until and wish.now.until is None):
+        assert wish.keep_on_until is not None
+        if not wish.now.open or (wish.now.until and wish.now.until < wish.keep_on_until):
+            return f"it is kept on until {_shown(wish.keep_on_until, wish.hours)}"
+    if wish.now.until is None:
+        return "its hours never end"
+    return f"it is open until {_shown(wish.now.until, wish.hours)}"
+
+
+def _why_closed(wish: Wish) -> str:
+    if wish.now.until is None:
+        return "it does not open within a year"
+    return f"it opens at {_shown(wish.now.until, wish.hours)}"
+
+
+def _shown(at: datetime, hours: Hours) -> str:
+    return f"{at.astimezone(hours.zone):%a %d %b %H:%M} ({hours.zone.key})"
+
+
+# ---- coming back ----
+
+
+def plan_recheck(endpoint: Endpoint, parked: Parked) -> ForgetParking | None:
+    """For an endpoint that serves while parked: None where it runs the parked config, and only has to be restored."""
+    if endpoint.config_name in (None, parked.config):
+        return None
+    wishes = {
+        key: value
+        for key, value in parked.tags.items()
+        if key not in endpoint.tags or (key in (names.HOURS_TAG, names.KEEP_ON_TAG) and key not in endpoint.tags)
+    }
+    return ForgetParking(
+        reason=(
+            f"{endpoint.name} was deployed with {endpoint.config_name} while it was parked with {parked.config}; "
+            "the newer one stays, and keeps the tags that people gave the older one."
+        ),
+        endpoint_arn=endpoint.arn,
+        endpoint_tags=wishes,
+        config_arn=names.config_arn(endpoint.arn, parked.config),
+        alarms=parked.alarms,
+    )
+
+
+def plan_capacity(endpoint: Endpoint, parked: Parked) -> RestoreCapacity | None:
+    """The instances that it had; None where it has them, or where SageMaker just failed to give them."""
+    wanted = {one["VariantName"]: one for one in parked.variants if "DesiredInstanceCount" in one}
+    short = [name for name, one in wanted.items() if endpoint.counts.get(name) != one["DesiredInstanceCount"]]
+    if not short or endpoint.failure_reason:
+        return None
+    counts = " and ".join(f"{wanted[name]['DesiredInstanceCount']} of {name}" for name in short)
+    return RestoreCapacity(
+        reason=f"{endpoint.name} is back with its config's instances; it gets the {counts} that it had.",
+        endpoint_name=endpoint.name,
+        capacity={
+            "EndpointName": endpoint.name,
+            "DesiredWeightsAndCapacities": [
+                {key: one[key] for key in ("VariantName", "DesiredWeight", "DesiredInstanceCount") if key in one}
+                for one in wanted.values()
+            ],
+        },
+    )
+
+
+def plan_restore(endpoint: Endpoint, parked: Parked, prediction: Prediction | None) -> RestoreEndpoint:
+    """What is left when it serves with the instances that it had; `prediction` is what its smoke test said, if any."""
+    problems = []
+    if endpoint.failure_reason:
+        problems.append(f"it could not get all the instances that it had: {endpoint.failure_reason.rstrip('.')}")
+    if prediction is not None and not prediction.correct:
+        problems.append(f"its smoke test failed: {prediction.explanation}")
+    took = "an unknown time"
+    if endpoint.created and endpoint.modified:
+        took = duration(endpoint.modified - endpoint.created)
+    away = duration(endpoint.created - parked.since) if endpoint.created else "an unknown time"
+    state = f"but {' and '.join(problems)}" if problems else "and answers as expected" if prediction else "unasked"
+    return RestoreEndpoint(
+        reason=(
+            f"{endpoint.name} is back after {away} off, {state}; it took {took} to start, and has the scaling and the "
+            f"alarms that it had."
+        ),
+        endpoint_name=endpoint.name,
+        config_arn=names.config_arn(endpoint.arn, parked.config),
+        parked=parked,
+        good=not problems,
+    )
+
+
+def duration(length: timedelta) -> str:
+    """As people say it: `14 h 5 min`, `6 min 3 s`, `2.4 s`."""
+    seconds = length.total_seconds()
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
