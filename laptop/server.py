@@ -45,6 +45,7 @@ _SERVICES = (
     "training",
     "registry",
     "hosting",
+    "search",
     "scaling",
 )
 _CONSOLE = Path(__file__).parent / "console.html"
