@@ -37,6 +37,7 @@ _THREADS = 96
 _SERVICES = (
     "iam",
     "events",
+    "scheduler",
     "bill",
     "logs",
     "functions",
@@ -47,6 +48,7 @@ _SERVICES = (
     "hosting",
     "search",
     "scaling",
+    "tagging",
 )
 _CONSOLE = Path(__file__).parent / "console.html"
 _JSON = {"content-type": "application/json"}
@@ -80,7 +82,6 @@ class Server:
         self._conditional_writes = threading.Lock()
         self._routes: dict[str, Callable[[dict[str, Any]], Any]] = {
             "GET /_laptop/health": lambda _: self._health(),
-            "GET /_laptop/clock": lambda _: {"now": self.account.clock.now().isoformat()},
             "POST /_laptop/fault": self.faults.order,
         }
         self._uvicorn: Any = None
@@ -106,6 +107,7 @@ class Server:
         self._uvicorn = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._uvicorn.run, args=([self._socket],), name="server", daemon=True)
         self._thread.start()
+        moto_app.use_clock(self.account.clock)
         moto_app.reset()  # another account may have lived in this process before
         for name in _SERVICES:
             importlib.import_module(f"laptop.{name}").install(self.account)
