@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.table import Table
 
-from cli import costs
+from cli import advice, costs
 from cli import drop as dropping
 from cli import status as overview
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
@@ -32,6 +32,8 @@ app = typer.Typer(
 slack = typer.Typer(no_args_is_help=True, help="Where alerts go in Slack.")
 app.add_typer(slack, name="slack")
 app.add_typer(costs.app, name="costs")
+costs.app.command()(advice.advice)
+costs.app.command()(advice.apply)
 console = Console(soft_wrap=True)
 
 

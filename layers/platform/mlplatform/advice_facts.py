@@ -18,7 +18,6 @@ from mlplatform.facts import STACK_TAG
 from mlplatform.opening_hours import BadHours, openings, parse_hours
 from mlplatform.recommendations import (
     HOURS_PER_WEEK,
-    HOURS_TAG,
     AdviceFacts,
     AlarmUse,
     BucketUse,
@@ -169,13 +168,11 @@ class _Reader:
         used_models: set[str] = set()
         variants: dict[str, list[Mapping[str, Any]]] = {}
         for record in records:
-            tags = _tags(record)
-            wanted = {tags[tag] for tag in (names.WANTED_TAG, names.ASKED_TAG) if tag in tags}
-            used_configs |= wanted | {record["EndpointConfigName"]}
-            config = self._call(
-                "sagemaker", "describe_endpoint_config", EndpointConfigName=record["EndpointConfigName"]
-            )
-            variants[record["EndpointName"]] = config.get("ProductionVariants", [])
+            tags, config = _tags(record), record.get("EndpointConfigName")
+            used_configs |= {tags[tag] for tag in (names.WANTED_TAG, names.ASKED_TAG) if tag in tags}
+            if config:
+                used_configs.add(config)
+            variants[record["EndpointName"]] = self._variants(config) if config else []
             used_models |= {one["ModelName"] for one in variants[record["EndpointName"]] if "ModelName" in one}
         serving = [
             record for record in records if record["EndpointStatus"] == "InService" and variants[record["EndpointName"]]
@@ -188,6 +185,16 @@ class _Reader:
             frozenset(used_configs),
             frozenset(used_models),
         )
+
+    def _variants(self, config: str) -> list[Mapping[str, Any]]:
+        """None of a config that was deleted, which an endpoint survives."""
+        try:
+            found = self._call("sagemaker", "describe_endpoint_config", EndpointConfigName=config)
+        except AwsError as error:
+            if "could not find" in error.aws_message.lower():
+                return []
+            raise
+        return list(found.get("ProductionVariants", ()))
 
     def _endpoint(
         self,
@@ -226,10 +233,10 @@ class _Reader:
     def _hours(self, tags: Mapping[str, str]) -> Decimal:
         """How long keep_office_hours lets it run: only this stack's, and in prod only where it is tagged."""
         prod = tags.get("Environment", "prod").lower() in {"prod", "production"}
-        if tags.get(STACK_TAG) != self._stack or (prod and HOURS_TAG not in tags):
+        if tags.get(STACK_TAG) != self._stack or (prod and names.HOURS_TAG not in tags):
             return HOURS_PER_WEEK
         try:
-            return hours_per_week(tags.get(HOURS_TAG, self._office_hours), self._zone)
+            return hours_per_week(tags.get(names.HOURS_TAG, self._office_hours), self._zone)
         except BadHours:
             return HOURS_PER_WEEK  # a tag that can't be read leaves the endpoint alone
 

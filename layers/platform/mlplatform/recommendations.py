@@ -32,7 +32,9 @@ from typing import Any, Protocol
 
 from mlplatform import instances
 from mlplatform.errors import UnknownPrice
-from mlplatform.facts import DATASET_TAG, STACK_TAG
+from mlplatform.facts import STACK_TAG
+from mlplatform.names import HOURS_TAG, PARKED_TAG
+from mlplatform.parking import BadRecord, read_record
 from mlplatform.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Use
 
 HOURS_PER_WEEK = Decimal(168)
@@ -57,9 +59,6 @@ _SCALE_TO_ZERO_SHARE = ((Decimal(1), Decimal("0.30")), (Decimal(5), Decimal("0.7
 _SMALLER_IF_CPU_BELOW = Decimal(35)  # half the size then peaks at 70 %, the platform's own scaling target
 _SMALLER_IF_MEMORY_BELOW = Decimal(40)
 _SAVINGS_PLAN_SAVES = Decimal("0.20")
-
-HOURS_TAG = "ml-platform:hours"
-PARKED_TAG = "ml-platform:parked-0"
 
 
 class PriceList(Protocol):
@@ -724,7 +723,7 @@ def _orphaned_configs_and_models(facts: AdviceFacts, prices: PriceList) -> Itera
             for one in those
             if one.name not in used
             and one.tags.get(STACK_TAG) == facts.stack
-            and PARKED_TAG not in one.tags  # an endpoint sleeps in it
+            and not any(key.startswith(PARKED_TAG) for key in one.tags)  # an endpoint sleeps in it
             and facts.now - one.created > _YOUNG
         ]
 
@@ -755,11 +754,15 @@ def _is_prod(endpoint: EndpointUse) -> bool:
 
 def _parked(facts: AdviceFacts) -> set[str]:
     """Endpoints that sleep: they are not listed, but come back."""
-    return {
-        f"{facts.stack}-{config.tags[DATASET_TAG]}"
-        for config in facts.configs
-        if PARKED_TAG in config.tags and DATASET_TAG in config.tags
-    }
+    asleep = set()
+    for config in facts.configs:
+        try:
+            record = read_record(config.tags)
+        except BadRecord:
+            continue  # keep_office_hours reports it; nobody can tell whose alarms these are
+        if record is not None:
+            asleep.add(record.endpoint)
+    return asleep
 
 
 # ---- words and numbers ----
