@@ -10,30 +10,46 @@ import json
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timezone
+from datetime import datetime, timezone
 from typing import Any, assert_never
+from urllib.parse import quote, urlsplit
 
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from mlplatform import names, notices
+from mlplatform import aws_costs, ledger, names, notices
+from mlplatform.aws_hours import OfficeHoursCalls
+from mlplatform.aws_spend import HELD, SpendCalls
 from mlplatform.datasets import SAMPLE_BYTES, data_files
 from mlplatform.decisions import (
+    ClearFailedStart,
     ConfigureAutoscaling,
     Decision,
     DeployModel,
     FinishDeployment,
+    ForgetParking,
+    HoldDataset,
+    HoldLaunches,
     KeepLiveModel,
+    LiftHold,
     Notify,
+    RecordSaving,
+    RecordSpend,
     RejectDataset,
+    ReportCosts,
     Request,
+    RestoreCapacity,
+    RestoreEndpoint,
     Skip,
+    StartEndpoint,
     StartTraining,
+    StopEndpoint,
 )
 from mlplatform.deployment import package_description
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
+    CostFacts,
     DatasetArrived,
     Drop,
     Endpoint,
@@ -55,7 +71,7 @@ _CARD_FILE_BYTES = 8 * 1024 * 1024
 _CONFIG_ATTEMPTS = 6
 
 
-class Aws:
+class Aws(OfficeHoursCalls, SpendCalls):
     """One account and region, as one function's role sees them."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -161,7 +177,10 @@ class Aws:
         )
 
     def verdict_exists(self, dataset: str, version: str) -> bool:
-        return self._object_exists(self._settings.data_bucket, names.verdict_key(dataset, version))
+        """Whether the version has been decided upon for good; that it is held back by a ceiling is not for good."""
+        key = names.verdict_key(dataset, version)
+        found = self._found("s3", "head_object", Bucket=self._settings.data_bucket, Key=key)
+        return found is not None and HELD not in found.get("Metadata", {})
 
     def outcome_exists(self, dataset: str, job: str) -> bool:
         return self._object_exists(self._settings.artifact_bucket, names.outcome_key(dataset, job))
@@ -198,6 +217,7 @@ class Aws:
                 if "S3DataSource" in channel.get("DataSource", {})
             },
             max_runtime_seconds=limits.get("MaxRuntimeInSeconds"),
+            ended=_utc(found["TrainingEndTime"]) if "TrainingEndTime" in found else None,
         )
 
     def endpoint(self, name: str) -> Endpoint | None:
@@ -225,6 +245,11 @@ class Aws:
             model_name=variant.get("ModelName"),
             artifact_uri=model.get("PrimaryContainer", {}).get("ModelDataUrl"),
             tags=self._tags(found["EndpointArn"]),
+            created=_utc(found["CreationTime"]),
+            modified=_utc(found["LastModifiedTime"]),
+            counts={
+                one["VariantName"]: one.get("DesiredInstanceCount") for one in found.get("ProductionVariants", [])
+            },
         )
 
     def _tags(self, arn: str) -> dict[str, str]:
@@ -322,6 +347,30 @@ class Aws:
                 return decision
             case ConfigureAutoscaling():
                 return self._configure_autoscaling(decision)
+            case StopEndpoint():
+                return self._stop_endpoint(decision)
+            case StartEndpoint():
+                return self._start_endpoint(decision)
+            case ClearFailedStart():
+                return self._clear_failed_start(decision)
+            case RestoreCapacity():
+                return self._restore_capacity(decision)
+            case RestoreEndpoint():
+                return self._restore_endpoint(decision)
+            case ForgetParking():
+                return self._forget_parking(decision)
+            case ReportCosts():
+                return self._report_costs(decision)
+            case RecordSaving():
+                return self._record_saving(decision)
+            case RecordSpend():
+                return self._record_spend(decision)
+            case HoldLaunches():
+                return self._hold_launches(decision)
+            case LiftHold():
+                return self._lift_hold(decision)
+            case HoldDataset():
+                return self._hold_dataset(decision)
             case _:
                 assert_never(decision)
 
@@ -379,17 +428,17 @@ class Aws:
     def _put_verdict(
         self, decision: StartTraining | RejectDataset, verdict: str, reason: str, job_name: str | None
     ) -> None:
-        self._put_once(
-            self._settings.data_bucket,
-            names.verdict_key(decision.dataset, decision.version),
-            {
-                "dataset": decision.dataset,
-                "version": decision.version,
-                "verdict": verdict,
-                "reason": reason,
-                "job_name": job_name,
-            },
-        )
+        bucket, key = self._settings.data_bucket, names.verdict_key(decision.dataset, decision.version)
+        document = {
+            "dataset": decision.dataset,
+            "version": decision.version,
+            "verdict": verdict,
+            "reason": reason,
+            "job_name": job_name,
+        }
+        if not self._put_once(bucket, key, document) and not self.verdict_exists(decision.dataset, decision.version):
+            # What is there says that the version was held back, which is over.
+            self._put(bucket, key, json.dumps(document, indent=2, ensure_ascii=False).encode())
 
     def _deploy(self, decision: DeployModel) -> Decision:
         self._register(decision)
@@ -503,6 +552,54 @@ class Aws:
             self._call(service, "put_scaling_policy", **policy)
         self._announce(decision)
         return decision
+
+    def _restore_endpoint(self, decision: RestoreEndpoint) -> Decision:
+        """The record is what brings it here again after an error, so that it goes last but for the message."""
+        if decision.saving is not None:
+            self._put_once(
+                self._settings.artifact_bucket,
+                ledger.object_key(decision.saving),
+                ledger.document(decision.saving),
+            )
+        self._restore_scaling(decision)
+        self._announce(decision)
+        return decision
+
+    def _report_costs(self, decision: ReportCosts) -> Decision:
+        """The numbers are written last: they mark the report as made and told."""
+        bucket = self._settings.artifact_bucket
+        self._call(
+            "s3",
+            "put_object",
+            Bucket=bucket,
+            Key=decision.page_key,
+            Body=decision.page.encode(),
+            ContentType="text/html; charset=utf-8",
+        )
+        self._announce(decision)
+        self._put(bucket, decision.numbers_key, decision.numbers.encode())
+        return decision
+
+    # ---- facts: costs ----
+
+    def cost_facts(self, now: datetime, *, fresh: bool = False) -> CostFacts:
+        """What the report of the morning `now` is made of; raises no AwsError for what it can do without."""
+        return aws_costs.read_facts(self._call, self._settings, now, fresh=fresh)
+
+    def artifact_exists(self, key: str) -> bool:
+        return self._object_exists(self._settings.artifact_bucket, key)
+
+    def artifact_link(self, key: str) -> str:
+        """Where a person with access to the account finds an object; the link itself gives no access.
+
+        The S3 console's address on AWS; where AWS_ENDPOINT_URL names another place, the object's own address there.
+        """
+        bucket, region = self._settings.artifact_bucket, self._settings.aws_region
+        address = urlsplit(str(self._client("s3").meta.endpoint_url))
+        if address.hostname and address.hostname.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+            console = "console.amazonaws.cn" if region.startswith("cn-") else "console.aws.amazon.com"
+            return f"https://{console}/s3/object/{bucket}?region={region}&prefix={quote(key, safe='')}"
+        return f"{address.scheme}://{address.netloc}/{bucket}/{quote(key)}"
 
     # ---- objects and secrets ----
 

@@ -142,6 +142,7 @@ class RestoreEndpoint:
     config_arn: str
     parked: Parked
     good: bool  # whether it answers as it should, with the instances that it had
+    saving: Saving | None = None  # what the time off saved, where there is a price for it
 
 
 @dataclass(frozen=True)
@@ -191,11 +192,26 @@ class LiftHold:
 
 @dataclass(frozen=True)
 class HoldDataset:
-    """The drop is not looked at while launches are held; its version stays open, and no job exists for it."""
+    """The drop could be trained on, but launches are held; its version stays open, and no job exists for it."""
 
     reason: str
     dataset: str
     version: str
+    period: str  # the hold's
+
+
+@dataclass(frozen=True)
+class ReportCosts:
+    """The morning's report: its page and its numbers are stored, and people are told."""
+
+    reason: str
+    page_key: str
+    page: str  # HTML
+    numbers_key: str
+    numbers: str  # JSON
+    subject: str
+    text: str
+    blocks: tuple[Mapping[str, Any], ...]  # for Slack
 
 
 Decision = (
@@ -218,4 +234,5 @@ Decision = (
     | HoldLaunches
     | LiftHold
     | HoldDataset
+    | ReportCosts
 )

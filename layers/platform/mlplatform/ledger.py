@@ -17,14 +17,17 @@ from decimal import Decimal
 from typing import Any
 
 from mlplatform import prices
+from mlplatform.decisions import Notify, RecordSaving
+from mlplatform.errors import UnknownPrice
 from mlplatform.facts import Saving, SavingKind, TrainingJob
+from mlplatform.settings import Settings
 
 PREFIX = "ledger/"
 _CENTS = Decimal("0.000001")  # a spot job of some minutes saves fractions of a cent
 
 
 def entry(kind: SavingKind, key: str, usd: Decimal, formula: str, at: datetime, dataset: str | None) -> Saving:
-    """One saving of `usd` US dollars at the moment `at`; `key` says on what, such as a job's ARN or an endpoint's night.
+    """One saving of `usd` US dollars at the moment `at`; `key` says on what: a job's ARN, an endpoint's night.
 
     `at` decides the month (UTC, as AWS bills), so it must be the same whenever the same event is looked at.
     """
@@ -91,3 +94,18 @@ def spot_saving(job: TrainingJob, region: str) -> Saving | None:
         f"(list price in {region}, {price.confidence}, {price.source_date or 'undated'})"
     )
     return entry("spot", job.arn, usd, formula, job.ended, job.dataset)
+
+
+def plan_spot_saving(job: TrainingJob, settings: Settings) -> RecordSaving | Notify | None:
+    """What the ledger gets for an ended job. A missing price is told once for each type, and keeps no model waiting."""
+    try:
+        saving = spot_saving(job, settings.aws_region)
+    except UnknownPrice as error:
+        return Notify(
+            f"What spot saved on {job.name} can't be said in dollars. {error}",
+            f"No price for {job.instance_type}",
+            f"notices/prices/{job.instance_type}.json",
+        )
+    if saving is None:
+        return None
+    return RecordSaving(f"Spot saved {saving.usd} USD on {job.name}: {saving.formula}.", saving)
