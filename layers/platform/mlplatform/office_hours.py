@@ -15,16 +15,20 @@ from mlplatform import names
 from mlplatform.decisions import (
     ClearFailedStart,
     Decision,
-    ForgetParking,
     Notify,
-    RestoreCapacity,
-    RestoreEndpoint,
     Skip,
     StartEndpoint,
     StopEndpoint,
 )
 from mlplatform.errors import PlatformError
-from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, HostedEndpoint, Parked, Prediction
+from mlplatform.facts import (
+    DATASET_TAG,
+    STACK_TAG,
+    Hold,
+    HostedEndpoint,
+    Parked,
+)
+from mlplatform.holidays import BadCalendar
 from mlplatform.opening_hours import BadHours, Hours, Moment, moment, parse_hours
 from mlplatform.settings import Settings
 
@@ -54,23 +58,30 @@ class Wish:
 
 
 def plan_office_hours(
-    endpoints: Iterable[HostedEndpoint], settings: Settings, holidays: frozenset[date], now: datetime
+    endpoints: Iterable[HostedEndpoint],
+    settings: Settings,
+    holidays: frozenset[date],
+    now: datetime,
+    hold: Hold | None = None,
 ) -> list[Decision | CheckAgain]:
-    """One decision for each endpoint of the stack."""
-    return [_plan(endpoint, settings, holidays, now) for endpoint in endpoints]
+    """One decision for each endpoint of the stack. A spending hold closes those of Environment dev."""
+    return [_plan(endpoint, settings, holidays, now, hold) for endpoint in endpoints]
 
 
 def _plan(
-    endpoint: HostedEndpoint, settings: Settings, holidays: frozenset[date], now: datetime
+    endpoint: HostedEndpoint, settings: Settings, holidays: frozenset[date], now: datetime, hold: Hold | None
 ) -> Decision | CheckAgain:
     name, tags = endpoint.name, endpoint.tags
     if tags.get(STACK_TAG) != settings.stack_name or DATASET_TAG not in tags:
         return Skip(f"{name} is not an endpoint that {settings.stack_name} made.")
     if endpoint.unreadable:
-        return _tell_once(name, endpoint.unreadable, f"Endpoint {name} can't be restored", endpoint.unreadable)
+        return _tell_once(
+            name, endpoint.unreadable, f"A parked endpoint can't be restored ({name})", endpoint.unreadable
+        )
     if endpoint.status in _SETTLING:
         return Skip(f"{name} is {endpoint.status}; the next tick looks again when that is over.")
-    if tags.get("Environment", settings.environment) == "prod" and names.HOURS_TAG not in tags:
+    environment = tags.get("Environment", settings.environment)
+    if environment == "prod" and names.HOURS_TAG not in tags:
         if endpoint.status is None and endpoint.parked:
             return _start(endpoint.parked, f"{name} is in prod and no longer tagged with hours; it starts for good.")
         return Skip(f"{name} is in prod and not tagged {names.HOURS_TAG}; it is left alone.")
@@ -85,6 +96,8 @@ def _plan(
             f"Bad office hours of {name}",
             said,
         )
+    if hold is not None and environment == "dev":
+        return _closed(endpoint, wish, now, f"a spending ceiling is reached, see `mlp costs`; {hold.period} is on hold")
     if wish.now.open or wish.kept_on(now):
         return _open(endpoint, wish, now)
     return _closed(endpoint, wish, now)
@@ -103,8 +116,8 @@ def _open(endpoint: HostedEndpoint, wish: Wish, now: datetime) -> Decision | Che
     return CheckAgain(f"{name} is {endpoint.status} and not quite restored yet: {why}.", name, parked)
 
 
-def _closed(endpoint: HostedEndpoint, wish: Wish, now: datetime) -> Decision | CheckAgain:
-    name, why = endpoint.name, _why_closed(wish)
+def _closed(endpoint: HostedEndpoint, wish: Wish, now: datetime, held: str = "") -> Decision:
+    name, why = endpoint.name, held or _why_closed(wish)
     if endpoint.status is None:
         return Skip(f"{name} is parked: {why}.")
     if endpoint.status in _FAILED and endpoint.parked:
@@ -113,7 +126,7 @@ def _closed(endpoint: HostedEndpoint, wish: Wish, now: datetime) -> Decision | C
         return Skip(f"{name} is {endpoint.status} and serves nobody; stopping it would hide why.")
     # Its end is a boundary of its own: what was woken for a snooze sleeps again after it.
     closed_since = max(filter(None, (wish.now.since, wish.keep_on_until)), default=None)
-    if endpoint.created and closed_since and endpoint.created > closed_since:
+    if not held and endpoint.created and closed_since and endpoint.created > closed_since:
         return Skip(
             f"{name} was started at {_shown(endpoint.created, wish.hours)}, after hours, so that somebody wants it: "
             f"it stays until the next boundary, and {why}."
@@ -161,12 +174,23 @@ def _tell_once(endpoint: str, reason: str, subject: str, said: str) -> Notify:
     return Notify(reason, subject, names.notice_key(endpoint, "office-hours", digest))
 
 
-def trouble(decision: Decision | CheckAgain, endpoint: str, error: PlatformError, now: datetime) -> Notify:
+def trouble(decision: Decision | CheckAgain, error: PlatformError, now: datetime) -> Notify:
     """What people hear of a decision that could not be carried out, once a day; the next tick tries again."""
+    endpoint = str(getattr(decision, "endpoint_name", "an endpoint"))
     return Notify(
         f"{decision.reason} That failed: {error} It is tried again at the next tick.",
         f"Office hours of {endpoint} are not kept",
-        names.notice_key(endpoint, "office-hours", f"{now:%Y-%m-%d}-{type(decision).__name__}"),
+        names.notice_key(endpoint.replace(" ", "-"), f"{now:%Y-%m-%d}", type(decision).__name__),
+    )
+
+
+def bad_calendar(error: BadCalendar) -> Notify:
+    """Once for each thing that is wrong with the file."""
+    digest = hashlib.sha256(str(error).encode()).hexdigest()[:12]
+    return Notify(
+        f"The holidays in {names.HOLIDAYS_KEY} are not observed: {error}. Those of the settings are.",
+        "The calendar of holidays can't be read",
+        names.notice_key("holidays", "calendar", digest),
     )
 
 
@@ -208,80 +232,3 @@ def _why_closed(wish: Wish) -> str:
 
 def _shown(at: datetime, hours: Hours) -> str:
     return f"{at.astimezone(hours.zone):%a %d %b %H:%M} ({hours.zone.key})"
-
-
-# ---- coming back ----
-
-
-def plan_recheck(endpoint: Endpoint, parked: Parked) -> ForgetParking | None:
-    """For an endpoint that serves while parked: None where it runs the parked config, and only has to be restored."""
-    if endpoint.config_name in (None, parked.config):
-        return None
-    wishes = {
-        key: value
-        for key, value in parked.tags.items()
-        if key not in endpoint.tags or (key in (names.HOURS_TAG, names.KEEP_ON_TAG) and key not in endpoint.tags)
-    }
-    return ForgetParking(
-        reason=(
-            f"{endpoint.name} was deployed with {endpoint.config_name} while it was parked with {parked.config}; "
-            "the newer one stays, and keeps the tags that people gave the older one."
-        ),
-        endpoint_arn=endpoint.arn,
-        endpoint_tags=wishes,
-        config_arn=names.config_arn(endpoint.arn, parked.config),
-        alarms=parked.alarms,
-    )
-
-
-def plan_capacity(endpoint: Endpoint, parked: Parked) -> RestoreCapacity | None:
-    """The instances that it had; None where it has them, or where SageMaker just failed to give them."""
-    wanted = {one["VariantName"]: one for one in parked.variants if "DesiredInstanceCount" in one}
-    short = [name for name, one in wanted.items() if endpoint.counts.get(name) != one["DesiredInstanceCount"]]
-    if not short or endpoint.failure_reason:
-        return None
-    counts = " and ".join(f"{wanted[name]['DesiredInstanceCount']} of {name}" for name in short)
-    return RestoreCapacity(
-        reason=f"{endpoint.name} is back with its config's instances; it gets the {counts} that it had.",
-        endpoint_name=endpoint.name,
-        capacity={
-            "EndpointName": endpoint.name,
-            "DesiredWeightsAndCapacities": [
-                {key: one[key] for key in ("VariantName", "DesiredWeight", "DesiredInstanceCount") if key in one}
-                for one in wanted.values()
-            ],
-        },
-    )
-
-
-def plan_restore(endpoint: Endpoint, parked: Parked, prediction: Prediction | None) -> RestoreEndpoint:
-    """What is left when it serves with the instances that it had; `prediction` is what its smoke test said, if any."""
-    problems = []
-    if endpoint.failure_reason:
-        problems.append(f"it could not get all the instances that it had: {endpoint.failure_reason.rstrip('.')}")
-    if prediction is not None and not prediction.correct:
-        problems.append(f"its smoke test failed: {prediction.explanation}")
-    took = "an unknown time"
-    if endpoint.created and endpoint.modified:
-        took = duration(endpoint.modified - endpoint.created)
-    away = duration(endpoint.created - parked.since) if endpoint.created else "an unknown time"
-    state = f"but {' and '.join(problems)}" if problems else "and answers as expected" if prediction else "unasked"
-    return RestoreEndpoint(
-        reason=(
-            f"{endpoint.name} is back after {away} off, {state}; it took {took} to start, and has the scaling and the "
-            f"alarms that it had."
-        ),
-        endpoint_name=endpoint.name,
-        config_arn=names.config_arn(endpoint.arn, parked.config),
-        parked=parked,
-        good=not problems,
-    )
-
-
-def duration(length: timedelta) -> str:
-    """As people say it: `14 h 5 min`, `6 min 3 s`, `2.4 s`."""
-    seconds = length.total_seconds()
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

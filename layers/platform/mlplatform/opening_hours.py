@@ -187,9 +187,7 @@ def moment(hours: Hours, holidays: frozenset[date], now: datetime) -> Moment:
             since = max((closes for _, closes in stretches if closes <= now), default=begin)
             until = min((opens for opens, _ in stretches if opens > now), default=end)
         # What touches the edge of the stretch that was looked at may go on beyond it.
-        found = Moment(
-            current is not None, None if since <= begin else since, None if until >= end else until
-        )
+        found = Moment(current is not None, None if since <= begin else since, None if until >= end else until)
         if found.since and found.until:
             break
     return found

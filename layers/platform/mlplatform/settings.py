@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, fields
 from datetime import date
 from decimal import Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from mlplatform import instances
 from mlplatform.errors import SettingsError
+from mlplatform.opening_hours import BadHours, find_zone, parse_hours
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,21 @@ def _dates(text: str) -> bool:
         return False
 
 
-def _zone(text: str) -> bool:
+def _understood(read: Callable[..., object], *text: str) -> bool:
     try:
-        ZoneInfo(text)
-    except (KeyError, ValueError, OSError):  # no such zone; not a name at all; a folder of zones
+        read(*text)
+    except BadHours:
         return False
     return True
+
+
+def _zone(text: str) -> bool:
+    return _understood(find_zone, text)
+
+
+def _opening_hours(text: str) -> bool:
+    """Also used as a tag's value, hence the limit."""
+    return len(text) <= 256 and _understood(parse_hours, text, "UTC")
 
 
 _USD = {"form": _Form("an amount in USD above 0, such as 50 or 49.90", _usd)}
@@ -101,9 +110,13 @@ class Settings:
     cost_center: str = field(metadata=_TAG)
     owner: str = field(metadata=_TAG)
     slack_webhook_parameter: str = field(metadata=_pattern("an SSM parameter such as /stack/name", r"/[\w./-]+"))
-    office_hours: str = field(metadata=_pattern("opening hours, such as mon-fri 08:00-18:00", r"[\w .:/+\-@]{1,256}"))
+    office_hours: str = field(
+        metadata={
+            "form": _Form("opening hours such as mon-fri 08:00-18:00 (mlplatform/opening_hours.py)", _opening_hours)
+        }
+    )
     # IANA names only: abbreviations such as IST are different places to different people.
-    time_zone: str = field(metadata={"form": _Form("an IANA time zone, such as Europe/Berlin", _zone)})
+    time_zone: str = field(metadata={"form": _Form("UTC, or an IANA time zone such as Europe/Berlin", _zone)})
     holidays: str = field(metadata={"form": _Form("dates as 2026-12-25, separated by commas, or nothing", _dates)})
     daily_ceiling_usd: Decimal = field(metadata=_USD)
     monthly_ceiling_usd: Decimal = field(metadata=_USD)
