@@ -94,6 +94,8 @@ class Bill:
     """The meter and what it has counted. Safe to use from any thread."""
 
     account: Account
+    # cost allocation tags: whether a key is active, and since when it is what it is
+    tag_updates: dict[str, tuple[bool, datetime]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _running: dict[str, _Running] = field(default_factory=dict)
     _hours: dict[_Use, int] = field(default_factory=dict)  # microseconds
@@ -187,6 +189,19 @@ class Bill:
             now = self.account.clock.now()
             for running in self._running.values():
                 self._charge(running, now)
+
+    # --- cost allocation tags ---------------------------------------------------------------------------------------
+
+    def active_tags(self) -> set[str]:
+        """The tag keys that Cost Explorer and Budgets can see."""
+        with self._lock:
+            return {key for key, (active, _) in self.tag_updates.items() if active}
+
+    def set_tags_active(self, wanted: Mapping[str, bool]) -> None:
+        now = self.account.clock.now()
+        with self._lock:
+            self.tag_updates.update({key: (active, now) for key, active in wanted.items()})
+        self._tell()
 
     # --- what others see --------------------------------------------------------------------------------------------
 

@@ -49,6 +49,9 @@ _SERVICES = (
     "search",
     "scaling",
     "tagging",
+    "cost_explorer",
+    "anomalies",
+    "budgets",
 )
 _CONSOLE = Path(__file__).parent / "console.html"
 _JSON = {"content-type": "application/json"}
