@@ -94,9 +94,12 @@ def _write_token(arn: str) -> str:
 
 def _read_token(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
+        arn = base64.urlsafe_b64decode(token.encode()).decode()
     except (binascii.Error, ValueError):
-        raise ServiceError("PaginationTokenExpiredException", "The pagination token is not valid.") from None
+        arn = ""
+    if not arn.startswith("arn:"):
+        raise ServiceError("PaginationTokenExpiredException", "The pagination token is not valid.")
+    return arn
 
 
 def install(account: Account) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -87,10 +87,14 @@ def test_the_next_moment_waits_for_what_the_last_one_set_going() -> None:
     clock, log = Clock(), list[Any]()
     clock.advance_to(NOON)
 
+    def end_slowly() -> None:
+        time.sleep(0.05)
+        log.append("ended")
+
     class Starts(Every):
         def run(self, due: datetime) -> list[Fired]:
             super().run(due)
-            clock.under_way.start_thread("slow", lambda: (threading.Event().wait(0.05), log.append("ended")))
+            clock.under_way.start_thread("slow", end_slowly)
             return []
 
     clock.add_agenda(Starts(clock, "work", NOON + timedelta(minutes=1), timedelta(minutes=1), log))
