@@ -31,6 +31,7 @@ from mlplatform.facts import (
 from mlplatform.holidays import BadCalendar
 from mlplatform.opening_hours import BadHours, Hours, Moment, moment, parse_hours
 from mlplatform.settings import Settings
+from mlplatform.spend import hold_applies
 
 _SETTLING = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
 _FAILED = {"Failed", "UpdateRollbackFailed"}
@@ -96,7 +97,7 @@ def _plan(
             f"Bad office hours of {name}",
             said,
         )
-    if hold is not None and environment == "dev":
+    if hold is not None and hold_applies(hold, now) and environment == "dev":
         return _closed(endpoint, wish, now, f"a spending ceiling is reached, see `mlp costs`; {hold.period} is on hold")
     if wish.now.open or wish.kept_on(now):
         return _open(endpoint, wish, now)
