@@ -10,7 +10,8 @@ import json
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import Any, assert_never
 from urllib.parse import quote, urlsplit
 
@@ -79,8 +80,16 @@ class Aws(OfficeHoursCalls, SpendCalls):
         self._sleep = sleep
         self._session: Any = None
         self._clients: dict[str, Any] = {}
+        self._date: str | None = None
 
     # ---- calls ----
+
+    def now(self) -> datetime:
+        """The time by AWS's clock, as its last answer told it: where the account's time was moved, so was that.
+
+        Functions that a schedule starts take the time from their event; this is for the others.
+        """
+        return parsedate_to_datetime(self._date) if self._date else datetime.now(UTC)
 
     def _client(self, service: str) -> Any:
         if service not in self._clients:
@@ -95,7 +104,9 @@ class Aws(OfficeHoursCalls, SpendCalls):
     def _call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
         """One API call, the operation spelled as in Python. Raises AwsError."""
         try:
-            return getattr(self._client(service), operation)(**parameters)  # type: ignore[no-any-return]
+            answer: dict[str, Any] = getattr(self._client(service), operation)(**parameters)
+            self._date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+            return answer
         except ClientError as error:
             details = error.response.get("Error", {})
             raise AwsError(
