@@ -99,7 +99,7 @@ def tell_story(connection: Connection, folder: Path) -> None:
 
 
 def drop_and_follow(connection: Connection, files: list[Path], dataset: str, interrupt: bool = False) -> Outcome:
-    since = time.time() - 1
+    since = connection.now().timestamp() - 1
     started = time.monotonic()
     version = drop.upload(connection, files, dataset, console)
     console.print(f"dropped {', '.join(file.name for file in files)} into datasets/{dataset}/")

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.table import Table
 
-from cli import advice, costs
+from cli import advice, costs, laptop_clock
 from cli import drop as dropping
 from cli import status as overview
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 slack = typer.Typer(no_args_is_help=True, help="Where alerts go in Slack.")
 app.add_typer(slack, name="slack")
+app.add_typer(laptop_clock.app, name="laptop")
 app.add_typer(costs.app, name="costs")
 costs.app.command()(advice.advice)
 costs.app.command()(advice.apply)
@@ -63,7 +64,7 @@ def drop(
     connection: Connection = context.obj
     chosen = dropping.files_of(files)
     name = dataset or dropping.dataset_name([files[0]] if files[0].is_dir() else chosen)
-    since = time.time() - 1
+    since = connection.now().timestamp() - 1
     version = dropping.upload(connection, chosen, name, console)
     console.print(
         f"dropped {', '.join(file.name for file in chosen)} as dataset [bold]{name}[/bold], version {version}"
@@ -144,7 +145,7 @@ def logs(
     Example: `mlp logs` (all decisions), `mlp logs deploy-model`, `mlp logs churn --follow`
     """
     connection: Connection = context.obj
-    since = datetime.now(UTC) - timedelta(minutes=minutes)
+    since = connection.now() - timedelta(minutes=minutes)
     functions = [name.replace("_", "-") for name in (*DECIDING_FUNCTIONS, "notify", "publish_model_code")]
     if not what:
         groups: list[overview.LogQuery] = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from mlplatform import events, names
@@ -45,6 +44,6 @@ def start_training(app: App, arrived: DatasetArrived) -> Decision:
     decision: Decision = plan_training(drop, live, app.settings)
     if isinstance(decision, StartTraining):
         hold = app.aws.hold()
-        if hold is not None and hold_applies(hold, datetime.now(UTC)):
+        if hold is not None and hold_applies(hold, app.aws.now()):
             decision = refuse_launch(decision, hold)
     return app.aws.apply(decision)

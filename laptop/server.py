@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -102,6 +103,7 @@ class Server:
             log_level="warning",
             access_log=False,
             server_header=False,
+            date_header=False,  # the account's time is told in its place
             proxy_headers=False,
             interface="asgi3",
             backlog=2048,
@@ -154,6 +156,7 @@ class Server:
         raw = [(name.lower().encode("latin-1"), value.encode("utf-8")) for name, value in headers.items()]
         if not (request.method == "HEAD" and "content-length" in {name.lower() for name in headers}):
             raw.append((b"content-length", str(len(body)).encode()))
+        raw.append((b"date", formatdate(self.account.clock.now().timestamp(), usegmt=True).encode()))
         await send({"type": "http.response.start", "status": status, "headers": raw})
         await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else body})
 

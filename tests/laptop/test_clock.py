@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -159,6 +160,12 @@ def test_a_move_that_makes_no_sense_is_refused(account: Account, body: dict[str,
     assert status == 400
     assert reason in json.dumps(answer)
     assert account.clock.now() - before < timedelta(seconds=30)
+
+
+def test_every_answer_tells_the_accounts_time(account: Account) -> None:
+    account.clock.advance(3600)
+    told = account.client("sts").get_caller_identity()["ResponseMetadata"]["HTTPHeaders"]["date"]
+    assert abs(parsedate_to_datetime(told) - account.clock.now()) < timedelta(seconds=10)
 
 
 def test_objects_messages_and_the_journal_carry_the_moved_time(account: Account) -> None:
