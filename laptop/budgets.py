@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from laptop import costs
@@ -188,7 +188,8 @@ class Alert:
 
 def dollars(amount: Decimal) -> str:
     """$1,234.50, or -$3.00 for credits."""
-    return f"{'-' if amount < 0 else ''}${abs(amount):,.2f}"
+    cents = abs(amount).quantize(Decimal("0.01"), ROUND_HALF_UP)
+    return f"{'-' if amount < 0 else ''}${cents:,}"
 
 
 class Budgets:
