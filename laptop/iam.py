@@ -268,6 +268,7 @@ _SAGEMAKER_KINDS = {
     "PipelineName": "pipeline",
     "TransformJobName": "transform-job",
     "ProcessingJobName": "processing-job",
+    "NotebookInstanceName": "notebook-instance",
 }
 _SAGEMAKER_PASSED_ROLES = {
     "CreateTrainingJob": ("RoleArn",),

@@ -72,11 +72,24 @@ def resolved(value: Any) -> Any:
             value["Fn::GetAtt"] if isinstance(value["Fn::GetAtt"], list) else value["Fn::GetAtt"].split(".")
         )
         return _attribute(logical, attribute)
+    if set(value) == {"Fn::Select"}:
+        index, items = value["Fn::Select"]
+        return resolved(items)[int(index)]
+    if set(value) == {"Fn::Split"}:
+        separator, text = value["Fn::Split"]
+        return resolved(text).split(separator)
     if set(value) == {"Fn::Sub"}:
+        text, own = value["Fn::Sub"] if isinstance(value["Fn::Sub"], list) else (value["Fn::Sub"], {})
         return re.sub(
             r"\$\{([^}]+)\}",
-            lambda found: str(_attribute(*found[1].split(".")) if "." in found[1] else _ref(found[1])),
-            value["Fn::Sub"],
+            lambda found: str(
+                resolved(own[found[1]])
+                if found[1] in own
+                else _attribute(*found[1].split("."))
+                if "." in found[1]
+                else _ref(found[1])
+            ),
+            text,
         )
     return {key: resolved(item) for key, item in value.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -189,6 +190,14 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
         "application-autoscaling:DescribeScalingPolicies",
         "sagemaker:ListModelPackages",
         "cloudwatch:DescribeAlarms",
+        "cloudwatch:GetMetricStatistics",
+        "application-autoscaling:DescribeScheduledActions",
+        "ce:GetCostAndUsage",
+        "ce:GetCostForecast",
+        "sagemaker:ListEndpoints",
+        "sagemaker:ListTrainingJobs",
+        "sagemaker:Search",
+        "tag:GetResources",
     }
     for statement in statements(role):
         if "*" in listed(statement["Resource"]):
@@ -309,3 +318,49 @@ def test_every_rule_keeps_what_it_cannot_deliver_and_may_do_so() -> None:
 # ---------------------------------------------------------------------------------------------------------- outputs
 def test_the_outputs_are_those_that_others_rely_on() -> None:
     assert set(raw()["Outputs"]) >= {"DataBucketName", "ArtifactBucketName", "AlertsTopicArn", "TrainingRoleArn"}
+
+
+# -------------------------------------------------------------------------------------------------------- schedules
+SCHEDULES = resources("AWS::Scheduler::Schedule")
+
+
+@pytest.mark.parametrize(
+    ("name", "expression", "zone"),
+    [
+        ("KeepOfficeHoursSchedule", "cron(0/15 * * * ? *)", "UTC"),
+        ("WatchSpendSchedule", "cron(0 * * * ? *)", "UTC"),
+        ("ReportCostsSchedule", "cron(30 07 * * ? *)", "UTC"),
+    ],
+)
+def test_a_schedule_calls_its_function_at_the_time_that_it_tells_it(name: str, expression: str, zone: str) -> None:
+    schedule = SCHEDULES[name]
+    assert (schedule["ScheduleExpression"], schedule["ScheduleExpressionTimezone"]) == (expression, zone)
+    assert schedule["FlexibleTimeWindow"] == {"Mode": "OFF"}
+    assert json.loads(schedule["Target"]["Input"]) == {"scheduled_time": "<aws.scheduler.scheduled-time>"}
+    function = resources("AWS::Lambda::Function")[name.replace("Schedule", "Function")]["FunctionName"]
+    assert schedule["Target"]["Arn"] == f"arn:aws:lambda:us-east-1:123456789012:function:{function}"
+    assert schedule["Name"] == function
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_hours_and_the_report_are_in_the_zone_of_the_parameter(name: str) -> None:
+    zone = transformed()["Resources"][name]["Properties"]["ScheduleExpressionTimezone"]
+    assert zone == ("UTC" if name == "WatchSpendSchedule" else {"Ref": "TimeZone"})
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_a_schedules_role_may_call_its_function_and_keep_what_could_not_be_delivered(name: str) -> None:
+    target = SCHEDULES[name]["Target"]
+    assert target["RoleArn"] == "arn:aws:iam::123456789012:role/schedulerrole-name"
+    allowed = {s["Sid"]: s for s in statements("SchedulerRole")}
+    assert target["Arn"] in allowed["CallTheFunctions"]["Resource"]
+    assert target["DeadLetterConfig"] == {"Arn": allowed["KeepWhatCouldNotBeDelivered"]["Resource"]}
+    assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] >= 60
+
+
+def test_nothing_but_the_schedules_may_use_their_role_and_it_may_call_nothing_else() -> None:
+    trust = resources("AWS::IAM::Role")["SchedulerRole"]["AssumeRolePolicyDocument"]["Statement"]
+    assert [statement["Principal"] for statement in trust] == [{"Service": "scheduler.amazonaws.com"}]
+    assert trust[0]["Condition"]["StringEquals"]["aws:SourceAccount"] == "123456789012"
+    called = next(s["Resource"] for s in statements("SchedulerRole") if s["Action"] == "lambda:InvokeFunction")
+    assert sorted(called) == sorted(schedule["Target"]["Arn"] for schedule in SCHEDULES.values())
