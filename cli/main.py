@@ -15,9 +15,10 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.table import Table
 
-from cli import advice, costs, laptop_clock
+from cli import advice, costs, laptop_clock, summary_page
 from cli import drop as dropping
 from cli import status as overview
+from cli import summary as deployed
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
 from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower
 from cli.predict import content_type_of, invoke
@@ -170,6 +171,41 @@ def logs(
         time.sleep(1 if connection.endpoint_url else 3)
     if not seen:
         console.print(f"No log lines in the last {minutes:g} minutes.")
+
+
+@app.command()
+def summary(
+    context: typer.Context,
+    html: Annotated[Path | None, typer.Option(help="Write it as a page to this file.")] = None,
+) -> None:
+    """What is deployed: every resource, its purpose, its monthly cost, what it saves and how it is secured.
+
+    Example: `mlp summary`, `mlp summary --html summary.html`
+    """
+    found = deployed.summarise(context.obj)
+    if html is not None:
+        html.write_text(summary_page.page(found))
+        console.print(f"written to {html}")
+        return
+    for group in dict.fromkeys(item.group for item in found.items):
+        table = Table("resource", "purpose", "a month", "saves", "security", title=group, title_justify="left")
+        for item in found.items:
+            if item.group == group:
+                security = [*item.security, *(f"lacks the tag {tag}" for tag in item.missing_tags or ())]
+                table.add_row(
+                    item.logical_id, item.purpose, f"${item.usd:.2f}", item.saves, "; ".join(security), end_section=True
+                )
+        console.print(table)
+    own, list_price = found.own_cost
+    for one in found.serving:
+        cost = "unknown" if one.usd is None else f"${one.usd:.2f}"
+        console.print(f"endpoint {one.name}: {one.what}, {one.hours_per_week:g} of 168 hours a week, {cost} a month")
+    console.print(
+        f"The platform itself costs ${own:.2f} a month (${list_price:.2f} without AWS's always-free allowances), its "
+        f"endpoints ${found.serving_usd:.2f}. Closed hours save ${found.hours_save_usd:.2f} a month; "
+        f"{len(found.recommendations)} recommendations would save up to ${found.advice_usd:.2f}: mlp costs advice.",
+        highlight=False,
+    )
 
 
 @slack.command("set")
