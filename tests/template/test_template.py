@@ -155,11 +155,13 @@ def test_every_resource_that_can_be_tagged_has_the_required_tags() -> None:
         schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", resource["Type"]).schema
         if not schema.get("tagging", {}).get("taggable", "Tags" in schema["properties"]):
             continue
-        if {"Key": "Project", "Value": {"Ref": "Project"}} not in resource["Properties"].get("Tags", []):
+        where = schema.get("tagging", {}).get("tagProperty", "/properties/Tags").rpartition("/")[2]
+        tags = resource["Properties"].get(where, [])
+        if {"Key": "Project", "Value": {"Ref": "Project"}} not in tags:
             untagged.append(name)
             continue
-        assert [tag["Key"] for tag in resource["Properties"]["Tags"]] == TAGS, name
-        assert all(tag["Value"] == {"Ref": tag["Key"]} for tag in resource["Properties"]["Tags"]), name
+        assert [tag["Key"] for tag in tags] == TAGS, name
+        assert all(tag["Value"] == {"Ref": tag["Key"]} for tag in tags), name
     assert untagged == []
 
 
@@ -315,9 +317,69 @@ def test_every_rule_keeps_what_it_cannot_deliver_and_may_do_so() -> None:
             assert target["DeadLetterConfig"] == {"Arn": "arn:aws:sqs:us-east-1:123456789012:shop-dead-letters"}
 
 
+# ------------------------------------------------------------------------------------------------------------ spend
+TOPIC = "arn:aws:sns:us-east-1:123456789012:shop-alerts"
+
+
+def test_the_budget_is_of_the_projects_tag_in_the_only_form_that_sees_anything() -> None:
+    budget = resources("AWS::Budgets::Budget")["MonthlyBudget"]["Budget"]
+    assert budget["CostFilters"] == {"TagKeyValue": ["user:Project$ml-platform"]}
+    assert (budget["BudgetLimit"], budget["TimeUnit"]) == ({"Amount": 500, "Unit": "USD"}, "MONTHLY")
+    assert raw()["Outputs"]["BudgetName"]["Value"] == {"Ref": "MonthlyBudget"}
+    variables = raw()["Globals"]["Function"]["Environment"]["Variables"]
+    assert variables["BUDGET_NAME"] == transformed()["Resources"]["MonthlyBudget"]["Properties"]["Budget"]["BudgetName"]
+
+
+def test_the_budget_speaks_at_80_and_100_percent_and_at_a_forecast_of_100() -> None:
+    notifications = resources("AWS::Budgets::Budget")["MonthlyBudget"]["NotificationsWithSubscribers"]
+    assert [(n["Notification"]["NotificationType"], n["Notification"]["Threshold"]) for n in notifications] == [
+        ("ACTUAL", 80),
+        ("ACTUAL", 100),
+        ("FORECASTED", 100),
+    ]
+
+
+def test_no_parameter_is_in_what_a_named_budget_can_never_change() -> None:
+    """CloudFormation replaces a budget whose notifications change, and cannot while its name is taken."""
+    text = json.dumps(transformed()["Resources"]["MonthlyBudget"]["Properties"]["NotificationsWithSubscribers"])
+    assert {name for name in raw()["Parameters"] if f'{{"Ref": "{name}"}}' in text} == set()
+    assert text.count('{"Ref": "AlertsTopic"}') == 3
+
+
+def test_anomalies_are_watched_by_the_projects_tag_and_told_at_once() -> None:
+    monitor = resources("AWS::CE::AnomalyMonitor")["ProjectAnomalyMonitor"]
+    assert json.loads(monitor["MonitorSpecification"])["Tags"]["Values"] == ["ml-platform"]
+    alerts = resources("AWS::CE::AnomalySubscription")["AnomalyAlerts"]
+    assert alerts["MonitorArnList"] == ["arn:aws:ce::123456789012:anomalymonitor/projectanomalymonitor"]
+    assert (alerts["Frequency"], alerts["Subscribers"]) == ("IMMEDIATE", [{"Type": "SNS", "Address": TOPIC}])
+    assert json.loads(alerts["ThresholdExpression"])["Dimensions"]["Values"] == ["10"]
+
+
+def test_the_topic_takes_from_aws_services_only_what_this_account_asked_for() -> None:
+    policy = resources("AWS::SNS::TopicPolicy")["AlertsTopicPolicy"]["PolicyDocument"]["Statement"]
+    allowed = {s["Principal"]["Service"]: s for s in policy if s["Effect"] == "Allow"}
+    assert set(allowed) == {
+        "cloudwatch.amazonaws.com",
+        "budgets.amazonaws.com",
+        "costalerts.amazonaws.com",
+        "events.amazonaws.com",
+    }
+    for statement in allowed.values():
+        assert (statement["Action"], statement["Resource"]) == ("sns:Publish", TOPIC)
+        assert "123456789012" in json.dumps(statement["Condition"])
+    assert allowed["budgets.amazonaws.com"]["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": "123456789012"},
+        "ArnLike": {"aws:SourceArn": "arn:aws:budgets::123456789012:*"},
+    }
+    assert allowed["events.amazonaws.com"]["Condition"] == {
+        "ArnEquals": {"aws:SourceArn": "arn:aws:events:us-east-1:123456789012:rule/shop-health"}
+    }
+
+
 # ---------------------------------------------------------------------------------------------------------- outputs
 def test_the_outputs_are_those_that_others_rely_on() -> None:
-    assert set(raw()["Outputs"]) >= {"DataBucketName", "ArtifactBucketName", "AlertsTopicArn", "TrainingRoleArn"}
+    outputs = {"DataBucketName", "ArtifactBucketName", "AlertsTopicArn", "TrainingRoleArn", "BudgetName"}
+    assert set(raw()["Outputs"]) >= outputs
 
 
 # -------------------------------------------------------------------------------------------------------- schedules
