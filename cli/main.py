@@ -17,6 +17,7 @@ from rich.table import Table
 
 from cli import advice, costs, laptop_clock, summary_page
 from cli import drop as dropping
+from cli import hours as office_hours
 from cli import status as overview
 from cli import summary as deployed
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
@@ -36,6 +37,8 @@ app.add_typer(laptop_clock.app, name="laptop")
 app.add_typer(costs.app, name="costs")
 costs.app.command()(advice.advice)
 costs.app.command()(advice.apply)
+app.command()(office_hours.hours)
+app.command()(office_hours.snooze)
 console = Console(soft_wrap=True)
 
 

@@ -29,7 +29,7 @@ from mlplatform.facts import (
     Parked,
 )
 from mlplatform.holidays import BadCalendar
-from mlplatform.opening_hours import BadHours, Hours, Moment, moment, parse_hours
+from mlplatform.opening_hours import BadHours, Hours, Moment, Opening, joined, moment, openings, parse_hours
 from mlplatform.settings import Settings
 from mlplatform.spend import hold_applies
 
@@ -125,14 +125,34 @@ def _closed(endpoint: HostedEndpoint, wish: Wish, now: datetime, held: str = "")
         return ClearFailedStart(f"{name} did not come into service, and need not any more: {why}.", name)
     if endpoint.status != "InService":
         return Skip(f"{name} is {endpoint.status} and serves nobody; stopping it would hide why.")
-    # Its end is a boundary of its own: what was woken for a snooze sleeps again after it.
-    closed_since = max(filter(None, (wish.now.since, wish.keep_on_until)), default=None)
-    if not held and endpoint.created and closed_since and endpoint.created > closed_since:
+    if not held and endpoint.created and _started_after_hours(endpoint, wish):
         return Skip(
             f"{name} was started at {_shown(endpoint.created, wish.hours)}, after hours, so that somebody wants it: "
             f"it stays until the next boundary, and {why}."
         )
     return StopEndpoint(f"{name} stops and keeps all it needs to come back: {why}.", name, now)
+
+
+def on_stretches(
+    endpoint: HostedEndpoint, settings: Settings, holidays: frozenset[date], now: datetime, end: datetime
+) -> list[Opening]:
+    """When it will be on from now to `end`, as far as its tags tell now. Raises BadHours."""
+    if endpoint.tags.get("Environment", settings.environment) == "prod" and names.HOURS_TAG not in endpoint.tags:
+        return [(now, end)]
+    wish = read_wish(endpoint.tags, settings, holidays, now)
+    found = openings(wish.hours, holidays, now, end)
+    if wish.keep_on_until is not None and wish.keep_on_until > now:
+        found.append((now, min(wish.keep_on_until, end)))
+    elif not wish.now.open and _started_after_hours(endpoint, wish):
+        found.append((now, min(wish.now.until or end, end)))
+    return joined(found)
+
+
+def _started_after_hours(endpoint: HostedEndpoint, wish: Wish) -> bool:
+    """Whether somebody started it since the last boundary. The end of a snooze is a boundary of its own: what was
+    woken for a snooze sleeps again after it."""
+    closed_since = max(filter(None, (wish.now.since, wish.keep_on_until)), default=None)
+    return bool(endpoint.created and closed_since and endpoint.created > closed_since)
 
 
 def read_wish(tags: Mapping[str, str], settings: Settings, holidays: frozenset[date], now: datetime) -> Wish:

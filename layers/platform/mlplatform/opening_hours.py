@@ -139,13 +139,18 @@ def openings(hours: Hours, holidays: Iterable[date], begin: datetime, end: datet
         if day not in closed:
             found += [_opening(window, day, hours.zone) for window in hours.windows if day.weekday() in window.days]
         day += timedelta(1)
-    joined: list[Opening] = []
-    for opens, closes in sorted(found):
-        if joined and opens <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(closes, joined[-1][1]))
-        elif opens < closes:  # a night's change of the clocks may leave nothing of a window
-            joined.append((opens, closes))
-    return [(max(one[0], begin), min(one[1], end)) for one in joined if one[0] < end and one[1] > begin]
+    return [(max(one[0], begin), min(one[1], end)) for one in joined(found) if one[0] < end and one[1] > begin]
+
+
+def joined(stretches: Iterable[Opening]) -> list[Opening]:
+    """In order, with those that touch or overlap made one; a night's change of the clocks may leave nothing of one."""
+    found: list[Opening] = []
+    for opens, closes in sorted(one for one in stretches if one[0] < one[1]):
+        if found and opens <= found[-1][1]:
+            found[-1] = (found[-1][0], max(closes, found[-1][1]))
+        else:
+            found.append((opens, closes))
+    return found
 
 
 def _opening(window: Window, day: date, zone: ZoneInfo) -> Opening:
