@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from cli import resuming
 from cli.connection import CommandError, Connection
 
 app = typer.Typer(invoke_without_command=True, help="What was spent, what was saved, what is to come.")
@@ -64,3 +65,23 @@ def read(connection: Connection, key: str) -> bytes:
 
 def bucket(connection: Connection) -> str:
     return connection.outputs["ArtifactBucketName"]
+
+
+@app.command()
+def resume(context: typer.Context) -> None:
+    """Lift the hold that a spending ceiling put on new trainings, and start what had to wait.
+
+    For the rest of the day or month that the hold was for. Stopped endpoints come back within a quarter of an hour.
+
+    Example: `mlp costs resume`
+    """
+    connection: Connection = context.obj
+    period = resuming.lift(connection)
+    waiting = resuming.start_what_waits(connection)
+    if period is None and not waiting:
+        console.print("Nothing is on hold, and nothing waits.")
+        return
+    if period is not None:
+        console.print(f"the hold for {period} is lifted; stopped endpoints are started at the next quarter of an hour")
+    for dataset in waiting:
+        console.print(f"{dataset} had to wait and is looked at again: mlp status {dataset}", highlight=False)

@@ -252,7 +252,7 @@ def test_below_80_percent_nobody_hears_anything() -> None:
 def test_at_80_percent_people_are_warned_once_a_period(daily: int, monthly: int, period: str) -> None:
     [warning] = decided([spending(8)], daily=daily, monthly=monthly)
     assert isinstance(warning, Notify)
-    assert warning.once == f"notices/spend/{period}-warning.json"
+    assert warning.once == f"spend/told/{period}-warning.json"
     assert "80%" in warning.reason
 
 
@@ -315,5 +315,5 @@ def test_a_resumed_day_does_not_lift_the_months_ceiling() -> None:
 def test_what_has_no_price_is_told_once_a_month() -> None:
     [told] = decided([endpoint(fleet=(("ml.p5.48xlarge", 1),))])
     assert isinstance(told, Notify)
-    assert told.once.startswith("notices/spend/2026-11-")
+    assert told.once.startswith("spend/told/2026-11-")
     assert "ml.p5.48xlarge" in told.reason

@@ -104,7 +104,7 @@ def plan_spot_saving(job: TrainingJob, settings: Settings) -> RecordSaving | Not
         return Notify(
             f"What spot saved on {job.name} can't be said in dollars. {error}",
             f"No price for {job.instance_type}",
-            f"notices/prices/{job.instance_type}.json",
+            f"{PREFIX}told/{job.instance_type}.json",
         )
     if saving is None:
         return None

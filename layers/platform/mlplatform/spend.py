@@ -44,6 +44,7 @@ from mlplatform.settings import Settings
 PREFIX = "spend/"
 HOLD_KEY = f"{PREFIX}hold.json"
 RESUMED_KEY = f"{PREFIX}resumed.json"
+TOLD = f"{PREFIX}told/"  # remembers what people were told
 METRIC = "SpendUsd"
 WARN_AT = Decimal("0.8")
 # The tags by which spending is split: where all runs have the same value, the stack's own sum says it already.
@@ -226,7 +227,7 @@ def plan_spend(facts: SpendFacts, settings: Settings) -> list[Decision]:
     )
     decisions += [
         Notify(f"{sentence} Until then the ceilings do not see it.", "Something runs without a known price", once)
-        for sentence, once in ((one, f"notices/spend/{month.month}-{_slug(one)}.json") for one in month.unpriced)
+        for sentence, once in ((one, f"{TOLD}{month.month}-{_slug(one)}.json") for one in month.unpriced)
     ]
     breaches = []
     for period, ceiling, name in (
@@ -248,7 +249,7 @@ def _warning(period: str, spent: Decimal, ceiling: Decimal, name: str, estimated
         f"{_dollars(spent)} of the {name} ceiling of {_dollars(ceiling)} are spent for {period} (UTC): "
         f"{spent / ceiling:.0%}{part}. At 100 % dev endpoints are stopped and new trainings are refused.",
         f"{spent / ceiling:.0%} of the {name} ceiling are spent",
-        f"notices/spend/{period}-warning.json",
+        f"{TOLD}{period}-warning.json",
     )
 
 
@@ -261,7 +262,7 @@ def _at_a_ceiling(
     period, spent, ceiling, name = wanted
     said = f"{_dollars(spent)} are spent for {period} (UTC), the {name} ceiling is {_dollars(ceiling)}"
     if settings.environment == "prod":
-        once = f"notices/spend/{period}-ceiling.json"
+        once = f"{TOLD}{period}-ceiling.json"
         return [Notify(f"{said}. This is prod: nothing is stopped or refused.", f"The {name} ceiling is reached", once)]
     if facts.hold is not None and facts.hold.period == period:
         return []
