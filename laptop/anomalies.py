@@ -12,6 +12,14 @@ from typing import Any
 from laptop.account import ACCOUNT_ID, Account
 from laptop.errors import ServiceError
 
+# An account may have one monitor of all services, and one that opened Cost Explorer since March 2023 has this one from
+# the start: https://docs.aws.amazon.com/cost-management/latest/userguide/getting-started-ad.html
+_DEFAULT_MONITOR = {
+    "MonitorName": "Default-Services-Monitor",
+    "MonitorType": "DIMENSIONAL",
+    "MonitorDimension": "SERVICE",
+}
+
 
 class Anomalies:
     """The operations."""
@@ -20,6 +28,7 @@ class Anomalies:
         self._account = account
         self._monitors: dict[str, dict[str, Any]] = {}
         self._subscriptions: dict[str, dict[str, Any]] = {}
+        self._add_monitor(_DEFAULT_MONITOR, {})
 
     def operations(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
         return {
@@ -43,13 +52,15 @@ class Anomalies:
         if not dimensional and "MonitorSpecification" not in monitor:
             raise _invalid("MonitorSpecification is required for a CUSTOM monitor")
         if dimensional and any(one["MonitorType"] == "DIMENSIONAL" for one in self._monitors.values()):
-            # An account may have one. Accounts that opened Cost Explorer since 2023 have it from the start.
             raise _invalid("Limit exceeded on dimensional spend monitor creation")
+        return {"MonitorArn": self._add_monitor(monitor, _tags(request))}
+
+    def _add_monitor(self, monitor: Mapping[str, Any], tags: dict[str, str]) -> str:
         arn = f"arn:aws:ce::{ACCOUNT_ID}:anomalymonitor/{uuid.uuid4()}"
         now = self._now()
         self._monitors[arn] = {**monitor, "MonitorArn": arn, "CreationDate": now, "LastUpdatedDate": now}
-        self._account.tags[arn] = _tags(request)
-        return {"MonitorArn": arn}
+        self._account.tags[arn] = tags
+        return arn
 
     def update_monitor(self, request: dict[str, Any]) -> dict[str, Any]:
         monitor = self._monitor(request["MonitorArn"])

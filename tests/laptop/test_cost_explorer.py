@@ -324,12 +324,17 @@ def subscription(monitor: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-def test_an_account_has_one_monitor_of_all_services_and_more_of_its_own(watched: BilledAccount) -> None:
-    watched.call("ce", "CreateAnomalyMonitor", AnomalyMonitor=SERVICES)
-    watched.call("ce", "CreateAnomalyMonitor", AnomalyMonitor=CUSTOM)
-    watched.call("ce", "CreateAnomalyMonitor", AnomalyMonitor=CUSTOM)
+def test_an_account_has_its_one_monitor_of_all_services_from_the_start_and_may_have_others(
+    watched: BilledAccount,
+) -> None:
     error = refusal(watched, "CreateAnomalyMonitor", AnomalyMonitor=SERVICES)
     assert error.message == "Limit exceeded on dimensional spend monitor creation"
+    watched.call("ce", "CreateAnomalyMonitor", AnomalyMonitor=CUSTOM)
+    watched.call("ce", "CreateAnomalyMonitor", AnomalyMonitor=CUSTOM)
+    monitors = watched.call("ce", "GetAnomalyMonitors")["AnomalyMonitors"]
+    assert [one["MonitorName"] for one in monitors] == ["Default-Services-Monitor", "project", "project"]
+    watched.call("ce", "DeleteAnomalyMonitor", MonitorArn=monitors[0]["MonitorArn"])
+    watched.call("ce", "CreateAnomalyMonitor", AnomalyMonitor=SERVICES)
 
 
 def test_a_topic_is_told_at_once_and_mail_once_a_day(watched: BilledAccount) -> None:
