@@ -18,7 +18,7 @@ from typing import Any
 
 from mlplatform import prices
 from mlplatform.errors import UnknownPrice
-from mlplatform.facts import CostFacts, CostLine, JobRun, Saving
+from mlplatform.facts import CostFacts, CostLine, JobRun, Saving, TaggedCost
 from mlplatform.settings import Settings
 
 CENT = Decimal("0.01")
@@ -71,7 +71,12 @@ class Budget:
     usd: Decimal
     spent_usd: Decimal
     runs_out_on: date | None
-    sentence: str
+    spending: str  # a clause: what is spent of it, and on what
+    outlook: str  # a clause: what is left, and how long it lasts
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.spending}: {self.outlook}"
 
     @property
     def left_usd(self) -> Decimal:
@@ -221,7 +226,7 @@ def plan_report(facts: CostFacts, settings: Settings) -> Report:
         days_last_month=tuple(one for one in daily if one.day < month_start(day)),
         month_end=month_end,
         forecast=forecast,
-        budget=_budget(facts, settings, spans, services, projects, currency),
+        budget=_budget(facts, settings, spans, services, projects, tagged, currency),
         movers=_movers(lines, day, jobs, facts) if known else (),
         unit_costs=_unit_costs(jobs, datasets, facts),
         savings=(savings := _savings(facts.savings)),
@@ -390,6 +395,7 @@ def _budget(
     spans: _Spans,
     services: Table | None,
     projects: Table | None,
+    tagged: Sequence[TaggedCost],
     currency: str,
 ) -> Budget:
     """The budget counts what carries the project's tag; where no cost does yet, the whole account stands in for it."""
@@ -397,11 +403,13 @@ def _budget(
     day, last = spans.day, month_last(spans.day)
     if services is None or currency != "USD":
         why = "what was spent is not known" if services is None else f"the bill is in {currency}"
-        return Budget(budget, NOTHING, None, f"How much of the budget of {money(budget)} is left is not known: {why}.")
+        return Budget(
+            budget, NOTHING, None, f"How much of the budget of {money(budget)} is left is not known", f"{why}."
+        )
     row = _row(projects, settings.project)
     if row is not None:
         spent, whose = row.month_to_date, f"on what is tagged Project = {settings.project}"
-        by_day = _by_day((c.day, c.amount) for c in facts.tagged or () if c.project == settings.project)
+        by_day = _by_day((c.day, c.amount) for c in tagged if c.project == settings.project)
     else:
         spent, whose = services.total.month_to_date, "in the whole account, because no cost carries the project's tag"
         by_day = _by_day((line.day, line.amount) for line in facts.lines or () if line.currency == currency)
@@ -412,36 +420,36 @@ def _budget(
         crossed, so_far = day, NOTHING
         for one, amount in month:
             so_far += amount
-            if so_far >= budget.quantize(CENT) - CENT / 2:
+            if so_far >= budget - CENT / 2:
                 crossed = one
                 break
-        return Budget(
-            budget, spent, crossed, f"{spending}: it ran out on {_day(crossed)}, and {money(-left)} went over it."
-        )
+        over = f", and {money(-left)} went over it" if left else ""
+        return Budget(budget, spent, crossed, spending, f"it ran out on {_day(crossed)}{over}.")
     if day == last:
-        return Budget(budget, spent, None, f"{spending}: {money(left)} was left at the month's end.")
+        return Budget(budget, spent, None, spending, f"{money(left)} was left at the month's end.")
     # Yesterday's figure is still growing, so the pace is taken from the seven days before it, where there are any.
     earlier = [day - timedelta(days=n) for n in range(1, _WEEK + 1) if day - timedelta(days=n) >= min(by_day)]
     paced = earlier or [day]
     pace = sum((by_day.get(one, NOTHING) for one in paced), NOTHING) / len(paced)
     of = "yesterday" if not earlier else f"{_count(len(paced), 'day')} before yesterday"
     if pace <= 0:
-        return Budget(budget, spent, None, f"{spending}: {money(left)} is left, and nothing is being spent.")
+        return Budget(budget, spent, None, spending, f"{money(left)} is left, and nothing is being spent.")
     days_left = int((left / pace).to_integral_value(ROUND_CEILING))
     if days_left > (last - day).days:
         return Budget(
             budget,
             spent,
             None,
-            f"{spending}: {money(left)} is left, which lasts through {_month(day)} at {money(pace)} a day (the mean "
-            f"of {of}).",
+            spending,
+            f"{money(left)} is left, which lasts through {_month(day)} at {money(pace)} a day (the mean of {of}).",
         )
     out = day + timedelta(days=days_left)
     return Budget(
         budget,
         spent,
         out,
-        f"{spending}: {money(left)} is left, which runs out on {_day(out)} at {money(pace)} a day (the mean of {of}).",
+        spending,
+        f"{money(left)} is left, which runs out on {_day(out)} at {money(pace)} a day (the mean of {of}).",
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import calendar
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from html import escape
 from itertools import accumulate
 
@@ -52,17 +52,18 @@ h2{font-size:16px;margin:0 0 2px;font-weight:650;letter-spacing:-.005em}
 .cards{display:grid;grid-template-columns:repeat(4,1fr);gap:14px;margin-bottom:14px}
 .card,section{background:var(--card);border:1px solid var(--line);border-radius:14px}
 .card{padding:16px 18px 18px;display:flex;flex-direction:column}
-.card .label{color:var(--soft);font-size:13px}
+.card .label{color:var(--soft);font-size:13px;min-height:22px}
 .card .figure{font-size:28px;font-weight:650;letter-spacing:-.025em;line-height:1.25;margin-top:2px}
 .card .under{color:var(--soft);font-size:13px;line-height:1.45;margin-top:4px}
 .figure,td,.num,text{font-variant-numeric:tabular-nums}
 section{padding:20px 22px;margin-bottom:14px;break-inside:avoid}
 .two{display:grid;grid-template-columns:1fr 1fr;gap:14px}.two>section{margin-bottom:14px}
 .tag{display:inline-block;border-radius:99px;padding:0 8px;font-size:12px;line-height:20px;
-background:var(--warn-ground);color:var(--warn);font-weight:600;margin-left:6px;vertical-align:2px}
+background:var(--warn-ground);color:var(--warn);font-weight:600;margin-left:6px}.keep{white-space:nowrap}
 .up{color:var(--bad)}.down{color:var(--good)}
 .bar{height:8px;border-radius:4px;background:var(--track);overflow:hidden;margin-top:10px}
 .bar i{display:block;height:100%;border-radius:4px;background:var(--accent)}.bar i.over{background:var(--bad)}
+.bar i.back{background:var(--good)}
 svg{display:block;width:100%;height:auto;margin-top:14px;overflow:visible}
 svg text{fill:var(--soft);font-size:12px}
 svg .grid{stroke:var(--line);stroke-width:1}svg .zero{stroke:var(--soft);stroke-width:1}
@@ -143,7 +144,7 @@ def _cards(report: Report) -> str:
     known = total is not None and currency == "USD"
     over = used >= 1
     meter = (
-        f'<div class="bar"><i{" class=over" if over else ""} style="width:{min(used, Decimal(1)):.1%}"></i></div>'
+        f'<div class="bar"><i class="{"over" if over else "within"}" style="width:{min(used, Decimal(1)):.1%}"></i></div>'
         if known
         else ""
     )
@@ -161,12 +162,12 @@ def _cards(report: Report) -> str:
         _card(
             "By the end of the month",
             money(report.month_end, currency) if report.month_end is not None else "no forecast",
-            escape(report.forecast),
+            escape(report.forecast.partition(": ")[2] if report.month_end is not None else report.forecast),
         ),
         _card(
             f"Left of the budget of {money(budget.usd)}",
             money(budget.left_usd) if known else "not known",
-            meter + f'<div style="margin-top:8px">{escape(_budget_note(report))}</div>',
+            meter + f'<div style="margin-top:8px">{escape(budget.outlook)}</div>',
         ),
     ]
     return f'<div class="cards">{"".join(cards)}</div>'
@@ -177,11 +178,6 @@ def _card(label: str, figure: str, under: str) -> str:
         f'<div class="card"><div class="label">{label}</div><div class="figure">{figure}</div>'
         f'<div class="under">{under}</div></div>'
     )
-
-
-def _budget_note(report: Report) -> str:
-    """What the sentence says after its colon: the amounts are in the card already."""
-    return report.budget.sentence
 
 
 def _against_day_before(report: Report) -> str:
@@ -195,7 +191,7 @@ def _against_last_month(report: Report) -> str:
     if report.services is None:
         return ""
     total = report.services.total
-    same = f"{_days_of(report.compared_until)} {report.compared_until:%B}"
+    same = f'<span class="keep">{_days_of(report.compared_until)} {report.compared_until:%B}</span>'
     if not total.last_month:
         return f"nothing is known of {same}"
     change = (total.month_to_date - total.last_month) / abs(total.last_month) * 100
@@ -249,7 +245,7 @@ def _daily_chart(report: Report) -> str:
     )
     marks = "".join(
         f'<line x1="{plot.left + (n - 1) * slot + 2:.1f}" x2="{plot.left + n * slot - 2:.1f}" y1="{plot.y(value):.1f}" '
-        f'y2="{plot.y(value):.1f}" stroke="var(--soft)" stroke-width="1.5" stroke-linecap="round"/>'
+        f'y2="{plot.y(value):.1f}" stroke="var(--soft)" stroke-width="1.5" stroke-linecap="round" opacity=".7"/>'
         for n, value in last.items()
         if n <= length
     )
@@ -335,7 +331,7 @@ def _month_chart(report: Report) -> str:
     if before:
         legend.append(f'<span><i class="line" style="color:var(--c5)"></i>{report.compared_until:%B}</span>')
     return (
-        f'<section><h2>{report.day:%B} adding up</h2><div class="note">{escape(report.forecast)}</div>'
+        f'<section><h2>{report.day:%B} adding up</h2><div class="note">{escape(report.budget.sentence)}</div>'
         + plot.svg(f"Costs of {report.day:%B} added up day by day", "".join(drawn), report.currency)
         + f'<div class="legend">{"".join(legend)}</div></section>'
     )
@@ -352,8 +348,8 @@ class _Plot:
         self.bottom = self.top + height
         self._height = height
         self.step = _step(max(high - low, Decimal("0.01")))
-        self._low = (low // self.step - (1 if low < 0 and low % self.step else 0)) * self.step
-        self._high = max(-(-high // self.step) * self.step, self.step)
+        self._low = (low / self.step).to_integral_value(ROUND_FLOOR) * self.step
+        self._high = max((high / self.step).to_integral_value(ROUND_CEILING), Decimal(1)) * self.step
 
     def y(self, value: Decimal) -> float:
         return self.bottom - float((value - self._low) / (self._high - self._low)) * self._height
@@ -442,7 +438,12 @@ def _table(title: str, note: str, table: Table, report: Report) -> str:
     rows = []
     for row in table.rows:
         share = f"{abs(row.month_to_date) / largest:.1%}"
-        bar = f'<td class="share"><div class="bar"><i style="width:{share}"></i></div></td>' if wide else ""
+        kind_of_bar = "back" if row.month_to_date < 0 else "within"
+        bar = (
+            f'<td class="share"><div class="bar"><i class="{kind_of_bar}" style="width:{share}"></i></div></td>'
+            if wide
+            else ""
+        )
         values = "".join(
             f"<td>{money(value, report.currency)}</td>" for value in (row.yesterday, row.month_to_date, row.last_month)
         )
@@ -569,4 +570,4 @@ def _long(day: date) -> str:
 
 
 def _days_of(day: date) -> str:
-    return "1st" if day.day == 1 else f"1–{day.day}"
+    return "1st" if day.day == 1 else f"1\u2013{day.day}"
