@@ -6,8 +6,6 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Annotated, Any
 
 import typer
@@ -43,23 +41,22 @@ def caller(connection: Connection) -> Callable[..., dict[str, Any]]:
     return call
 
 
-def described_stack(connection: Connection) -> tuple[dict[str, Any], datetime]:
-    """The stack, and the time on AWS's clock. Raises CommandError when there is no such stack."""
+def described_stack(connection: Connection) -> dict[str, Any]:
+    """Raises CommandError when there is no such stack."""
     assert connection.outputs is not None  # says what to do where there is no stack
-    answer = connection.client("cloudformation").describe_stacks(StackName=connection.stack)
-    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    return answer["Stacks"][0], parsedate_to_datetime(date).astimezone(UTC) if date else datetime.now(UTC)
+    stack: dict[str, Any] = connection.client("cloudformation").describe_stacks(StackName=connection.stack)["Stacks"][0]
+    return stack
 
 
 def look(connection: Connection) -> tuple[AdviceFacts, tuple[Recommendation, ...]]:
     """The facts of the account as they are now, and what follows from them."""
-    stack, now = described_stack(connection)
+    stack = described_stack(connection)
     given = {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", ())}
     facts = read_advice_facts(
         caller(connection),
         stack=connection.stack,
         region=connection.client("sagemaker").meta.region_name,
-        now=now,
+        now=connection.now(),
         office_hours=given["OfficeHours"],
         time_zone=given["TimeZone"],
     )

@@ -115,7 +115,7 @@ class Summary:
 
 def summarise(connection: Connection) -> Summary:
     """Raises CommandError where there is no such stack, and UnknownPrice for a resource without a price."""
-    stack, now = described_stack(connection)
+    stack, now = described_stack(connection), connection.now()
     call = caller(connection)
     facts, recommendations = look(connection)
     deployed = _Deployed.read(connection, call, stack)
@@ -287,7 +287,7 @@ class _Deployed:
 
 def _words(name: str) -> str:
     """CamelCase and SHOUTING_CASE as words."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name.replace("_", " ")).lower()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name.replace("_", " ")).lower().replace("tls ", "TLS ")
 
 
 # ---- what the services say ----

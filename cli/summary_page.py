@@ -18,11 +18,14 @@ body { margin: 0 auto; max-width: 76rem; padding: 2rem 1.25rem 4rem; background:
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
 h1 { font-size: 1.6rem; margin: 0 0 .25rem } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem }
 p { margin: .25rem 0; } .soft, small { color: var(--soft) }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); gap: .8rem; margin: 1.4rem 0 }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(12.5rem, 1fr)); gap: .8rem; margin: 1.4rem 0 }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .9rem 1rem }
-.card b { display: block; font-size: 1.5rem; line-height: 1.2; margin: .15rem 0; font-variant-numeric: tabular-nums }
+.card b { display: block; font-size: 1.35rem; white-space: nowrap; line-height: 1.2; margin: .15rem 0;
+  font-variant-numeric: tabular-nums }
 .wide { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: .6rem }
-table { border-collapse: collapse; width: 100% }
+table { border-collapse: collapse; width: 100%; min-width: 46rem }
+.resources { table-layout: fixed } .resources th:nth-child(1) { width: 24% } .resources th:nth-child(2) { width: 28% }
+.resources th:nth-child(3) { width: 10% } .resources th:nth-child(4) { width: 19% }
 th, td { text-align: left; vertical-align: top; padding: .55rem .8rem; border-top: 1px solid var(--line) }
 thead th { border-top: 0; color: var(--soft); font-weight: 600; font-size: .85rem }
 td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
@@ -95,7 +98,8 @@ def _items(items: Iterable[Item]) -> list[str]:
             f"<td>{'<ul>' + ''.join(facts) + '</ul>' if facts else ''}</td></tr>"
         )
     return [
-        '<div class="wide"><table><thead><tr><th>Resource</th><th>Purpose</th><th class="number">Monthly cost</th>'
+        '<div class="wide"><table class="resources"><thead><tr><th>Resource</th><th>Purpose</th>'
+        '<th class="number">Monthly cost</th>'
         "<th>What it saves</th><th>Security</th></tr></thead><tbody>",
         *rows,
         "</tbody></table></div>",
