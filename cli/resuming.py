@@ -74,7 +74,7 @@ def _objects(connection: Connection, dataset: str) -> list[StoredObject]:
 
 
 def _event(bucket: str, stored: StoredObject) -> dict[str, Any]:
-    """What start-training needs of the event that S3 sends through EventBridge ("EventBridge event message structure")."""
+    """What start-training needs of S3's "Object Created" event (events/s3_object_created.json is a whole one)."""
     return {
         "source": "aws.s3",
         "detail-type": "Object Created",
