@@ -142,12 +142,8 @@ def _cards(report: Report) -> str:
     budget = report.budget
     used = budget.spent_usd / budget.usd if budget.usd else NOTHING
     known = total is not None and currency == "USD"
-    over = used >= 1
-    meter = (
-        f'<div class="bar"><i class="{"over" if over else "within"}" style="width:{min(used, Decimal(1)):.1%}"></i></div>'
-        if known
-        else ""
-    )
+    kind, width = ("over", Decimal(1)) if used >= 1 else ("within", max(used, NOTHING))
+    meter = f'<div class="bar"><i class="{kind}" style="width:{width:.1%}"></i></div>' if known else ""
     cards = [
         _card(
             f"Yesterday{flag}",
