@@ -23,6 +23,8 @@ console = Console(soft_wrap=True)
 # A move does all that falls due on the way; a month of schedules takes minutes.
 MOVE_SECONDS = 1800
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+# Decisions of every hour that change nothing; `mlp logs` has them.
+_ROUTINE = {"Skip", "RecordSpend"}
 
 
 @app.command()
@@ -46,18 +48,26 @@ def clock(
         console.print(shown(now, zone), highlight=False)
         return
     body = {"to": moment(to, now, zone).isoformat()} if to is not None else {"advance_seconds": seconds(advance or "")}
+    with console.status("the time passes"):
+        now = move(connection, body, zone)
+    console.print(shown(now, zone), highlight=False)
+
+
+def move(connection: Connection, body: dict[str, Any], zone: ZoneInfo) -> datetime:
+    """Moves the clock as POST /_laptop/clock takes it, tells what happened on the way, and returns the new time."""
     entries = call(connection, "/_laptop/events")
     last = entries[-1]["n"] if entries else 0
-    with console.status("the time passes"):
-        answer = call(connection, "/_laptop/clock", body)
+    answer = call(connection, "/_laptop/clock", body)
     tell(call(connection, f"/_laptop/events?after={last}"), answer["fired"], zone)
-    console.print(shown(datetime.fromisoformat(answer["now"]), zone), highlight=False)
+    return datetime.fromisoformat(answer["now"])
 
 
 def tell(entries: list[dict[str, Any]], fired: list[dict[str, Any]], zone: ZoneInfo) -> None:
     """What functions decided on the way, and how often each schedule ran."""
     for entry in entries:
-        if entry["kind"] == "function" and (entry["error"] or set(str(entry["decision"]).split("; ")) != {"Skip"}):
+        if entry["kind"] == "function" and (
+            entry["error"] or not _ROUTINE.issuperset(str(entry["decision"]).split("; "))
+        ):
             at = datetime.fromisoformat(entry["at"]).astimezone(zone)
             text = entry["error"] or f"{entry['decision']}: {entry['reason']}"
             name = entry["function"]
