@@ -263,7 +263,12 @@ def spending(*amounts: str) -> tuple[tuple[CostLine, ...], tuple[TaggedCost, ...
     ("amounts", "budget", "out", "said"),
     [
         # 8 spent, 12 left, the mean of 1, 2, 2, 2 (not yesterday's 1) is 1.75: 12 / 1.75 = 6.9 days, the 30th
-        (["1", "2", "2", "2", "1"], "20", november(30), "runs out on 30 November at $1.75 a day (the mean of 4 days"),
+        (
+            ["1", "2", "2", "2", "1"],
+            "20",
+            november(30),
+            "runs out on 30 November at $1.75 a day, the mean of the 4 days before yesterday.",
+        ),
         # 12.25 left are 7 days, exactly to the month's last evening
         (["1", "2", "2", "2", "1"], "20.25", november(30), "runs out on 30 November"),
         (["1", "2", "2", "2", "1"], "20.26", None, "$12.26 is left, which lasts through November at $1.75 a day"),
@@ -272,11 +277,12 @@ def spending(*amounts: str) -> tuple[tuple[CostLine, ...], tuple[TaggedCost, ...
             ["3"],
             "10",
             november(26),
-            "$7.00 is left, which runs out on 26 November at $3.00 a day (the mean of yesterday)",
+            "$7.00 is left, which runs out on 26 November at $3.00 a day, as yesterday.",
         ),
         (["5", "4", "3"], "9", november(22), "it ran out on 22 November, and $3.00 went over it."),
         (["5", "4"], "9", november(23), "it ran out on 23 November."),
-        (["0", "0", "1"], "9", None, "$8.00 is left, and nothing is being spent."),
+        (["0", "0", "1"], "9", None, "$8.00 is left, which lasts through November at $1.00 a day, as yesterday."),
+        (["1", *["0"] * 8], "9", None, "$8.00 is left, and nothing is being spent."),
     ],
 )
 def test_the_day_on_which_the_budget_runs_out(amounts: list[str], budget: str, out: date | None, said: str) -> None:

@@ -427,30 +427,29 @@ def _budget(
         return Budget(budget, spent, crossed, spending, f"it ran out on {_day(crossed)}{over}.")
     if day == last:
         return Budget(budget, spent, None, spending, f"{money(left)} was left at the month's end.")
-    # Yesterday's figure is still growing, so the pace is taken from the seven days before it, where there are any.
-    earlier = [day - timedelta(days=n) for n in range(1, _WEEK + 1) if day - timedelta(days=n) >= min(by_day)]
-    paced = earlier or [day]
-    pace = sum((by_day.get(one, NOTHING) for one in paced), NOTHING) / len(paced)
-    of = "yesterday" if not earlier else f"{_count(len(paced), 'day')} before yesterday"
+    pace, of = _pace(by_day, day)
     if pace <= 0:
         return Budget(budget, spent, None, spending, f"{money(left)} is left, and nothing is being spent.")
     days_left = int((left / pace).to_integral_value(ROUND_CEILING))
     if days_left > (last - day).days:
-        return Budget(
-            budget,
-            spent,
-            None,
-            spending,
-            f"{money(left)} is left, which lasts through {_month(day)} at {money(pace)} a day (the mean of {of}).",
-        )
+        lasts = f"{money(left)} is left, which lasts through {_month(day)} at {money(pace)} a day, {of}."
+        return Budget(budget, spent, None, spending, lasts)
     out = day + timedelta(days=days_left)
-    return Budget(
-        budget,
-        spent,
-        out,
-        spending,
-        f"{money(left)} is left, which runs out on {_day(out)} at {money(pace)} a day (the mean of {of}).",
-    )
+    runs_out = f"{money(left)} is left, which runs out on {_day(out)} at {money(pace)} a day, {of}."
+    return Budget(budget, spent, out, spending, runs_out)
+
+
+def _pace(by_day: Mapping[date, Decimal], day: date) -> tuple[Decimal, str]:
+    """What is spent in a day, and how that is known.
+
+    Yesterday's figure is still growing, so the seven days before it tell, unless there was nothing before it.
+    """
+    first = min(by_day)
+    earlier = [day - timedelta(days=n) for n in range(1, _WEEK + 1) if day - timedelta(days=n) >= first]
+    before = sum((by_day.get(one, NOTHING) for one in earlier), NOTHING)
+    if before > 0:
+        return before / len(earlier), f"the mean of the {_count(len(earlier), 'day')} before yesterday"
+    return by_day.get(day, NOTHING), "as yesterday"
 
 
 def _by_day(items: Iterable[tuple[date, Decimal]]) -> dict[date, Decimal]:
