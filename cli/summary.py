@@ -500,6 +500,8 @@ def _missing_tags(
     resource: Mapping[str, Any], physical: str, tags: Mapping[str, Mapping[str, str]]
 ) -> tuple[str, ...] | None:
     """Which required tags it lacks, where its template gives it tags or the tagging service knows it."""
+    if resource["Type"].endswith("Policy"):  # has its bucket's name, and no tags
+        return None
     name = re.split(r"://[^/]+/", physical)[-1].rsplit("/", 1)[-1] if "://" in physical else physical
     ending = re.compile(rf"(^|[:/]){re.escape(name)}(:\*)?$") if name else None
     found = next((one for arn, one in tags.items() if ending and (arn == physical or ending.search(arn))), None)

@@ -111,6 +111,19 @@ def total(lines: Iterable[CostLine]) -> tuple[Decimal, Decimal]:
     return sum((line.usd for line in every), Decimal(0)), sum((line.list_usd for line in every), Decimal(0))
 
 
+def markdown(lines: Iterable[CostLine]) -> str:
+    """The lines of a cent and more as a table, the largest first; the rest together."""
+    every = sorted(lines, key=lambda line: -line.list_usd)
+    rows = [(line.resource, line.formula, line) for line in every if line.list_usd >= Decimal("0.01")]
+    small = [line for line in every if line.list_usd < Decimal("0.01")]
+    shown = [f"| {name} | {formula} | {line.list_usd:.2f} | {line.usd:.2f} |" for name, formula, line in rows]
+    for title, some in ((f"{len(small)} smaller lines", small), ("**together**", every)):
+        usd, list_usd = total(some)
+        shown.append(f"| {title} | | {list_usd:.2f} | {usd:.2f} |")
+    head = ["| resource | a month of | list price, USD | after free allowances, USD |", "|---|---|---:|---:|"]
+    return "\n".join([*head, *shown, ""])
+
+
 def _amount(units: Decimal) -> str:
     return f"{units:,.0f}" if units >= 100 else f"{float(units):.3g}"
 
