@@ -14,7 +14,7 @@ from mlplatform.errors import PlatformError
 from mlplatform.facts import EndpointChanged
 from mlplatform.holidays import BadCalendar, listed
 from mlplatform.observability import decided, observed
-from mlplatform.office_hours import CheckAgain, bad_calendar, plan_office_hours, summary, trouble
+from mlplatform.office_hours import CheckAgain, bad_calendar, due, plan_office_hours, summary, trouble
 from mlplatform.restoring import plan_recheck
 
 _TOLD = 50  # of the endpoints that need nothing; a log with ten thousand lines a tick costs more than it tells
@@ -23,8 +23,7 @@ _TOLD = 50  # of the endpoints that need nothing; a log with ten thousand lines 
 @observed
 def handler(event: Mapping[str, Any], _context: object) -> list[dict[str, str]]:
     """EventBridge Scheduler, every 15 minutes."""
-    # A tick that comes late must not act on an hour that is over; the laptop's clock may be ahead of the machine's.
-    now = max(events.scheduled_time(event) or datetime.min.replace(tzinfo=UTC), datetime.now(UTC))
+    now = due(events.scheduled_time(event), datetime.now(UTC))
     done = keep_office_hours(live_app(), now)
     quiet = [one for one in done if isinstance(one, Skip)]
     if len(quiet) > _TOLD:

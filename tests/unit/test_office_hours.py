@@ -23,7 +23,7 @@ from mlplatform.decisions import (
     StopEndpoint,
 )
 from mlplatform.facts import DATASET_TAG, STACK_TAG, Hold, HostedEndpoint, Parked, Prediction
-from mlplatform.office_hours import CheckAgain, plan_office_hours, summary
+from mlplatform.office_hours import CheckAgain, due, on_stretches, plan_office_hours, summary
 from mlplatform.parking import BadRecord, parking_record, parking_tags, read_record, record_tags
 from mlplatform.restoring import night_saving, plan_capacity, plan_recheck, plan_restore
 
@@ -209,13 +209,49 @@ def test_a_parked_endpoint_is_created_with_its_config_and_its_tags() -> None:
     assert {"Key": names.HOURS_TAG, "Value": "daily 08:00-20:00"} in decision.endpoint["Tags"]
 
 
-def test_people_get_one_message_about_a_tick_and_none_about_a_quiet_one() -> None:
-    stop = decide(running(), "2026-11-23 18:00")
-    said = summary([stop, decide(parked(hours="always-on"), "2026-11-23 18:00")])
+def test_people_get_one_message_about_what_a_tick_stopped_and_none_about_a_quiet_one() -> None:
+    stop, start = decide(running(), "2026-11-23 18:00"), decide(parked(hours="always-on"), "2026-11-23 18:00")
+    said = summary([stop, start])
     assert said is not None
-    assert said.subject == "Office hours: 1 stopped, 1 started"
+    assert (said.subject, said.routine) == ("Office hours: 1 stopped", True)
     assert "opens at Tue 24 Nov 08:00 (UTC)" in said.reason
-    assert summary([Skip("nothing")]) is None
+    assert summary([Skip("nothing"), start]) is None
+    failed = summary([stop, decide(replace(running("Failed"), parked=record()), "2026-11-24 08:15")])
+    assert failed is not None
+    assert (failed.subject, failed.routine) == ("Office hours: 1 stopped, 1 failed to start", False)
+
+
+def test_a_tick_that_comes_late_is_about_now_and_not_about_an_hour_that_is_over() -> None:
+    evening, morning = utc("2026-11-23 18:00"), utc("2026-11-24 10:00")
+    assert due(evening, morning) == morning
+    assert due(morning, evening) == morning  # a laptop's clock was moved
+    assert due(None, morning) == morning
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        (running(), [("2026-11-27 12:00", "2026-11-27 18:00"), ("2026-11-30 08:00", "2026-11-30 12:00")]),
+        (
+            running(keep_on_until="2026-11-28"),
+            [("2026-11-27 12:00", "2026-11-29 00:00"), ("2026-11-30 08:00", "2026-11-30 12:00")],
+        ),
+        (running(hours="always-on"), [("2026-11-27 12:00", "2026-11-30 12:00")]),
+        (
+            replace(running(), tags=TAGS | {"Environment": "prod"}),
+            [("2026-11-27 12:00", "2026-11-30 12:00")],
+        ),
+    ],
+)
+def test_the_plan_of_a_weekend(endpoint: HostedEndpoint, expected: list[tuple[str, str]]) -> None:
+    found = on_stretches(endpoint, builders.settings(), frozenset(), utc("2026-11-27 12:00"), utc("2026-11-30 12:00"))
+    assert found == [(utc(begins), utc(ends)) for begins, ends in expected]
+
+
+def test_the_plan_knows_of_a_start_after_hours() -> None:
+    manual = running(created=utc("2026-11-28 09:00"))
+    found = on_stretches(manual, builders.settings(), frozenset(), utc("2026-11-28 12:00"), utc("2026-11-29 12:00"))
+    assert found == [(utc("2026-11-28 12:00"), utc("2026-11-29 12:00"))]
 
 
 def test_ten_thousand_endpoints_are_planned_in_less_than_a_second() -> None:

@@ -26,6 +26,7 @@ class Notify:
     reason: str
     subject: str
     once: str = ""  # key in the artifact bucket that remembers this notice: events come more than once
+    routine: bool = False  # nothing is wrong: it is told as information, not as a warning
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,15 @@ class ReportCosts:
     blocks: tuple[Mapping[str, Any], ...]  # for Slack
 
 
+@dataclass(frozen=True)
+class ActivateCostTags:
+    """Tell billing to tell costs apart by these tags; `done_key` remembers that none is left."""
+
+    reason: str
+    keys: tuple[str, ...]
+    done_key: str | None
+
+
 Decision = (
     Skip
     | Notify
@@ -235,4 +245,5 @@ Decision = (
     | LiftHold
     | HoldDataset
     | ReportCosts
+    | ActivateCostTags
 )

@@ -90,7 +90,8 @@ def for_decision(decision: Decision, *, stack: str, environment: str) -> Notice 
             text = f"{decision.reason}\n\nTraining job {decision.job_name}, in {where}."
             return Notice(f"{stack}: {decision.dataset} keeps its model", text, Severity.INFO)
         case Notify():
-            return Notice(decision.subject, f"{decision.reason}\n\nIn {where}.", Severity.WARNING)
+            severity = Severity.INFO if decision.routine else Severity.WARNING
+            return Notice(decision.subject, f"{decision.reason}\n\nIn {where}.", severity)
         case ConfigureAutoscaling():
             text = f"{decision.reason}\n\nIn {where}."
             return Notice(f"{stack}: {decision.endpoint_name} is in service", text, Severity.INFO)

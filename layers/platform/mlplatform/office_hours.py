@@ -216,21 +216,23 @@ def bad_calendar(error: BadCalendar) -> Notify:
 
 
 def summary(done: Iterable[Decision]) -> Notify | None:
-    """One message about all that was stopped and started at a tick."""
-    changed = [one for one in done if isinstance(one, StopEndpoint | StartEndpoint | ClearFailedStart)]
+    """One message about all that was stopped, or failed to start, at a tick; what is back says so itself."""
+    changed = [one for one in done if isinstance(one, StopEndpoint | ClearFailedStart)]
     if not changed:
         return None
     stopped = sum(isinstance(one, StopEndpoint) for one in changed)
-    started = sum(isinstance(one, StartEndpoint) for one in changed)
-    parts = [
-        f"{count} {what}" for count, what in (
-            (stopped, "stopped"), (started, "started"), (len(changed) - stopped - started, "failed to start")
-        ) if count
-    ]  # fmt: skip
+    parts = [f"{stopped} stopped"] if stopped else []
+    parts += [f"{len(changed) - stopped} failed to start"] if stopped < len(changed) else []
     text = "\n".join(one.reason for one in changed)
     if stopped:
         text += "\nTo have one back sooner: mlp snooze DATASET --hours 2"
-    return Notify(text, f"Office hours: {', '.join(parts)}")
+    return Notify(text, f"Office hours: {', '.join(parts)}", routine=stopped == len(changed))
+
+
+def due(scheduled: datetime | None, now: datetime) -> datetime:
+    """The moment that a tick is about: never one that is over, for a tick that comes late must not stop at ten in the
+    morning what was open at six in the evening before. A laptop's clock may be ahead of its machine's."""
+    return now if scheduled is None else max(scheduled, now)
 
 
 def _why_open(wish: Wish, now: datetime) -> str:
