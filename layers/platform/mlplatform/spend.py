@@ -139,7 +139,7 @@ def _job(run: Run, _before: Metered | None, per_hour: Decimal, start: datetime, 
         for day, part in _seconds_by_day(max(run.started, start), stopped)
     }
     ended = run.ended is not None and run.ended <= end
-    return Metered(run.use, run.name, run.tags, days, stopped, final=ended, estimate=run.spot and not ended)
+    return Metered(run.use, run.name, _kept(run.tags), days, stopped, final=ended, estimate=run.spot and not ended)
 
 
 def _standing(run: Run, before: Metered | None, per_hour: Decimal, start: datetime, end: datetime) -> Metered:
@@ -148,7 +148,11 @@ def _standing(run: Run, before: Metered | None, per_hour: Decimal, start: dateti
     days = dict(before.days) if before else {}
     for day, seconds in _seconds_by_day(since, end):
         days[day] = days.get(day, Decimal(0)) + (seconds * per_hour / prices.SECONDS_PER_HOUR).quantize(_MICRO)
-    return Metered(run.use, run.name, run.tags, days, max(since, end))
+    return Metered(run.use, run.name, _kept(run.tags), days, max(since, end))
+
+
+def _kept(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key: tags[key] for key in (DATASET_TAG, *SPLIT_BY) if key in tags}
 
 
 def _seconds_by_day(start: datetime, end: datetime) -> Iterable[tuple[str, Decimal]]:
