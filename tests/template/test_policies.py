@@ -61,6 +61,9 @@ OBJECTS = {
         f"{ARTIFACTS}/reports/2026-11-24.json",
         f"{ARTIFACTS}/cost-explorer/2026-11-24.json",
     ],
+    ("activate_cost_tags", "GetObject"): [f"{ARTIFACTS}/notices/cost-tags/active.json"],
+    ("activate_cost_tags", "HeadObject"): [f"{ARTIFACTS}/notices/cost-tags/active.json"],
+    ("activate_cost_tags", "PutObject"): [f"{ARTIFACTS}/notices/cost-tags/refused.json"],
     ("publish_model_code", "PutObject"): [f"{ARTIFACTS}/code/abc123/sourcedir.tar.gz"],
 }
 SAGEMAKER_ARN = "arn:aws:sagemaker:us-east-1:123456789012"
@@ -200,7 +203,7 @@ def asked(call: ast.Call, texts: dict[str, str]) -> Iterator[tuple[str, str]]:
         for argument in call.args
     ]
     for service, operation in pairwise(said):
-        if service in SERVICES and isinstance(operation, str):
+        if service in SERVICES and isinstance(operation, str) and operation.islower():  # an error names it otherwise
             yield str(service), operation
 
 

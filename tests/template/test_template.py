@@ -129,6 +129,13 @@ def test_the_model_code_is_published_again_when_its_layer_changes() -> None:
     assert layers[0] != "ModelCodeLayer"  # SAM adds a hash of the content's address
 
 
+def test_a_parameter_that_only_a_function_can_judge_is_judged_at_every_deployment_that_changes_it() -> None:
+    judged = transformed()["Resources"]["ModelCode"]["Properties"]["Settings"]
+    assert [reference["Ref"] for reference in judged] == [
+        "OfficeHours", "TimeZone", "Holidays", "DailyCeilingUsd", "MonthlyCeilingUsd"
+    ]  # fmt: skip
+
+
 def test_building_a_function_takes_nothing_but_make(tmp_path: Path) -> None:
     for name in FUNCTIONS:
         built = tmp_path / name
@@ -196,6 +203,8 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
         "application-autoscaling:DescribeScheduledActions",
         "ce:GetCostAndUsage",
         "ce:GetCostForecast",
+        "ce:ListCostAllocationTags",
+        "ce:UpdateCostAllocationTagsStatus",
         "sagemaker:ListEndpoints",
         "sagemaker:ListTrainingJobs",
         "sagemaker:Search",
@@ -392,6 +401,7 @@ SCHEDULES = resources("AWS::Scheduler::Schedule")
         ("KeepOfficeHoursSchedule", "cron(0/15 * * * ? *)", "UTC"),
         ("WatchSpendSchedule", "cron(0 * * * ? *)", "UTC"),
         ("ReportCostsSchedule", "cron(30 07 * * ? *)", "UTC"),
+        ("ActivateCostTagsSchedule", "cron(0 5 * * ? *)", "UTC"),
     ],
 )
 def test_a_schedule_calls_its_function_at_the_time_that_it_tells_it(name: str, expression: str, zone: str) -> None:
@@ -407,7 +417,8 @@ def test_a_schedule_calls_its_function_at_the_time_that_it_tells_it(name: str, e
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 def test_hours_and_the_report_are_in_the_zone_of_the_parameter(name: str) -> None:
     zone = transformed()["Resources"][name]["Properties"]["ScheduleExpressionTimezone"]
-    assert zone == ("UTC" if name == "WatchSpendSchedule" else {"Ref": "TimeZone"})
+    local = name in ("KeepOfficeHoursSchedule", "ReportCostsSchedule")
+    assert zone == ({"Ref": "TimeZone"} if local else "UTC")
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))

@@ -20,10 +20,13 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from mlplatform import aws_costs, ledger, names, notices
+from mlplatform.advice_facts import read_advice_facts
+from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
 from mlplatform.aws_spend import HELD, SpendCalls
 from mlplatform.datasets import SAMPLE_BYTES, data_files
 from mlplatform.decisions import (
+    ActivateCostTags,
     ClearFailedStart,
     ConfigureAutoscaling,
     Decision,
@@ -64,6 +67,7 @@ from mlplatform.facts import (
 )
 from mlplatform.model_card import FILES, compare_prediction, parse_card
 from mlplatform.parquet import PARQUET_TAIL_BYTES, is_parquet
+from mlplatform.recommendations import AdviceFacts
 from mlplatform.settings import Settings
 
 _JOB_SPEC_BYTES = 256 * 1024
@@ -72,7 +76,7 @@ _CARD_FILE_BYTES = 8 * 1024 * 1024
 _CONFIG_ATTEMPTS = 6
 
 
-class Aws(OfficeHoursCalls, SpendCalls):
+class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
     """One account and region, as one function's role sees them."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -258,9 +262,7 @@ class Aws(OfficeHoursCalls, SpendCalls):
             tags=self._tags(found["EndpointArn"]),
             created=_utc(found["CreationTime"]),
             modified=_utc(found["LastModifiedTime"]),
-            counts={
-                one["VariantName"]: one.get("DesiredInstanceCount") for one in found.get("ProductionVariants", [])
-            },
+            counts={one["VariantName"]: one.get("DesiredInstanceCount") for one in found.get("ProductionVariants", [])},
         )
 
     def _tags(self, arn: str) -> dict[str, str]:
@@ -382,6 +384,8 @@ class Aws(OfficeHoursCalls, SpendCalls):
                 return self._lift_hold(decision)
             case HoldDataset():
                 return self._hold_dataset(decision)
+            case ActivateCostTags():
+                return self._activate_cost_tags(decision)
             case _:
                 assert_never(decision)
 
@@ -597,20 +601,31 @@ class Aws(OfficeHoursCalls, SpendCalls):
         """What the report of the morning `now` is made of; raises no AwsError for what it can do without."""
         return aws_costs.read_facts(self._call, self._settings, now, fresh=fresh)
 
+    def advice_facts(self, now: datetime) -> AdviceFacts:
+        """What the account has, for recommendations; what could not be read is in its `missing`."""
+        return read_advice_facts(
+            self._call,
+            stack=self._settings.stack_name,
+            region=self._settings.aws_region,
+            now=now,
+            office_hours=self._settings.office_hours,
+            time_zone=self._settings.time_zone,
+        )
+
     def artifact_exists(self, key: str) -> bool:
         return self._object_exists(self._settings.artifact_bucket, key)
 
     def artifact_link(self, key: str) -> str:
-        """Where a person with access to the account finds an object; the link itself gives no access.
+        """Where a person with access to the account finds an object in a browser; the link itself gives no access.
 
-        The S3 console's address on AWS; where AWS_ENDPOINT_URL names another place, the object's own address there.
+        The console's address of an S3 object; where AWS_ENDPOINT_URL names another place than AWS, the same path there.
         """
         bucket, region = self._settings.artifact_bucket, self._settings.aws_region
         address = urlsplit(str(self._client("s3").meta.endpoint_url))
+        console = f"{address.scheme}://{address.netloc}"
         if address.hostname and address.hostname.endswith((".amazonaws.com", ".amazonaws.com.cn")):
-            console = "console.amazonaws.cn" if region.startswith("cn-") else "console.aws.amazon.com"
-            return f"https://{console}/s3/object/{bucket}?region={region}&prefix={quote(key, safe='')}"
-        return f"{address.scheme}://{address.netloc}/{bucket}/{quote(key)}"
+            console = f"https://console.{'amazonaws.cn' if region.startswith('cn-') else 'aws.amazon.com'}"
+        return f"{console}/s3/object/{bucket}?region={region}&prefix={quote(key, safe='')}"
 
     # ---- objects and secrets ----
 
