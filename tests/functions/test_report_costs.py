@@ -285,7 +285,10 @@ def test_the_link_leads_to_where_the_objects_are_when_that_is_not_aws(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
     link = costs.app().aws.artifact_link("reports/2026-11-24.html")
-    assert link == "http://127.0.0.1:4566/ml-platform-artifacts/reports/2026-11-24.html"
+    assert (
+        link
+        == "http://127.0.0.1:4566/s3/object/ml-platform-artifacts?region=us-east-1&prefix=reports%2F2026-11-24.html"
+    )
 
 
 def test_the_handler_takes_the_schedules_time(costs: Account, monkeypatch: pytest.MonkeyPatch) -> None:
