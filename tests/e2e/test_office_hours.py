@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from mlplatform import names
 
-from .conftest import STACK, Laptop, eventually
+from .conftest import STACK, Laptop, eventually, start_laptop, stop_laptop
 from .test_loop import SHORT, customers
 
 pytestmark = pytest.mark.xdist_group("laptop")
@@ -91,6 +95,16 @@ def tags(laptop: Laptop, arn: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
+def laptop() -> Iterator[Laptop]:
+    """One of its own: a night stops every endpoint of the stack, and its clock does not go back."""
+    running = start_laptop()
+    try:
+        yield running
+    finally:
+        stop_laptop(running)
+
+
+@pytest.fixture(scope="module")
 def sleeper(laptop: Laptop) -> str:
     """An endpoint that somebody has changed in every way that must survive the night."""
     laptop.put(DATASET, names.JOB_SPEC_FILE, SHORT)
@@ -167,3 +181,61 @@ def test_a_weekend_off_and_everything_as_it_was_on_monday(laptop: Laptop, sleepe
 def parking(laptop: Laptop, config: str) -> set[str]:
     arn = laptop.sagemaker.describe_endpoint_config(EndpointConfigName=config)["EndpointConfigArn"]
     return {key for key in tags(laptop, arn) if key.startswith(names.PARKED_TAG)}
+
+
+def mlp(laptop: Laptop, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", *arguments],
+        env={**os.environ, "AWS_ENDPOINT_URL": laptop.url, "COLUMNS": "200"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_snooze_wakes_a_parked_endpoint_for_as_long_as_it_says(laptop: Laptop, sleeper: str) -> None:
+    saturday = next_weekday(5, 12, datetime.now(UTC))
+    assert tick(laptop, saturday)[0]["decision"] == "StopEndpoint"
+    eventually(lambda: status(laptop) is None or None, 20, "the endpoint did not go")
+    assert "starts within 15 minutes" in mlp(laptop, "snooze", DATASET, "--until", f"{saturday:%Y-%m-%d}T20:00")
+    [woken] = tick(laptop, saturday + timedelta(minutes=15))
+    assert woken["decision"] == "StartEndpoint", woken
+    eventually(lambda: (not parking(laptop, sleeper) and _instances(laptop) == 2) or None, 20, "it is not back")
+    [kept] = tick(laptop, saturday + timedelta(hours=7, minutes=45))
+    assert (kept["decision"], "kept on until" in kept["reason"]) == ("Skip", True)
+    [over] = tick(laptop, saturday + timedelta(hours=8))
+    assert over["decision"] == "StopEndpoint", over
+    mlp(laptop, "snooze", DATASET, "--end")
+
+
+def test_no_endpoint_starts_on_a_holiday_of_the_calendar(laptop: Laptop, sleeper: str) -> None:
+    monday = next_weekday(0, 9, next_weekday(5, 12, datetime.now(UTC)))
+    calendar = f"BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART;VALUE=DATE:{monday:%Y%m%d}\nEND:VEVENT\nEND:VCALENDAR\n"
+    bucket = laptop.connection.outputs["ArtifactBucketName"]
+    laptop.s3.put_object(Bucket=bucket, Key=names.HOLIDAYS_KEY, Body=calendar.encode())
+    eventually(lambda: status(laptop) is None or None, 20, "the endpoint did not go")
+    [parked] = tick(laptop, monday)
+    assert (parked["decision"], "is parked" in parked["reason"]) == ("Skip", True)
+    [started] = tick(laptop, monday + timedelta(days=1))
+    assert started["decision"] == "StartEndpoint", started
+    eventually(lambda: (not parking(laptop, sleeper) and _instances(laptop) == 2) or None, 20, "it is not back")
+    laptop.s3.delete_object(Bucket=bucket, Key=names.HOLIDAYS_KEY)
+
+
+def test_the_schedules_keep_the_hours_when_the_clock_runs(laptop: Laptop, sleeper: str) -> None:
+    """Nothing is called here but the clock: the evening stops it, the morning brings it back."""
+    arn = laptop.sagemaker.describe_endpoint(EndpointName=ENDPOINT)["EndpointArn"]
+    laptop.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": names.HOURS_TAG, "Value": "daily 08:00-18:00"}])
+    now = datetime.now(UTC)
+    evening = now.replace(hour=18, minute=5, second=0, microsecond=0)
+    evening += timedelta(days=0 if evening > now + timedelta(minutes=15) else 1)
+    morning = evening.replace(hour=8) + timedelta(days=1)
+    before = described(laptop)
+    laptop.post("/_laptop/clock", {"to": evening.isoformat()})
+    eventually(lambda: status(laptop) is None or None, 20, "the endpoint did not go")
+    plan = mlp(laptop, "hours", DATASET, "--days", "1")
+    assert f"is parked: it opens at {morning:%a %d %b} 08:00" in plan
+    assert "off 14.00 of 24.00 hours" in plan
+    laptop.post("/_laptop/clock", {"to": morning.isoformat()})
+    eventually(lambda: (not parking(laptop, sleeper) and _instances(laptop) == 2) or None, 30, "it is not back")
+    assert described(laptop) == before
