@@ -32,6 +32,7 @@ _SENTENCE = re.compile(
 _NOW = re.compile(r"associated with this budget is (?P<amount>[^\s]*\d)", re.IGNORECASE)
 _SUBJECT = re.compile(r"^AWS Budgets: (?P<name>.+) (?:has|is) (?:exceeded|forecasted)", re.IGNORECASE)
 _ACCOUNT = re.compile(r"\bAWS Account:? (\d{12})\b")
+_LONGEST = 8_000  # characters; real ones have less than a thousand, and what is longer is something else
 _PERIODS = (
     ("per day", "day"),
     ("yesterday", "day"),
@@ -69,7 +70,7 @@ class BudgetMessage:
 
 def read(subject: str, text: str) -> BudgetMessage | None:
     """None for what is no message of AWS Budgets, or too different from all known ones to be sure of its numbers."""
-    text = text.replace("\r\n", "\n")
+    text = text[:_LONGEST].replace("\r\n", "\n")
     told = _labels(text)
     prose = " ".join(text.split())
     sentence, now = _SENTENCE.search(prose), _NOW.search(prose)
