@@ -131,17 +131,17 @@ def test_the_labels_fill_in_for_a_sentence_that_has_changed() -> None:
         # 2025, an e-mail's words with its table of tabs
         (
             "Dear AWS Customer,\n\nYou requested that we alert you when the actual cost associated with your My "
-            "Zero-Spend Budget budget exceeds $0.01 for the current month. The month actual cost associated with this budget is "
-            "$0.60. You can find additional details below and by accessing the AWS Budgets dashboard.\n\n"
-            "Budget Name\tBudget Type\tBudgeted Amount\tAlert Type\tAlert Threshold\tACTUAL Amount\n"
+            "Zero-Spend Budget budget exceeds $0.01 for the current month. The month actual cost associated with "
+            "this budget is $0.60. You can find additional details below and by accessing the AWS Budgets "
+            "dashboard.\n\nBudget Name\tBudget Type\tBudgeted Amount\tAlert Type\tAlert Threshold\tACTUAL Amount\n"
             "My Zero-Spend Budget\tCost\t$1.00\tACTUAL\t> $0.01\t$0.60\n",
             "0.60", "0.01", "1.00",
         ),
         # 2020, broken over lines, without the link
         (
             "You requested that we alert you when the ACTUAL Cost associated with your \nMy Zero-Spend Budget budget "
-            "is greater than $10.00 for the current month. \n\nThe ACTUAL Cost associated with this budget is $15.00. \n\n"
-            "Budget Name: My Zero-Spend Budget\r\nBudgeted Amount: $10.00\r\nAlert Type: ACTUAL\r\n",
+            "is greater than $10.00 for the current month. \n\nThe ACTUAL Cost associated with this budget is "
+            "$15.00. \n\nBudget Name: My Zero-Spend Budget\r\nBudgeted Amount: $10.00\r\nAlert Type: ACTUAL\r\n",
             "15.00", "10.00", "10.00",
         ),
         # 2026, with the percentage

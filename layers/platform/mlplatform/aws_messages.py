@@ -101,7 +101,7 @@ def _anomaly(said: Mapping[str, Any]) -> Reading:
         else "",
         (f"From {since} to {until}." if until and until != since else f"On {since}.") if since else "",
     ]
-    causes = [_cause(cause) for cause in said.get("rootCauses") or [] if isinstance(cause, Mapping)]
+    causes = [_cause(cause) for cause in _mappings(said.get("rootCauses"))]
     parts = [" ".join(filter(None, lines)), *causes, str(said.get("anomalyDetailsLink") or "")]
     return Reading(
         f"Cost anomaly: {f'{total} too much for ' if total else ''}{what}", "\n\n".join(filter(None, parts)), "warning"
