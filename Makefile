@@ -1,6 +1,7 @@
 # Everything a person types. `make help` lists it.
 PYTHON ?= python3
 PORT ?= 4566
+REGION ?= us-east-1
 BIN := .venv/bin
 SAM := .venv/sam/bin/sam
 export SAM_CLI_TELEMETRY := 0
@@ -9,7 +10,7 @@ export CC := $(CURDIR)/.ci/no-compiler
 export LDSHARED := $(CC) -shared
 endif
 
-.PHONY: help setup demo test up check bench build deploy clean
+.PHONY: help setup demo test up check bench build deploy prices clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -60,6 +61,9 @@ build: .venv/sam/installed ## sam build
 
 deploy: build ## sam deploy --guided, with your AWS credentials
 	$(SAM) deploy --guided
+
+prices: setup ## rebuild the price list from the AWS Price List API, with your credentials (REGION=us-east-1)
+	@$(BIN)/python -m cli.price_list --region $(REGION)
 
 clean: ## remove what builds and runs have left behind, but not .venv
 	rm -rf .aws-sam .laptop bench/results .pytest_cache .mypy_cache .ruff_cache

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any
 
@@ -72,6 +74,11 @@ class Connection:
                 ) from error
             raise
         return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
+
+    def now(self) -> datetime:
+        """The account's time, to the second: AWS's clock, or the laptop's, which may have been moved."""
+        date = self.client("sts").get_caller_identity()["ResponseMetadata"]["HTTPHeaders"].get("date")
+        return parsedate_to_datetime(date).astimezone(UTC) if date else datetime.now(UTC)
 
     @property
     def data_bucket(self) -> str:

@@ -108,7 +108,7 @@ def words_of(message: dict[str, Any]) -> str:
 
 
 def drop_and_follow(connection: Connection, files: list[Path], dataset: str, interrupt: bool = False) -> Outcome:
-    since = time.time() - 1
+    since = connection.now().timestamp() - 1
     started = time.monotonic()
     version = drop.upload(connection, files, dataset, console)
     console.print(f"dropped {', '.join(file.name for file in files)} into datasets/{dataset}/")

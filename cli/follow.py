@@ -25,7 +25,7 @@ _EPOCH = re.compile(r"\bepoch=(\d+)\b.*")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a drop ended: `deployed`, `kept`, `rejected`, `failed` or `timeout`."""
+    """How a drop ended: `deployed`, `kept`, `rejected`, `held` (by a spending ceiling), `failed` or `timeout`."""
 
     kind: str
     reason: str
@@ -75,8 +75,8 @@ class Follower:
             verdict = self._verdict()
             if verdict is None:
                 return None
-            if verdict["verdict"] == "rejected":
-                return Outcome("rejected", verdict["reason"])
+            if verdict["verdict"] in ("rejected", "held"):
+                return Outcome(verdict["verdict"], verdict["reason"])
             self._job_name = verdict["job_name"]
         job = self.connection.sagemaker.describe_training_job(TrainingJobName=self._job_name)
         self._read_job(job, status)
@@ -126,6 +126,8 @@ class Follower:
                 return None
             raise
         verdict: dict[str, Any] = json.loads(stored["Body"].read())
+        if verdict["verdict"] == "held" and stored["LastModified"].timestamp() < self.since - 1:
+            return None  # of an earlier drop; unlike the other verdicts it is not for good
         return verdict
 
     def _read_job(self, job: dict[str, Any], status: Any) -> None:

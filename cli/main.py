@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +15,11 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.table import Table
 
+from cli import advice, costs, laptop_clock, summary_page
 from cli import drop as dropping
+from cli import hours as office_hours
 from cli import status as overview
+from cli import summary as deployed
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
 from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower
 from cli.predict import content_type_of, invoke
@@ -30,6 +33,12 @@ app = typer.Typer(
 )
 slack = typer.Typer(no_args_is_help=True, help="Where alerts go in Slack.")
 app.add_typer(slack, name="slack")
+app.add_typer(laptop_clock.app, name="laptop")
+app.add_typer(costs.app, name="costs")
+costs.app.command()(advice.advice)
+costs.app.command()(advice.apply)
+app.command()(office_hours.hours)
+app.command()(office_hours.snooze)
 console = Console(soft_wrap=True)
 
 
@@ -59,7 +68,7 @@ def drop(
     connection: Connection = context.obj
     chosen = dropping.files_of(files)
     name = dataset or dropping.dataset_name([files[0]] if files[0].is_dir() else chosen)
-    since = time.time() - 1
+    since = connection.now().timestamp() - 1
     version = dropping.upload(connection, chosen, name, console)
     console.print(
         f"dropped {', '.join(file.name for file in chosen)} as dataset [bold]{name}[/bold], version {version}"
@@ -140,7 +149,7 @@ def logs(
     Example: `mlp logs` (all decisions), `mlp logs deploy-model`, `mlp logs churn --follow`
     """
     connection: Connection = context.obj
-    since = datetime.now(UTC) - timedelta(minutes=minutes)
+    since = connection.now() - timedelta(minutes=minutes)
     functions = [name.replace("_", "-") for name in (*DECIDING_FUNCTIONS, "notify", "publish_model_code")]
     if not what:
         groups: list[overview.LogQuery] = [
@@ -165,6 +174,41 @@ def logs(
         time.sleep(1 if connection.endpoint_url else 3)
     if not seen:
         console.print(f"No log lines in the last {minutes:g} minutes.")
+
+
+@app.command()
+def summary(
+    context: typer.Context,
+    html: Annotated[Path | None, typer.Option(help="Write it as a page to this file.")] = None,
+) -> None:
+    """What is deployed: every resource, its purpose, its monthly cost, what it saves and how it is secured.
+
+    Example: `mlp summary`, `mlp summary --html summary.html`
+    """
+    found = deployed.summarise(context.obj)
+    if html is not None:
+        html.write_text(summary_page.page(found))
+        console.print(f"written to {html}")
+        return
+    for group in dict.fromkeys(item.group for item in found.items):
+        table = Table("resource", "purpose", "a month", "saves", "security", title=group, title_justify="left")
+        for item in found.items:
+            if item.group == group:
+                security = [*item.security, *(f"lacks the tag {tag}" for tag in item.missing_tags or ())]
+                table.add_row(
+                    item.logical_id, item.purpose, f"${item.usd:.2f}", item.saves, "; ".join(security), end_section=True
+                )
+        console.print(table)
+    own, list_price = found.own_cost
+    for one in found.serving:
+        cost = "unknown" if one.usd is None else f"${one.usd:.2f}"
+        console.print(f"endpoint {one.name}: {one.what}, {one.hours_per_week:g} of 168 hours a week, {cost} a month")
+    console.print(
+        f"The platform itself costs ${own:.2f} a month (${list_price:.2f} without AWS's always-free allowances), its "
+        f"endpoints ${found.serving_usd:.2f}. Closed hours save ${found.hours_save_usd:.2f} a month; "
+        f"{len(found.recommendations)} recommendations would save up to ${found.advice_usd:.2f}: mlp costs advice.",
+        highlight=False,
+    )
 
 
 @slack.command("set")

@@ -1,4 +1,7 @@
-"""An endpoint is in service: it runs what it should, answers as it should, and scales; or people hear why not."""
+"""An endpoint is in service: it runs what it should, answers as it should, and scales; or people hear why not.
+
+One that was parked gets back what it had, instead of what a new one gets.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from typing import Any
 from mlplatform import events
 from mlplatform.app import App, live_app
 from mlplatform.autoscaling import check_endpoint, plan_autoscaling
-from mlplatform.decisions import Decision, Skip
+from mlplatform.decisions import Decision, FinishDeployment, Skip
 from mlplatform.facts import DATASET_TAG, EndpointChanged, Prediction
 from mlplatform.observability import decided, observed
+from mlplatform.restoring import plan_capacity, plan_restore
 
 
 @observed
@@ -24,8 +28,16 @@ def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
     if endpoint is None:
         return Skip(f"There is no endpoint {changed.endpoint_name} any more.")
     first = check_endpoint(endpoint, app.settings)
-    if first is not None:
+    if endpoint.status != "InService" or isinstance(first, Skip | FinishDeployment):
+        return app.aws.apply(first) if first else Skip(f"{endpoint.name} is {endpoint.status}.")
+    parked = app.aws.parked(endpoint)
+    if first is not None and parked is None:
         return app.aws.apply(first)
+    capacity = plan_capacity(endpoint, parked) if parked else None
+    if capacity is not None:
+        return app.aws.apply(capacity)
     card = app.aws.stored_card(endpoint.tags[DATASET_TAG], endpoint.model_name or "")
     prediction = app.aws.smoke_test(endpoint, card.sample_json) if card else Prediction(False, "its model has no card")
+    if parked is not None:
+        return app.aws.apply(plan_restore(endpoint, parked, prediction if card else None, app.settings))
     return app.aws.apply(plan_autoscaling(endpoint, prediction, app.settings))

@@ -10,6 +10,7 @@ from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision, Skip
 from mlplatform.deployment import Live, plan_deployment, skip_job
 from mlplatform.facts import JobStatus, TrainingEnded
+from mlplatform.ledger import plan_spot_saving
 from mlplatform.observability import decided, observed
 
 
@@ -27,6 +28,9 @@ def deploy_model(app: App, ended: TrainingEnded) -> Decision:
     skip = skip_job(job, bool(dataset) and app.aws.outcome_exists(dataset, job.name), app.settings)
     if skip is not None:
         return skip
+    saving = plan_spot_saving(job, app.settings)
+    if saving is not None:
+        app.aws.apply(saving)
     card = None
     if job.status is JobStatus.COMPLETED and job.artifact_uri:
         card = app.aws.artifact_card(job.artifact_uri)

@@ -9,6 +9,7 @@ from mlplatform import notices, slack
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Notify, Skip
 from mlplatform.errors import BadEvent
+from mlplatform.notices import Notice
 from mlplatform.observability import decided, observed
 
 
@@ -20,13 +21,20 @@ def handler(event: Mapping[str, Any], _context: object) -> list[dict[str, str]]:
 
 
 def notify(app: App, event: Mapping[str, Any]) -> list[Notify | Skip]:
-    records = event.get("Records")
-    if not isinstance(records, list) or not records:
-        raise BadEvent(f"Expected Records from SNS; got the keys {sorted(event)}.")
-    told = [notices.from_sns(record) for record in records]
+    told = _told(event)
     webhook = app.aws.read_secret(app.settings.slack_webhook_parameter)
     if webhook is None:
         return [Skip("No Slack webhook is stored; `mlp slack set` stores one.") for _ in told]
     for notice in told:
         slack.post(webhook, notice.subject, notices.slack_blocks(notice))
     return [Notify(f'Posted "{notice.subject}" to Slack.', notice.subject) for notice in told]
+
+
+def _told(event: Mapping[str, Any]) -> list[Notice]:
+    records = event.get("Records")
+    if isinstance(records, list) and records:
+        return [notices.from_sns(record) for record in records]
+    direct = notices.from_event(event)  # an alarm, or a rule, whose action is this function
+    if direct is None:
+        raise BadEvent(f"Expected Records from SNS; got the keys {sorted(event)}.")
+    return [direct]

@@ -17,7 +17,7 @@ def publish_model_code(app: App, request: Request, root: Callable[[], Path] = mo
 
     Older code stays, also when the stack goes: running endpoints and the lineage of registered models refer to it.
     """
-    physical_id = _physical_id(request)
+    physical_id = custom_resource.physical_id(request)
     if request.kind == "Delete":
         return Answer(physical_id, True, "The published code stays: models that were made with it refer to it.")
     packed = model_code.pack(root())
@@ -36,14 +36,9 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, str]:
         answer = publish_model_code(live_app(), request)
     except Exception as failure:  # told to CloudFormation, which rolls back with this reason
         logger().exception("The model code could not be published")
-        answer = Answer(_physical_id(request), False, f"{type(failure).__name__}: {failure}")
+        answer = Answer(custom_resource.physical_id(request), False, f"{type(failure).__name__}: {failure}")
     custom_resource.send(request, answer)
     decision = "PublishModelCode" if answer.succeeded else "Failed"
     logger().info(answer.reason, extra={"decision": decision})
     metrics().add_metric(name=decision, unit="Count", value=1)
     return {"decision": decision, "reason": answer.reason}
-
-
-def _physical_id(request: Request) -> str:
-    """One per resource for good: a changed one would make CloudFormation delete the old one after an update."""
-    return f"{request.stack_id.split('/')[1]}-{request.logical_id}"

@@ -7,10 +7,11 @@ from typing import Any
 
 from mlplatform import events, names
 from mlplatform.app import App, live_app
-from mlplatform.decisions import Decision
+from mlplatform.decisions import Decision, StartTraining
 from mlplatform.facts import DatasetArrived
 from mlplatform.observability import decided, logger, observed
-from mlplatform.training import plan_training, skip_drop
+from mlplatform.spend import hold_applies
+from mlplatform.training import plan_training, refuse_launch, skip_drop
 
 
 @observed
@@ -40,4 +41,9 @@ def start_training(app: App, arrived: DatasetArrived) -> Decision:
     live = (
         app.aws.endpoint(names.endpoint(stack, arrived.dataset)) if names.is_dataset(stack, arrived.dataset) else None
     )
-    return app.aws.apply(plan_training(drop, live, app.settings))
+    decision: Decision = plan_training(drop, live, app.settings)
+    if isinstance(decision, StartTraining):
+        hold = app.aws.hold()
+        if hold is not None and hold_applies(hold, app.aws.now()):
+            decision = refuse_launch(decision, hold)
+    return app.aws.apply(decision)

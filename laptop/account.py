@@ -47,6 +47,9 @@ class Functions(Protocol):
     def invoke(self, function: str, payload: bytes) -> tuple[bytes, str | None]:
         """Synchronously, by name or ARN: the response payload, and the function error ("Unhandled") if there was."""
 
+    def invoke_event(self, function: str, payload: bytes) -> str | None:
+        """Like `invoke_async`, but returns when the event has been handled, with the function's last error."""
+
     def invoke_async(
         self, function: str, payload: bytes, principal: str | None = None, source_arn: str | None = None
     ) -> None:
@@ -75,6 +78,41 @@ class Identities(Protocol):
         """Raises ServiceError("AccessDenied...") if the role's policies do not allow it, naming both."""
 
 
+class Meter(Protocol):
+    """What the services tell the bill (laptop/bill.py)."""
+
+    def instance_started(self, instance_id: str, instance_type: str, endpoint_arn: str) -> None:
+        """An endpoint's instance serves from now on."""
+
+    def instance_stopped(self, instance_id: str) -> None:
+        """An instance has ended, whether it ever served or not."""
+
+    def training_ended(self, arn: str, resources: Mapping[str, Any], billable_seconds: int) -> None:
+        """A training job has ended; `resources` is its ResourceConfig."""
+
+    def function_ran(self, tags: Mapping[str, str], billed_ms: int, memory_mb: int, architecture: str) -> None:
+        """One invocation of a Lambda function."""
+
+
+class Unmetered:
+    """The meter of an account without a bill."""
+
+    def instance_started(self, instance_id: str, instance_type: str, endpoint_arn: str) -> None: ...
+
+    def instance_stopped(self, instance_id: str) -> None: ...
+
+    def training_ended(self, arn: str, resources: Mapping[str, Any], billable_seconds: int) -> None: ...
+
+    def function_ran(self, tags: Mapping[str, str], billed_ms: int, memory_mb: int, architecture: str) -> None: ...
+
+
+class Mailbox(Protocol):
+    """Where messages to people end up (laptop/inbox.py)."""
+
+    def add(self, channel: str, text: str, *, subject: str | None = None, blocks: Any = None, to: str = "") -> None:
+        """One more message; `channel` is "slack" or "email"."""
+
+
 @dataclass
 class Account:
     """What a service of the laptop gets to work with. Filled by laptop/server.py in the order of the fields."""
@@ -98,6 +136,8 @@ class Account:
     ready: bool = False
     # resource ARN -> its tags; for the services that the laptop implements itself
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    bill: Meter = field(default_factory=Unmetered)
+    inbox: Mailbox = field(init=False)
     # called in reverse order at shutdown
     closers: list[Callable[[], None]] = field(default_factory=list)
 

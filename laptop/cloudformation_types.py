@@ -878,6 +878,36 @@ class Rule(Kind):
                 raise ResourceFailure(f"Target {failure['TargetId']}: {failure['ErrorMessage']}")
 
 
+class Schedule(Kind):
+    _all = (
+        "Description",
+        "EndDate",
+        "FlexibleTimeWindow",
+        "GroupName",
+        "KmsKeyArn",
+        "ScheduleExpression",
+        "ScheduleExpressionTimezone",
+        "StartDate",
+        "State",
+        "Target",
+    )
+    properties = _set("Name") | set(_all)
+    replacing = _set("Name GroupName")
+    named_by = "Name"
+
+    def create(self, context: Context, properties: Properties) -> Made:
+        name = properties.get("Name") or context.name(64)
+        answer = context.call("scheduler", "CreateSchedule", Name=name, **picked(properties, *self._all))
+        return Made(name, {"Arn": answer["ScheduleArn"]})
+
+    def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
+        context.call("scheduler", "UpdateSchedule", Name=made.physical_id, **picked(new, *self._all))
+        return made
+
+    def delete(self, context: Context, made: Made, properties: Properties) -> None:
+        context.call("scheduler", "DeleteSchedule", Name=made.physical_id, **picked(properties, "GroupName"))
+
+
 class Alarm(Kind):
     _all = (
         "ActionsEnabled",
@@ -1066,7 +1096,106 @@ def _strings(value: Any) -> Any:
     return text(value)
 
 
+class Budget(Kind):
+    """AWS::Budgets::Budget. Its name lies inside of `Budget`; its notifications can't be changed in place."""
+
+    properties = _set("Budget NotificationsWithSubscribers ResourceTags")
+    replacing = _set("NotificationsWithSubscribers ResourceTags")
+
+    def must_replace(self, old: Properties, new: Properties) -> bool:
+        named = old["Budget"].get("BudgetName") != new["Budget"].get("BudgetName")
+        return named or super().must_replace(old, new)
+
+    def create(self, context: Context, properties: Properties) -> Made:
+        name = properties["Budget"].get("BudgetName") or context.name(100)
+        context.call(
+            "budgets",
+            "CreateBudget",
+            AccountId=ACCOUNT_ID,
+            Budget=self._budget(name, properties),
+            ResourceTags=_resource_tags(context, properties),
+            **picked(properties, "NotificationsWithSubscribers"),
+        )
+        return Made(name)
+
+    def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
+        context.call("budgets", "UpdateBudget", AccountId=ACCOUNT_ID, NewBudget=self._budget(made.physical_id, new))
+        return made
+
+    def delete(self, context: Context, made: Made, properties: Properties) -> None:
+        context.call("budgets", "DeleteBudget", AccountId=ACCOUNT_ID, BudgetName=made.physical_id)
+
+    @staticmethod
+    def _budget(name: str, properties: Properties) -> Properties:
+        return {**properties["Budget"], "BudgetName": name}
+
+
+class AnomalyMonitor(Kind):
+    """AWS::CE::AnomalyMonitor. A custom monitor's specification is JSON text in a template, a structure in the API."""
+
+    properties = _set("MonitorDimension MonitorName MonitorSpecification MonitorType ResourceTags")
+    replacing = _set("MonitorDimension MonitorSpecification MonitorType ResourceTags")
+
+    def create(self, context: Context, properties: Properties) -> Made:
+        monitor = picked(properties, "MonitorName", "MonitorType", "MonitorDimension")
+        if "MonitorSpecification" in properties:
+            monitor["MonitorSpecification"] = _json_property(properties, "MonitorSpecification")
+        arn = context.call(
+            "ce", "CreateAnomalyMonitor", AnomalyMonitor=monitor, ResourceTags=_resource_tags(context, properties)
+        )["MonitorArn"]
+        return Made(arn, {"MonitorArn": arn})
+
+    def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
+        context.call("ce", "UpdateAnomalyMonitor", MonitorArn=made.physical_id, MonitorName=new["MonitorName"])
+        return made
+
+    def delete(self, context: Context, made: Made, properties: Properties) -> None:
+        context.call("ce", "DeleteAnomalyMonitor", MonitorArn=made.physical_id)
+
+
+class AnomalySubscription(Kind):
+    _all = ("Frequency", "MonitorArnList", "Subscribers", "SubscriptionName", "Threshold")
+    properties = _set("ThresholdExpression ResourceTags") | set(_all)
+    replacing = _set("ResourceTags")
+
+    def create(self, context: Context, properties: Properties) -> Made:
+        arn = context.call(
+            "ce",
+            "CreateAnomalySubscription",
+            AnomalySubscription=self._settings(properties),
+            ResourceTags=_resource_tags(context, properties),
+        )["SubscriptionArn"]
+        return Made(arn, {"SubscriptionArn": arn, "AccountId": ACCOUNT_ID})
+
+    def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
+        context.call("ce", "UpdateAnomalySubscription", SubscriptionArn=made.physical_id, **self._settings(new))
+        return made
+
+    def delete(self, context: Context, made: Made, properties: Properties) -> None:
+        context.call("ce", "DeleteAnomalySubscription", SubscriptionArn=made.physical_id)
+
+    def _settings(self, properties: Properties) -> Properties:
+        settings = picked(properties, *self._all)
+        if "ThresholdExpression" in properties:
+            settings["ThresholdExpression"] = _json_property(properties, "ThresholdExpression")
+        return settings
+
+
+def _resource_tags(context: Context, properties: Properties) -> list[dict[str, str]]:
+    return context.tag_list({"Tags": properties.get("ResourceTags")})
+
+
+def _json_property(properties: Properties, name: str) -> Any:
+    try:
+        return json.loads(properties[name])
+    except (TypeError, ValueError):
+        raise ResourceFailure(f"{name} must be a text that holds JSON, not {properties[name]}") from None
+
+
 KINDS: dict[str, Kind] = {
+    "AWS::Budgets::Budget": Budget(),
+    "AWS::CE::AnomalyMonitor": AnomalyMonitor(),
+    "AWS::CE::AnomalySubscription": AnomalySubscription(),
     "AWS::CloudFormation::CustomResource": Custom(),
     "AWS::CloudWatch::Alarm": Alarm(),
     "AWS::CloudWatch::Dashboard": Dashboard(),
@@ -1090,6 +1219,7 @@ KINDS: dict[str, Kind] = {
     "AWS::SQS::QueuePolicy": QueuePolicy(),
     "AWS::SSM::Parameter": Parameter(),
     "AWS::SageMaker::ModelPackageGroup": ModelPackageGroup(),
+    "AWS::Scheduler::Schedule": Schedule(),
 }
 
 

@@ -220,6 +220,33 @@ class Bus:
             source, detail_type, detail, resources=list(resources), at=self._account.clock.now(), bus="default"
         )
 
+    def scheduled(self, rule_arn: str, due: datetime) -> None:
+        """Sends a rule's targets what they get when its schedule comes due; nobody else sees that event.
+
+        https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-rule-schedule.html
+        """
+        from moto.events.models import events_backends
+
+        event = {
+            "version": "0",
+            "id": str(uuid.uuid4()),
+            "detail-type": "Scheduled Event",
+            "source": "aws.events",
+            "account": ACCOUNT_ID,
+            "time": due.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "region": REGION,
+            "resources": [rule_arn],
+            "detail": {},
+        }
+        for rule in list(events_backends[ACCOUNT_ID][REGION].event_buses["default"].rules.values()):
+            if rule.arn == rule_arn:
+                for target in list(rule.targets):
+                    self._submit(rule.name, rule.arn, target, event)
+
+    def _submit(self, rule_name: str, rule_arn: str, target: dict[str, Any], event: dict[str, Any]) -> None:
+        if not self._closing.is_set():
+            self._account.clock.under_way.submit(self._pool, self._deliver, rule_name, rule_arn, target, event)
+
     def close(self) -> None:
         """Gives up what is not delivered yet."""
         self._closing.set()
@@ -309,8 +336,7 @@ class Bus:
             if rule.state == "DISABLED" or not pattern or not matches(pattern, event):
                 continue
             for target in list(rule.targets):
-                if not self._closing.is_set():
-                    self._pool.submit(self._deliver, rule.name, rule.arn, target, event)
+                self._submit(rule.name, rule.arn, target, event)
         return str(event["id"])
 
     def _deliver(self, rule_name: str, rule_arn: str, target: dict[str, Any], event: dict[str, Any]) -> None:
@@ -383,7 +409,7 @@ class Bus:
             logs = self._client("logs")
             stream = uuid.uuid4().hex
             logs.create_log_stream(logGroupName=group, logStreamName=stream)
-            entry = {"timestamp": int(time.time() * 1000), "message": payload}
+            entry = {"timestamp": self._account.clock.now_ms(), "message": payload}
             logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=[entry])
         else:
             raise _Refused("UNSUPPORTED_TARGET", f"The laptop can't deliver events to {arn}.")

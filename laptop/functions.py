@@ -75,7 +75,14 @@ class LambdaFunctions:
         if principal is not None:
             self._assert_invokable(found, principal, source_arn or "")
         if not self._closed.is_set():
-            self._asynchronous.submit(self._run_async, found.function_name, payload)
+            self._account.clock.under_way.submit(self._asynchronous, self._run_async, found.function_name, payload)
+
+    def invoke_event(self, function: str, payload: bytes) -> str | None:
+        """Like `invoke_async`, but returns when the event has been handled, with the function's last error.
+
+        Raises ServiceError(ResourceNotFoundException).
+        """
+        return self._run_async(self.find(function).function_name, payload)
 
     def run(self, function: str, payload: bytes) -> tuple[Outcome, str, str]:
         """One invocation: its outcome, its request id, and its log."""
@@ -83,7 +90,7 @@ class LambdaFunctions:
         request_id = str(uuid.uuid4())
         call = Call(request_id, found.function_arn, payload or b"{}", int(found.timeout))
         with self._environment(found) as environment:
-            started_ms = int(time.time() * 1000)
+            started_ms = self._account.clock.now_ms()
             outcome = environment.invoke(call)
             log = self._report(found, environment, call, outcome, started_ms)
         return outcome, request_id, log
@@ -164,7 +171,7 @@ class LambdaFunctions:
         opt = self._unpacked("opt", _digest(*(layer["Arn"] for layer in found.layers)), *contents)
         tmp = self._account.home / "lambda" / "tmp" / uuid.uuid4().hex
         tmp.mkdir(parents=True)
-        stream = f"{datetime.now(UTC):%Y/%m/%d}/[$LATEST]{uuid.uuid4().hex}"
+        stream = f"{self._account.clock.now():%Y/%m/%d}/[$LATEST]{uuid.uuid4().hex}"
         role = self._account.identities.credentials(found.role)
         # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html lists the runtime's own variables. The
         # caller's environment is not passed on, nor its AWS configuration files.
@@ -197,7 +204,7 @@ class LambdaFunctions:
             "AWS_XRAY_SDK_ENABLED": "false",
             "POWERTOOLS_TRACE_DISABLED": "true",
         }
-        return Environment(found.handler, code, tmp, environment, key)
+        return Environment(found.handler, code, tmp, environment, key, clock=self._account.clock)
 
     def _unpacked(self, kind: str, label: str, *contents: bytes) -> Path:
         """One folder for archives that AWS lays over each other: a function's code, or all its layers in /opt."""
@@ -216,7 +223,7 @@ class LambdaFunctions:
         """Writes the log, the metrics and the journal entry of an invocation; returns its log."""
         init_ms = outcome.init_ms or 0.0
         billed = math.ceil(outcome.duration_ms + init_ms)
-        ended_ms = int(time.time() * 1000)
+        ended_ms = self._account.clock.now_ms()
         report = (
             f"REPORT RequestId: {call.request_id}\tDuration: {outcome.duration_ms:.2f} ms\t"
             f"Billed Duration: {billed} ms\tMemory Size: {found.memory_size} MB\t"
@@ -233,13 +240,14 @@ class LambdaFunctions:
         printed = environment.take_lines()
         lines = [(started_ms, f"START RequestId: {call.request_id} Version: $LATEST"), *printed]
         if _is_error(answer) and answer["errorType"] == "Sandbox.Timedout":
-            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+            now = self._account.clock.now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
             text = f"{now}Z {call.request_id} Task timed out after {call.timeout_seconds}.00 seconds\n"
             lines.append((ended_ms, text))
         lines += [(ended_ms, f"END RequestId: {call.request_id}"), (ended_ms, report)]
         self._logs.write(found, environment.log_stream, lines)
         _put_metrics(found.function_name, outcome)
         _put_embedded_metrics(printed)
+        self._account.bill.function_ran(found.tags, billed, found.memory_size, found.architectures[0])
         decisions = _decisions(answer)
         self._account.journal.record(
             "function",
@@ -256,8 +264,8 @@ class LambdaFunctions:
 
     # Asynchronous invocation
 
-    def _run_async(self, function: str, payload: bytes) -> None:
-        """Tries, retries and hands over to a destination; nobody waits for the result."""
+    def _run_async(self, function: str, payload: bytes) -> str | None:
+        """Tries, retries and hands over to a destination. The last try's error, if that failed."""
         try:
             found = self.find(function)
             config = found.event_invoke_config[-1].config if found.event_invoke_config else {}
@@ -269,7 +277,7 @@ class LambdaFunctions:
                 if outcome.error is None or attempts > retries:
                     break
                 if self._closed.wait(RETRY_SECONDS[attempts - 1]):
-                    return
+                    return "The laptop is shutting down."
             destinations = config.get("DestinationConfig") or {}
             failed = outcome.error is not None
             target = (destinations.get("OnFailure" if failed else "OnSuccess") or {}).get("Destination")
@@ -282,6 +290,11 @@ class LambdaFunctions:
             # The function or a queue may be gone by now, or the role may not send: AWS drops the event too.
             if not self._closed.is_set():
                 self._account.journal.record("delivery", target=function, error=f"{type(error).__name__}: {error}")
+            return str(error)
+        if not failed:
+            return None
+        answer = _json(outcome.payload)
+        return f"{answer['errorType']}: {answer['errorMessage']}" if _is_error(answer) else str(answer)
 
     def _deliver(
         self, found: Any, target: str, payload: bytes, outcome: Outcome, request_id: str, attempts: int
@@ -293,7 +306,7 @@ class LambdaFunctions:
             context["functionError"] = outcome.error
         record = {
             "version": "1.0",
-            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "timestamp": self._account.clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "requestContext": {
                 "requestId": request_id,
                 "functionArn": f"{found.function_arn}:$LATEST",
@@ -566,12 +579,14 @@ def _sqs_record(message: Any, queue_arn: str) -> dict[str, Any]:
     }
 
 
-def _sns_record(subscription: Any, message: str, message_id: str, subject: str | None, attributes: Any) -> bytes:
+def _sns_record(
+    subscription: Any, message: str, message_id: str, subject: str | None, attributes: Any, *, at: datetime
+) -> bytes:
     """As in https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html; for Lambda only it is `SigningCertUrl`."""
     host = f"https://sns.{REGION}.amazonaws.com"
     sns = {
         "SignatureVersion": "1",
-        "Timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "Timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "Signature": "not-signed-on-the-laptop",
         "SigningCertUrl": f"{host}/SimpleNotificationService.pem",
         "MessageId": message_id,
@@ -601,7 +616,6 @@ def _put_metric(function: str, name: str, value: float, unit: str) -> None:
         "Dimensions": [{"Name": "FunctionName", "Value": function}],
         "Value": value,
         "Unit": unit,
-        "Timestamp": datetime.now(UTC).replace(tzinfo=None),
     }
     cloudwatch_backends[ACCOUNT_ID][REGION].put_metric_data("AWS/Lambda", [datum])
 
@@ -779,7 +793,7 @@ def install(account: Account) -> None:
             message = self._parse_message_structure(message, self.protocol)
         error = None
         try:
-            record = _sns_record(self, message, message_id, subject, message_attributes)
+            record = _sns_record(self, message, message_id, subject, message_attributes, at=account.clock.now())
             functions.invoke_async(self.endpoint, record, "sns.amazonaws.com", self.topic_arn)
         except ServiceError as refused:
             error = refused.message

@@ -10,6 +10,7 @@ fleet. A config in use can't be deleted here: the reference says "you must not",
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import random
@@ -171,6 +172,7 @@ class Instance:
     port: int = field(init=False)
     process: subprocess.Popen[bytes] = field(init=False)
     stopping: bool = False
+    ended: Callable[[], None] = lambda: None  # called once it no longer runs
     _measured: psutil.Process | None = None
 
     @property
@@ -270,6 +272,7 @@ class Instance:
         if self.process.stdin is not None:
             self.process.stdin.close()
         self.process.poll()
+        self.ended()
 
 
 @dataclass(eq=False)
@@ -537,7 +540,9 @@ class Hosting:
                     variant, (production["InitialInstanceCount"], float(production["InitialVariantWeight"]))
                 )
                 model_dir, environment = self._prepare(production["ModelName"])
-                fleet = self._start_instances(endpoint, variant, model_dir, environment, count)
+                fleet = self._start_instances(
+                    endpoint, variant, production["InstanceType"], model_dir, environment, count
+                )
                 variants.append(
                     Variant(
                         variant,
@@ -559,7 +564,13 @@ class Hosting:
         return tuple(variants)
 
     def _start_instances(
-        self, endpoint: Endpoint, variant: str, model_dir: Path, environment: dict[str, str], count: int
+        self,
+        endpoint: Endpoint,
+        variant: str,
+        instance_type: str,
+        model_dir: Path,
+        environment: dict[str, str],
+        count: int,
     ) -> tuple[Instance, ...]:
         instances = [Instance(endpoint.name, variant, model_dir, environment, self._log) for _ in range(count)]
         endpoint.starting.extend(instances)
@@ -570,6 +581,9 @@ class Hosting:
                 healthy = list(pool.map(lambda one: one.wait_healthy(HEALTH_CHECK_TIMEOUT_SECONDS), instances))
             if not all(healthy) or self._closed.is_set():
                 raise LaunchError(PING_FAILURE.format(variant=variant))
+            for instance in instances:
+                instance.ended = functools.partial(self.account.bill.instance_stopped, instance.id)
+                self.account.bill.instance_started(instance.id, instance_type, endpoint.arn)
         except BaseException:
             self._stop_all([instance for instance in instances if hasattr(instance, "process")], drain=False)
             raise
@@ -696,7 +710,12 @@ class Hosting:
             try:
                 if missing > 0:
                     added = self._start_instances(
-                        endpoint, variant.name, variant.model_dir, variant.environment, missing
+                        endpoint,
+                        variant.name,
+                        variant.instance_type,
+                        variant.model_dir,
+                        variant.environment,
+                        missing,
                     )
                     with endpoint.lock:
                         variant.fleet = (*variant.fleet, *added)
@@ -838,6 +857,7 @@ class Hosting:
             missing = variant.desired_count - len(variant.fleet)
         for instance in dead:
             ended = instance.process.returncode
+            instance.ended()
             self._log(endpoint.name, instance.stream, f"instance ended with {ended}; replacing it")
         self.account.journal.record(
             "endpoint",
@@ -847,7 +867,14 @@ class Hosting:
             reason=f"{missing} instance(s) of variant {variant.name} died and are being replaced",
         )
         try:
-            started = self._start_instances(endpoint, variant.name, variant.model_dir, variant.environment, missing)
+            started = self._start_instances(
+                endpoint,
+                variant.name,
+                variant.instance_type,
+                variant.model_dir,
+                variant.environment,
+                missing,
+            )
         except LaunchError:
             time.sleep(1.0)  # the next round tries again: the fleet is below its desired count
             return
@@ -858,7 +885,7 @@ class Hosting:
         self._stop_all(started[max(room, 0) :], drain=False)
 
     def _background(self, work: Callable[..., None], *arguments: Any) -> None:
-        threading.Thread(target=work, args=arguments, daemon=True, name=f"hosting{work.__name__}").start()
+        self.account.clock.under_way.start_thread(f"hosting{work.__name__}", work, *arguments)
 
     @staticmethod
     def _stop_all(instances: list[Instance] | tuple[Instance, ...], *, drain: bool) -> None:

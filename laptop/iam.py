@@ -268,6 +268,7 @@ _SAGEMAKER_KINDS = {
     "PipelineName": "pipeline",
     "TransformJobName": "transform-job",
     "ProcessingJobName": "processing-job",
+    "NotebookInstanceName": "notebook-instance",
 }
 _SAGEMAKER_PASSED_ROLES = {
     "CreateTrainingJob": ("RoleArn",),
@@ -454,6 +455,34 @@ def _cloudformation(operation: str, params: Params) -> list[Need]:
     return [Need(f"cloudformation:{operation}", arn)]
 
 
+def _ce(operation: str, params: Params) -> list[Need]:
+    """https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscostexplorerservice.html
+
+    A query without a billing view is held against the operation itself, as AWS's own refusals name it.
+    """
+    for member in ("MonitorArn", "SubscriptionArn", "ResourceArn", "BillingViewArn"):
+        if member in params and not operation.startswith("GetAnomal"):
+            return [Need(f"ce:{operation}", params[member])]
+    return [Need(f"ce:{operation}", f"arn:aws:ce:{REGION}:{ACCOUNT_ID}:/{operation}")]
+
+
+def _budgets(operation: str, params: Params) -> list[Need]:
+    """Reading is ViewBudget and writing ModifyBudget, whatever the operation is called.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbudgetservice.html
+    """
+    if operation in {"ListTagsForResource", "TagResource", "UntagResource"}:
+        return [Need(f"budgets:{operation}", params["ResourceARN"])]
+    inner = params.get("Budget") or params.get("NewBudget") or {}
+    name = params.get("BudgetName") or inner.get("BudgetName") or "*"
+    action = "ViewBudget" if operation.startswith("Describe") else "ModifyBudget"
+    resource = f"arn:aws:budgets::{ACCOUNT_ID}:budget/{name}"
+    needs = [Need(f"budgets:{action}", resource)]
+    if params.get("ResourceTags"):
+        needs.append(Need("budgets:TagResource", resource))
+    return needs
+
+
 _NEEDS: dict[str, Callable[[str, Params], list[Need]]] = {
     "s3": _s3,
     "sagemaker": _sagemaker,
@@ -469,6 +498,8 @@ _NEEDS: dict[str, Callable[[str, Params], list[Need]]] = {
     "sts": _sts,
     "iam": _iam,
     "cloudformation": _cloudformation,
+    "ce": _ce,
+    "budgets": _budgets,
 }
 
 

@@ -11,10 +11,12 @@ import threading
 import types
 from collections.abc import Callable
 from contextvars import ContextVar
+from datetime import datetime
 from typing import Any
 
 from laptop.account import ACCOUNT_ID, REGION
 from laptop.aws_request import HttpRequest, access_key_and_signing_name, wsgi_request
+from laptop.clock import Clock
 from laptop.errors import ServiceError
 
 # Read by moto when it is imported.
@@ -107,6 +109,22 @@ def _answer(handler: _Handler, request: HttpRequest) -> tuple[int, dict[str, str
     dropped = _HOP_BY_HOP - ({"content-length"} if request.method == "HEAD" else set())
     kept = {str(name): str(value) for name, value in dict(headers).items() if str(name).lower() not in dropped}
     return int(status), kept, body.encode() if isinstance(body, str) else bytes(body)
+
+
+def use_clock(clock: Clock) -> None:
+    """Lets moto's services live on the account's time: objects, messages and metrics are stamped with it.
+
+    All of them ask one function, `moto.core.utils.utcnow`, which each imports under its name.
+    """
+    from moto.core import utils
+
+    def utcnow() -> datetime:
+        return clock.now().replace(tzinfo=None)
+
+    before = utils.utcnow
+    for name, module in list(sys.modules.items()):
+        if name.startswith("moto.") and getattr(module, "utcnow", None) is before:
+            setattr(module, "utcnow", utcnow)  # noqa: B010
 
 
 def reset() -> None:

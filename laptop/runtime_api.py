@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from laptop.clock import Clock
+
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html: the init phase is limited to 10 seconds,
 # then it is repeated at the first invocation within the function's own timeout.
 INIT_SECONDS = 10.0
@@ -60,12 +62,15 @@ def error_payload(kind: str, message: str) -> bytes:
 class Environment:
     """A process that serves one call at a time. `usable` turns False when it has died, timed out or was closed."""
 
-    def __init__(self, handler: str, code: Path, tmp: Path, environment: Mapping[str, str], key: str) -> None:
+    def __init__(
+        self, handler: str, code: Path, tmp: Path, environment: Mapping[str, str], key: str, *, clock: Clock
+    ) -> None:
         """Starts the process in the folder `code`; nothing is waited for.
 
         `key` stands for the function's code and configuration: an environment with another key is out of date.
         """
         self.key = key
+        self._clock = clock
         self.log_stream = environment["AWS_LAMBDA_LOG_STREAM_NAME"]
         self.usable = True
         self._tmp = tmp
@@ -198,7 +203,7 @@ class Environment:
                 text = raw.decode("utf-8", "replace").rstrip("\n").replace("\r", "\n")
                 if text:
                     with self._condition:
-                        self._lines.append((int(time.time() * 1000), text))
+                        self._lines.append((self._clock.now_ms(), text))
 
     def _drain(self) -> None:
         """Waits, briefly, until all that was printed before the answer has been read."""
@@ -258,6 +263,7 @@ class _Runtime(http.server.BaseHTTPRequestHandler):
         if call is None:
             self.close_connection = True
             return
+        # The process sees the machine's time, wherever the account's clock was moved, so its deadline is on it too.
         deadline = int(time.time() * 1000) + call.timeout_seconds * 1000
         trace = f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]};Parent={uuid.uuid4().hex[:16]};Sampled=0"
         self._send(

@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -37,6 +38,8 @@ _THREADS = 96
 _SERVICES = (
     "iam",
     "events",
+    "scheduler",
+    "bill",
     "logs",
     "functions",
     "cloudformation",
@@ -44,9 +47,15 @@ _SERVICES = (
     "training",
     "registry",
     "hosting",
+    "search",
     "scaling",
+    "tagging",
+    "cost_explorer",
+    "anomalies",
+    "budgets",
 )
 _CONSOLE = Path(__file__).parent / "console.html"
+_CONSOLE_OBJECT = "/s3/object/"
 _JSON = {"content-type": "application/json"}
 
 _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -78,7 +87,6 @@ class Server:
         self._conditional_writes = threading.Lock()
         self._routes: dict[str, Callable[[dict[str, Any]], Any]] = {
             "GET /_laptop/health": lambda _: self._health(),
-            "GET /_laptop/clock": lambda _: {"now": self.account.clock.now().isoformat()},
             "POST /_laptop/fault": self.faults.order,
         }
         self._uvicorn: Any = None
@@ -96,6 +104,7 @@ class Server:
             log_level="warning",
             access_log=False,
             server_header=False,
+            date_header=False,  # the account's time is told in its place
             proxy_headers=False,
             interface="asgi3",
             backlog=2048,
@@ -104,6 +113,7 @@ class Server:
         self._uvicorn = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._uvicorn.run, args=([self._socket],), name="server", daemon=True)
         self._thread.start()
+        moto_app.use_clock(self.account.clock)
         moto_app.reset()  # another account may have lived in this process before
         for name in _SERVICES:
             importlib.import_module(f"laptop.{name}").install(self.account)
@@ -147,6 +157,7 @@ class Server:
         raw = [(name.lower().encode("latin-1"), value.encode("utf-8")) for name, value in headers.items()]
         if not (request.method == "HEAD" and "content-length" in {name.lower() for name in headers}):
             raw.append((b"content-length", str(len(body)).encode()))
+        raw.append((b"date", formatdate(self.account.clock.now().timestamp(), usegmt=True).encode()))
         await send({"type": "http.response.start", "status": status, "headers": raw})
         await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else body})
 
@@ -164,6 +175,8 @@ class Server:
         signed = "authorization" in request.headers or "X-Amz-" in request.query
         if path == "/" and request.method == "GET" and not signed:
             return 200, {"content-type": "text/html; charset=utf-8"}, _CONSOLE.read_bytes()
+        if path.startswith(_CONSOLE_OBJECT) and request.method == "GET" and not signed:
+            return await loop.run_in_executor(self._pool, self._console_object, request)
         return await loop.run_in_executor(self._pool, self._api_call, request)
 
     # --- the laptop's own routes ---------------------------------------------------------------------------------
@@ -185,6 +198,21 @@ class Server:
         if not isinstance(payload, dict):
             raise ServiceError("ValidationException", "The body must be a JSON object.")
         return 200, _JSON, _json(handler(payload))
+
+    def _console_object(self, request: HttpRequest) -> Answer:
+        """What the S3 console shows at `/s3/object/BUCKET?prefix=KEY`: here the object, for the person at the laptop.
+
+        No bucket can be in the way: a bucket's name has three characters or more. The browser runs no script of it.
+        """
+        bucket = unquote(request.path[len(_CONSOLE_OBJECT) :])
+        key = parse_qs(request.query).get("prefix", [""])[0]
+        s3 = self.account.client("s3")
+        try:
+            stored = s3.get_object(Bucket=bucket, Key=key)
+        except s3.exceptions.ClientError as error:
+            raise ServiceError("NotFound", f"There is no object {key} in {bucket}.", 404) from error
+        headers = {"content-type": stored["ContentType"], "content-security-policy": "sandbox"}
+        return 200, headers, stored["Body"].read()
 
     def _health(self) -> dict[str, Any]:
         account = self.account

@@ -114,6 +114,7 @@ class Job:
     # Held while any of the above is read or changed together; `changed` wakes the job's thread.
     lock: threading.RLock = field(default_factory=threading.RLock)
     changed: threading.Event = field(default_factory=threading.Event)
+    accepted: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.modified = self.created
@@ -353,6 +354,8 @@ class Training:
         with job.lock:
             if job.stopping and status == "InProgress":
                 return
+            if job.ended is not None and job.started is not None and job.status in ("InProgress", "Stopping"):
+                self._account.bill.training_ended(job.arn, job.request["ResourceConfig"], billed(job)[1])
             if job.transitions:
                 job.transitions[-1]["EndTime"] = now
             transition = {"Status": secondary_status, "StartTime": now, "StatusMessage": message}
@@ -527,11 +530,10 @@ class Training:
             ending, job.ending = job.ending, None
             job.changed.clear()
         max_wait = job.request["StoppingCondition"].get("MaxWaitTimeInSeconds")
-        if ending in (None, Ending.INTERRUPTION) and max_wait is not None:
-            waited = (self._account.clock.now() - job.created).total_seconds()
-            if waited > max_wait:
-                return Ending.MAX_WAIT
-        return ending
+        if max_wait is None or ending not in (None, Ending.INTERRUPTION):
+            return ending
+        # By the machine's time: a job waits for machines of this laptop, which a moved clock does not hurry.
+        return Ending.MAX_WAIT if time.monotonic() - job.accepted > max_wait else ending
 
     def _pause(self, job: Job, seconds: float) -> Ending | None:
         """Lets time pass, unless there is something to end for."""

@@ -65,6 +65,13 @@ ENVIRONMENT = {
     "COST_CENTER": "machine-learning",
     "OWNER": "ml-team",
     "SLACK_WEBHOOK_PARAMETER": "/ml-platform/slack-webhook",
+    "OFFICE_HOURS": "mon-fri 08:00-18:00",
+    "TIME_ZONE": "UTC",
+    "HOLIDAYS": "",
+    "DAILY_CEILING_USD": "50",
+    "MONTHLY_CEILING_USD": "500",
+    "BUDGET_NAME": "ml-platform-monthly-budget",
+    "MONTHLY_BUDGET_USD": "500",
     "AWS_REGION": REGION,
 }
 

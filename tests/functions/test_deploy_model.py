@@ -304,3 +304,31 @@ def test_the_handler_logs_and_counts_what_it_returns(
     assert answer["reason"] in caplog.messages
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert [line["Notify"] for line in printed if "_aws" in line] == [[1.0]]
+
+
+SPOT = {
+    "TrainingTimeInSeconds": 300,
+    "BillableTimeInSeconds": 100,
+    "TrainingEndTime": builders.NOON,
+    "EnableManagedSpotTraining": True,
+}
+
+
+@pytest.mark.parametrize("status", ["Completed", "Failed", "Stopped"])
+def test_what_spot_saved_is_in_the_ledger_once_however_often_the_event_comes(account: Account, status: str) -> None:
+    train(account, **SPOT, TrainingJobStatus=status)
+    for _ in range(3):
+        end(account)
+    [key] = account.keys(ARTIFACTS, "ledger/")
+    assert key.startswith("ledger/2026-11/spot-")
+    saving = account.document(key, ARTIFACTS)
+    assert (saving["usd"], saving["dataset"]) == ("0.012778", "churn")
+    assert "0.23 USD/hour" in saving["formula"]
+
+
+def test_a_type_without_a_price_is_told_and_its_model_deployed_all_the_same(account: Account) -> None:
+    odd = {"InstanceType": "ml.p5.48xlarge", "InstanceCount": 1, "VolumeSizeInGB": 10}
+    train(account, **SPOT, ResourceConfig=odd)
+    assert isinstance(end(account), DeployModel)
+    assert account.keys(ARTIFACTS, "ledger/") == []
+    assert account.alerts()[0]["Subject"] == "No price for ml.p5.48xlarge"

@@ -12,6 +12,7 @@ from slack_server import Slack, running_slack
 
 from mlplatform.decisions import Notify, Skip
 from mlplatform.errors import BadEvent, SlackError
+from mlplatform.notices import NOT_UNDERSTOOD
 from notify import notify
 
 PARAMETER = "/ml-platform/slack-webhook"
@@ -48,7 +49,10 @@ def test_every_record_is_posted(there: Slack) -> None:
         Notify('Posted "Message 1" to Slack.', "Message 1"),
     ]
     assert [message["text"] for message in there.messages] == ["Message 0", "Message 1"]
-    assert [message["blocks"][1]["text"]["text"] for message in there.messages] == ["one", "two"]
+    assert [message["blocks"][1]["text"]["text"] for message in there.messages] == [
+        f"{NOT_UNDERSTOOD}\n\none",
+        f"{NOT_UNDERSTOOD}\n\ntwo",
+    ]
 
 
 def test_without_a_webhook_it_says_how_to_store_one() -> None:

@@ -12,7 +12,7 @@ import pytest
 import builders
 from builders import Account
 from mlplatform import events
-from mlplatform.decisions import Decision, RejectDataset, Skip, StartTraining
+from mlplatform.decisions import Decision, HoldDataset, RejectDataset, Skip, StartTraining
 from mlplatform.errors import AwsError, NotAsPlanned
 from start_training import start_training
 
@@ -201,7 +201,7 @@ def test_a_job_whose_tags_are_listed_late_goes_on(account: Account) -> None:
 def test_only_the_beginning_of_a_large_file_is_read(account: Account) -> None:
     event = account.put("datasets/churn/data.csv", builders.csv(600_000))
     assert isinstance(handle(account, event), StartTraining)
-    [read] = account.called("get_object")
+    [read] = [one for one in account.called("get_object") if one["Key"].startswith("datasets/")]
     assert read["Range"] == "bytes=0-8388607"
 
 
@@ -217,3 +217,38 @@ def test_messages_that_fail_go_back_to_the_queue_alone(account: Account, monkeyp
     [decision] = answer["decisions"]
     assert decision["decision"] == "StartTraining"
     assert decision["reason"].startswith("churn version ")
+
+
+def hold(account: Account, period: str) -> None:
+    document = {"period": period, "reason": "The ceiling is reached.", "since": builders.NOON.isoformat()}
+    account.put("spend/hold.json", json.dumps(document).encode(), "ml-platform-artifacts")
+
+
+def test_a_drop_under_a_hold_is_told_once_and_starts_when_it_is_dropped_again_afterwards(account: Account) -> None:
+    names_are_unique(account)
+    hold(account, "2999-12-31")
+    event = account.put("datasets/churn/data.csv", builders.csv())
+    first, second = handle(account, event), handle(account, event)
+    assert isinstance(first, HoldDataset)
+    assert isinstance(second, Skip)
+    assert jobs(account) == []
+    verdict = account.document(account.keys("ml-platform-data", "verdicts/")[0])
+    assert (verdict["verdict"], verdict["job_name"]) == ("held", None)
+    assert "mlp costs resume" in verdict["reason"]
+    [alert] = account.alerts()
+    assert "The ceiling is reached." in alert["Message"]
+    account.client("s3").delete_object(Bucket="ml-platform-artifacts", Key="spend/hold.json")
+    assert isinstance(handle(account, event), StartTraining)
+    assert account.document(account.keys("ml-platform-data", "verdicts/")[0])["verdict"] == "accepted"
+    assert isinstance(handle(account, event), Skip)
+    assert len(jobs(account)) == 1
+
+
+def test_a_hold_whose_period_is_over_holds_nothing_even_if_nobody_removed_it(account: Account) -> None:
+    hold(account, "2026-01")
+    assert isinstance(handle(account, account.put("datasets/churn/data.csv", builders.csv())), StartTraining)
+
+
+def test_a_bad_drop_is_rejected_under_a_hold_as_ever(account: Account) -> None:
+    hold(account, "2999-12-31")
+    assert isinstance(handle(account, account.put("datasets/churn/data.csv", b"a,b,label\n")), RejectDataset)

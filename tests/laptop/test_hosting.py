@@ -22,6 +22,7 @@ from moto import mock_aws
 
 from laptop import hosting
 from laptop.account import REGION, Account
+from laptop.bill import Bill
 from laptop.clock import Clock
 from laptop.errors import ServiceError
 from laptop.hosting import Hosting
@@ -254,6 +255,39 @@ def test_a_request_goes_to_another_instance_when_one_is_gone(here: Here) -> None
         )
     )
     assert {here.invoke()[0] for _ in range(10)} == {200}
+
+
+def test_every_instance_is_billed_from_the_moment_it_serves_until_it_has_stopped(here: Here) -> None:
+    here.account.bill = bill = Bill(here.account)
+
+    def hours() -> float:
+        return float(sum(line.quantity for line in bill.lines()))
+
+    def rate() -> int:
+        """How many instances are on the bill: instance-hours per hour of the account."""
+        before = hours()
+        here.account.clock.advance(3600)
+        return round(hours() - before)
+
+    here.endpoint("one", InitialInstanceCount=2)
+    assert rate() == 2
+    (line,) = {(line.usage_type, line.tags) for line in bill.lines()}
+    assert line == ("USE1-Host:ml.c5.large", (("ml-platform:dataset", "cancer"),))
+    here.config("two")
+    here.call("UpdateEndpoint", EndpointName=ENDPOINT, EndpointConfigName="two")
+    here.settled()
+    assert rate() == 1
+    desired = [{"VariantName": "AllTraffic", "DesiredInstanceCount": 3}]
+    here.call("UpdateEndpointWeightsAndCapacities", EndpointName=ENDPOINT, DesiredWeightsAndCapacities=desired)
+    here.settled()
+    assert rate() == 3
+    killed = min(here.pids())
+    os.killpg(killed, signal.SIGKILL)
+    until(lambda: killed not in here.pids() and len(here.pids()) == 3)
+    assert rate() == 3
+    here.call("DeleteEndpoint", EndpointName=ENDPOINT)
+    until(lambda: ENDPOINT not in here.service.endpoints)
+    assert rate() == 0
 
 
 def test_a_container_that_cannot_load_its_model_fails_the_endpoint_and_leaves_no_process(here: Here) -> None:

@@ -9,6 +9,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from moto_over_http import RecordingBus, moto_account
 
 from laptop import service_model
 from laptop.account import Account
+from laptop.bill import Bill
 from laptop.errors import ServiceError
 from laptop.server import running
 from laptop.training import Ending, Job, Training, billed, failure_reason, install
@@ -24,6 +26,7 @@ from laptop.training import Ending, Job, Training, billed, failure_reason, insta
 IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.6.0-cpu-py312-ubuntu22.04-sagemaker"
 TRUST = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
 ENDED = ("Completed", "Failed", "Stopped")
+NOT_ON_SPOT: dict[str, Any] = {"StoppingCondition": {"MaxRuntimeInSeconds": 60}}
 # What job scripts need to say where they are; a script of a test follows it.
 PREAMBLE = """
 import json, os, pathlib, signal, sys, time
@@ -353,6 +356,19 @@ print("train_loss=0.5")
     assert job["TrainingTimeInSeconds"] <= total - idle + 1, "waiting for capacity is not training time"
     with pytest.raises(ServiceError, match="can't be interrupted: it is Completed"):
         sandbox.training.interrupt("interrupted")
+
+
+def test_a_job_is_put_on_the_bill_once_with_its_billable_seconds_and_its_tags(sandbox: Sandbox) -> None:
+    sandbox.account.bill = bill = Bill(sandbox.account)
+    sandbox.start("billed", "print('done')")
+    job = sandbox.finish("billed")
+    sandbox.start("billed-too", "sys.exit(1)", EnableManagedSpotTraining=False, **NOT_ON_SPOT)
+    failed = sandbox.finish("billed-too")
+    assert failed["TrainingJobStatus"] == "Failed"
+    (line,) = bill.lines()
+    assert (line.usage_type, line.tags) == ("USE1-Train:ml.m5.xlarge", (("Project", "sandbox"),))
+    seconds = job["BillableTimeInSeconds"] + failed["BillableTimeInSeconds"]
+    assert line.usd == (Decimal("0.23") * seconds / 3600).quantize(Decimal("0.0000000001"))
 
 
 def test_capacity_that_does_not_come_back_in_time_ends_the_job_as_stopped(sandbox: Sandbox) -> None:

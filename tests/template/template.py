@@ -72,13 +72,41 @@ def resolved(value: Any) -> Any:
             value["Fn::GetAtt"] if isinstance(value["Fn::GetAtt"], list) else value["Fn::GetAtt"].split(".")
         )
         return _attribute(logical, attribute)
+    if set(value) == {"Fn::Select"}:
+        index, items = value["Fn::Select"]
+        return resolved(items)[int(index)]
+    if set(value) == {"Fn::Split"}:
+        separator, text = value["Fn::Split"]
+        return resolved(text).split(separator)
+    if set(value) == {"Fn::Join"}:
+        separator, parts = value["Fn::Join"]
+        return separator.join(resolved(parts))
+    if set(value) == {"Fn::If"}:
+        condition, then, otherwise = value["Fn::If"]
+        return resolved(then if _holds(transformed()["Conditions"][condition]) else otherwise)
     if set(value) == {"Fn::Sub"}:
+        text, own = value["Fn::Sub"] if isinstance(value["Fn::Sub"], list) else (value["Fn::Sub"], {})
         return re.sub(
             r"\$\{([^}]+)\}",
-            lambda found: str(_attribute(*found[1].split(".")) if "." in found[1] else _ref(found[1])),
-            value["Fn::Sub"],
+            lambda found: str(
+                resolved(own[found[1]])
+                if found[1] in own
+                else _attribute(*found[1].split("."))
+                if "." in found[1]
+                else _ref(found[1])
+            ),
+            text,
         )
     return {key: resolved(item) for key, item in value.items()}
+
+
+def _holds(condition: Any) -> bool:
+    match condition:
+        case {"Fn::Not": [inner]}:
+            return not _holds(inner)
+        case {"Fn::Equals": [one, other]}:
+            return bool(resolved(one) == resolved(other))
+    raise KeyError(f"no condition of this kind here: {condition}")
 
 
 def _ref(name: str) -> Any:
@@ -95,6 +123,10 @@ def _ref(name: str) -> Any:
             return resolved(properties["FunctionName"])
         case "AWS::Logs::LogGroup":
             return resolved(properties["LogGroupName"])
+        case "AWS::Budgets::Budget":
+            return resolved(properties["Budget"]["BudgetName"])
+        case "AWS::CE::AnomalyMonitor":
+            return f"arn:aws:ce::123456789012:anomalymonitor/{name.lower()}"
         case "AWS::SQS::Queue":
             return f"https://sqs.us-east-1.amazonaws.com/123456789012/{resolved(properties['QueueName'])}"
     return f"{name.lower()}-name"

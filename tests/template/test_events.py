@@ -11,6 +11,8 @@ from template.template import ROOT, resources
 
 from laptop.events import matches
 
+# Read wherever people send them, but no rule of the stack's: its anomalies and alarms come by the topic already.
+READ_ONLY = {"cost_anomaly_event", "alarm_event"}
 RULES = {name: rule["EventPattern"] for name, rule in resources("AWS::Events::Rule").items()}
 SAMPLES = {
     path.stem: sample
@@ -26,6 +28,8 @@ def taken(event: dict[str, Any]) -> list[str]:
 def ours(sample: dict[str, Any], **detail: Any) -> dict[str, Any]:
     """The sample, about this stack's bucket, job or endpoint instead of the documentation's."""
     event = copy.deepcopy(sample)
+    if event["source"] == "aws.health":
+        event["detail"]["service"] = "SAGEMAKER"
     if "bucket" in event["detail"]:
         event["detail"]["bucket"]["name"] = "databucket-name"
         event["detail"]["object"]["key"] = "datasets/flowers/iris.csv"
@@ -36,9 +40,22 @@ def ours(sample: dict[str, Any], **detail: Any) -> dict[str, Any]:
     return event
 
 
-@pytest.mark.parametrize("name", sorted(SAMPLES))
+@pytest.mark.parametrize("name", sorted(SAMPLES.keys() - READ_ONLY))
 def test_each_sample_event_matches_exactly_one_rule(name: str) -> None:
     assert len(taken(ours(SAMPLES[name]))) == 1
+
+
+@pytest.mark.parametrize("name", sorted(READ_ONLY))
+def test_what_the_topic_tells_already_is_not_told_twice(name: str) -> None:
+    assert taken(SAMPLES[name]) == []
+
+
+@pytest.mark.parametrize(
+    ("service", "rules"),
+    [("SAGEMAKER", ["HealthRule"]), ("S3", ["HealthRule"]), ("LAMBDA", ["HealthRule"]), ("EC2", [])],
+)
+def test_aws_health_is_heard_about_the_services_that_the_stack_stands_on(service: str, rules: list[str]) -> None:
+    assert taken(ours(SAMPLES["health_event"], service=service)) == rules
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES))

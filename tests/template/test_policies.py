@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +21,67 @@ from template.template import ROOT, listed, resources, statements
 from laptop.iam import Decision, evaluate, required
 
 LAYER = ROOT / "layers" / "platform" / "mlplatform"
+AWS_MODULES = sorted(LAYER.glob("aws*.py"))
+SERVICES = frozenset(botocore.session.get_session().get_available_services())
 FUNCTIONS = sorted(path.stem for path in (ROOT / "functions").glob("*.py"))
 ARTIFACTS, DATA = "artifactbucket-name", "databucket-name"
 MODEL_CARD = f"{ARTIFACTS}/models/flowers/shop-flowers-0123456789ab-abc123/metrics.json"
+LEDGER = f"{ARTIFACTS}/ledger/2026-11/spot-0123456789abcdef.json"
 # Which objects a function's S3 calls are about. A call that is not here fails: say what it touches.
 OBJECTS = {
-    ("start_training", "ListObjectsV2"): [f"{DATA}/datasets/flowers/", f"{DATA}/verdicts/flowers/0123456789ab.json"],
-    ("start_training", "GetObject"): [f"{DATA}/datasets/flowers/iris.csv"],
+    ("start_training", "ListObjectsV2"): [f"{DATA}/datasets/flowers/"],
+    ("start_training", "HeadObject"): [f"{DATA}/verdicts/flowers/0123456789ab.json"],
+    ("start_training", "GetObject"): [f"{DATA}/datasets/flowers/iris.csv", f"{ARTIFACTS}/spend/hold.json"],
     ("start_training", "PutObject"): [
         f"{DATA}/verdicts/flowers/0123456789ab.json",
         f"{ARTIFACTS}/manifests/flowers/0123456789ab.json",
     ],
     ("deploy_model", "GetObject"): [f"{ARTIFACTS}/training-output/shop-flowers/output/model.tar.gz", MODEL_CARD],
-    ("deploy_model", "ListObjectsV2"): [MODEL_CARD],
-    ("deploy_model", "PutObject"): [MODEL_CARD],
+    ("deploy_model", "ListObjectsV2"): [MODEL_CARD, f"{ARTIFACTS}/ledger/told/ml.p5.48xlarge.json"],
+    ("deploy_model", "PutObject"): [MODEL_CARD, LEDGER],
     ("configure_autoscaling", "GetObject"): [MODEL_CARD],
-    ("configure_autoscaling", "ListObjectsV2"): [
+    ("configure_autoscaling", "ListObjectsV2"): [f"{ARTIFACTS}/notices/shop-flowers/config-Failed.json"],
+    ("configure_autoscaling", "PutObject"): [f"{ARTIFACTS}/notices/shop-flowers/config-Failed.json", LEDGER],
+    ("keep_office_hours", "GetObject"): [
+        f"{ARTIFACTS}/config/holidays.ics",
+        f"{ARTIFACTS}/spend/hold.json",
         MODEL_CARD,
-        f"{ARTIFACTS}/notices/shop-flowers/config-Failed.json",
     ],
-    ("configure_autoscaling", "PutObject"): [f"{ARTIFACTS}/notices/shop-flowers/config-Failed.json"],
+    ("keep_office_hours", "ListObjectsV2"): [f"{ARTIFACTS}/notices/shop-flowers/hours.json"],
+    ("keep_office_hours", "PutObject"): [f"{ARTIFACTS}/notices/shop-flowers/hours.json", LEDGER],
+    ("watch_spend", "GetObject"): [f"{ARTIFACTS}/spend/2026-11.json", f"{ARTIFACTS}/spend/hold.json"],
+    ("watch_spend", "ListObjectsV2"): [f"{ARTIFACTS}/spend/told/2026-11-23-warning.json"],
+    ("watch_spend", "PutObject"): [
+        f"{ARTIFACTS}/spend/2026-11.json",
+        f"{ARTIFACTS}/spend/hold.json",
+        f"{ARTIFACTS}/spend/told/2026-11-23-warning.json",
+    ],
+    ("watch_spend", "DeleteObject"): [f"{ARTIFACTS}/spend/hold.json"],
+    ("report_costs", "GetObject"): [f"{ARTIFACTS}/cost-explorer/2026-11-24.json", LEDGER],
+    ("report_costs", "ListObjectsV2"): [f"{ARTIFACTS}/ledger/2026-11/", f"{ARTIFACTS}/reports/2026-11-24.json"],
+    ("report_costs", "PutObject"): [
+        f"{ARTIFACTS}/reports/2026-11-24.html",
+        f"{ARTIFACTS}/reports/2026-11-24.json",
+        f"{ARTIFACTS}/cost-explorer/2026-11-24.json",
+    ],
+    ("activate_cost_tags", "GetObject"): [f"{ARTIFACTS}/notices/cost-tags/active.json"],
+    ("activate_cost_tags", "ListObjectsV2"): [f"{ARTIFACTS}/notices/cost-tags/active.json"],
+    ("activate_cost_tags", "PutObject"): [f"{ARTIFACTS}/notices/cost-tags/refused.json"],
     ("publish_model_code", "PutObject"): [f"{ARTIFACTS}/code/abc123/sourcedir.tar.gz"],
 }
 SAGEMAKER_ARN = "arn:aws:sagemaker:us-east-1:123456789012"
+CONFIG = "endpoint-config/shop-flowers-0123456789ab-abc123"
+SCALING_ARN = "arn:aws:application-autoscaling:us-east-1:123456789012:scalable-target/0123abcd"
 TAGGED = {  # the same for the tags of what exists already
     ("start_training", "ListTags"): ["training-job/shop-flowers-0123456789ab-abc123", "endpoint/shop-flowers"],
     ("deploy_model", "ListTags"): ["training-job/shop-flowers-0123456789ab-abc123", "endpoint/shop-flowers"],
     ("deploy_model", "AddTags"): ["endpoint/shop-flowers"],
-    ("configure_autoscaling", "ListTags"): ["endpoint/shop-flowers"],
+    ("configure_autoscaling", "ListTags"): ["endpoint/shop-flowers", CONFIG],
     ("configure_autoscaling", "AddTags"): ["endpoint/shop-flowers"],
+    ("configure_autoscaling", "DeleteTags"): [CONFIG],
+    ("keep_office_hours", "ListTags"): ["endpoint/shop-flowers", CONFIG],
+    ("keep_office_hours", "AddTags"): ["endpoint/shop-flowers", CONFIG],
+    ("keep_office_hours", "DeleteTags"): [CONFIG],
 }
 # Permissions that no call of the code shows: Lambda needs them for the function, S3 to tell what is absent, and
 # Application Auto Scaling for what it does in its caller's name.
@@ -77,70 +110,145 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
+Place = tuple[ast.AST, Path | None]  # a piece of code; the module whose functions it calls, or None inside of Aws
+
+
 @functools.cache
-def methods() -> dict[str, ast.FunctionDef]:
-    aws = next(node for node in tree(LAYER / "aws.py").body if isinstance(node, ast.ClassDef) and node.name == "Aws")
-    return {node.name: node for node in aws.body if isinstance(node, ast.FunctionDef)}
+def methods() -> dict[str, Place]:
+    """Of Aws and what is mixed into it; what a mixin only declares is the class's own."""
+    found: dict[str, Place] = {}
+    classes = [(node, path) for path in AWS_MODULES for node in tree(path).body if isinstance(node, ast.ClassDef)]
+    mixed = {base.id for node, _ in classes if node.name == "Aws" for base in node.bases if isinstance(base, ast.Name)}
+    for node, path in sorted(classes, key=lambda one: one[0].name == "Aws"):
+        for method in node.body if node.name in mixed | {"Aws"} else []:
+            if isinstance(method, ast.FunctionDef) and not isinstance(method.body[0], ast.Raise):
+                found[method.name] = method, path
+    return found
 
 
-def called(node: ast.AST) -> Iterator[tuple[ast.Attribute, ast.Call]]:
-    for call in ast.walk(node):
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
-            yield call.func, call
+@functools.cache
+def defined(path: Path) -> dict[str, Place]:
+    """A module's functions and classes, by name."""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return {node.name: (node, path) for node in tree(path).body if isinstance(node, kinds) and node.name != "Aws"}
+
+
+def used(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """What is used in a piece of code: (of what, name); of nothing for a plain name."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name):
+            yield part.value.id, part.attr
+        elif isinstance(part, ast.Attribute) and isinstance(part.value, ast.Attribute):
+            yield part.value.attr, part.attr
+        elif isinstance(part, ast.Name):
+            yield "", part.id
+
+
+def sources(function: str) -> list[ast.Module]:
+    """The function's file and those of the functions whose work it does too."""
+    own = tree(ROOT / "functions" / f"{function}.py")
+    return [own, *(tree(ROOT / "functions" / f"{name}.py") for name, _ in imported(own) if name in FUNCTIONS)]
+
+
+def imported(module: ast.Module) -> Iterator[tuple[str, str]]:
+    """(module, name) of `from mlplatform.module import name` and its like; (module, "") of `from mlplatform import`."""
+    for node in module.body:
+        if isinstance(node, ast.ImportFrom) and node.module == "mlplatform":
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from ((node.module.removeprefix("mlplatform."), alias.name) for alias in node.names)
 
 
 def decisions_of(function: str) -> set[str]:
-    """The decisions that the planners of a function make."""
+    """What a function and the planners it uses construct, however deep."""
     made: set[str] = set()
-    for node in tree(ROOT / "functions" / f"{function}.py").body:
-        if isinstance(node, ast.ImportFrom) and any(name.name.startswith("plan_") for name in node.names):
-            planner = LAYER / f"{(node.module or '').rpartition('.')[2]}.py"
-            made |= {
-                c.func.id for c in ast.walk(tree(planner)) if isinstance(c, ast.Call) and isinstance(c.func, ast.Name)
-            }
+    for module in sources(function):
+        made |= {name for _, name in used(module)}
+        waiting = [(name, wanted) for name, wanted in imported(module)]
+        seen: set[tuple[str, str]] = set()
+        while waiting:
+            name, wanted = waiting.pop()
+            path = LAYER / f"{name}.py"
+            if (
+                (name, wanted) in seen
+                or name in ("app", "decisions", "facts")
+                or not path.exists()
+                or path in AWS_MODULES
+            ):
+                continue
+            seen.add((name, wanted))
+            place = defined(path).get(wanted)
+            if place is not None:
+                made |= {used_name for _, used_name in used(place[0])}
+                waiting += [(name, other) for _, other in used(place[0]) if other in defined(path)]
+                waiting += [
+                    one for one in imported(tree(path)) if one[1] in {used_name for _, used_name in used(place[0])}
+                ]
     return made
 
 
-def applied(decisions: set[str]) -> list[ast.AST]:
+def applied(decisions: set[str]) -> list[Place]:
     """The branches of Aws.apply that a function can reach."""
-    match = next(node for node in ast.walk(methods()["apply"]) if isinstance(node, ast.Match))
-    reached: list[ast.AST] = []
+    apply, path = methods()["apply"]
+    match = next(node for node in ast.walk(apply) if isinstance(node, ast.Match))
+    reached: list[Place] = []
     for case in match.cases:
-        kind = case.pattern.cls if isinstance(case.pattern, ast.MatchClass) else None
-        if isinstance(kind, ast.Name) and kind.id in decisions:
-            reached += case.body
+        kinds = case.pattern.patterns if isinstance(case.pattern, ast.MatchOr) else [case.pattern]
+        if any(isinstance(k, ast.MatchClass) and isinstance(k.cls, ast.Name) and k.cls.id in decisions for k in kinds):
+            reached += [(node, path) for node in case.body]
     return reached
+
+
+def asked(call: ast.Call, texts: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """A service and an operation side by side among the arguments: the call that is made, by whatever helper."""
+    said = [
+        argument.value if isinstance(argument, ast.Constant) else texts.get(getattr(argument, "id", ""))
+        for argument in call.args
+    ]
+    for service, operation in pairwise(said):
+        if service in SERVICES and isinstance(operation, str) and operation.islower():  # an error names it otherwise
+            yield str(service), operation
 
 
 @functools.cache
 def calls(function: str) -> frozenset[tuple[str, str]]:
     """(service, operation) of every API call that a function may make."""
-    waiting: list[ast.AST] = []
-    for used, _ in called(tree(ROOT / "functions" / f"{function}.py")):
-        if isinstance(used.value, ast.Attribute) and used.value.attr == "aws":
-            waiting += applied(decisions_of(function)) if used.attr == "apply" else [methods()[used.attr]]
+    waiting: list[Place] = []
+    for module in sources(function):
+        for of, name in used(module):
+            if of == "aws":
+                waiting += applied(decisions_of(function)) if name == "apply" else [methods()[name]]
     found: set[tuple[str, str]] = set()
-    seen: set[str] = set()
+    seen: set[int] = set()
     while waiting:
-        node = waiting.pop()
+        node, path = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
         texts = {
-            assignment.targets[0].id: assignment.value.value
+            assignment.targets[0].id: str(assignment.value.value)
             for assignment in ast.walk(node)
             if isinstance(assignment, ast.Assign)
             and isinstance(assignment.targets[0], ast.Name)
             and isinstance(assignment.value, ast.Constant)
         }
-        for used, call in called(node):
-            if not (isinstance(used.value, ast.Name) and used.value.id == "self"):
-                continue
-            if used.attr in ("_call", "_found", "_unless"):
-                service, operation = call.args[1:3] if used.attr == "_unless" else call.args[:2]
-                assert isinstance(operation, ast.Constant), ast.unparse(call)
-                name = texts[service.id] if isinstance(service, ast.Name) else service.value  # type: ignore[attr-defined]
-                found.add((str(name), str(operation.value)))
-            elif used.attr in methods() and used.attr not in seen:
-                seen.add(used.attr)
-                waiting.append(methods()[used.attr])
+        for call in ast.walk(node):
+            if isinstance(call, ast.Call):
+                found |= set(asked(call, texts))
+        for of, name in used(node):
+            if of == "self" and not isinstance(node, ast.ClassDef):  # a class beside Aws is taken whole
+                waiting += [methods()[name]] if name in methods() and name != "apply" else []
+            elif of == "" and path is not None:
+                waiting += [defined(path)[name]] if name in defined(path) else []
+                waiting += [
+                    defined(LAYER / f"{module}.py")[name]
+                    for module, wanted in imported(tree(path))
+                    if wanted == name
+                    and LAYER / f"{module}.py" in AWS_MODULES
+                    and name in defined(LAYER / f"{module}.py")
+                ]
+            elif LAYER / f"{of}.py" in AWS_MODULES:
+                waiting += [defined(LAYER / f"{of}.py")[name]] if name in defined(LAYER / f"{of}.py") else []
     return frozenset(found)
 
 
@@ -161,6 +269,11 @@ def requests(function: str, service: str, method: str) -> list[tuple[str, dict[s
     if "ResourceArn" in members:
         return [(operation, {"ResourceArn": f"{SAGEMAKER_ARN}:{name}"}) for name in TAGGED[function, operation]]
     everything: dict[str, Any] = {
+        "ResourceARN": SCALING_ARN,
+        "AlarmNames": ["shop-flowers-latency"],
+        "Namespace": "ml-platform",
+        "NotebookInstanceName": "anybodys",
+        "ProcessingJobName": "anybodys",
         "TopicArn": "arn:aws:sns:us-east-1:123456789012:shop-alerts",
         "Name": "/shop/slack-webhook",
         "ServiceNamespace": "sagemaker",

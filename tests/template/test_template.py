@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -128,6 +129,13 @@ def test_the_model_code_is_published_again_when_its_layer_changes() -> None:
     assert layers[0] != "ModelCodeLayer"  # SAM adds a hash of the content's address
 
 
+def test_a_parameter_that_only_a_function_can_judge_is_judged_at_every_deployment_that_changes_it() -> None:
+    judged = transformed()["Resources"]["ModelCode"]["Properties"]["Settings"]
+    assert [reference["Ref"] for reference in judged] == [
+        "OfficeHours", "TimeZone", "Holidays", "DailyCeilingUsd", "MonthlyCeilingUsd"
+    ]  # fmt: skip
+
+
 def test_building_a_function_takes_nothing_but_make(tmp_path: Path) -> None:
     for name in FUNCTIONS:
         built = tmp_path / name
@@ -154,11 +162,13 @@ def test_every_resource_that_can_be_tagged_has_the_required_tags() -> None:
         schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", resource["Type"]).schema
         if not schema.get("tagging", {}).get("taggable", "Tags" in schema["properties"]):
             continue
-        if {"Key": "Project", "Value": {"Ref": "Project"}} not in resource["Properties"].get("Tags", []):
+        where = schema.get("tagging", {}).get("tagProperty", "/properties/Tags").rpartition("/")[2]
+        tags = resource["Properties"].get(where, [])
+        if {"Key": "Project", "Value": {"Ref": "Project"}} not in tags:
             untagged.append(name)
             continue
-        assert [tag["Key"] for tag in resource["Properties"]["Tags"]] == TAGS, name
-        assert all(tag["Value"] == {"Ref": tag["Key"]} for tag in resource["Properties"]["Tags"]), name
+        assert [tag["Key"] for tag in tags] == TAGS, name
+        assert all(tag["Value"] == {"Ref": tag["Key"]} for tag in tags), name
     assert untagged == []
 
 
@@ -189,6 +199,16 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
         "application-autoscaling:DescribeScalingPolicies",
         "sagemaker:ListModelPackages",
         "cloudwatch:DescribeAlarms",
+        "cloudwatch:GetMetricStatistics",
+        "application-autoscaling:DescribeScheduledActions",
+        "ce:GetCostAndUsage",
+        "ce:GetCostForecast",
+        "ce:ListCostAllocationTags",
+        "ce:UpdateCostAllocationTagsStatus",
+        "sagemaker:ListEndpoints",
+        "sagemaker:ListTrainingJobs",
+        "sagemaker:Search",
+        "tag:GetResources",
     }
     for statement in statements(role):
         if "*" in listed(statement["Resource"]):
@@ -306,6 +326,114 @@ def test_every_rule_keeps_what_it_cannot_deliver_and_may_do_so() -> None:
             assert target["DeadLetterConfig"] == {"Arn": "arn:aws:sqs:us-east-1:123456789012:shop-dead-letters"}
 
 
+# ------------------------------------------------------------------------------------------------------------ spend
+TOPIC = "arn:aws:sns:us-east-1:123456789012:shop-alerts"
+
+
+def test_the_budget_is_of_the_projects_tag_in_the_only_form_that_sees_anything() -> None:
+    budget = resources("AWS::Budgets::Budget")["MonthlyBudget"]["Budget"]
+    assert budget["CostFilters"] == {"TagKeyValue": ["user:Project$ml-platform"]}
+    assert (budget["BudgetLimit"], budget["TimeUnit"]) == ({"Amount": 500, "Unit": "USD"}, "MONTHLY")
+    assert raw()["Outputs"]["BudgetName"]["Value"] == {"Ref": "MonthlyBudget"}
+    variables = raw()["Globals"]["Function"]["Environment"]["Variables"]
+    assert variables["BUDGET_NAME"] == transformed()["Resources"]["MonthlyBudget"]["Properties"]["Budget"]["BudgetName"]
+
+
+def test_the_budget_speaks_at_80_and_100_percent_and_at_a_forecast_of_100() -> None:
+    notifications = resources("AWS::Budgets::Budget")["MonthlyBudget"]["NotificationsWithSubscribers"]
+    assert [(n["Notification"]["NotificationType"], n["Notification"]["Threshold"]) for n in notifications] == [
+        ("ACTUAL", 80),
+        ("ACTUAL", 100),
+        ("FORECASTED", 100),
+    ]
+
+
+def test_no_parameter_is_in_what_a_named_budget_can_never_change() -> None:
+    """CloudFormation replaces a budget whose notifications change, and cannot while its name is taken."""
+    text = json.dumps(transformed()["Resources"]["MonthlyBudget"]["Properties"]["NotificationsWithSubscribers"])
+    assert {name for name in raw()["Parameters"] if f'{{"Ref": "{name}"}}' in text} == set()
+    assert text.count('{"Ref": "AlertsTopic"}') == 3
+
+
+def test_anomalies_are_watched_by_the_projects_tag_and_told_at_once() -> None:
+    monitor = resources("AWS::CE::AnomalyMonitor")["ProjectAnomalyMonitor"]
+    assert json.loads(monitor["MonitorSpecification"])["Tags"]["Values"] == ["ml-platform"]
+    alerts = resources("AWS::CE::AnomalySubscription")["AnomalyAlerts"]
+    assert alerts["MonitorArnList"] == ["arn:aws:ce::123456789012:anomalymonitor/projectanomalymonitor"]
+    assert (alerts["Frequency"], alerts["Subscribers"]) == ("IMMEDIATE", [{"Type": "SNS", "Address": TOPIC}])
+    assert json.loads(alerts["ThresholdExpression"])["Dimensions"]["Values"] == ["10"]
+
+
+def test_the_topic_takes_from_aws_services_only_what_this_account_asked_for() -> None:
+    policy = resources("AWS::SNS::TopicPolicy")["AlertsTopicPolicy"]["PolicyDocument"]["Statement"]
+    allowed = {s["Principal"]["Service"]: s for s in policy if s["Effect"] == "Allow"}
+    assert set(allowed) == {
+        "cloudwatch.amazonaws.com",
+        "budgets.amazonaws.com",
+        "costalerts.amazonaws.com",
+        "events.amazonaws.com",
+    }
+    for statement in allowed.values():
+        assert (statement["Action"], statement["Resource"]) == ("sns:Publish", TOPIC)
+        assert "123456789012" in json.dumps(statement["Condition"])
+    assert allowed["budgets.amazonaws.com"]["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": "123456789012"},
+        "ArnLike": {"aws:SourceArn": "arn:aws:budgets::123456789012:*"},
+    }
+    assert allowed["events.amazonaws.com"]["Condition"] == {
+        "ArnEquals": {"aws:SourceArn": "arn:aws:events:us-east-1:123456789012:rule/shop-health"}
+    }
+
+
 # ---------------------------------------------------------------------------------------------------------- outputs
 def test_the_outputs_are_those_that_others_rely_on() -> None:
-    assert set(raw()["Outputs"]) >= {"DataBucketName", "ArtifactBucketName", "AlertsTopicArn", "TrainingRoleArn"}
+    outputs = {"DataBucketName", "ArtifactBucketName", "AlertsTopicArn", "TrainingRoleArn", "BudgetName"}
+    assert set(raw()["Outputs"]) >= outputs
+
+
+# -------------------------------------------------------------------------------------------------------- schedules
+SCHEDULES = resources("AWS::Scheduler::Schedule")
+
+
+@pytest.mark.parametrize(
+    ("name", "expression", "zone"),
+    [
+        ("KeepOfficeHoursSchedule", "cron(0/15 * * * ? *)", "UTC"),
+        ("WatchSpendSchedule", "cron(0 * * * ? *)", "UTC"),
+        ("ReportCostsSchedule", "cron(30 07 * * ? *)", "UTC"),
+        ("ActivateCostTagsSchedule", "cron(0 5 * * ? *)", "UTC"),
+    ],
+)
+def test_a_schedule_calls_its_function_at_the_time_that_it_tells_it(name: str, expression: str, zone: str) -> None:
+    schedule = SCHEDULES[name]
+    assert (schedule["ScheduleExpression"], schedule["ScheduleExpressionTimezone"]) == (expression, zone)
+    assert schedule["FlexibleTimeWindow"] == {"Mode": "OFF"}
+    assert json.loads(schedule["Target"]["Input"]) == {"scheduled_time": "<aws.scheduler.scheduled-time>"}
+    function = resources("AWS::Lambda::Function")[name.replace("Schedule", "Function")]["FunctionName"]
+    assert schedule["Target"]["Arn"] == f"arn:aws:lambda:us-east-1:123456789012:function:{function}"
+    assert schedule["Name"] == function
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_hours_and_the_report_are_in_the_zone_of_the_parameter(name: str) -> None:
+    zone = transformed()["Resources"][name]["Properties"]["ScheduleExpressionTimezone"]
+    local = name in ("KeepOfficeHoursSchedule", "ReportCostsSchedule")
+    assert zone == ({"Ref": "TimeZone"} if local else "UTC")
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_a_schedules_role_may_call_its_function_and_keep_what_could_not_be_delivered(name: str) -> None:
+    target = SCHEDULES[name]["Target"]
+    assert target["RoleArn"] == "arn:aws:iam::123456789012:role/schedulerrole-name"
+    allowed = {s["Sid"]: s for s in statements("SchedulerRole")}
+    assert target["Arn"] in allowed["CallTheFunctions"]["Resource"]
+    assert target["DeadLetterConfig"] == {"Arn": allowed["KeepWhatCouldNotBeDelivered"]["Resource"]}
+    assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] >= 60
+
+
+def test_nothing_but_the_schedules_may_use_their_role_and_it_may_call_nothing_else() -> None:
+    trust = resources("AWS::IAM::Role")["SchedulerRole"]["AssumeRolePolicyDocument"]["Statement"]
+    assert [statement["Principal"] for statement in trust] == [{"Service": "scheduler.amazonaws.com"}]
+    assert trust[0]["Condition"]["StringEquals"]["aws:SourceAccount"] == "123456789012"
+    called = next(s["Resource"] for s in statements("SchedulerRole") if s["Action"] == "lambda:InvokeFunction")
+    assert sorted(called) == sorted(schedule["Target"]["Arn"] for schedule in SCHEDULES.values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from builders import ENVIRONMENT
@@ -11,6 +13,7 @@ from mlplatform.settings import read_settings
 
 def test_the_templates_variables_become_settings() -> None:
     settings = read_settings(ENVIRONMENT)
+    assert (settings.daily_ceiling_usd, settings.holidays) == (Decimal(50), "")
     assert settings.training_max_wait_seconds == 7200
     assert settings.required_tags == {
         "Project": "ml-platform",
@@ -47,6 +50,14 @@ def test_all_bad_variables_are_reported_at_once_with_name_value_and_expected_for
         ({"MODEL_CODE_DIGEST": "xyz"}, "hexadecimal"),
         ({"OWNER": "a;b"}, "as tags allow"),
         ({"STACK_NAME": "ML-Platform"}, "lower-case"),
+        ({"TIME_ZONE": "IST"}, "an IANA time zone"),
+        ({"TIME_ZONE": "Europe/Nowhere"}, "an IANA time zone"),
+        ({"HOLIDAYS": "2026-12-25,christmas"}, "dates as 2026-12-25"),
+        ({"HOLIDAYS": "2026-02-30"}, "dates as 2026-12-25"),
+        ({"DAILY_CEILING_USD": "0"}, "above 0"),
+        ({"MONTHLY_BUDGET_USD": "1e6"}, "above 0"),
+        ({"MONTHLY_CEILING_USD": "49.99"}, "at least DAILY_CEILING_USD (50)"),
+        ({"BUDGET_NAME": "a:b"}, "without :"),
     ],
 )
 def test_what_aws_would_refuse_later_is_refused_here(changed: dict[str, str], said: str) -> None:

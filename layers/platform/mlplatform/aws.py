@@ -10,30 +10,50 @@ import json
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, assert_never
+from urllib.parse import quote, urlsplit
 
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from mlplatform import names, notices
+from mlplatform import aws_costs, ledger, names, notices
+from mlplatform.advice_facts import read_advice_facts
+from mlplatform.aws_cost_tags import CostTagCalls
+from mlplatform.aws_hours import OfficeHoursCalls
+from mlplatform.aws_spend import HELD, SpendCalls
 from mlplatform.datasets import SAMPLE_BYTES, data_files
 from mlplatform.decisions import (
+    ActivateCostTags,
+    ClearFailedStart,
     ConfigureAutoscaling,
     Decision,
     DeployModel,
     FinishDeployment,
+    ForgetParking,
+    HoldDataset,
+    HoldLaunches,
     KeepLiveModel,
+    LiftHold,
     Notify,
+    RecordSaving,
+    RecordSpend,
     RejectDataset,
+    ReportCosts,
     Request,
+    RestoreCapacity,
+    RestoreEndpoint,
     Skip,
+    StartEndpoint,
     StartTraining,
+    StopEndpoint,
 )
 from mlplatform.deployment import package_description
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
+    CostFacts,
     DatasetArrived,
     Drop,
     Endpoint,
@@ -47,6 +67,7 @@ from mlplatform.facts import (
 )
 from mlplatform.model_card import FILES, compare_prediction, parse_card
 from mlplatform.parquet import PARQUET_TAIL_BYTES, is_parquet
+from mlplatform.recommendations import AdviceFacts
 from mlplatform.settings import Settings
 
 _JOB_SPEC_BYTES = 256 * 1024
@@ -56,7 +77,7 @@ _CONFIG_ATTEMPTS = 6
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws:
+class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
     """One account and region, as one function's role sees them."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -64,8 +85,16 @@ class Aws:
         self._sleep = sleep
         self._session: Any = None
         self._clients: dict[str, Any] = {}
+        self._date: str | None = None
 
     # ---- calls ----
+
+    def now(self) -> datetime:
+        """The time by AWS's clock, as its last answer told it: where the account's time was moved, so was that.
+
+        Functions that a schedule starts take the time from their event; this is for the others.
+        """
+        return parsedate_to_datetime(self._date) if self._date else datetime.now(UTC)
 
     def _client(self, service: str) -> Any:
         if service not in self._clients:
@@ -80,7 +109,9 @@ class Aws:
     def _call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
         """One API call, the operation spelled as in Python. Raises AwsError."""
         try:
-            return getattr(self._client(service), operation)(**parameters)  # type: ignore[no-any-return]
+            answer: dict[str, Any] = getattr(self._client(service), operation)(**parameters)
+            self._date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+            return answer
         except ClientError as error:
             details = error.response.get("Error", {})
             raise AwsError(
@@ -162,7 +193,10 @@ class Aws:
         )
 
     def verdict_exists(self, dataset: str, version: str) -> bool:
-        return self._object_exists(self._settings.data_bucket, names.verdict_key(dataset, version))
+        """Whether the version has been decided upon for good; that it is held back by a ceiling is not for good."""
+        key = names.verdict_key(dataset, version)
+        found = self._found("s3", "head_object", Bucket=self._settings.data_bucket, Key=key)
+        return found is not None and HELD not in found.get("Metadata", {})
 
     def outcome_exists(self, dataset: str, job: str) -> bool:
         return self._object_exists(self._settings.artifact_bucket, names.outcome_key(dataset, job))
@@ -203,6 +237,7 @@ class Aws:
                 if "S3DataSource" in channel.get("DataSource", {})
             },
             max_runtime_seconds=limits.get("MaxRuntimeInSeconds"),
+            ended=_utc(found["TrainingEndTime"]) if "TrainingEndTime" in found else None,
         )
 
     def endpoint(self, name: str) -> Endpoint | None:
@@ -230,6 +265,9 @@ class Aws:
             model_name=variant.get("ModelName"),
             artifact_uri=model.get("PrimaryContainer", {}).get("ModelDataUrl"),
             tags=self._tags(found["EndpointArn"]),
+            created=_utc(found["CreationTime"]),
+            modified=_utc(found["LastModifiedTime"]),
+            counts={one["VariantName"]: one.get("DesiredInstanceCount") for one in found.get("ProductionVariants", [])},
         )
 
     def _tags(self, arn: str) -> dict[str, str]:
@@ -322,6 +360,32 @@ class Aws:
                 return decision
             case ConfigureAutoscaling():
                 return self._configure_autoscaling(decision)
+            case StopEndpoint():
+                return self._stop_endpoint(decision)
+            case StartEndpoint():
+                return self._start_endpoint(decision)
+            case ClearFailedStart():
+                return self._clear_failed_start(decision)
+            case RestoreCapacity():
+                return self._restore_capacity(decision)
+            case RestoreEndpoint():
+                return self._restore_endpoint(decision)
+            case ForgetParking():
+                return self._forget_parking(decision)
+            case ReportCosts():
+                return self._report_costs(decision)
+            case RecordSaving():
+                return self._record_saving(decision)
+            case RecordSpend():
+                return self._record_spend(decision)
+            case HoldLaunches():
+                return self._hold_launches(decision)
+            case LiftHold():
+                return self._lift_hold(decision)
+            case HoldDataset():
+                return self._hold_dataset(decision)
+            case ActivateCostTags():
+                return self._activate_cost_tags(decision)
             case _:
                 assert_never(decision)
 
@@ -390,17 +454,17 @@ class Aws:
     def _put_verdict(
         self, decision: StartTraining | RejectDataset, verdict: str, reason: str, job_name: str | None
     ) -> None:
-        self._put_once(
-            self._settings.data_bucket,
-            names.verdict_key(decision.dataset, decision.version),
-            {
-                "dataset": decision.dataset,
-                "version": decision.version,
-                "verdict": verdict,
-                "reason": reason,
-                "job_name": job_name,
-            },
-        )
+        bucket, key = self._settings.data_bucket, names.verdict_key(decision.dataset, decision.version)
+        document = {
+            "dataset": decision.dataset,
+            "version": decision.version,
+            "verdict": verdict,
+            "reason": reason,
+            "job_name": job_name,
+        }
+        if not self._put_once(bucket, key, document) and not self.verdict_exists(decision.dataset, decision.version):
+            # What is there says that the version was held back, which is over.
+            self._put(bucket, key, json.dumps(document, indent=2, ensure_ascii=False).encode())
 
     def _deploy(self, decision: DeployModel) -> Decision:
         self._register(decision)
@@ -514,6 +578,65 @@ class Aws:
             self._call(service, "put_scaling_policy", **policy)
         self._announce(decision)
         return decision
+
+    def _restore_endpoint(self, decision: RestoreEndpoint) -> Decision:
+        """The record is what brings it here again after an error, so that it goes last but for the message."""
+        if decision.saving is not None:
+            self._put_once(
+                self._settings.artifact_bucket,
+                ledger.object_key(decision.saving),
+                ledger.document(decision.saving),
+            )
+        self._restore_scaling(decision)
+        self._announce(decision)
+        return decision
+
+    def _report_costs(self, decision: ReportCosts) -> Decision:
+        """The numbers are written last: they mark the report as made and told."""
+        bucket = self._settings.artifact_bucket
+        self._call(
+            "s3",
+            "put_object",
+            Bucket=bucket,
+            Key=decision.page_key,
+            Body=decision.page.encode(),
+            ContentType="text/html; charset=utf-8",
+        )
+        self._announce(decision)
+        self._put(bucket, decision.numbers_key, decision.numbers.encode())
+        return decision
+
+    # ---- facts: costs ----
+
+    def cost_facts(self, now: datetime, *, fresh: bool = False) -> CostFacts:
+        """What the report of the morning `now` is made of; raises no AwsError for what it can do without."""
+        return aws_costs.read_facts(self._call, self._settings, now, fresh=fresh)
+
+    def advice_facts(self, now: datetime) -> AdviceFacts:
+        """What the account has, for recommendations; what could not be read is in its `missing`."""
+        return read_advice_facts(
+            self._call,
+            stack=self._settings.stack_name,
+            region=self._settings.aws_region,
+            now=now,
+            office_hours=self._settings.office_hours,
+            time_zone=self._settings.time_zone,
+        )
+
+    def artifact_exists(self, key: str) -> bool:
+        return self._object_exists(self._settings.artifact_bucket, key)
+
+    def artifact_link(self, key: str) -> str:
+        """Where a person with access to the account finds an object in a browser; the link itself gives no access.
+
+        The console's address of an S3 object; where AWS_ENDPOINT_URL names another place than AWS, the same path there.
+        """
+        bucket, region = self._settings.artifact_bucket, self._settings.aws_region
+        address = urlsplit(str(self._client("s3").meta.endpoint_url))
+        console = f"{address.scheme}://{address.netloc}"
+        if address.hostname and address.hostname.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+            console = f"https://console.{'amazonaws.cn' if region.startswith('cn-') else 'aws.amazon.com'}"
+        return f"{console}/s3/object/{bucket}?region={region}&prefix={quote(key, safe='')}"
 
     # ---- objects and secrets ----
 

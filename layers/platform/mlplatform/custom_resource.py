@@ -53,6 +53,11 @@ def request(event: Mapping[str, Any]) -> Request:
         raise BadEvent(f"A custom resource request without {missing}: nobody can be answered.") from missing
 
 
+def physical_id(request: Request) -> str:
+    """One per resource for good: a changed one would make CloudFormation delete the old one after an update."""
+    return f"{request.stack_id.split('/')[1]}-{request.logical_id}"
+
+
 def send(request: Request, answer: Answer, *, pause_seconds: float = 1.0) -> None:
     """Puts the answer where CloudFormation waits for it, with a few attempts.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from mlplatform.facts import ModelCard
+from mlplatform.facts import Hold, ModelCard, Parked, Saving
 
 Request = Mapping[str, Any]  # the parameters of one AWS call, built pure and held against the service model in tests
 
@@ -25,6 +26,7 @@ class Notify:
     reason: str
     subject: str
     once: str = ""  # key in the artifact bucket that remembers this notice: events come more than once
+    routine: bool = False  # nothing is wrong: it is told as information, not as a warning
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,131 @@ class ConfigureAutoscaling:
     policies: tuple[Request, ...]  # PutScalingPolicy
 
 
+@dataclass(frozen=True)
+class StopEndpoint:
+    """The endpoint is closed: it is parked, which means that its config remembers how it was, and deleted."""
+
+    reason: str
+    endpoint_name: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class StartEndpoint:
+    """A parked endpoint opens: it is created again. What it needs besides follows when it is in service."""
+
+    reason: str
+    endpoint_name: str
+    endpoint: Request  # CreateEndpoint
+
+
+@dataclass(frozen=True)
+class ClearFailedStart:
+    """A parked endpoint did not come into service; it is deleted, and created again at the next tick if it is open."""
+
+    reason: str
+    endpoint_name: str
+
+
+@dataclass(frozen=True)
+class RestoreCapacity:
+    """A parked endpoint is back in service with its config's instances; it gets those that it had."""
+
+    reason: str
+    endpoint_name: str
+    capacity: Request  # UpdateEndpointWeightsAndCapacities
+
+
+@dataclass(frozen=True)
+class RestoreEndpoint:
+    """A parked endpoint serves again: its scaling and alarms come back, and its parking is over."""
+
+    reason: str
+    endpoint_name: str
+    config_arn: str
+    parked: Parked
+    good: bool  # whether it answers as it should, with the instances that it had
+    saving: Saving | None = None  # what the time off saved, where there is a price for it
+
+
+@dataclass(frozen=True)
+class ForgetParking:
+    """A newer model was deployed while the endpoint was parked, so that there is nothing to come back to."""
+
+    reason: str
+    endpoint_arn: str
+    endpoint_tags: Mapping[str, str]  # wishes of people that the new endpoint lacks
+    config_arn: str
+    alarms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RecordSaving:
+    """One entry of the savings ledger, written once."""
+
+    reason: str
+    saving: Saving
+
+
+@dataclass(frozen=True)
+class RecordSpend:
+    """What the runs of a month have cost so far, kept and published."""
+
+    reason: str
+    key: str  # in the artifact bucket
+    document: Mapping[str, Any]
+    metrics: tuple[Request, ...]  # PutMetricData
+
+
+@dataclass(frozen=True)
+class HoldLaunches:
+    """A ceiling is reached: new launches are refused."""
+
+    reason: str
+    hold: Hold
+
+
+@dataclass(frozen=True)
+class LiftHold:
+    """New launches are allowed again."""
+
+    reason: str
+    period: str
+
+
+@dataclass(frozen=True)
+class HoldDataset:
+    """The drop could be trained on, but launches are held; its version stays open, and no job exists for it."""
+
+    reason: str
+    dataset: str
+    version: str
+    period: str  # the hold's
+
+
+@dataclass(frozen=True)
+class ReportCosts:
+    """The morning's report: its page and its numbers are stored, and people are told."""
+
+    reason: str
+    page_key: str
+    page: str  # HTML
+    numbers_key: str
+    numbers: str  # JSON
+    subject: str
+    text: str
+    blocks: tuple[Mapping[str, Any], ...]  # for Slack
+
+
+@dataclass(frozen=True)
+class ActivateCostTags:
+    """Tell billing to tell costs apart by these tags; `done_key` remembers that none is left."""
+
+    reason: str
+    keys: tuple[str, ...]
+    done_key: str | None
+
+
 Decision = (
     Skip
     | Notify
@@ -106,4 +233,17 @@ Decision = (
     | KeepLiveModel
     | FinishDeployment
     | ConfigureAutoscaling
+    | StopEndpoint
+    | StartEndpoint
+    | ClearFailedStart
+    | RestoreCapacity
+    | RestoreEndpoint
+    | ForgetParking
+    | RecordSaving
+    | RecordSpend
+    | HoldLaunches
+    | LiftHold
+    | HoldDataset
+    | ReportCosts
+    | ActivateCostTags
 )

@@ -7,6 +7,7 @@
     ├── BadEvent             an event that no code path understands
     ├── AwsError             AWS refused or failed a call; carries service, operation and code
     ├── SlackError           Slack did not take a message; never holds the webhook's address
+    ├── UnknownPrice         something costs money, and the price list does not say how much
     ├── NotAsPlanned         AWS did something else than it was asked for; the costly part has been stopped
     └── TryAgain             nothing is wrong, but now is too early: Lambda's retries are the cure
 
@@ -54,6 +55,10 @@ class AwsError(PlatformError):
 
 class SlackError(PlatformError):
     """Slack did not take a message. The webhook's address is a secret and is in no message of this error."""
+
+
+class UnknownPrice(PlatformError):
+    """The price list has no row for it; the message names it. Never a zero."""
 
 
 class NotAsPlanned(PlatformError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from mlplatform.errors import BadEvent
@@ -95,3 +96,21 @@ def _member(holder: Mapping[str, Any], name: str, kind: type) -> Any:
     if not isinstance(value, kind):
         raise BadEvent(f"The event's {name!r} is {value!r}; expected {kind.__name__}.")
     return value
+
+
+def scheduled_time(event: Event) -> datetime | None:
+    """The moment for which EventBridge Scheduler fired: the template makes it the input, `{"scheduled_time": ...}`.
+
+    None where there is none: somebody invoked the function by hand. Raises BadEvent for what is no moment with a zone.
+    "Adding context attributes" (EventBridge Scheduler user guide): `<aws.scheduler.scheduled-time>` is ISO 8601, UTC.
+    """
+    text = event.get("scheduled_time")
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError as error:
+        raise BadEvent(f"Expected scheduled_time such as 2026-11-24T07:30:00Z; got {text!r}.") from error
+    if moment.tzinfo is None:
+        raise BadEvent(f"Expected scheduled_time with a zone, such as 2026-11-24T07:30:00Z; got {text!r}.")
+    return moment.astimezone(UTC)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 # Tags by which the platform knows its own resources and what they belong to; names.tags writes them.
 STACK_TAG = "ml-platform:stack"
@@ -114,6 +115,7 @@ class TrainingJob:
     created: datetime | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)  # channel name -> S3 URI
     max_runtime_seconds: int | None = None
+    ended: datetime | None = None
 
     @property
     def dataset(self) -> str | None:
@@ -181,6 +183,9 @@ class Endpoint:
     model_name: str | None
     artifact_uri: str | None  # the live model's ModelDataUrl
     tags: Mapping[str, str]
+    created: datetime | None = None
+    modified: datetime | None = None
+    counts: Mapping[str, int | None] = field(default_factory=dict)  # each variant's instances now
 
     @property
     def busy(self) -> bool:
@@ -192,6 +197,32 @@ class Endpoint:
         """Whether deleting it is all that can still be done with it (same page)."""
         return self.status in {"Failed", "UpdateRollbackFailed"}
 
+
+@dataclass(frozen=True)
+class Parked:
+    """What a stopped endpoint needs to come back exactly as it was; kept in tags of its config and nowhere else."""
+
+    endpoint: str
+    config: str
+    since: datetime
+    tags: Mapping[str, str]  # the endpoint's
+    variants: tuple[Mapping[str, Any], ...]  # VariantName, InstanceType, and DesiredInstanceCount, DesiredWeight
+    targets: tuple[Mapping[str, Any], ...] = ()  # RegisterScalableTarget
+    policies: tuple[Mapping[str, Any], ...] = ()  # PutScalingPolicy
+    scheduled_actions: tuple[Mapping[str, Any], ...] = ()  # PutScheduledAction
+    alarms: tuple[str, ...] = ()  # names of the alarms whose actions were switched off
+
+
+@dataclass(frozen=True)
+class HostedEndpoint:
+    """An endpoint that runs or is parked, as the lists of an account tell it: no call was made for it alone."""
+
+    name: str
+    status: str | None  # SageMaker's EndpointStatus; None where there is only its parked config
+    created: datetime | None
+    tags: Mapping[str, str]  # the endpoint's; of a parked one those that it will come back with
+    parked: Parked | None = None
+    unreadable: str = ""  # why the parked record of its config can't be read
 
 @dataclass(frozen=True)
 class DatasetArrived:
@@ -233,3 +264,166 @@ class EndpointChanged:
 
     endpoint_name: str
     status: str  # spelled as in the API: InService
+
+
+# ---- the report of costs ----
+
+
+@dataclass(frozen=True)
+class CostLine:
+    """What one service cost on one day (a UTC day, as Cost Explorer counts), by kind of charge."""
+
+    day: date
+    service: str
+    record_type: str  # Cost Explorer's RECORD_TYPE: Usage, Tax, Credit, Refund, ...
+    amount: Decimal  # negative where AWS gives something back
+    currency: str
+    estimated: bool = False
+
+
+@dataclass(frozen=True)
+class TaggedCost:
+    """What carries one pair of tags on one day; without tax, credits and refunds. Empty text: not tagged."""
+
+    day: date
+    project: str
+    dataset: str
+    amount: Decimal
+    currency: str
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What Cost Explorer expects for the days from `start`, up to and with the last one of the month."""
+
+    start: date
+    amount: Decimal
+    currency: str
+
+
+@dataclass(frozen=True)
+class JobRun:
+    """A training job that ended, as far as its price goes."""
+
+    name: str
+    dataset: str
+    instance_type: str
+    instance_count: int
+    training_seconds: int
+    billable_seconds: int
+    spot: bool
+    ended: datetime
+
+
+@dataclass(frozen=True)
+class EndpointBirth:
+    """An endpoint that is there now, and since when."""
+
+    name: str
+    dataset: str
+    created: datetime
+
+
+@dataclass(frozen=True)
+class CostFacts:
+    """Everything that a report is made of. None, and a sentence in `missing`, for what could not be read."""
+
+    today: date  # UTC; the report is about the days before it
+    lines: tuple[CostLine, ...] | None = None  # from the first of last month to yesterday
+    tagged: tuple[TaggedCost, ...] | None = None  # the same days
+    forecast: Forecast | None = None
+    forecast_note: str = ""  # why there is no forecast, a sentence
+    jobs: tuple[JobRun, ...] = ()  # ended in the reported month, up to yesterday
+    endpoints: tuple[EndpointBirth, ...] = ()
+    predictions: Mapping[str, int] = field(default_factory=dict)  # by dataset, in the month up to yesterday
+    savings: tuple[Saving, ...] = ()  # of the reported month
+    missing: tuple[str, ...] = ()  # full sentences
+    requests: int = 0  # Cost Explorer requests of this UTC day that AWS bills
+
+
+# ---- savings ----
+
+SavingKind = Literal["spot", "night", "scale-in", "serverless"]
+
+
+@dataclass(frozen=True)
+class Saving:
+    """One entry of the ledger; ledger.entry makes it."""
+
+    kind: SavingKind
+    key: str  # on what it was saved: the ARN of a job, an endpoint's night
+    usd: Decimal
+    formula: str  # with its numbers, so that anybody can check it
+    at: datetime  # UTC; its month is the entry's month
+    dataset: str | None
+
+
+# ---- what costs money now ----
+
+InstanceUse = Literal["hosting", "training", "processing", "notebook"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Something that costs money for as long as it runs: an endpoint, a job or a notebook instance."""
+
+    key: str  # ARN and start: an endpoint that was deleted and made anew is another run
+    use: InstanceUse
+    name: str
+    tags: Mapping[str, str]
+    started: datetime | None  # None while no instance has been started
+    ended: datetime | None
+    fleet: tuple[tuple[str, int], ...]  # instance types and how many of each there are now
+    billable_seconds: int | None = None  # of a job that ended
+    spot: bool = False
+
+    @property
+    def job(self) -> bool:
+        """Whether it ends by itself, and then says for how long it is billed."""
+        return self.use in {"training", "processing"}
+
+
+@dataclass(frozen=True)
+class Hold:
+    """New launches are refused: spend/hold.json."""
+
+    period: str  # the day (2026-11-23) or the month (2026-11) that it is for, UTC
+    reason: str  # a full sentence
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Metered:
+    """What one run has cost in a month so far."""
+
+    use: InstanceUse
+    name: str
+    tags: Mapping[str, str]
+    days: Mapping[str, Decimal]  # UTC day -> US dollars
+    through: datetime  # up to when it has been counted
+    final: bool = False  # it has ended, and this is what it cost
+    estimate: bool = False  # more than it may turn out to be: a spot job's discount is known at its end
+
+
+@dataclass(frozen=True)
+class SpendMonth:
+    """What the runs of one month have cost so far: spend/<yyyy-mm>.json."""
+
+    month: str  # yyyy-mm, UTC
+    through: datetime | None = None  # the last tick
+    items: Mapping[str, Metered] = field(default_factory=dict)  # by Run.key
+    # endpoint config -> (variant, instance type): configs never change, so each is looked up once
+    configs: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    unpriced: tuple[str, ...] = ()  # what runs without a price, full sentences: the sums lack it
+
+
+@dataclass(frozen=True)
+class SpendFacts:
+    """What a tick of the meter knows."""
+
+    now: datetime
+    month: SpendMonth
+    previous: SpendMonth | None  # last month, where it has not been counted to its end
+    runs: tuple[Run, ...]
+    hold: Hold | None
+    resumed: frozenset[str] = frozenset()  # periods for which people have lifted the hold

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Any
 
 from mlplatform.facts import DATASET_TAG, STACK_TAG, StoredObject
@@ -22,6 +23,10 @@ VERSION_TAG = "ml-platform:version"  # on a training job: the dataset version
 HOSTING_TAG = "ml-platform:hosting"  # on a training job and an endpoint: what job.json asked for, see hosting_tag
 WANTED_TAG = "ml-platform:wanted-config"  # on an endpoint: the config that it should run
 ASKED_TAG = "ml-platform:asked-config"  # on an endpoint: the config of the last create or update call
+HOURS_TAG = "ml-platform:hours"  # on an endpoint, or its config while parked: opening hours, see opening_hours.py
+KEEP_ON_TAG = "ml-platform:keep-on-until"  # the same: a moment before which it is not stopped
+PARKED_TAG = "ml-platform:parked-"  # and a number from 0, on an endpoint config: pieces of the record, see parking.py
+HOLIDAYS_KEY = "config/holidays.ics"  # in the artifact bucket
 VARIANT = "AllTraffic"  # must stay the same over updates, or scaling and retained instance counts are lost
 _VERSION_LENGTH = 12
 _CODE_LENGTH = 5  # so that the longest dataset name, 32 characters, fits beside a stack named ml-platform
@@ -89,6 +94,11 @@ def notice_key(endpoint_name: str, config: str, status: str) -> str:
     return f"notices/{endpoint_name}/{config}-{status}.json"
 
 
+def config_arn(endpoint_arn: str, config: str) -> str:
+    """SageMaker writes names in ARNs in lower case."""
+    return f"{endpoint_arn.partition(':endpoint/')[0]}:endpoint-config/{config.lower()}"
+
+
 def tags(required: Mapping[str, str], *, stack: str, dataset: str) -> dict[str, str]:
     """The required tags plus what tells the platform's own things from others'."""
     return {**required, STACK_TAG: stack, DATASET_TAG: dataset}
@@ -111,3 +121,13 @@ def hosting_tag(hosting: Mapping[str, Any]) -> dict[str, str]:
 def hosting_wishes(tags: Mapping[str, str]) -> dict[str, str]:
     """The reverse of hosting_tag."""
     return dict(pair.split("=", 1) for pair in tags.get(HOSTING_TAG, "").split())
+
+
+def cost_answers_key(day: date) -> str:
+    """In the artifact bucket: what Cost Explorer answered on a UTC day, so that it is paid for once."""
+    return f"cost-explorer/{day.isoformat()}.json"
+
+
+def report_key(day: date, form: str) -> str:
+    """In the artifact bucket: the report made on a UTC day; `form` is "html" or "json"."""
+    return f"reports/{day.isoformat()}.{form}"

@@ -1,8 +1,8 @@
 """What people are told: one Notice, from a decision or from whatever reaches the alerts topic, in e-mail and in Slack.
 
-Messages come to the topic from this platform, from CloudWatch alarms and from Lambda's failure destinations. Each is
-turned into the same short form; what is not recognised is passed on whole, because an alert that is dropped is worse
-than one that is ugly.
+Messages come to the topic from this platform and from AWS: budgets, cost anomalies, alarms, AWS Health, functions that
+failed (aws_messages.py). Each is turned into the same short form; what is not recognised is passed on whole and marked,
+because an alert that is dropped is worse than one that is ugly.
 """
 
 from __future__ import annotations
@@ -15,14 +15,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from mlplatform import aws_messages
 from mlplatform.decisions import (
     ConfigureAutoscaling,
     Decision,
     DeployModel,
+    HoldDataset,
+    HoldLaunches,
     KeepLiveModel,
+    LiftHold,
     Notify,
     RejectDataset,
+    ReportCosts,
     Request,
+    RestoreEndpoint,
 )
 from mlplatform.errors import BadEvent
 
@@ -30,6 +36,7 @@ from mlplatform.errors import BadEvent
 SUBJECT_LIMIT = 99
 # A message and its attributes may have 256 KiB in all (same page); it carries the text twice, in JSON's escapes.
 TEXT_LIMIT = 15_000
+NOT_UNDERSTOOD = "Nobody taught the platform this kind of message; here it is whole."
 # Slack's reference for blocks: 50 blocks, 150 characters in a header, 3,000 in a section.
 _BLOCK_LIMIT = 50
 _HEADER_LIMIT = 150
@@ -61,8 +68,10 @@ class Notice:
     subject: str
     text: str
     severity: Severity
+    blocks: tuple[Mapping[str, Any], ...] = ()  # for Slack, where the text alone would say it less well
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "blocks", tuple(_blocks_without_secrets(block) for block in self.blocks))
         object.__setattr__(self, "subject", _subject(_without_secrets(self.subject)))
         object.__setattr__(self, "text", _shortened(_without_secrets(_encodable(self.text)), TEXT_LIMIT))
 
@@ -81,17 +90,38 @@ def for_decision(decision: Decision, *, stack: str, environment: str) -> Notice 
             text = f"{decision.reason}\n\nTraining job {decision.job_name}, in {where}."
             return Notice(f"{stack}: {decision.dataset} keeps its model", text, Severity.INFO)
         case Notify():
-            return Notice(decision.subject, f"{decision.reason}\n\nIn {where}.", Severity.WARNING)
+            severity = Severity.INFO if decision.routine else Severity.WARNING
+            return Notice(decision.subject, f"{decision.reason}\n\nIn {where}.", severity)
         case ConfigureAutoscaling():
             text = f"{decision.reason}\n\nIn {where}."
             return Notice(f"{stack}: {decision.endpoint_name} is in service", text, Severity.INFO)
+        case ReportCosts():
+            return Notice(decision.subject, decision.text, Severity.INFO, decision.blocks)
+        case RestoreEndpoint():
+            severity = Severity.INFO if decision.good else Severity.WARNING
+            return Notice(f"{stack}: {decision.endpoint_name} is back", f"{decision.reason}\n\nIn {where}.", severity)
+        case HoldLaunches():
+            text = f"{decision.reason}\n\nIn {where}."
+            return Notice(f"{stack}: a spending ceiling is reached", text, Severity.CRITICAL)
+        case LiftHold():
+            return Notice(f"{stack}: launches are allowed again", f"{decision.reason}\n\nIn {where}.", Severity.INFO)
+        case HoldDataset():
+            text = f"{decision.reason}\n\nIn {where}."
+            return Notice(f"{stack}: dataset {decision.dataset} has to wait", text, Severity.WARNING)
         case _:
             return None
 
 
 def publish_request(notice: Notice, topic_arn: str) -> Request:
     """Parameters of SNS Publish: plain text for e-mail, and the notice itself for the function that posts to Slack."""
-    itself = {"notice": 1, "subject": notice.subject, "text": notice.text, "severity": notice.severity.value}
+    itself: dict[str, Any] = {
+        "notice": 1,
+        "subject": notice.subject,
+        "text": notice.text,
+        "severity": notice.severity.value,
+    }
+    if notice.blocks:
+        itself["blocks"] = notice.blocks
     return {
         "TopicArn": topic_arn,
         "Subject": notice.subject,
@@ -106,8 +136,7 @@ def publish_request(notice: Notice, topic_arn: str) -> Request:
 def from_sns(record: Mapping[str, Any]) -> Notice:
     """The notice in one record of an event that SNS sent to Lambda. Raises BadEvent if it is no such record.
 
-    Shapes: "Process event notifications from Lambda with Amazon SNS" and "Capturing records of Lambda asynchronous
-    invocations" (Lambda developer guide), "Notifying users on alarm changes" (CloudWatch user guide).
+    The record's shape: "Process event notifications from Lambda with Amazon SNS" (Lambda developer guide).
     """
     sns = record.get("Sns")
     if not isinstance(sns, Mapping) or not isinstance(sns.get("Message"), str):
@@ -115,20 +144,29 @@ def from_sns(record: Mapping[str, Any]) -> Notice:
     message = sns["Message"]
     content = _json_object(message)
     subject = str(sns.get("Subject") or "")  # Subject is null or absent where the publisher gave none
-    if content.get("notice") == 1:
-        return _own(content)
-    if "AlarmName" in content and "NewStateValue" in content:
-        return _alarm(content)
-    context = content.get("requestContext")
-    if isinstance(context, Mapping) and "functionArn" in context:
-        return _function_outcome(content, context)
+    own = _own(content) if content.get("notice") == 1 else None
+    if own is not None:
+        return own
+    reading = aws_messages.read(subject, message, content)
+    if reading is not None:
+        return Notice(reading.subject, reading.text, Severity(reading.severity))
     topic = str(sns.get("TopicArn", "")).rsplit(":", 1)[-1]
     text = json.dumps(content, indent=2, ensure_ascii=False) if content else message
-    return Notice(subject or f"Message on {topic or 'the alerts topic'}", text, Severity.WARNING)
+    return Notice(
+        subject or f"Message on {topic or 'the alerts topic'}", f"{NOT_UNDERSTOOD}\n\n{text}", Severity.WARNING
+    )
+
+
+def from_event(event: Mapping[str, Any]) -> Notice | None:
+    """What an alarm or a rule sends to a function directly, without the topic; None for anything else."""
+    reading = aws_messages.read("", "", event) if event else None
+    return Notice(reading.subject, reading.text, Severity(reading.severity)) if reading else None
 
 
 def slack_blocks(notice: Notice) -> list[dict[str, Any]]:
     """The notice as Slack blocks. Plain text throughout: names with underscores stay as they are, nobody is @-ed."""
+    if notice.blocks:
+        return [dict(block) for block in notice.blocks[:_BLOCK_LIMIT]]
     blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(_shortened(notice.subject, _HEADER_LIMIT))}]
     for start in range(0, len(notice.text), _SECTION_LIMIT):
         part = notice.text[start : start + _SECTION_LIMIT]
@@ -141,40 +179,18 @@ def _plain(text: str) -> dict[str, Any]:
     return {"type": "plain_text", "text": text, "emoji": False}
 
 
-def _own(content: Mapping[str, Any]) -> Notice:
+def _own(content: Mapping[str, Any]) -> Notice | None:
+    """None for what only looks like a notice of this platform: it is passed on whole then, like anything unknown."""
+    blocks = content.get("blocks")
     try:
-        return Notice(str(content["subject"]), str(content["text"]), Severity(content["severity"]))
-    except (KeyError, ValueError) as error:
-        raise BadEvent(f"A notice of this platform needs subject, text and a known severity: {error}.") from error
-
-
-def _alarm(content: Mapping[str, Any]) -> Notice:
-    state = str(content["NewStateValue"])
-    severity = {"ALARM": Severity.CRITICAL, "OK": Severity.INFO}.get(state, Severity.WARNING)
-    said = [
-        str(content.get("AlarmDescription") or ""),  # null where the alarm has none
-        str(content.get("NewStateReason") or ""),
-        f"Was {content.get('OldStateValue', 'unknown')}, in {content.get('Region', 'an unnamed region')}.",
-    ]
-    return Notice(f"{state}: {content['AlarmName']}", "\n\n".join(filter(None, said)), severity)
-
-
-def _function_outcome(content: Mapping[str, Any], context: Mapping[str, Any]) -> Notice:
-    """A record of a failure destination. The event that failed is left out: it may be long, and its log has it."""
-    function = str(context["functionArn"]).split(":function:")[-1].split(":")[0]
-    condition = str(context.get("condition", "unknown"))
-    if condition == "Success":
-        return Notice(f"{function} succeeded", f"Request {context.get('requestId')} succeeded.", Severity.INFO)
-    answer = content.get("responsePayload")
-    failed = answer if isinstance(answer, Mapping) else {}  # null when the event expired before it was tried
-    kind, message = failed.get("errorType"), failed.get("errorMessage")
-    what = ": ".join(str(part) for part in (kind, message) if part) or "No error was recorded."
-    times = context.get("approximateInvokeCount", "an unknown number of")
-    text = (
-        f"{what}\n\n{condition} after {times} attempts. Request {context.get('requestId', 'unknown')}; its log is in "
-        f"/aws/lambda/{function}."
-    )
-    return Notice(f"{function} failed", text, Severity.CRITICAL)
+        return Notice(
+            str(content["subject"]),
+            str(content["text"]),
+            Severity(content["severity"]),
+            tuple(block for block in blocks if isinstance(block, Mapping)) if isinstance(blocks, list) else (),
+        )
+    except (KeyError, ValueError):
+        return None
 
 
 def _json_object(message: str) -> Mapping[str, Any]:
@@ -199,6 +215,16 @@ def _encodable(text: str) -> str:
 
 def _shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def _blocks_without_secrets(part: Any) -> Any:
+    if isinstance(part, str):
+        return _without_secrets(_encodable(part))
+    if isinstance(part, Mapping):
+        return {key: _blocks_without_secrets(value) for key, value in part.items()}
+    if isinstance(part, list | tuple):
+        return [_blocks_without_secrets(value) for value in part]
+    return part
 
 
 def _without_secrets(text: str) -> str:

@@ -10,10 +10,13 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from mlplatform import instances
 from mlplatform.errors import SettingsError
+from mlplatform.opening_hours import BadHours, find_zone, parse_hours
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,36 @@ def _whole(smallest: int, largest: int) -> dict[str, _Form]:
     }
 
 
+def _usd(text: str) -> bool:
+    """More than nothing, to the cent: CloudFormation hands a Number on as it was typed."""
+    return re.fullmatch(r"\d{1,9}(\.\d{1,2})?", text) is not None and Decimal(text) > 0
+
+
+def _dates(text: str) -> bool:
+    try:
+        return all(date.fromisoformat(part.strip()) for part in text.split(",")) if text.strip() else True
+    except ValueError:
+        return False
+
+
+def _understood(read: Callable[..., object], *text: str) -> bool:
+    try:
+        read(*text)
+    except BadHours:
+        return False
+    return True
+
+
+def _zone(text: str) -> bool:
+    return _understood(find_zone, text)
+
+
+def _opening_hours(text: str) -> bool:
+    """Also used as a tag's value, hence the limit."""
+    return len(text) <= 256 and _understood(parse_hours, text, "UTC")
+
+
+_USD = {"form": _Form("an amount in USD above 0, such as 50 or 49.90", _usd)}
 _TAG = _pattern(
     "1 to 128 letters, digits, spaces and _.:/=+-@, as tags allow",
     r"[\w .:/=+\-@]{1,128}",
@@ -83,6 +116,18 @@ class Settings:
     cost_center: str = field(metadata=_TAG)
     owner: str = field(metadata=_TAG)
     slack_webhook_parameter: str = field(metadata=_pattern("an SSM parameter such as /stack/name", r"/[\w./-]+"))
+    office_hours: str = field(
+        metadata={
+            "form": _Form("opening hours such as mon-fri 08:00-18:00 (mlplatform/opening_hours.py)", _opening_hours)
+        }
+    )
+    # IANA names only: abbreviations such as IST are different places to different people.
+    time_zone: str = field(metadata={"form": _Form("UTC, or an IANA time zone such as Europe/Berlin", _zone)})
+    holidays: str = field(metadata={"form": _Form("dates as 2026-12-25, separated by commas, or nothing", _dates)})
+    daily_ceiling_usd: Decimal = field(metadata=_USD)
+    monthly_ceiling_usd: Decimal = field(metadata=_USD)
+    budget_name: str = field(metadata=_pattern("the name of a budget, without : and \\", r"[^:\\]{1,100}"))
+    monthly_budget_usd: Decimal = field(metadata=_USD)
     aws_region: str = field(metadata=_pattern("a region such as us-east-1", r"[a-z]{2}(-[a-z]+)+-\d"))
 
     @property
@@ -94,6 +139,9 @@ class Settings:
             "CostCenter": self.cost_center,
             "Owner": self.owner,
         }
+
+
+_CONVERSIONS: dict[str, Callable[[str], Any]] = {"int": int, "Decimal": Decimal}  # by a field's annotation
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -109,11 +157,12 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         elif not form.accepts(text):
             problems.append(f"{variable} is {text!r}; expected {form.words}")
         else:
-            values[one.name] = int(text) if one.type == "int" else text
+            values[one.name] = _CONVERSIONS.get(str(one.type), str)(text)
     for smaller, larger, why in (
         # StoppingCondition, SageMaker API reference: the wait includes the run
         ("training_max_runtime_seconds", "training_max_wait_seconds", "a spot job's wait includes its run"),
         ("min_instances", "max_instances", "there is no room to scale in otherwise"),
+        ("daily_ceiling_usd", "monthly_ceiling_usd", "the month's ceiling would be reached within a day otherwise"),
     ):
         if smaller in values and larger in values and values[smaller] > values[larger]:
             problems.append(

@@ -9,9 +9,9 @@ from typing import Any
 
 from mlplatform import containers, names
 from mlplatform.datasets import data_files, plan_dataset
-from mlplatform.decisions import RejectDataset, Request, Skip, StartTraining
+from mlplatform.decisions import HoldDataset, RejectDataset, Request, Skip, StartTraining
 from mlplatform.errors import DataRejected
-from mlplatform.facts import DatasetArrived, Drop, Endpoint, JobSpec, StoredObject, Table, Task
+from mlplatform.facts import DatasetArrived, Drop, Endpoint, Hold, JobSpec, StoredObject, Table, Task
 from mlplatform.settings import Settings
 
 _GIB = 1024**3
@@ -84,6 +84,19 @@ def plan_training(drop: Drop, live: Endpoint | None, settings: Settings) -> Star
         explanation=table.explanation,
         manifest=_manifest(drop.dataset, table, settings),
         request=request,
+    )
+
+
+def refuse_launch(decision: StartTraining, hold: Hold) -> HoldDataset:
+    """What a good drop comes to while launches are held. It is not forgotten: its version can be dropped again."""
+    return HoldDataset(
+        reason=(
+            f"{decision.dataset} version {decision.version} is good to train on, but waits: {hold.reason} "
+            "Drop it again when that is over, or run `mlp costs resume`, which also starts what waits."
+        ),
+        dataset=decision.dataset,
+        version=decision.version,
+        period=hold.period,
     )
 
 

@@ -1,0 +1,197 @@
+"""`mlp hours` and `mlp snooze`: when an endpoint is on, what its nights save, and how to keep it on for once."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
+from botocore.exceptions import ClientError
+from rich.console import Console
+from rich.table import Table
+
+from cli.connection import CommandError, Connection
+from mlplatform import holidays as calendars
+from mlplatform import names
+from mlplatform.errors import UnknownPrice
+from mlplatform.facts import STACK_TAG, HostedEndpoint
+from mlplatform.office_hours import keep_on_until, on_stretches, plan_office_hours
+from mlplatform.opening_hours import BadHours, Hours, parse_hours
+from mlplatform.parking import read_record
+from mlplatform.restoring import hourly
+from mlplatform.settings import Settings, read_settings
+
+console = Console(soft_wrap=True)
+
+
+def hours(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A dataset or an endpoint.", metavar="DATASET|ENDPOINT")],
+    days: Annotated[int, typer.Option(min=1, max=366, help="How far ahead.")] = 7,
+) -> None:
+    """When an endpoint is on and off, and what the time off saves.
+
+    Example: `mlp hours churn`, `mlp hours churn --days 31`
+    """
+    connection: Connection = context.obj
+    settings, now = stack_settings(connection), connection.now()
+    endpoint, variants, _ = find(connection, name)
+    closed = holidays(connection, settings, now.date())
+    end = now + timedelta(days=days)
+    try:
+        zone = zone_of(endpoint, settings).zone
+        on = on_stretches(endpoint, settings, closed, now, end)
+    except BadHours as error:
+        raise CommandError(f"The hours of {endpoint.name} can't be understood: {error}.") from error
+    try:
+        usd_per_hour, formula = hourly(variants, settings.aws_region)
+    except UnknownPrice as error:
+        usd_per_hour, formula = None, str(error)
+    table = Table(box=None, pad_edge=False)
+    for column in ("from", "to", "", "hours", "saved"):
+        table.add_column(column, justify="right" if column in ("hours", "saved") else "left")
+    off_hours, at = Decimal(0), now
+    for begins, ends, is_on in _alternating(on, now, end):
+        length = _hours(ends - begins)
+        off_hours += Decimal(0) if is_on else length
+        table.add_row(
+            f"{begins.astimezone(zone):%a %d %b %H:%M}",
+            f"{ends.astimezone(zone):%a %d %b %H:%M}",
+            "[green]on[/green]" if is_on else "off",
+            f"{length:.2f}",
+            "" if is_on or usd_per_hour is None else f"{length * usd_per_hour:.2f} USD",
+        )
+        at = ends
+    console.print(table)
+    total = _hours(at - now)
+    share = f"{off_hours / total:.0%}" if total else "0%"
+    console.print(f"off {off_hours:.2f} of {total:.2f} hours ({share}), times in {zone.key}", highlight=False)
+    if usd_per_hour is None:
+        console.print(f"what that saves is not known: {formula}", highlight=False)
+    else:
+        console.print(f"saves {off_hours * usd_per_hour:.2f} USD: {off_hours:.2f} hours x ({formula})", highlight=False)
+    [decision] = plan_office_hours([endpoint], settings, closed, now)
+    console.print(f"at the next tick: {decision.reason}", highlight=False)
+
+
+def snooze(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Argument(help="A dataset or an endpoint.", metavar="DATASET|ENDPOINT")],
+    hours: Annotated[float | None, typer.Option(min=0.25, help="Keep it on for so many hours from now.")] = None,
+    until: Annotated[str | None, typer.Option(help="2026-11-27T22:00, or 2026-11-27 for all of that day.")] = None,
+    end: Annotated[bool, typer.Option("--end", help="Back to its hours.")] = False,
+) -> None:
+    """Keep an endpoint on after hours, or wake it; its hours go on as before afterwards.
+
+    Example: `mlp snooze churn --hours 2`, `mlp snooze churn --until 2026-11-27`, `mlp snooze churn --end`
+    """
+    if (hours is not None) + (until is not None) + end != 1:
+        raise CommandError("Give one of --hours, --until and --end.")
+    connection: Connection = context.obj
+    endpoint, _, arn = find(connection, dataset)
+    if end:
+        connection.sagemaker.delete_tags(ResourceArn=arn, TagKeys=[names.KEEP_ON_TAG])
+        console.print(f"{endpoint.name} keeps to its hours again from the next tick on", highlight=False)
+        return
+    try:
+        plan = zone_of(endpoint, stack_settings(connection))
+        now = connection.now()
+        moment = now + timedelta(hours=hours) if hours is not None else keep_on_until(until or "", plan)
+    except BadHours as error:
+        raise CommandError(f"{error}.") from error
+    if moment <= now:
+        raise CommandError(f"{moment.astimezone(plan.zone):%a %d %b %H:%M} ({plan.zone.key}) is over.")
+    value = moment.astimezone(plan.zone).isoformat(timespec="seconds")
+    connection.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": names.KEEP_ON_TAG, "Value": value}])
+    what = "stays on" if endpoint.status else "starts within 15 minutes and stays on"
+    console.print(
+        f"{endpoint.name} {what} until {moment.astimezone(plan.zone):%a %d %b %H:%M} ({plan.zone.key})", highlight=False
+    )
+
+
+def stack_settings(connection: Connection) -> Settings:
+    """Those of the deployed function, so that the plan is its plan."""
+    function = connection.client("lambda").get_function_configuration(
+        FunctionName=f"{connection.stack}-keep-office-hours"
+    )
+    region = connection.sagemaker.meta.region_name
+    return read_settings({**function["Environment"]["Variables"], "AWS_REGION": region})
+
+
+def zone_of(endpoint: HostedEndpoint, settings: Settings) -> Hours:
+    """Raises BadHours."""
+    return parse_hours(endpoint.tags.get(names.HOURS_TAG) or settings.office_hours, settings.time_zone)
+
+
+def find(connection: Connection, name: str) -> tuple[HostedEndpoint, list[dict[str, Any]], str]:
+    """The endpoint, running or parked; its variants with instances; and the ARN that has its tags about hours."""
+    sagemaker = connection.sagemaker
+    name = name if name.startswith(f"{connection.stack}-") else connection.endpoint_name(name)
+    try:
+        found = sagemaker.describe_endpoint(EndpointName=name)
+    except ClientError as error:
+        if "could not find" not in str(error).lower():
+            raise
+        return _parked(connection, name)
+    config = sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
+    counts = {one["VariantName"]: one.get("DesiredInstanceCount") for one in found.get("ProductionVariants", [])}
+    variants = [
+        {
+            "InstanceType": one.get("InstanceType"),
+            "DesiredInstanceCount": counts.get(one["VariantName"]) or one.get("InitialInstanceCount", 1),
+        }
+        for one in config["ProductionVariants"]
+    ]
+    arn = found["EndpointArn"]
+    tags = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=arn)["Tags"]}
+    return HostedEndpoint(name, found["EndpointStatus"], found["CreationTime"], tags), variants, arn
+
+
+def _parked(connection: Connection, name: str) -> tuple[HostedEndpoint, list[dict[str, Any]], str]:
+    pages = (
+        connection.client("resourcegroupstaggingapi")
+        .get_paginator("get_resources")
+        .paginate(
+            TagFilters=[{"Key": STACK_TAG, "Values": [connection.stack]}, {"Key": f"{names.PARKED_TAG}0"}],
+            ResourceTypeFilters=["sagemaker:endpoint-config"],
+        )
+    )
+    for page in pages:
+        for resource in page["ResourceTagMappingList"]:
+            record = read_record({tag["Key"]: tag["Value"] for tag in resource["Tags"]})
+            if record is not None and record.endpoint == name:
+                endpoint = HostedEndpoint(name, None, None, record.tags, record)
+                return endpoint, [dict(one) for one in record.variants], resource["ResourceARN"]
+    raise CommandError(f"There is no endpoint {name}, running or parked. `mlp status` shows what there is.")
+
+
+def holidays(connection: Connection, settings: Settings, today: date) -> frozenset[date]:
+    listed = calendars.listed(settings.holidays)
+    bucket = connection.outputs["ArtifactBucketName"]
+    try:
+        content = connection.s3.get_object(Bucket=bucket, Key=names.HOLIDAYS_KEY)["Body"].read()
+    except connection.s3.exceptions.NoSuchKey:
+        return listed
+    try:
+        return listed | calendars.from_calendar(content, today)
+    except calendars.BadCalendar as error:
+        console.print(f"[yellow]{names.HOLIDAYS_KEY} is not observed: {error}[/yellow]", highlight=False)
+        return listed
+
+
+def _alternating(
+    on: list[tuple[datetime, datetime]], begin: datetime, end: datetime
+) -> list[tuple[datetime, datetime, bool]]:
+    rows: list[tuple[datetime, datetime, bool]] = []
+    at = begin
+    for begins, ends in on:
+        if begins > at:
+            rows.append((at, begins, False))
+        rows.append((begins, ends, True))
+        at = ends
+    return [*rows, (at, end, False)] if at < end else rows
+
+
+def _hours(length: timedelta) -> Decimal:
+    return Decimal(str(length.total_seconds())) / 3600

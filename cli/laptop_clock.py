@@ -1,0 +1,132 @@
+"""`mlp laptop clock`: the time of the laptop's account, and moving it; what fell due on the way is told."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.error
+import urllib.request
+from collections import Counter
+from datetime import datetime, time, timedelta
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from cli.connection import CommandError, Connection, laptop_url
+
+app = typer.Typer(no_args_is_help=True, help="The laptop itself: what AWS does not have.")
+console = Console(soft_wrap=True)
+
+# A move does all that falls due on the way; a month of schedules takes minutes.
+MOVE_SECONDS = 1800
+_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+# Decisions of every hour that change nothing; `mlp logs` has them.
+_ROUTINE = {"Skip", "RecordSpend"}
+
+
+@app.command()
+def clock(
+    context: typer.Context,
+    to: Annotated[str | None, typer.Option(help="18:05 (the next one, in the stack's time zone) or ISO 8601.")] = None,
+    advance: Annotated[str | None, typer.Option(help="How far: 90s, 15m, 2h, 1d, 1d2h30m.")] = None,
+) -> None:
+    """Show the laptop's time, or move it forwards: every schedule on the way runs, in order, before this returns.
+
+    Example: `mlp laptop clock`, `mlp laptop clock --to 18:05`, `mlp laptop clock --advance 2h`
+    """
+    if to is not None and advance is not None:
+        raise CommandError("Give either --to or --advance.")
+    connection: Connection = context.obj
+    connection.endpoint_url = connection.endpoint_url or laptop_url()
+    zone = ZoneInfo(time_zone(connection))
+    before = call(connection, "/_laptop/clock")
+    now = datetime.fromisoformat(before["now"])
+    if to is None and advance is None:
+        console.print(shown(now, zone), highlight=False)
+        return
+    body = {"to": moment(to, now, zone).isoformat()} if to is not None else {"advance_seconds": seconds(advance or "")}
+    with console.status("the time passes"):
+        now = move(connection, body, zone)
+    console.print(shown(now, zone), highlight=False)
+
+
+def move(connection: Connection, body: dict[str, Any], zone: ZoneInfo) -> datetime:
+    """Moves the clock as POST /_laptop/clock takes it, tells what happened on the way, and returns the new time."""
+    entries = call(connection, "/_laptop/events")
+    last = entries[-1]["n"] if entries else 0
+    answer = call(connection, "/_laptop/clock", body)
+    tell(call(connection, f"/_laptop/events?after={last}"), answer["fired"], zone)
+    return datetime.fromisoformat(answer["now"])
+
+
+def tell(entries: list[dict[str, Any]], fired: list[dict[str, Any]], zone: ZoneInfo) -> None:
+    """What functions decided on the way, and how often each schedule ran."""
+    for entry in entries:
+        if entry["kind"] == "function" and (
+            entry["error"] or not _ROUTINE.issuperset(str(entry["decision"]).split("; "))
+        ):
+            at = datetime.fromisoformat(entry["at"]).astimezone(zone)
+            text = entry["error"] or f"{entry['decision']}: {entry['reason']}"
+            name = entry["function"]
+            console.print(f"[dim]{at:%a %H:%M}[/dim]  [bold]{name:<32}[/bold] {escape(text)}", highlight=False)
+    for (schedule, failed), count in Counter((one["schedule"], bool(one["error"])) for one in fired).items():
+        how = "failed" if failed else "ran"
+        console.print(f"{schedule} {how} {count} time{'s' if count > 1 else ''}", highlight=False)
+
+
+def shown(now: datetime, zone: ZoneInfo) -> str:
+    return f"it is {now.astimezone(zone):%A %Y-%m-%d %H:%M:%S} in {zone.key}"
+
+
+def time_zone(connection: Connection) -> str:
+    """The stack's parameter TimeZone; UTC where the stack has none."""
+    assert connection.outputs is not None  # says what to do where there is no stack
+    stack = connection.client("cloudformation").describe_stacks(StackName=connection.stack)["Stacks"][0]
+    given = {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", ())}
+    return given.get("TimeZone") or "UTC"
+
+
+def moment(text: str, now: datetime, zone: ZoneInfo) -> datetime:
+    """The next such time of day in the zone, or an ISO moment (in the zone if it names none). Raises CommandError."""
+    local = now.astimezone(zone)
+    if match := re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text):
+        for days in range(3):
+            day = local.date() + timedelta(days=days)
+            found = datetime.combine(day, time(int(match[1]), int(match[2])), zone)
+            # A time that the clocks jump over does not come that day.
+            exists = datetime.fromtimestamp(found.timestamp(), zone).replace(tzinfo=None) == found.replace(tzinfo=None)
+            if exists and found > now:
+                return found
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise CommandError(f"{text} is no time: give 18:05, or 2026-11-24T08:05.") from None
+    given = given if given.tzinfo else given.replace(tzinfo=zone)
+    if given < now:
+        raise CommandError(f"The clock only moves forwards, and {shown(now, zone)}.")
+    return given
+
+
+def seconds(text: str) -> int:
+    """Raises CommandError for what is no duration."""
+    parts = re.findall(r"(\d+)([dhms])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise CommandError(f"{text} is no duration: give 90s, 15m, 2h or 1d2h30m.")
+    return sum(int(number) * _UNITS[unit] for number, unit in parts)
+
+
+def call(connection: Connection, path: str, body: dict[str, Any] | None = None) -> Any:
+    """One of the laptop's own routes. Raises CommandError with what it says, or where there is no laptop."""
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(f"{connection.endpoint_url}{path}", data, timeout=MOVE_SECONDS) as answer:  # noqa: S310
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise CommandError(json.load(error).get("message", str(error))) from error
+    except OSError as error:
+        raise CommandError(
+            f"Nothing answers at {connection.endpoint_url}. Start the laptop with `make up` in another terminal."
+        ) from error

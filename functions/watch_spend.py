@@ -1,0 +1,26 @@
+"""Every hour: what runs, times the price list; and what follows when a ceiling comes near or is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from mlplatform import events
+from mlplatform.app import App, live_app
+from mlplatform.decisions import Decision
+from mlplatform.observability import decided, observed
+from mlplatform.spend import plan_spend
+
+
+@observed
+def handler(event: Mapping[str, Any], _context: object) -> list[dict[str, str]]:
+    """The schedule's `{"scheduled_time": ...}`."""
+    now = events.scheduled_time(event) or datetime.now(UTC)
+    return [decided(decision) for decision in watch_spend(live_app(), now)]
+
+
+def watch_spend(app: App, now: datetime) -> list[Decision]:
+    """One tick of the meter; see mlplatform.spend for why it may come late, twice, or not at all."""
+    facts = app.aws.spend_facts(now)
+    return [app.aws.apply(decision) for decision in plan_spend(facts, app.settings)]

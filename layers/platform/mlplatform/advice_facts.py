@@ -1,0 +1,480 @@
+"""Reads what mlplatform.recommendations plans over: list calls in pages, and one batch of metrics.
+
+Where AWS has no list that says it, one call per item remains: an endpoint's config (its instance type), a bucket's
+lifecycle and tags, a cluster's node groups. A part that may not or cannot be read becomes a sentence in `missing`; the
+others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from mlplatform import names
+from mlplatform.errors import AwsError
+from mlplatform.facts import STACK_TAG
+from mlplatform.opening_hours import BadHours, openings, parse_hours
+from mlplatform.recommendations import (
+    HOURS_PER_WEEK,
+    AdviceFacts,
+    AlarmUse,
+    BucketUse,
+    ClusterUse,
+    EndpointUse,
+    JobUse,
+    Leftover,
+    LogGroupUse,
+    NatUse,
+    SnapshotUse,
+    VolumeUse,
+)
+
+# Service, operation as in Python, parameters; raises AwsError. Aws has one, and so has the command line.
+Value = TypeVar("Value")
+Key = TypeVar("Key")
+Caller = Callable[..., dict[str, Any]]
+
+WINDOW_DAYS = 14
+_DAY = 86400
+_MOST_QUERIES = 500  # GetMetricData, CloudWatch API reference
+_MOST_BUCKETS = 100
+_GIB = Decimal(2**30)
+_GB = Decimal(10**9)
+# Virtual CPUs by size, the same in all families that SageMaker hosts on; CPUUtilization adds up what each core does
+# ("Metrics for monitoring Amazon SageMaker AI with Amazon CloudWatch", SageMaker developer guide).
+_CORES = {"medium": 2, "large": 2, "xlarge": 4} | {f"{times}xlarge": 4 * times for times in range(2, 97)}
+
+
+def read_advice_facts(
+    call: Caller, *, stack: str, region: str, now: datetime, office_hours: str, time_zone: str
+) -> AdviceFacts:
+    """One look at the account. Raises BadHours if the stack's own office hours are no hours."""
+    reader = _Reader(call, stack, region, now, office_hours, time_zone)
+    endpoints = reader.part("endpoints", reader.endpoints)
+    leftovers = reader.part("endpoint configs and models", reader.configs_and_models)
+    # What is left over can only be told where both are known: an endpoint that sleeps is a config.
+    known = endpoints is not None and leftovers is not None
+    in_use, used_configs, used_models = endpoints or ((), frozenset(), frozenset())
+    configs, models = leftovers if leftovers and known else ((), ())
+    return AdviceFacts(
+        stack=stack,
+        region=region,
+        now=now,
+        window_days=WINDOW_DAYS,
+        office_hours=office_hours,
+        office_hours_per_week=hours_per_week(office_hours, time_zone),
+        jobs=reader.part("training jobs", reader.jobs) or (),
+        endpoints=in_use,
+        configs=configs,
+        models=models,
+        used_configs=used_configs,
+        used_models=used_models,
+        alarms=(reader.part("alarms", reader.alarms) if known else None) or (),
+        buckets=reader.part("buckets", reader.buckets) or (),
+        log_groups=reader.part("log groups", reader.log_groups) or (),
+        nat_gateways=reader.part("NAT gateways", reader.nat_gateways) or (),
+        clusters=reader.part("EKS clusters", reader.clusters) or (),
+        volumes=reader.part("volumes", reader.volumes) or (),
+        snapshots=reader.part("snapshots", reader.snapshots) or (),
+        savings_plan_usd_per_hour=reader.part("savings plans", reader.savings_plans),
+        missing=tuple(reader.missing),
+    )
+
+
+def hours_per_week(hours: str, zone: str) -> Decimal:
+    """How long they are open in a week without holidays or a change of the clocks. Raises BadHours."""
+    monday = datetime(2001, 1, 8, tzinfo=UTC)
+    week = openings(parse_hours(hours, zone), (), monday, monday + timedelta(days=7))
+    return Decimal(sum(int((closes - opens).total_seconds()) for opens, closes in week)) / 3600
+
+
+class _Reader:
+    def __init__(self, call: Caller, stack: str, region: str, now: datetime, office_hours: str, zone: str) -> None:
+        self._call, self._stack, self._region, self._now = call, stack, region, now
+        self._office_hours, self._zone = office_hours, zone
+        self._since = now - timedelta(days=WINDOW_DAYS)
+        self.missing: list[str] = []
+
+    def part(self, what: str, read: Callable[[], Value]) -> Value | None:
+        try:
+            return read()
+        except AwsError as error:
+            self.missing.append(f"{what} ({error.operation}: {error.code})")
+            return None
+
+    def _pages(
+        self,
+        service: str,
+        operation: str,
+        member: str,
+        tokens: tuple[str, str] = ("NextToken", "NextToken"),
+        **given: Any,
+    ) -> Iterator[Any]:
+        """The members of every page. A token that comes twice would never end, and is an AwsError."""
+        asked, answered = tokens
+        token: dict[str, Any] = {}
+        seen: set[str] = set()
+        while True:
+            page = self._call(service, operation, **given, **token)
+            yield from page.get(member, ())
+            following = page.get(answered)
+            if not following:
+                return
+            if following in seen:
+                raise AwsError(service, operation, "RepeatedToken", "the same page token came twice")
+            seen.add(following)
+            token = {asked: following}
+
+    # ---- SageMaker ----
+
+    def jobs(self) -> tuple[JobUse, ...]:
+        ended = {"Name": "CreationTime", "Operator": "GreaterThanOrEqualTo", "Value": self._since.isoformat()}
+        found = self._pages(
+            "sagemaker",
+            "search",
+            "Results",
+            Resource="TrainingJob",
+            SearchExpression={"Filters": [ended]},
+            SortBy="CreationTime",
+            SortOrder="Descending",
+            MaxResults=100,
+        )
+        jobs = (result["TrainingJob"] for result in found if "TrainingJob" in result)
+        return tuple(
+            JobUse(
+                name=job["TrainingJobName"],
+                instance_type=job["ResourceConfig"]["InstanceType"],
+                instance_count=job["ResourceConfig"].get("InstanceCount", 1),
+                spot=bool(job.get("EnableManagedSpotTraining")),
+                checkpoints="CheckpointConfig" in job,
+                training_seconds=job.get("TrainingTimeInSeconds", 0),
+                billable_seconds=job.get("BillableTimeInSeconds", job.get("TrainingTimeInSeconds", 0)),
+            )
+            for job in jobs
+            if job["TrainingJobStatus"] in {"Completed", "Failed", "Stopped"}
+            and "InstanceType" in job.get("ResourceConfig", {})  # a mixed cluster has InstanceGroups in its place
+        )
+
+    def endpoints(self) -> tuple[tuple[EndpointUse, ...], frozenset[str], frozenset[str]]:
+        """The endpoints, the configs that they use or are to use, and the models of these."""
+        records = [
+            result["Endpoint"]
+            for result in self._pages("sagemaker", "search", "Results", Resource="Endpoint", MaxResults=100)
+            if "Endpoint" in result
+        ]
+        used_configs: set[str] = set()
+        used_models: set[str] = set()
+        variants: dict[str, list[Mapping[str, Any]]] = {}
+        for record in records:
+            tags, config = _tags(record), record.get("EndpointConfigName")
+            used_configs |= {tags[tag] for tag in (names.WANTED_TAG, names.ASKED_TAG) if tag in tags}
+            if config:
+                used_configs.add(config)
+            variants[record["EndpointName"]] = self._variants(config) if config else []
+            used_models |= {one["ModelName"] for one in variants[record["EndpointName"]] if "ModelName" in one}
+        serving = [
+            record for record in records if record["EndpointStatus"] == "InService" and variants[record["EndpointName"]]
+        ]
+        used = self._use_of_endpoints(serving, variants)
+        return (
+            tuple(self._endpoint(record, variants[record["EndpointName"]], used) for record in serving)
+            # Those that come or go are listed without a type: nothing is advised about them, and they are there.
+            + tuple(self._endpoint(record, [], {}) for record in records if record not in serving),
+            frozenset(used_configs),
+            frozenset(used_models),
+        )
+
+    def _variants(self, config: str) -> list[Mapping[str, Any]]:
+        """None of a config that was deleted, which an endpoint survives."""
+        try:
+            found = self._call("sagemaker", "describe_endpoint_config", EndpointConfigName=config)
+        except AwsError as error:
+            if "could not find" in error.aws_message.lower():
+                return []
+            raise
+        return list(found.get("ProductionVariants", ()))
+
+    def _endpoint(
+        self,
+        record: Mapping[str, Any],
+        variants: list[Mapping[str, Any]],
+        used: Mapping[tuple[str, str], list[tuple[datetime, Decimal]]],
+    ) -> EndpointUse:
+        name, tags, created = record["EndpointName"], _tags(record), record["CreationTime"].astimezone(UTC)
+        kind = next((one["InstanceType"] for one in variants if "InstanceType" in one), None)
+        counts = {one["VariantName"]: one.get("CurrentInstanceCount") for one in record.get("ProductionVariants", ())}
+        count = sum(counts.get(one["VariantName"]) or one.get("InitialInstanceCount", 0) for one in variants)
+        invocations = used.get((name, "Invocations"), [])
+        busy = [at for at, value in invocations if value > 0]
+        last = max(busy, default=None)
+        # A day's point begins at midnight: the day itself does not count as idle.
+        quiet_since = last + timedelta(days=1) if last else max(created, self._since)
+        latency = _values(used, name, "ModelLatency")
+        cpu, memory = _values(used, name, "CPUUtilization"), _values(used, name, "MemoryUtilization")
+        return EndpointUse(
+            name=name,
+            arn=record["EndpointArn"],
+            created=created,
+            instance_type=kind,
+            instance_count=count,
+            variants=len(variants),
+            tags=tags,
+            hours_per_week=self._hours(tags),
+            observed_days=Decimal(int((self._now - max(created, self._since)).total_seconds())) / _DAY,
+            idle_days=max(0, (self._now - quiet_since).days) if kind else 0,
+            invocations=int(sum(value for _, value in invocations)) if invocations else 0 if kind else None,
+            latency_seconds=sum(latency, Decimal(0)) / len(latency) / 10**6 if latency else None,
+            cpu_peak_percent=max(cpu) / _CORES[kind.rsplit(".", 1)[1]] if cpu and kind else None,
+            memory_peak_percent=max(memory) if memory else None,
+        )
+
+    def _hours(self, tags: Mapping[str, str]) -> Decimal:
+        """How long keep_office_hours lets it run: only this stack's, and in prod only where it is tagged."""
+        prod = tags.get("Environment", "prod").lower() in {"prod", "production"}
+        if tags.get(STACK_TAG) != self._stack or (prod and names.HOURS_TAG not in tags):
+            return HOURS_PER_WEEK
+        try:
+            return hours_per_week(tags.get(names.HOURS_TAG, self._office_hours), self._zone)
+        except BadHours:
+            return HOURS_PER_WEEK  # a tag that can't be read leaves the endpoint alone
+
+    def _use_of_endpoints(
+        self, records: Iterable[Mapping[str, Any]], variants: Mapping[str, list[Mapping[str, Any]]]
+    ) -> Mapping[tuple[str, str], list[tuple[datetime, Decimal]]]:
+        wanted = [
+            (
+                (record["EndpointName"], metric),
+                namespace,
+                metric,
+                {"EndpointName": record["EndpointName"], "VariantName": variant["VariantName"]},
+                statistic,
+            )
+            for record in records
+            for variant in variants[record["EndpointName"]]
+            for namespace, metric, statistic in (
+                ("AWS/SageMaker", "Invocations", "Sum"),
+                ("AWS/SageMaker", "ModelLatency", "Average"),  # in microseconds
+                ("/aws/sagemaker/Endpoints", "CPUUtilization", "Maximum"),
+                ("/aws/sagemaker/Endpoints", "MemoryUtilization", "Maximum"),
+            )
+        ]
+        return self._metrics(wanted, WINDOW_DAYS)
+
+    def _metrics(
+        self, wanted: list[tuple[Key, str, str, dict[str, str], str]], days: int
+    ) -> dict[Key, list[tuple[datetime, Decimal]]]:
+        """One point a day for each (key, namespace, metric, dimensions, statistic); several queries may share a key."""
+        midnight = self._now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        found: dict[Key, list[tuple[datetime, Decimal]]] = {}
+        for first in range(0, len(wanted), _MOST_QUERIES):
+            some = wanted[first : first + _MOST_QUERIES]
+            queries = [
+                {
+                    "Id": f"q{place}",
+                    "MetricStat": {
+                        "Metric": {
+                            "Namespace": namespace,
+                            "MetricName": metric,
+                            "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions.items()],
+                        },
+                        "Period": _DAY,
+                        "Stat": statistic,
+                    },
+                }
+                for place, (_, namespace, metric, dimensions, statistic) in enumerate(some)
+            ]
+            for result in self._pages(
+                "cloudwatch",
+                "get_metric_data",
+                "MetricDataResults",
+                MetricDataQueries=queries,
+                StartTime=midnight - timedelta(days=days),
+                EndTime=midnight + timedelta(days=1),
+            ):
+                key = some[int(result["Id"][1:])][0]
+                points = zip(result["Timestamps"], result["Values"], strict=True)
+                found.setdefault(key, []).extend((at.astimezone(UTC), Decimal(str(value))) for at, value in points)
+        return found
+
+    def configs_and_models(self) -> tuple[tuple[Leftover, ...], tuple[Leftover, ...]]:
+        """Those that carry the stack's tag; the tags come in pages, without a call for each."""
+        tags = {
+            mapping["ResourceARN"]: _tags(mapping)
+            for mapping in self._pages(
+                "resourcegroupstaggingapi",
+                "get_resources",
+                "ResourceTagMappingList",
+                ("PaginationToken", "PaginationToken"),
+                TagFilters=[{"Key": STACK_TAG, "Values": [self._stack]}],
+                ResourceTypeFilters=["sagemaker:endpoint-config", "sagemaker:model"],
+            )
+        }
+
+        def those(operation: str, member: str, name: str, arn: str) -> tuple[Leftover, ...]:
+            return tuple(
+                Leftover(one[name], one["CreationTime"].astimezone(UTC), tags[one[arn]])
+                for one in self._pages("sagemaker", operation, member, NameContains=self._stack, MaxResults=100)
+                if one[arn] in tags
+            )
+
+        return (
+            those("list_endpoint_configs", "EndpointConfigs", "EndpointConfigName", "EndpointConfigArn"),
+            those("list_models", "Models", "ModelName", "ModelArn"),
+        )
+
+    def alarms(self) -> tuple[AlarmUse, ...]:
+        """Those of endpoints that do not exist. Search may lag behind, so the list that does not is asked."""
+        there = {one["EndpointName"] for one in self._pages("sagemaker", "list_endpoints", "Endpoints", MaxResults=100)}
+        found = []
+        for alarm in self._pages("cloudwatch", "describe_alarms", "MetricAlarms", AlarmTypes=["MetricAlarm"]):
+            endpoint = next(
+                (one["Value"] for one in alarm.get("Dimensions", ()) if one["Name"] == "EndpointName"), None
+            )
+            if endpoint is not None and endpoint not in there:
+                found.append(AlarmUse(alarm["AlarmName"], endpoint, alarm.get("Period", 60)))
+        return tuple(found)
+
+    # ---- storage and logs ----
+
+    def buckets(self) -> tuple[BucketUse, ...]:
+        names_ = [bucket["Name"] for bucket in self._call("s3", "list_buckets").get("Buckets", ())][:_MOST_BUCKETS]
+        sizes = self._metrics(
+            [
+                (name, "AWS/S3", "BucketSizeBytes", {"BucketName": name, "StorageType": "StandardStorage"}, "Average")
+                for name in names_
+            ],
+            days=32,  # the metric comes once a day, a day or two late
+        )
+        return tuple(self._bucket(name, sorted(sizes.get(name, ()))) for name in names_)
+
+    def _bucket(self, name: str, sizes: list[tuple[datetime, Decimal]]) -> BucketUse:
+        lifecycle = self._or_nothing("NoSuchLifecycleConfiguration", "get_bucket_lifecycle_configuration", name)
+        tagging = self._or_nothing("NoSuchTagSet", "get_bucket_tagging", name)
+        ago = [value for at, value in sizes if self._now - at >= timedelta(days=29)]
+        return BucketUse(
+            name=name,
+            lifecycle=bool(lifecycle.get("Rules")),
+            standard_gb=sizes[-1][1] / _GIB if sizes else None,
+            standard_gb_month_ago=ago[-1] / _GIB if ago else Decimal(0) if sizes else None,
+            tags={tag["Key"]: tag["Value"] for tag in tagging.get("TagSet", ())},
+        )
+
+    def _or_nothing(self, code: str, operation: str, bucket: str) -> dict[str, Any]:
+        try:
+            return self._call("s3", operation, Bucket=bucket)
+        except AwsError as error:
+            if error.code == code:
+                return {}
+            raise
+
+    def log_groups(self) -> tuple[LogGroupUse, ...]:
+        return tuple(
+            LogGroupUse(
+                group["logGroupName"],
+                datetime.fromtimestamp(group["creationTime"] / 1000, UTC),
+                group.get("storedBytes", 0),
+                group.get("retentionInDays"),
+            )
+            for group in self._pages("logs", "describe_log_groups", "logGroups", ("nextToken", "nextToken"), limit=50)
+        )
+
+    # ---- beside the platform ----
+
+    def nat_gateways(self) -> tuple[NatUse, ...]:
+        gateways = list(
+            self._pages(
+                "ec2", "describe_nat_gateways", "NatGateways", Filters=[{"Name": "state", "Values": ["available"]}]
+            )
+        )
+        if not gateways:
+            return ()
+        endpoints = self._pages(
+            "ec2",
+            "describe_vpc_endpoints",
+            "VpcEndpoints",
+            Filters=[{"Name": "service-name", "Values": [f"com.amazonaws.{self._region}.s3"]}],
+        )
+        with_s3 = {one["VpcId"] for one in endpoints if one["VpcEndpointType"] == "Gateway"}
+        # Charged is what goes through in either direction ("Pricing for NAT gateways", VPC user guide).
+        moved = self._metrics(
+            [
+                (one["NatGatewayId"], "AWS/NATGateway", metric, {"NatGatewayId": one["NatGatewayId"]}, "Sum")
+                for one in gateways
+                for metric in ("BytesOutToDestination", "BytesInFromDestination")
+            ],
+            WINDOW_DAYS,
+        )
+        old = {one["NatGatewayId"] for one in gateways if one["CreateTime"].astimezone(UTC) <= self._since}
+        return tuple(
+            NatUse(
+                one["NatGatewayId"],
+                one["VpcId"],
+                # No points at all is no traffic only where the gateway has been there all along.
+                sum((value for _, value in moved[one["NatGatewayId"]]), Decimal(0)) / _GB
+                if moved.get(one["NatGatewayId"])
+                else Decimal(0)
+                if one["NatGatewayId"] in old
+                else None,
+                one["VpcId"] in with_s3,
+            )
+            for one in gateways
+        )
+
+    def clusters(self) -> tuple[ClusterUse, ...]:
+        tokens = ("nextToken", "nextToken")
+        found = list(self._pages("eks", "list_clusters", "clusters", tokens))
+        if not found:
+            return ()
+        versions = {
+            one["clusterVersion"]: one.get("versionStatus", "")
+            for one in self._pages("eks", "describe_cluster_versions", "clusterVersions", tokens, includeAll=True)
+        }
+        clusters = []
+        for name in found:
+            version = self._call("eks", "describe_cluster", name=name)["cluster"]["version"]
+            groups = list(self._pages("eks", "list_nodegroups", "nodegroups", tokens, clusterName=name))
+            clusters.append(ClusterUse(name, versions.get(version) == "EXTENDED_SUPPORT", len(groups)))
+        return tuple(clusters)
+
+    def volumes(self) -> tuple[VolumeUse, ...]:
+        return tuple(
+            VolumeUse(one["VolumeId"], one["VolumeType"], one["Size"], one["CreateTime"].astimezone(UTC))
+            for one in self._pages(
+                "ec2", "describe_volumes", "Volumes", Filters=[{"Name": "status", "Values": ["available"]}]
+            )
+        )
+
+    def snapshots(self) -> tuple[SnapshotUse, ...]:
+        return tuple(
+            SnapshotUse(one["SnapshotId"], one["VolumeSize"], one["StartTime"].astimezone(UTC))
+            for one in self._pages("ec2", "describe_snapshots", "Snapshots", OwnerIds=["self"])
+        )
+
+    def savings_plans(self) -> Decimal:
+        """US dollars an hour that SageMaker savings plans commit to now."""
+        return sum(
+            (
+                Decimal(plan["commitment"])
+                for plan in self._pages(
+                    "savingsplans",
+                    "describe_savings_plans",
+                    "savingsPlans",
+                    ("nextToken", "nextToken"),
+                    states=["active"],
+                    filters=[{"name": "savings-plan-type", "values": ["SageMaker"]}],
+                )
+            ),
+            Decimal(0),
+        )
+
+
+def _tags(described: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in described.get("Tags", ())}
+
+
+def _values(
+    used: Mapping[tuple[str, str], list[tuple[datetime, Decimal]]], endpoint: str, metric: str
+) -> list[Decimal]:
+    return [value for _, value in used.get((endpoint, metric), ())]

@@ -1,0 +1,278 @@
+"""What office hours read and do in AWS: a part of Aws (aws.py), which has the calls themselves.
+
+Facts of an account are read in pages (GetResources gives the tags of a hundred resources, ListEndpoints the states of a
+hundred endpoints), so that a tick that changes nothing costs no call per endpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, date
+from typing import Any
+
+from mlplatform import holidays, names
+from mlplatform.decisions import (
+    ClearFailedStart,
+    ForgetParking,
+    RestoreCapacity,
+    RestoreEndpoint,
+    Skip,
+    StartEndpoint,
+    StopEndpoint,
+)
+from mlplatform.errors import AwsError
+from mlplatform.facts import STACK_TAG, Endpoint, HostedEndpoint, Parked
+from mlplatform.parking import BadRecord, parking_record, parking_tags, read_record, record_tags
+from mlplatform.settings import Settings
+
+
+class OfficeHoursCalls:
+    """Mixed into Aws."""
+
+    _settings: Settings
+
+    def _call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _unless(self, expected: Callable[[AwsError], bool], service: str, operation: str, **parameters: Any) -> bool:
+        raise NotImplementedError
+
+    def _found(self, service: str, operation: str, **parameters: Any) -> dict[str, Any] | None:
+        raise NotImplementedError
+
+    def _tags(self, arn: str) -> dict[str, str]:
+        raise NotImplementedError
+
+    def _pages(self, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+        """The answers of a list operation that goes on with NextToken. Raises AwsError."""
+        token: dict[str, str] = {}
+        while True:
+            page = self._call(service, operation, **parameters, **token)
+            yield page
+            if not page.get("NextToken"):
+                return
+            token = {"NextToken": page["NextToken"]}
+
+    # ---- facts ----
+
+    def hosted_endpoints(self) -> list[HostedEndpoint]:
+        """Every endpoint of the stack that runs or is parked, by name."""
+        tags = self._tags_of_stack()
+        records = {arn: found for arn, found in tags.items() if ":endpoint-config/" in arn}
+        parked: dict[str, Parked] = {}
+        unreadable: dict[str, str] = {}
+        for arn, config_tags in records.items():
+            try:
+                record = read_record(config_tags)
+            except BadRecord as error:
+                # The record itself is needed to know whose it is; a config and its endpoint begin alike.
+                unreadable[arn.rpartition("/")[2]] = f"{error}. It lies in the tags of {arn}."
+                continue
+            if record is not None and (record.endpoint not in parked or parked[record.endpoint].since < record.since):
+                parked[record.endpoint] = record
+        found = [
+            HostedEndpoint(
+                name=entry["EndpointName"],
+                status=entry["EndpointStatus"],
+                created=entry["CreationTime"].astimezone(UTC),
+                tags=tags.get(entry["EndpointArn"], {}),
+                parked=parked.pop(entry["EndpointName"], None),
+            )
+            for entry in self._endpoints_of_stack()
+        ]
+        found += [HostedEndpoint(name, None, None, record.tags, record) for name, record in parked.items()]
+        found += [
+            HostedEndpoint(config, None, None, records[arn], unreadable=unreadable[config])
+            for arn in records
+            if (config := arn.rpartition("/")[2]) in unreadable
+        ]
+        return sorted(found, key=lambda one: one.name)
+
+    def _tags_of_stack(self) -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = {}
+        token: dict[str, str] = {}
+        while True:
+            page = self._call(
+                "resourcegroupstaggingapi",
+                "get_resources",
+                TagFilters=[{"Key": STACK_TAG, "Values": [self._settings.stack_name]}],
+                ResourceTypeFilters=["sagemaker:endpoint", "sagemaker:endpoint-config"],
+                ResourcesPerPage=100,
+                **token,
+            )
+            for resource in page["ResourceTagMappingList"]:
+                found[resource["ResourceARN"]] = {tag["Key"]: tag["Value"] for tag in resource["Tags"]}
+            if not page.get("PaginationToken"):
+                return found
+            token = {"PaginationToken": page["PaginationToken"]}
+
+    def _endpoints_of_stack(self) -> Iterator[dict[str, Any]]:
+        """By name: what is named otherwise is nothing that the platform may touch."""
+        prefix = f"{self._settings.stack_name}-"
+        for page in self._pages("sagemaker", "list_endpoints", NameContains=prefix, MaxResults=100):
+            yield from (entry for entry in page["Endpoints"] if entry["EndpointName"].startswith(prefix))
+
+    def holidays(self, today: date) -> frozenset[date]:
+        """Those of the settings and of the calendar in the artifact bucket. Raises BadCalendar."""
+        answer = self._found("s3", "get_object", Bucket=self._settings.artifact_bucket, Key=names.HOLIDAYS_KEY)
+        listed = holidays.listed(self._settings.holidays)
+        return listed if answer is None else listed | holidays.from_calendar(answer["Body"].read(), today)
+
+    def parked(self, endpoint: Endpoint) -> Parked | None:
+        """The record that an endpoint in service has not come back from yet. Raises BadRecord."""
+        if endpoint.config_name is None:
+            return None
+        record = read_record(self._tags(names.config_arn(endpoint.arn, endpoint.config_name)))
+        return record if record is not None and record.endpoint == endpoint.name else None
+
+    # ---- decisions ----
+
+    def _stop_endpoint(self, decision: StopEndpoint) -> StopEndpoint | Skip:
+        """Record first, then deletion. A record that is there already is the truth: the endpoint is half stopped, or
+        was never quite restored, and what it has now is not what it shall come back with. Raises BadRecord."""
+        name = decision.endpoint_name
+        found = self._found("sagemaker", "describe_endpoint", EndpointName=name)
+        if found is None or found["EndpointStatus"] != "InService":
+            return Skip(
+                f"{name} is {found['EndpointStatus'] if found else 'gone'} meanwhile; the next tick looks again."
+            )
+        config = self._call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
+        if not any("InstanceType" in variant for variant in config["ProductionVariants"]):
+            return Skip(f"{name} has no instances of its own: while nobody asks, it costs nothing.")
+        config_tags = self._tags(config["EndpointConfigArn"])
+        parked = read_record(config_tags)
+        if parked is not None and parked.endpoint != name:
+            return Skip(f"{name} shares its config with {parked.endpoint}, which is parked in it; it is left running.")
+        if parked is None:
+            parked = parking_record(
+                found,
+                config,
+                self._tags(found["EndpointArn"]),
+                self._scaling_of(found),
+                self._alarms_of(name),
+                decision.at,
+            )
+            self._call(
+                "sagemaker",
+                "add_tags",
+                ResourceArn=config["EndpointConfigArn"],
+                Tags=names.tag_list(record_tags(parked, config_tags)),
+            )
+        if parked.alarms:
+            self._call("cloudwatch", "disable_alarm_actions", AlarmNames=list(parked.alarms))
+        # Deregisters the variants' scaling too (DeleteEndpoint, SageMaker API reference)
+        self._call("sagemaker", "delete_endpoint", EndpointName=name)
+        return decision
+
+    def _scaling_of(self, endpoint: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+        """Of all variants, as described, in the order of the answers."""
+        found: dict[str, list[Mapping[str, Any]]] = {"targets": [], "policies": [], "scheduled_actions": []}
+        for variant in endpoint.get("ProductionVariants", []):
+            resource = f"endpoint/{endpoint['EndpointName']}/variant/{variant['VariantName']}"
+            for page in self._pages(
+                "application-autoscaling",
+                "describe_scalable_targets",
+                ServiceNamespace="sagemaker",
+                ResourceIds=[resource],
+            ):
+                for target in page["ScalableTargets"]:
+                    arn = target["ScalableTargetARN"]
+                    tags = self._call("application-autoscaling", "list_tags_for_resource", ResourceARN=arn)["Tags"]
+                    found["targets"].append({**target, "Tags": tags} if tags else target)
+            for page in self._pages(
+                "application-autoscaling",
+                "describe_scaling_policies",
+                ServiceNamespace="sagemaker",
+                ResourceId=resource,
+            ):
+                found["policies"] += page["ScalingPolicies"]
+            for page in self._pages(
+                "application-autoscaling",
+                "describe_scheduled_actions",
+                ServiceNamespace="sagemaker",
+                ResourceId=resource,
+            ):
+                found["scheduled_actions"] += page["ScheduledActions"]
+        return found
+
+    def _alarms_of(self, endpoint: str) -> list[str]:
+        """Alarms about the endpoint that act and are named after it, as the platform names alarms."""
+        return [
+            alarm["AlarmName"]
+            for page in self._pages("cloudwatch", "describe_alarms", AlarmNamePrefix=endpoint, MaxRecords=100)
+            for alarm in page.get("MetricAlarms", [])
+            if alarm.get("ActionsEnabled")
+            and {"Name": "EndpointName", "Value": endpoint} in alarm.get("Dimensions", [])
+        ]
+
+    def _start_endpoint(self, decision: StartEndpoint) -> StartEndpoint | Skip:
+        if not self._unless(_there_already, "sagemaker", "create_endpoint", **decision.endpoint):
+            return Skip(f"{decision.endpoint_name} is there already; the next tick looks again.")
+        return decision
+
+    def _clear_failed_start(self, decision: ClearFailedStart) -> ClearFailedStart:
+        self._call("sagemaker", "delete_endpoint", EndpointName=decision.endpoint_name)
+        return decision
+
+    def _restore_capacity(self, decision: RestoreCapacity) -> RestoreCapacity | Skip:
+        if not self._unless(
+            _is_in_progress, "sagemaker", "update_endpoint_weights_and_capacities", **decision.capacity
+        ):
+            return Skip(f"{decision.endpoint_name} is being updated; the end of that will bring it here again.")
+        return decision
+
+    def _restore_scaling(self, decision: RestoreEndpoint) -> None:
+        """Each call leaves things as they are when it is made again; the record goes last."""
+        parked = decision.parked
+        for target in parked.targets:
+            request = dict(target)
+            known = self._call(
+                "application-autoscaling",
+                "describe_scalable_targets",
+                ServiceNamespace=request["ServiceNamespace"],
+                ResourceIds=[request["ResourceId"]],
+            )["ScalableTargets"]
+            if known:
+                request.pop("Tags", None)  # for a new target only (RegisterScalableTarget, API reference)
+            self._call("application-autoscaling", "register_scalable_target", **request)
+        for policy in parked.policies:
+            self._call("application-autoscaling", "put_scaling_policy", **policy)
+        for action in parked.scheduled_actions:
+            # One time that has passed while it was parked: there is nothing left to schedule.
+            once = str(action["Schedule"]).startswith("at(")
+            self._unless(_is_refused if once else _never, "application-autoscaling", "put_scheduled_action", **action)
+        self._end_parking(decision.config_arn, parked.alarms)
+
+    def _forget_parking(self, decision: ForgetParking) -> ForgetParking:
+        if decision.endpoint_tags:
+            self._call(
+                "sagemaker",
+                "add_tags",
+                ResourceArn=decision.endpoint_arn,
+                Tags=names.tag_list(decision.endpoint_tags),
+            )
+        self._end_parking(decision.config_arn, decision.alarms)
+        return decision
+
+    def _end_parking(self, config_arn: str, alarms: tuple[str, ...]) -> None:
+        if alarms:
+            self._call("cloudwatch", "enable_alarm_actions", AlarmNames=list(alarms))
+        keys = parking_tags(self._tags(config_arn))
+        if keys:
+            self._call("sagemaker", "delete_tags", ResourceArn=config_arn, TagKeys=keys)
+
+
+def _there_already(error: AwsError) -> bool:
+    return error.code == "ResourceInUse" or "already exist" in error.aws_message.lower()
+
+
+def _is_in_progress(error: AwsError) -> bool:
+    return "in-progress" in error.aws_message.lower()
+
+
+def _is_refused(error: AwsError) -> bool:
+    return error.code == "ValidationException"
+
+
+def _never(_: AwsError) -> bool:
+    return False

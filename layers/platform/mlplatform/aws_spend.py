@@ -1,0 +1,321 @@
+"""What the meter reads and keeps: a part of Aws (aws.py), which has the calls themselves.
+
+Facts of what costs money by the hour are pages of what exists, never a call per endpoint or job.
+
+SageMaker's Search returns endpoints with their instance counts, and jobs with their billable seconds, tags included,
+a hundred to a page ("Search", SageMaker API reference; tag filters are spelled `Tags.<key>`, "Filter", same place).
+It says neither what an endpoint's instances are, which its config does, once and for all, nor anything of
+notebooks and processing jobs: those are found by their tags, and described one by one, because there are few.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from mlplatform import ledger, names, spend
+from mlplatform.decisions import Decision, HoldDataset, HoldLaunches, LiftHold, RecordSaving, RecordSpend, Skip
+from mlplatform.errors import AwsError
+from mlplatform.facts import STACK_TAG, Hold, Run, Saving, SpendFacts, SpendMonth
+from mlplatform.settings import Settings
+
+Call = Callable[..., dict[str, Any]]
+Configs = Mapping[str, tuple[tuple[str, str], ...]]
+
+SERVERLESS = "a serverless variant"  # has no instance type, and so no price by the hour
+# EndpointStatus, DescribeEndpoint in the SageMaker API reference: the states in which instances run.
+_BILLED = {"Creating", "Updating", "SystemUpdating", "RollingBack", "InService", "UpdateRollbackFailed"}
+_PAGE = 100
+HELD = "held"  # metadata of a verdict that is to be replaced: the period of the hold that it tells of
+_RUNNING_JOB = ("InProgress", "Stopping")
+
+
+def read_runs(call: Call, stack: str, month: SpendMonth, since: datetime) -> tuple[tuple[Run, ...], SpendMonth]:
+    """What runs in the stack now, and the jobs that ended after `since`; and the month with newly seen configs in it.
+
+    `call` makes one AWS call by service and operation, spelled as in Python, and raises AwsError.
+    """
+    endpoints = [one["Endpoint"] for one in _search(call, "Endpoint", {"Filters": [_of_stack(stack)]})]
+    billed = [one for one in endpoints if one["EndpointStatus"] in _BILLED]
+    configs = _configs(
+        call, month.configs, {one["EndpointConfigName"] for one in billed if "EndpointConfigName" in one}
+    )
+    runs = [
+        *(_endpoint(one, configs) for one in billed),
+        *(_training(one) for one in _jobs(call, stack, since)),
+        *_tagged(call, stack, since),
+    ]
+    return tuple(runs), replace(month, configs=configs)
+
+
+def _of_stack(stack: str) -> dict[str, str]:
+    return {"Name": f"Tags.{STACK_TAG}", "Operator": "Equals", "Value": stack}
+
+
+def _jobs(call: Call, stack: str, since: datetime) -> list[Mapping[str, Any]]:
+    """A job that runs for hours says nothing new meanwhile, so those that run are asked for by their status."""
+    filters = (
+        {
+            "Name": "LastModifiedTime",
+            "Operator": "GreaterThanOrEqualTo",
+            "Value": f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        },
+        {"Name": "TrainingJobStatus", "Operator": "Equals", "Value": "InProgress"},
+    )
+    found = {
+        one["TrainingJob"]["TrainingJobArn"]: one["TrainingJob"]
+        for chosen in filters
+        for one in _search(call, "TrainingJob", {"Filters": [_of_stack(stack), chosen]})
+    }
+    return list(found.values())
+
+
+def _search(call: Call, resource: str, expression: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    token: dict[str, str] = {}
+    while True:
+        page = call("sagemaker", "search", Resource=resource, SearchExpression=expression, MaxResults=_PAGE, **token)
+        yield from page.get("Results", [])
+        if not page.get("NextToken"):
+            return
+        token = {"NextToken": page["NextToken"]}
+
+
+def _configs(call: Call, known: Configs, wanted: Iterable[str]) -> Configs:
+    found = {name: known[name] for name in wanted if name in known}
+    for name in sorted(set(wanted) - found.keys()):
+        config = call("sagemaker", "describe_endpoint_config", EndpointConfigName=name)
+        found[name] = tuple(
+            (variant["VariantName"], variant.get("InstanceType", SERVERLESS))
+            for variant in (*config["ProductionVariants"], *config.get("ShadowProductionVariants", ()))
+        )
+    return found
+
+
+def _endpoint(found: Mapping[str, Any], configs: Configs) -> Run:
+    types = dict(configs.get(found.get("EndpointConfigName", ""), ()))
+    created = found["CreationTime"].astimezone(UTC)
+    return Run(
+        key=f"{found['EndpointArn']} {created.isoformat(timespec='seconds')}",
+        use="hosting",
+        name=found["EndpointName"],
+        tags=_tags(found),
+        started=created,
+        ended=None,
+        fleet=tuple(
+            (types.get(variant["VariantName"], SERVERLESS), variant.get("CurrentInstanceCount", 0))
+            for variant in (*found.get("ProductionVariants", ()), *found.get("ShadowProductionVariants", ()))
+        ),
+    )
+
+
+def _training(found: Mapping[str, Any]) -> Run:
+    resources = found["ResourceConfig"]
+    groups = resources.get("InstanceGroups") or [resources]  # a heterogeneous cluster has groups instead
+    running = found["TrainingJobStatus"] in _RUNNING_JOB
+    return Run(
+        key=found["TrainingJobArn"],
+        use="training",
+        name=found["TrainingJobName"],
+        tags=_tags(found),
+        started=_moment(found, "TrainingStartTime"),
+        ended=None if running else _moment(found, "TrainingEndTime", "LastModifiedTime"),
+        fleet=tuple((group["InstanceType"], group["InstanceCount"]) for group in groups if "InstanceType" in group),
+        billable_seconds=None if running else found.get("BillableTimeInSeconds"),
+        spot=bool(found.get("EnableManagedSpotTraining")),
+    )
+
+
+def _tagged(call: Call, stack: str, since: datetime) -> Iterator[Run]:
+    """Processing jobs and notebook instances, which people start beside the platform and tag as the stack's."""
+    token: dict[str, str] = {}
+    while True:
+        page = call(
+            "resourcegroupstaggingapi",
+            "get_resources",
+            TagFilters=[{"Key": STACK_TAG, "Values": [stack]}],
+            ResourceTypeFilters=["sagemaker:processing-job", "sagemaker:notebook-instance"],
+            ResourcesPerPage=_PAGE,
+            **token,
+        )
+        for found in page.get("ResourceTagMappingList", []):
+            run = _described(call, found["ResourceARN"], _tags(found), since)
+            if run is not None:
+                yield run
+        if not page.get("PaginationToken"):
+            return
+        token = {"PaginationToken": page["PaginationToken"]}
+
+
+def _described(call: Call, arn: str, tags: Mapping[str, str], since: datetime) -> Run | None:
+    kind, _, name = arn.rsplit(":", 1)[-1].partition("/")
+    try:
+        if kind == "notebook-instance":
+            return _notebook(call("sagemaker", "describe_notebook_instance", NotebookInstanceName=name), tags)
+        return _processing(call("sagemaker", "describe_processing_job", ProcessingJobName=name), tags, since)
+    except AwsError as error:
+        if error.code in {"ValidationException", "ResourceNotFound", "RecordNotFound"}:
+            return None  # tags are remembered for a while after what they were on is gone
+        raise
+
+
+def _notebook(found: Mapping[str, Any], tags: Mapping[str, str]) -> Run | None:
+    if found["NotebookInstanceStatus"] not in {"InService", "Updating"}:
+        return None
+    # It says when it was last started or changed, not when it was last stopped: counted from then.
+    started = found["LastModifiedTime"].astimezone(UTC)
+    return Run(
+        key=f"{found['NotebookInstanceArn']} {started.isoformat(timespec='seconds')}",
+        use="notebook",
+        name=found["NotebookInstanceName"],
+        tags=tags,
+        started=started,
+        ended=None,
+        fleet=((found["InstanceType"], 1),),
+    )
+
+
+def _processing(found: Mapping[str, Any], tags: Mapping[str, str], since: datetime) -> Run | None:
+    ended = _moment(found, "ProcessingEndTime")
+    if ended is not None and ended < since:
+        return None
+    cluster = found["ProcessingResources"]["ClusterConfig"]
+    return Run(
+        key=found["ProcessingJobArn"],
+        use="processing",
+        name=found["ProcessingJobName"],
+        tags=tags,
+        started=_moment(found, "ProcessingStartTime"),
+        ended=ended,
+        fleet=((cluster["InstanceType"], cluster["InstanceCount"]),),
+    )
+
+
+def _moment(found: Mapping[str, Any], *names: str) -> datetime | None:
+    moment: datetime | None = next((found[name] for name in names if found.get(name)), None)
+    return None if moment is None else moment.astimezone(UTC)
+
+
+def _tags(found: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
+
+
+class SpendCalls:
+    """Mixed into Aws."""
+
+    _settings: Settings
+
+    def _call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _found(self, service: str, operation: str, **parameters: Any) -> dict[str, Any] | None:
+        raise NotImplementedError
+
+    def _put(self, bucket: str, key: str, content: bytes) -> None:
+        raise NotImplementedError
+
+    def _put_once(self, bucket: str, key: str, document: Mapping[str, Any]) -> bool:
+        raise NotImplementedError
+
+    def _announce(self, decision: Decision) -> None:
+        raise NotImplementedError
+
+    # ---- facts ----
+
+    def spend_facts(self, now: datetime) -> SpendFacts:
+        """What a tick of the meter knows at `now`. Raises AwsError, and ValueError for an object that is damaged."""
+        this = spend.month_of(now)
+        month, previous = self._month(this), None
+        if month is None:
+            month = SpendMonth(this)
+            previous = self._month(spend.previous_month(this))
+        since = min(spend.changed_since(one) for one in (month, previous) if one is not None)
+        if previous is not None:
+            month = replace(month, configs=previous.configs)
+        runs, month = read_runs(self._call, self._settings.stack_name, month, since)
+        return SpendFacts(now, month, previous, runs, self.hold(), self._resumed())
+
+    def hold(self) -> Hold | None:
+        """The hold on launches, whether its period is over or not. Raises AwsError."""
+        found = self._document(spend.HOLD_KEY)
+        return None if found is None else spend.read_hold(found)
+
+    def savings(self, at: datetime) -> Iterator[Saving]:
+        """The ledger's entries of a moment's month. Raises AwsError, and ValueError for one that is damaged."""
+        token: dict[str, str] = {}
+        bucket = self._settings.artifact_bucket
+        while True:
+            page = self._call("s3", "list_objects_v2", Bucket=bucket, Prefix=ledger.month_prefix(at), **token)
+            for entry in page.get("Contents", []):
+                yield ledger.parse(self._call("s3", "get_object", Bucket=bucket, Key=entry["Key"])["Body"].read())
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _month(self, month: str) -> SpendMonth | None:
+        found = self._document(spend.month_key(month))
+        return None if found is None else spend.read_month(found)
+
+    def _resumed(self) -> frozenset[str]:
+        return frozenset((self._document(spend.RESUMED_KEY) or {}).get("periods", ()))
+
+    def _document(self, key: str) -> dict[str, Any] | None:
+        found = self._found("s3", "get_object", Bucket=self._settings.artifact_bucket, Key=key)
+        return None if found is None else json.loads(found["Body"].read())
+
+    # ---- decisions ----
+
+    def _put_saving(self, saving: Saving) -> bool:
+        """Whether it was new."""
+        return self._put_once(self._settings.artifact_bucket, ledger.object_key(saving), ledger.document(saving))
+
+    def _record_saving(self, decision: RecordSaving) -> Decision:
+        if self._put_saving(decision.saving):
+            return decision
+        return Skip(f"The ledger has it already: {decision.reason}")
+
+    def _record_spend(self, decision: RecordSpend) -> Decision:
+        self._put(self._settings.artifact_bucket, decision.key, json.dumps(decision.document).encode())
+        for metrics in decision.metrics:
+            self._call("cloudwatch", "put_metric_data", **metrics)
+        return decision
+
+    def _hold_launches(self, decision: HoldLaunches) -> Decision:
+        # People first: a hold that nobody hears of would not be told again, a message twice does no harm.
+        self._announce(decision)
+        document = json.dumps(spend.hold_document(decision.hold)).encode()
+        self._put(self._settings.artifact_bucket, spend.HOLD_KEY, document)
+        return decision
+
+    def _lift_hold(self, decision: LiftHold) -> Decision:
+        self._announce(decision)
+        self._call("s3", "delete_object", Bucket=self._settings.artifact_bucket, Key=spend.HOLD_KEY)
+        return decision
+
+    def _hold_dataset(self, decision: HoldDataset) -> Decision:
+        """The verdict says which hold it is of, so that people are told once, and that it is no final one."""
+        bucket, key = self._settings.data_bucket, names.verdict_key(decision.dataset, decision.version)
+        found = self._found("s3", "head_object", Bucket=bucket, Key=key)
+        told = found is not None and found.get("Metadata", {}).get(HELD) == decision.period
+        if not told:
+            self._announce(decision)
+        document = {
+            "dataset": decision.dataset,
+            "version": decision.version,
+            "verdict": "held",
+            "reason": decision.reason,
+            "job_name": None,
+        }
+        self._call(
+            "s3",
+            "put_object",
+            Bucket=bucket,
+            Key=key,
+            Body=json.dumps(document, indent=2, ensure_ascii=False).encode(),
+            ContentType="application/json",
+            Metadata={HELD: decision.period},
+        )
+        # Written again even so: whoever drops it again looks for a verdict that is newer than the drop.
+        return Skip(f"People were told already: {decision.reason}") if told else decision

@@ -1,0 +1,360 @@
+"""The meter: what has run, times the price list, hours before AWS's own figures; and what follows from a ceiling.
+
+How it counts. Each tick looks at what exists, and computes what each thing has cost *up to now*; it never adds "an
+hour's worth". The month's object (`spend/<yyyy-mm>.json`) holds one entry per run, and two rules keep it right:
+
+- A job's entry is replaced as a whole: instances x seconds x price, from the job's own times. While it runs, the
+  seconds are those since its start; once it has ended, SageMaker's billable seconds. Looking at a job twice, or not
+  for a day, makes no difference.
+- An endpoint says when it was created and how many instances it has now, but not how many it had. Its entry therefore
+  remembers up to when it was counted, and only the time after that is added, at the present fleet: a repeated tick
+  adds nothing, a late tick adds all of the time since, a missed one is made up for by the next. If the object is
+  lost, the endpoint is counted anew from its creation, or from the first of the month.
+
+Two ticks at once compute the same from the same; the last one to write wins, and should it be the older one, the next
+tick counts on from there. The first tick of a month closes the month before.
+
+What it can't see: instances that came and went between two ticks, the time between the last tick and an endpoint's
+end, and what is not billed by instance and time (requests, storage, data). All of these make the meter too low,
+so that what it does at a ceiling is never done for money that was not spent. The exception is marked: a spot job that
+still runs is counted at the full price, because its discount is known at its end only; such an estimate may warn, but
+never stops anything, and neither does a forecast, of which this module knows nothing.
+
+At a ceiling the meter itself stops nothing. It writes the hold (`spend/hold.json`), which start_training obeys at the
+next drop and keep_office_hours at its next tick: while it is there, dev endpoints are closed, and parked like every
+night. One function decides what runs, so that no two of them can pull in different directions.
+
+Days and months are UTC, as in AWS's bill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from mlplatform import prices
+from mlplatform.decisions import Decision, HoldLaunches, LiftHold, Notify, RecordSpend, Request
+from mlplatform.errors import UnknownPrice
+from mlplatform.facts import DATASET_TAG, Hold, Metered, Run, SpendFacts, SpendMonth
+from mlplatform.settings import Settings
+
+PREFIX = "spend/"
+HOLD_KEY = f"{PREFIX}hold.json"
+RESUMED_KEY = f"{PREFIX}resumed.json"
+TOLD = f"{PREFIX}told/"  # remembers what people were told
+METRIC = "SpendUsd"
+WARN_AT = Decimal("0.8")
+# The tags by which spending is split: where all runs have the same value, the stack's own sum says it already.
+SPLIT_BY = ("Project", "Environment", "CostCenter", "Owner")
+_MICRO = Decimal("0.000001")
+_DATA_PER_CALL = 1000  # PutMetricData, CloudWatch API reference: at most 1000 metrics a call
+_INDEX_LAG = timedelta(hours=1)  # Search is eventually consistent; what is seen twice is counted once
+
+
+# ---- periods ----
+
+
+def day_of(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d}"
+
+
+def month_of(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m}"
+
+
+def month_start(month: str) -> datetime:
+    return datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC)
+
+
+def month_end(month: str) -> datetime:
+    """The first moment after it."""
+    return (month_start(month) + timedelta(days=32)).replace(day=1)
+
+
+def previous_month(month: str) -> str:
+    return month_of(month_start(month) - timedelta(days=1))
+
+
+def period_end(period: str) -> datetime:
+    """The first moment after a day (2026-11-23) or a month (2026-11). Raises ValueError for anything else."""
+    if len(period) == len("2026-11"):
+        return month_end(period)
+    return datetime.fromisoformat(period).replace(tzinfo=UTC) + timedelta(days=1)
+
+
+def hold_applies(hold: Hold, now: datetime) -> bool:
+    """Whether launches are to be refused. A hold ends with its period even if nobody is there to remove it."""
+    return now < period_end(hold.period)
+
+
+def month_key(month: str) -> str:
+    return f"{PREFIX}{month}.json"
+
+
+def changed_since(month: SpendMonth) -> datetime:
+    """Jobs that have not changed since then are counted already."""
+    return month_start(month.month) if month.through is None else month.through - _INDEX_LAG
+
+
+# ---- counting ----
+
+
+def meter(month: SpendMonth, runs: Iterable[Run], until: datetime, region: str) -> SpendMonth:
+    """The month with everything counted up to `until`, but not beyond the month's end."""
+    end = min(until, month_end(month.month))
+    items = dict(month.items)
+    unpriced: list[str] = []
+    for run in runs:
+        before = items.get(run.key)
+        if run.started is None or run.started >= end or (before is not None and before.final):
+            continue
+        try:
+            per_hour = sum(
+                (count * prices.usd_per_hour(kind, run.use, region) for kind, count in run.fleet), start=Decimal(0)
+            )
+        except UnknownPrice as error:
+            unpriced.append(f"{run.name} is not counted: {error}")
+            continue
+        count = _job if run.job else _standing
+        items[run.key] = count(run, before, per_hour, month_start(month.month), end)
+    through = end if month.through is None else max(month.through, end)
+    return replace(month, items=items, through=through, unpriced=tuple(sorted(set(unpriced))))
+
+
+def _job(run: Run, _before: Metered | None, per_hour: Decimal, start: datetime, end: datetime) -> Metered:
+    assert run.started is not None
+    stopped = min(run.ended or end, end)
+    elapsed = Decimal(max((stopped - run.started).total_seconds(), 0))
+    seconds = elapsed
+    if run.billable_seconds is not None and run.ended is not None:
+        length = Decimal((run.ended - run.started).total_seconds())
+        # Of a job that ran over the end of the month, this month's share.
+        seconds = run.billable_seconds * (elapsed / length if length > 0 else Decimal(1))
+    share = seconds / elapsed if elapsed else Decimal(0)
+    days = {
+        day: (share * part * per_hour / prices.SECONDS_PER_HOUR).quantize(_MICRO)
+        for day, part in _seconds_by_day(max(run.started, start), stopped)
+    }
+    ended = run.ended is not None and run.ended <= end
+    return Metered(run.use, run.name, _kept(run.tags), days, stopped, final=ended, estimate=run.spot and not ended)
+
+
+def _standing(run: Run, before: Metered | None, per_hour: Decimal, start: datetime, end: datetime) -> Metered:
+    assert run.started is not None
+    since = max(before.through if before else run.started, run.started, start)
+    days = dict(before.days) if before else {}
+    for day, seconds in _seconds_by_day(since, end):
+        days[day] = days.get(day, Decimal(0)) + (seconds * per_hour / prices.SECONDS_PER_HOUR).quantize(_MICRO)
+    return Metered(run.use, run.name, _kept(run.tags), days, max(since, end))
+
+
+def _kept(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key: tags[key] for key in (DATASET_TAG, *SPLIT_BY) if key in tags}
+
+
+def _seconds_by_day(start: datetime, end: datetime) -> Iterable[tuple[str, Decimal]]:
+    while start < end:
+        midnight = (start.astimezone(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+        stop = min(midnight, end)
+        yield day_of(start), Decimal(str((stop - start).total_seconds()))
+        start = stop
+
+
+def total(month: SpendMonth, period: str, only: Callable[[Metered], bool] = lambda _: True) -> Decimal:
+    """US dollars in the month, or on one of its days."""
+    return sum(
+        (
+            usd
+            for item in month.items.values()
+            if only(item)
+            for day, usd in item.days.items()
+            if day.startswith(period)
+        ),
+        start=Decimal(0),
+    )
+
+
+def metric_data(month: SpendMonth, now: datetime, settings: Settings) -> tuple[Request, ...]:
+    """PutMetricData: the UTC day's dollars so far, of the stack, by dataset, and by tag where tags differ.
+
+    A level, not an increment: read it with the statistic Maximum. A tick that is repeated puts the same number again.
+    """
+    day = day_of(now)
+    stack = {"Stack": settings.stack_name}
+    values: dict[tuple[tuple[str, str], ...], Decimal] = {tuple(stack.items()): Decimal(0)}
+    today = [(item, item.days[day]) for item in month.items.values() if day in item.days]
+    splits = [tag for tag in SPLIT_BY if len({item.tags.get(tag, "") for item, _ in today}) > 1]
+    for item, usd in today:
+        dataset = item.tags.get(DATASET_TAG)
+        dimensions = [stack, *([stack | {"Dataset": dataset}] if dataset else [])]
+        dimensions += [stack | {tag: item.tags[tag]} for tag in splits if item.tags.get(tag)]
+        for one in dimensions:
+            key = tuple(one.items())
+            values[key] = values.get(key, Decimal(0)) + usd
+    data = [
+        {
+            "MetricName": METRIC,
+            "Dimensions": [{"Name": name, "Value": value} for name, value in key],
+            "Timestamp": now,
+            "Value": float(usd),
+            "Unit": "None",
+        }
+        for key, usd in values.items()
+    ]
+    return tuple(
+        {"Namespace": "ml-platform", "MetricData": data[at : at + _DATA_PER_CALL]}
+        for at in range(0, len(data), _DATA_PER_CALL)
+    )
+
+
+# ---- deciding ----
+
+
+def plan_spend(facts: SpendFacts, settings: Settings) -> list[Decision]:
+    """What a tick does: count, tell, warn at 80 % of a ceiling, and at 100 % refuse what would cost more."""
+    decisions: list[Decision] = []
+    if facts.previous is not None:
+        closed = meter(facts.previous, facts.runs, facts.now, settings.aws_region)
+        reason = f"{closed.month} is over: {_dollars(total(closed, closed.month))} in all."
+        decisions.append(RecordSpend(reason, month_key(closed.month), document(closed), ()))
+    month = meter(facts.month, facts.runs, facts.now, settings.aws_region)
+    today = day_of(facts.now)
+    reason = (
+        f"{_dollars(total(month, today))} today and {_dollars(total(month, month.month))} this month (UTC) for "
+        f"{len(month.items)} runs by {facts.now:%H:%M}, at list prices."
+    )
+    decisions.append(
+        RecordSpend(reason, month_key(month.month), document(month), metric_data(month, facts.now, settings))
+    )
+    decisions += [
+        Notify(f"{sentence} Until then the ceilings do not see it.", "Something runs without a known price", once)
+        for sentence, once in ((one, f"{TOLD}{month.month}-{_slug(one)}.json") for one in month.unpriced)
+    ]
+    breaches = []
+    for period, ceiling, name in (
+        (month.month, settings.monthly_ceiling_usd, "monthly"),
+        (today, settings.daily_ceiling_usd, "daily"),
+    ):
+        spent = total(month, period)
+        certain = total(month, period, lambda item: not item.estimate)
+        if certain >= ceiling:
+            breaches.append((period, certain, ceiling, name))
+        elif spent >= WARN_AT * ceiling:
+            decisions.append(_warning(period, spent, ceiling, name, estimated=spent - certain))
+    return decisions + _at_a_ceiling(breaches, facts, settings)
+
+
+def _warning(period: str, spent: Decimal, ceiling: Decimal, name: str, estimated: Decimal) -> Notify:
+    part = f", {_dollars(estimated)} of it for spot jobs that still run, before their discount" if estimated else ""
+    return Notify(
+        f"{_dollars(spent)} of the {name} ceiling of {_dollars(ceiling)} are spent for {period} (UTC): "
+        f"{spent / ceiling:.0%}{part}. At 100 % dev endpoints are stopped and new trainings are refused.",
+        f"{spent / ceiling:.0%} of the {name} ceiling are spent",
+        f"{TOLD}{period}-warning.json",
+    )
+
+
+def _at_a_ceiling(
+    breaches: list[tuple[str, Decimal, Decimal, str]], facts: SpendFacts, settings: Settings
+) -> list[Decision]:
+    wanted = next((breach for breach in breaches if breach[0] not in facts.resumed), None)
+    if wanted is None:
+        return [_lift(facts.hold, breaches)] if facts.hold is not None else []
+    period, spent, ceiling, name = wanted
+    said = f"{_dollars(spent)} are spent for {period} (UTC), the {name} ceiling is {_dollars(ceiling)}"
+    if settings.environment == "prod":
+        once = f"{TOLD}{period}-ceiling.json"
+        return [Notify(f"{said}. This is prod: nothing is stopped or refused.", f"The {name} ceiling is reached", once)]
+    if facts.hold is not None and facts.hold.period == period:
+        return []
+    reason = (
+        f"{said}: dev endpoints are stopped, and new trainings are refused until {period_end(period):%Y-%m-%d %H:%M} "
+        "UTC or until somebody runs `mlp costs resume`. Nothing of prod or staging is touched."
+    )
+    return [HoldLaunches(reason, Hold(period, reason, facts.now))]
+
+
+def _lift(hold: Hold, breaches: list[tuple[str, Decimal, Decimal, str]]) -> LiftHold:
+    why = "people have resumed launches" if breaches else "spending is below the ceilings"
+    return LiftHold(f"The hold for {hold.period} is lifted, since {why}: new trainings start again.", hold.period)
+
+
+# ---- the object ----
+
+
+def document(month: SpendMonth) -> dict[str, Any]:
+    """The month as JSON, with sums for readers that need no more than those."""
+    days: dict[str, Decimal] = {}
+    datasets: dict[str, Decimal] = {}
+    for item in month.items.values():
+        for day, usd in item.days.items():
+            days[day] = days.get(day, Decimal(0)) + usd
+            dataset = item.tags.get(DATASET_TAG, "")
+            datasets[dataset] = datasets.get(dataset, Decimal(0)) + usd
+    return {
+        "month": month.month,
+        "through": None if month.through is None else month.through.isoformat(),
+        "usd": str(sum(days.values(), start=Decimal(0))),
+        "days": {day: str(usd) for day, usd in sorted(days.items())},
+        "datasets": {dataset: str(usd) for dataset, usd in sorted(datasets.items())},
+        "unpriced": list(month.unpriced),
+        "items": {
+            key: {
+                "use": item.use,
+                "name": item.name,
+                "tags": dict(item.tags),
+                "days": {day: str(usd) for day, usd in item.days.items()},
+                "through": item.through.isoformat(),
+                "final": item.final,
+                "estimate": item.estimate,
+            }
+            for key, item in month.items.items()
+        },
+        "configs": {config: [list(variant) for variant in variants] for config, variants in month.configs.items()},
+    }
+
+
+def read_month(found: Mapping[str, Any]) -> SpendMonth:
+    """The reverse of document. Raises KeyError or ValueError for anything else."""
+    return SpendMonth(
+        month=found["month"],
+        through=None if found["through"] is None else datetime.fromisoformat(found["through"]),
+        items={
+            key: Metered(
+                item["use"],
+                item["name"],
+                item["tags"],
+                {day: Decimal(usd) for day, usd in item["days"].items()},
+                datetime.fromisoformat(item["through"]),
+                item["final"],
+                item["estimate"],
+            )
+            for key, item in found["items"].items()
+        },
+        configs={
+            config: tuple((variant, kind) for variant, kind in variants)
+            for config, variants in found["configs"].items()
+        },
+        unpriced=tuple(found["unpriced"]),
+    )
+
+
+def hold_document(hold: Hold) -> dict[str, str]:
+    return {"period": hold.period, "reason": hold.reason, "since": hold.since.isoformat()}
+
+
+def read_hold(found: Mapping[str, str]) -> Hold:
+    """The reverse of hold_document. Raises KeyError or ValueError for anything else."""
+    period_end(found["period"])
+    return Hold(found["period"], found["reason"], datetime.fromisoformat(found["since"]))
+
+
+def _dollars(usd: Decimal) -> str:
+    return f"{usd:,.2f} USD"
+
+
+def _slug(sentence: str) -> str:
+    return "-".join("".join(letter if letter.isalnum() else " " for letter in sentence).lower().split())[:120]

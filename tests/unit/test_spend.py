@@ -1,0 +1,319 @@
+"""The meter counts every second once, whatever the ticks do; and a ceiling acts on money that was spent."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from builders import NOON, settings
+from mlplatform import spend
+from mlplatform.decisions import HoldLaunches, LiftHold, Notify, RecordSpend
+from mlplatform.facts import DATASET_TAG, Hold, Run, SpendFacts, SpendMonth
+
+REGION = "us-east-1"
+HOUR = timedelta(hours=1)
+NOVEMBER = SpendMonth("2026-11")
+TAGS = {DATASET_TAG: "churn", "Environment": "dev", "Project": "ml-platform"}
+
+
+def endpoint(name: str = "ml-platform-churn", **changed: Any) -> Run:
+    """One ml.c5.large, 0.102 USD an hour, since noon of the 23rd."""
+    one = Run(name, "hosting", name, TAGS, started=NOON, ended=None, fleet=(("ml.c5.large", 1),))
+    return replace(one, **changed)
+
+
+def job(name: str = "ml-platform-churn-1", **changed: Any) -> Run:
+    """An ml.m5.xlarge on spot, 0.23 USD an hour, which runs since noon."""
+    one = Run(name, "training", name, TAGS, started=NOON, ended=None, fleet=(("ml.m5.xlarge", 1),), spot=True)
+    return replace(one, **changed)
+
+
+def metered(runs: Sequence[Run], *ticks: timedelta, month: SpendMonth = NOVEMBER) -> SpendMonth:
+    for after in ticks:
+        month = spend.meter(month, runs, NOON + after, REGION)
+        month = spend.read_month(json.loads(json.dumps(spend.document(month))))  # as it comes back from its object
+    return month
+
+
+def usd(month: SpendMonth, period: str = "2026-11") -> Decimal:
+    return spend.total(month, period)
+
+
+# ---- counting ----
+
+
+@pytest.mark.parametrize(
+    ("runs", "after", "expected"),
+    [
+        ([endpoint()], 1, "0.102"),
+        ([endpoint()], 10, "1.02"),
+        ([endpoint(fleet=(("ml.c5.large", 3),))], 2, "0.612"),
+        ([endpoint(fleet=(("ml.c5.large", 1), ("ml.m5.xlarge", 2)))], 1, "0.562"),
+        ([endpoint(), endpoint("ml-platform-iris")], 1, "0.204"),
+        ([job()], 1, "0.23"),
+        ([job(ended=NOON + HOUR, billable_seconds=1080)], 5, "0.069"),
+        ([job(ended=NOON + HOUR, billable_seconds=1080, fleet=(("ml.m5.xlarge", 4),))], 5, "0.276"),
+        ([job(ended=NOON + HOUR, billable_seconds=0)], 5, "0"),
+        ([job(started=None)], 5, "0"),
+        ([endpoint(use="notebook", fleet=(("ml.t3.medium", 1),))], 4, "0.2"),
+        ([job(use="processing", spot=False, ended=NOON + HOUR)], 3, "0.23"),
+        ([endpoint(started=NOON + 2 * HOUR)], 1, "0"),
+    ],
+)
+def test_what_runs_costs_its_time_at_the_list_price(runs: list[Run], after: int, expected: str) -> None:
+    assert usd(metered(runs, after * HOUR)) == Decimal(expected)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_late_missed_and_repeated_ticks_come_to_the_same(seed: int) -> None:
+    rng = random.Random(seed)
+    runs = [endpoint(), job(ended=NOON + 90 * timedelta(minutes=1), billable_seconds=1800)]
+    ticks = sorted(rng.randrange(0, 20 * 3600) for _ in range(rng.randrange(1, 30)))
+    ticks += [rng.choice(ticks) for _ in range(5)]  # an old tick that is delivered again, after newer ones
+    month = metered(runs, *(timedelta(seconds=tick) for tick in ticks), 20 * HOUR)
+    assert abs(usd(month) - Decimal("2.155")) < Decimal("0.0001")  # 20 h of 0.102 and half an hour of 0.23
+
+
+def test_two_ticks_at_once_do_not_count_twice_whoever_writes_last() -> None:
+    before = metered([endpoint()], HOUR)
+    newer = metered([endpoint()], 2 * HOUR, month=before)
+    older = metered([endpoint()], timedelta(minutes=90), month=before)
+    for written_last in (newer, older):
+        assert usd(metered([endpoint()], 3 * HOUR, month=written_last)) == Decimal("0.306")
+
+
+def test_a_lost_object_is_counted_anew_from_what_exists() -> None:
+    kept = metered([endpoint()], HOUR, 2 * HOUR, 3 * HOUR)
+    assert usd(metered([endpoint()], 3 * HOUR)) == usd(kept)
+
+
+def test_what_is_gone_keeps_what_it_cost() -> None:
+    month = metered([endpoint()], HOUR)
+    assert usd(metered([], 5 * HOUR, month=month)) == Decimal("0.102")
+
+
+def test_an_endpoint_that_was_deleted_and_made_anew_is_another_run() -> None:
+    month = metered([endpoint(key="first")], HOUR)
+    again = endpoint(key="second", started=NOON + 10 * HOUR)
+    assert usd(metered([again], 11 * HOUR, month=month)) == Decimal("0.204")
+
+
+def test_time_is_counted_with_the_fleet_that_was_seen_in_it() -> None:
+    month = metered([endpoint()], HOUR)
+    assert usd(metered([endpoint(fleet=(("ml.c5.large", 5),))], 2 * HOUR, month=month)) == Decimal("0.612")
+
+
+def test_days_are_utc_days() -> None:
+    month = metered([endpoint()], 24 * HOUR)
+    assert usd(month, "2026-11-23") == Decimal("1.224")
+    assert usd(month, "2026-11-24") == Decimal("1.224")
+
+
+def test_a_job_that_ran_over_midnight_is_split_by_time() -> None:
+    late = job(started=NOON + 11 * HOUR, ended=NOON + 14 * HOUR, billable_seconds=3600)
+    month = metered([late], 15 * HOUR)
+    assert abs(usd(month, "2026-11-23") - Decimal("0.076667")) < Decimal("0.000002")
+    assert abs(usd(month) - Decimal("0.23")) < Decimal("0.000002")
+
+
+def test_a_month_begins_at_its_first_moment_and_counts_what_ran_before_from_there() -> None:
+    december = spend.meter(SpendMonth("2026-12"), [endpoint()], datetime(2026, 12, 1, 10, tzinfo=UTC), REGION)
+    assert usd(december, "2026-12") == Decimal("1.02")
+
+
+def test_a_running_spot_job_is_an_estimate_until_its_billable_seconds_are_known() -> None:
+    month = metered([job()], HOUR)
+    [item] = month.items.values()
+    assert (item.estimate, item.final) == (True, False)
+    [item] = metered([job(ended=NOON + HOUR, billable_seconds=1080)], 2 * HOUR, month=month).items.values()
+    assert (item.estimate, item.final) == (False, True)
+    assert sum(item.days.values()) == Decimal("0.069")
+
+
+def test_what_has_no_price_is_named_and_nothing_is_counted_for_it() -> None:
+    month = metered([endpoint(fleet=(("ml.p5.48xlarge", 1),)), endpoint("ml-platform-iris")], HOUR)
+    assert usd(month) == Decimal("0.102")
+    [said] = month.unpriced
+    assert "ml-platform-churn" in said
+    assert "ml.p5.48xlarge" in said
+
+
+def test_ten_thousand_endpoints_take_less_than_a_second() -> None:
+    runs = [endpoint(f"ml-platform-{number}") for number in range(10_000)]
+    month = metered(runs, HOUR)
+    started = time.process_time()
+    decisions = spend.plan_spend(facts(month, runs, now=NOON + 2 * HOUR), settings())
+    assert time.process_time() - started < 1
+    assert isinstance(decisions[0], RecordSpend)
+
+
+# ---- periods ----
+
+
+@pytest.mark.parametrize(
+    ("period", "end"),
+    [
+        ("2026-11-23", datetime(2026, 11, 24, tzinfo=UTC)),
+        ("2026-11-30", datetime(2026, 12, 1, tzinfo=UTC)),
+        ("2026-11", datetime(2026, 12, 1, tzinfo=UTC)),
+        ("2026-12", datetime(2027, 1, 1, tzinfo=UTC)),
+        ("2028-02", datetime(2028, 3, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_hold_ends_with_its_period(period: str, end: datetime) -> None:
+    hold = Hold(period, "Spent.", NOON)
+    assert spend.hold_applies(hold, end - timedelta(seconds=1))
+    assert not spend.hold_applies(hold, end)
+    assert spend.read_hold(spend.hold_document(hold)) == hold
+
+
+def test_last_month_is_closed_by_the_first_tick_of_this_one() -> None:
+    october_to_november = datetime(2026, 12, 1, 3, tzinfo=UTC)
+    last_tick = metered([endpoint()], HOUR)
+    decisions = spend.plan_spend(
+        SpendFacts(october_to_november, SpendMonth("2026-12"), last_tick, (endpoint(),), None), settings()
+    )
+    closed, current = (decision for decision in decisions if isinstance(decision, RecordSpend))
+    assert closed.key == "spend/2026-11.json"
+    assert Decimal(closed.document["usd"]) == Decimal("0.102") * 180  # noon of the 23rd to the end of the 30th
+    assert closed.metrics == ()
+    assert current.key == "spend/2026-12.json"
+    assert Decimal(current.document["usd"]) == Decimal("0.306")
+
+
+# ---- metrics ----
+
+
+def values(month: SpendMonth, now: datetime) -> dict[str, float]:
+    return {
+        "/".join(dimension["Value"] for dimension in datum["Dimensions"]): datum["Value"]
+        for request in spend.metric_data(month, now, settings())
+        for datum in request["MetricData"]
+    }
+
+
+def test_the_day_so_far_is_published_for_the_stack_and_by_dataset_in_one_call() -> None:
+    iris = endpoint("ml-platform-iris", tags=TAGS | {DATASET_TAG: "iris"})
+    month = metered([endpoint(), iris], HOUR)
+    assert len(spend.metric_data(month, NOON + HOUR, settings())) == 1
+    assert values(month, NOON + HOUR) == pytest.approx(
+        {"ml-platform": 0.204, "ml-platform/churn": 0.102, "ml-platform/iris": 0.102}
+    )
+    assert values(month, NOON + 13 * HOUR) == {"ml-platform": 0}  # a new day begins at nothing
+
+
+def test_a_tag_is_split_by_only_where_runs_differ_in_it() -> None:
+    other = endpoint("ml-platform-iris", tags=TAGS | {"Environment": "staging"})
+    assert values(metered([endpoint(), other], HOUR), NOON + HOUR) == pytest.approx(
+        {"ml-platform": 0.204, "ml-platform/churn": 0.204, "ml-platform/dev": 0.102, "ml-platform/staging": 0.102}
+    )
+
+
+# ---- ceilings ----
+
+
+def facts(
+    month: SpendMonth = NOVEMBER, runs: Sequence[Run] = (), *, now: datetime = NOON + 2 * HOUR, **more: Any
+) -> SpendFacts:
+    return SpendFacts(now, month, None, tuple(runs), more.pop("hold", None), **more)
+
+
+def spending(usd_today: float, *, estimate: bool = False) -> Run:
+    """A job that has cost at least so much since noon, or, for an estimate, will have cost no more."""
+    if estimate:
+        return job(fleet=(("ml.m5.xlarge", math.ceil(usd_today / 0.46)),))
+    return job(ended=NOON + 2 * HOUR, billable_seconds=math.ceil(usd_today / 0.23 * 3600))
+
+
+def decided(runs: Sequence[Run], **more: Any) -> list[Any]:
+    ceilings = {
+        "daily_ceiling_usd": Decimal(more.pop("daily", 10)),
+        "monthly_ceiling_usd": Decimal(more.pop("monthly", 100)),
+        "environment": more.pop("environment", "dev"),
+    }
+    decisions = spend.plan_spend(facts(runs=runs, **more), settings(**ceilings))
+    return [decision for decision in decisions if not isinstance(decision, RecordSpend)]
+
+
+def test_below_80_percent_nobody_hears_anything() -> None:
+    assert decided([spending(7.9)]) == []
+
+
+@pytest.mark.parametrize(("daily", "monthly", "period"), [(10, 100, "2026-11-23"), (90, 10, "2026-11")])
+def test_at_80_percent_people_are_warned_once_a_period(daily: int, monthly: int, period: str) -> None:
+    [warning] = decided([spending(8)], daily=daily, monthly=monthly)
+    assert isinstance(warning, Notify)
+    assert warning.once == f"spend/told/{period}-warning.json"
+    assert "80%" in warning.reason
+
+
+@pytest.mark.parametrize(("daily", "monthly", "period"), [(10, 100, "2026-11-23"), (90, 10, "2026-11")])
+def test_at_100_percent_launches_are_held_for_the_period(daily: int, monthly: int, period: str) -> None:
+    [held] = decided([spending(10.01)], daily=daily, monthly=monthly)
+    assert isinstance(held, HoldLaunches)
+    assert held.hold.period == period
+    assert "mlp costs resume" in held.reason
+
+
+def test_the_months_ceiling_goes_before_the_days() -> None:
+    [held] = decided([spending(30)], daily=10, monthly=20)
+    assert held.hold.period == "2026-11"
+
+
+def test_a_hold_that_is_there_is_not_announced_again() -> None:
+    assert decided([spending(10.01)], hold=Hold("2026-11-23", "Spent.", NOON)) == []
+
+
+def test_a_days_hold_becomes_the_months_when_its_ceiling_is_reached_too() -> None:
+    [held] = decided([spending(30)], daily=10, monthly=20, hold=Hold("2026-11-23", "Spent.", NOON))
+    assert held.hold.period == "2026-11"
+
+
+@pytest.mark.parametrize("hold", [None, Hold("2026-11-23", "Spent.", NOON)])
+def test_an_estimate_warns_but_never_holds(hold: Hold | None) -> None:
+    decisions = decided([spending(25, estimate=True)], hold=hold)
+    assert not any(isinstance(decision, HoldLaunches) for decision in decisions)
+    assert isinstance(decisions[0], Notify)
+    assert "for spot jobs that still run" in decisions[0].reason
+
+
+def test_prod_is_only_told() -> None:
+    [told] = decided([spending(50)], environment="prod")
+    assert isinstance(told, Notify)
+    assert "nothing is stopped or refused" in told.reason
+
+
+def test_a_hold_is_lifted_when_its_day_is_over() -> None:
+    tomorrow = NOON + timedelta(days=1)
+    [lifted] = decided([], now=tomorrow, hold=Hold("2026-11-23", "Spent.", NOON))
+    assert isinstance(lifted, LiftHold)
+
+
+def test_a_hold_is_lifted_when_the_ceiling_is_raised() -> None:
+    [lifted] = decided([spending(11)], daily=50, hold=Hold("2026-11-23", "Spent.", NOON))
+    assert isinstance(lifted, LiftHold)
+
+
+def test_what_people_resumed_is_not_held_again_in_that_period() -> None:
+    assert decided([spending(11)], resumed=frozenset({"2026-11-23"})) == []
+
+
+def test_a_resumed_day_does_not_lift_the_months_ceiling() -> None:
+    [held] = decided([spending(30)], daily=10, monthly=20, resumed=frozenset({"2026-11-23"}))
+    assert held.hold.period == "2026-11"
+
+
+def test_what_has_no_price_is_told_once_a_month() -> None:
+    [told] = decided([endpoint(fleet=(("ml.p5.48xlarge", 1),))])
+    assert isinstance(told, Notify)
+    assert told.once.startswith("spend/told/2026-11-")
+    assert "ml.p5.48xlarge" in told.reason
