@@ -110,6 +110,7 @@ def page(report: Report) -> str:
         _by(report),
         _movers_and_units(report),
         _savings(report),
+        _advice(report),
         _footer(report),
     ]
     return (
@@ -503,7 +504,7 @@ def _savings(report: Report) -> str:
             "dataset, and Cost Explorer.</span></li>"
         )
     own.append(
-        f'<li><span class="name">This report</span><span class="num">{money(report.requests_usd)}</span>'
+        f'<li><span class="name">Asking for the figures, today</span><span class="num">{money(report.requests_usd)}</span>'
         f'<span class="note">{report.requests} Cost Explorer request{"" if report.requests == 1 else "s"}; each '
         "page of an answer is one.</span></li>"
     )
@@ -532,6 +533,25 @@ def _saving(kind: SavingsOfKind) -> str:
         f"<details><summary>How it comes about: {shown} {'entry' if many == 1 else 'entries'}</summary>"
         f"<table><tbody>{rows}</tbody></table></details></li>"
     )
+
+
+def _advice(report: Report) -> str:
+    items = [
+        f'<li><span class="name">{one.number}. {escape(one.title)}</span>'
+        f'<span class="num down">{money(one.usd_per_month)}</span>'
+        f'<span class="note">{escape(one.evidence)} ({one.confidence} confidence)</span>'
+        f"<details><summary>What to do</summary><p>{escape(one.how)}"
+        f"{f' <code>mlp costs apply {one.number}</code> does it.' if one.appliable else ''}</p></details></li>"
+        for one in report.advice
+    ]
+    if items:
+        items.append(
+            f'<li><span class="name">Together, of alternatives the best</span><span class="num">'
+            f"{money(report.advice_usd)}</span></li>"
+        )
+    if report.not_looked_at:
+        items.append(f'<li><span class="note">Not looked at: {escape("; ".join(report.not_looked_at))}.</span></li>')
+    return _list("What to do next", "A month, at list price; what it rests on is below each.", items)
 
 
 def _list(title: str, note: str, items: Sequence[str]) -> str:
