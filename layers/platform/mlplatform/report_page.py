@@ -504,8 +504,8 @@ def _savings(report: Report) -> str:
             "dataset, and Cost Explorer.</span></li>"
         )
     own.append(
-        f'<li><span class="name">Asking for the figures, today</span><span class="num">{money(report.requests_usd)}</span>'
-        f'<span class="note">{report.requests} Cost Explorer request{"" if report.requests == 1 else "s"}; each '
+        '<li><span class="name">Asking for the figures, today</span>'
+        f'<span class="num">{money(report.requests_usd)}</span><span class="note">{report.requests} Cost Explorer request{"" if report.requests == 1 else "s"}; each '
         "page of an answer is one.</span></li>"
     )
     owned = _list("What the platform itself costs", "", own)
