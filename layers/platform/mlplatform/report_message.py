@@ -119,15 +119,21 @@ def savings(report: Report) -> list[str]:
 
 
 def advice(report: Report) -> list[str]:
+    """What saves at least a cent; the rest is tidying up, and one line."""
+    worth = [one for one in report.advice if one.usd_per_month > 0]
     lines = [
         f"{one.number}. {one.title}: {money(one.usd_per_month)} a month ({one.confidence} confidence)"
         + (f"; mlp costs apply {one.number} does it" if one.appliable else "")
-        for one in report.advice[:_ADVICE]
+        for one in worth[:_ADVICE]
     ]
-    if report.advice:
-        more = len(report.advice) - len(lines)
+    if worth:
+        more = len(worth) - len(lines)
         rest = f", with {more} more" if more else ""
         lines.append(f"Together up to {money(report.advice_usd)} a month{rest}; mlp costs advice says why and how.")
+    if tidy := len(report.advice) - len(worth):
+        lines.append(
+            f"{tidy} thing{'' if tidy == 1 else 's'} to tidy up that cost{'s' if tidy == 1 else ''} nothing yet."
+        )
     if report.not_looked_at:
         lines.append(f"Not looked at: {'; '.join(report.not_looked_at)}.")
     return lines
