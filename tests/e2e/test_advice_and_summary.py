@@ -15,6 +15,7 @@ from cli.summary import summarise
 
 from .conftest import Laptop
 
+pytestmark = pytest.mark.xdist_group("laptop")
 GROUP = "/aws/sagemaker/Endpoints/ml-platform-advised"
 
 
