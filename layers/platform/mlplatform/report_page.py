@@ -91,7 +91,7 @@ details td.formula{text-align:left;color:var(--soft);overflow-wrap:anywhere}
 footer{color:var(--soft);font-size:13px;margin-top:22px}
 @media (max-width:860px){.cards{grid-template-columns:1fr 1fr}.two{grid-template-columns:1fr}.meta{text-align:left}}
 @media (max-width:520px){main{padding:24px 14px}.cards{grid-template-columns:1fr}td.share,th.share{display:none}
-section{padding:16px}}
+section{padding:16px}svg text{font-size:19px}}
 @media print{:root{--ground:#fff;--card:#fff;--ink:#111;--soft:#555;--line:#ccc}body{font-size:12px}
 main{padding:0;max-width:none}section,.card{border-radius:8px}.bar i,svg *,.legend i{-webkit-print-color-adjust:exact;
 print-color-adjust:exact}details[open] summary{color:inherit}}
@@ -148,23 +148,23 @@ def _cards(report: Report) -> str:
     cards = [
         _card(
             f"Yesterday{flag}",
-            money(total.yesterday, currency) if total else "not known",
+            money(total.yesterday, currency) if total else "Not known",
             _against_day_before(report),
         ),
         _card(
             f"This month, {_days_of(report.day)}",
-            money(total.month_to_date, currency) if total else "not known",
+            money(total.month_to_date, currency) if total else "Not known",
             _against_last_month(report),
         ),
         _card(
             "By the end of the month",
-            money(report.month_end, currency) if report.month_end is not None else "no forecast",
+            money(report.month_end, currency) if report.month_end is not None else "No forecast",
             escape(report.forecast.partition(": ")[2] if report.month_end is not None else report.forecast),
         ),
         _card(
             f"Left of the budget of {money(budget.usd)}",
-            money(budget.left_usd) if known else "not known",
-            meter + f'<div style="margin-top:8px">{escape(budget.outlook)}</div>',
+            money(budget.left_usd) if known else "Not known",
+            meter + f'<div style="margin-top:8px">{escape(budget.outlook[0].upper() + budget.outlook[1:])}</div>',
         ),
     ]
     return f'<div class="cards">{"".join(cards)}</div>'
@@ -505,8 +505,8 @@ def _savings(report: Report) -> str:
         )
     own.append(
         '<li><span class="name">Asking for the figures, today</span>'
-        f'<span class="num">{money(report.requests_usd)}</span><span class="note">{report.requests} Cost Explorer request{"" if report.requests == 1 else "s"}; each '
-        "page of an answer is one.</span></li>"
+        f'<span class="num">{money(report.requests_usd)}</span><span class="note">{report.requests} Cost Explorer '
+        f"request{'' if report.requests == 1 else 's'}; each page of an answer is one.</span></li>"
     )
     owned = _list("What the platform itself costs", "", own)
     return f'<div class="two">{saved}{owned}</div>' if saved else owned
