@@ -14,7 +14,7 @@ from rich.console import Console
 
 from cli.connection import CommandError, Connection
 from mlplatform import prices
-from mlplatform.advice_facts import read_advice_facts
+from mlplatform.aws_advice import read_advice_facts
 from mlplatform.errors import AwsError
 from mlplatform.recommendations import AdviceFacts, Recommendation, recommend, total
 

@@ -17,17 +17,21 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.markup import escape
 from rich.rule import Rule
 
-from cli import drop, reference_dataset
+from cli import costs, drop, laptop_clock, reference_dataset
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain
 from cli.follow import Follower, Outcome
+from cli.laptop_clock import call
 from cli.predict import invoke
 
 STACK = "ml-platform"
@@ -35,6 +39,7 @@ DATASET = "reference"
 INTERRUPT_AFTER_EPOCH = 3
 LOAD_CLIENTS = 8
 LOAD_LIMIT_SECONDS = 60
+FRIDAY = 5
 
 console = Console(soft_wrap=True, highlight=False)
 
@@ -93,8 +98,19 @@ def tell_story(connection: Connection, folder: Path) -> None:
     outcome = drop_and_follow(connection, [broken], "broken")
     expect(outcome.kind == "rejected", f"the broken file was {outcome.kind}")
 
-    title("6  What reached people")
-    messages = laptop_get(connection, "/_laptop/inbox")
+    title("6  The night: office hours end, and the endpoint stops costing")
+    wait_for_rest(connection)
+    parked = show_night(connection)
+
+    title("7  The morning: it comes back exactly as it was, and the daily report is there")
+    show_morning(connection, parked, files[-1])
+    show_report(connection)
+
+    title("8  A budget is nearly spent")
+    show_budget_alert(connection)
+
+    title("9  What reached people")
+    messages = call(connection, "/_laptop/inbox")
     for message in messages:
         console.print(f"[dim]{message['channel']:<6}[/dim] {escape(words_of(message))}")
     expect(any("broken" in json.dumps(message) for message in messages), "the rejection reached nobody")
@@ -118,7 +134,7 @@ def drop_and_follow(connection: Connection, files: list[Path], dataset: str, int
         if interrupt and not interrupted and epoch >= INTERRUPT_AFTER_EPOCH:
             interrupted.append(job_name)
             console.print(f"[yellow]EC2 takes the spot instance back after epoch {epoch}[/yellow]")
-            laptop_post(connection, "/_laptop/interrupt", {"training_job_name": job_name})
+            call(connection, "/_laptop/interrupt", {"training_job_name": job_name})
 
     outcome = Follower(connection, console, dataset, version, since, timeout_seconds=180, on_epoch=reclaim).run()
     expect(not interrupt or bool(interrupted), "the job was over before it could be interrupted")
@@ -213,6 +229,126 @@ def wait_for_instances(connection: Connection, started: float) -> int:
     raise HopFailed(f"the fleet did not grow within {LOAD_LIMIT_SECONDS} s of load")
 
 
+def show_night(connection: Connection) -> dict[str, Any]:
+    """Moves the clock past the end of the next working day; what the endpoint was before."""
+    name = connection.endpoint_name(DATASET)
+    before = described(connection)
+    move_to(connection, 18, 5)
+    try:
+        status = connection.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"]
+    except ClientError:
+        status = "gone"
+    expect(status == "gone", f"the endpoint is {status} after office hours")
+    targets = connection.autoscaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
+    expect(not any(f"/{name}/" in target["ResourceId"] for target in targets), "its scaling still stands")
+    config = connection.sagemaker.describe_endpoint_config(EndpointConfigName=before["config"])
+    console.print(f"{name} is gone; {config['EndpointConfigName']} keeps what it needs to come back")
+    return before
+
+
+def show_morning(connection: Connection, parked: dict[str, Any], test_file: Path) -> None:
+    move_to(connection, 8, 5)
+    after = described(connection)
+    for what, value in parked.items():
+        expect(after[what] == value, f"its {what} came back as {after[what]}, and was {value}")
+    console.print(f"equal to what it was: {', '.join(parked)}")
+    show_predictions(connection, test_file)
+
+
+def described(connection: Connection) -> dict[str, Any]:
+    """All that must come back, without the times and the addresses that a new endpoint has of its own."""
+    name = connection.endpoint_name(DATASET)
+    endpoint = connection.sagemaker.describe_endpoint(EndpointName=name)
+    expect(endpoint["EndpointStatus"] == "InService", f"the endpoint is {endpoint['EndpointStatus']}")
+    scaling = connection.autoscaling
+    found = {"ServiceNamespace": "sagemaker"}
+    resource = f"endpoint/{name}/variant/AllTraffic"
+    targets = scaling.describe_scalable_targets(**found, ResourceIds=[resource])["ScalableTargets"]
+    policies = scaling.describe_scaling_policies(**found, ResourceId=resource)["ScalingPolicies"]
+    actions = scaling.describe_scheduled_actions(**found, ResourceId=resource)["ScheduledActions"]
+    tags = connection.sagemaker.list_tags(ResourceArn=endpoint["EndpointArn"])["Tags"]
+    return {
+        "config": endpoint["EndpointConfigName"],
+        "instances": sum(variant["CurrentInstanceCount"] for variant in endpoint["ProductionVariants"]),
+        "weights": [variant["CurrentWeight"] for variant in endpoint["ProductionVariants"]],
+        "scaling limits": [(target["MinCapacity"], target["MaxCapacity"]) for target in targets],
+        "scaling policies": {
+            policy["PolicyName"]: policy["TargetTrackingScalingPolicyConfiguration"] for policy in policies
+        },
+        "scheduled actions": [action["ScheduledActionName"] for action in actions],
+        "tags": {tag["Key"]: tag["Value"] for tag in tags},
+    }
+
+
+def wait_for_rest(connection: Connection) -> None:
+    """Until the load of before has been forgotten: the fleet is back at one instance, and scales no more."""
+    limit = time.monotonic() + LOAD_LIMIT_SECONDS
+    with console.status("the fleet shrinks again"):
+        while not at_rest(connection):
+            expect(time.monotonic() < limit, f"the fleet did not shrink within {LOAD_LIMIT_SECONDS} s without load")
+            time.sleep(0.5)
+
+
+def at_rest(connection: Connection) -> bool:
+    endpoint = connection.sagemaker.describe_endpoint(EndpointName=connection.endpoint_name(DATASET))
+    counts = [variant["CurrentInstanceCount"] for variant in endpoint["ProductionVariants"]]
+    return endpoint["EndpointStatus"] == "InService" and counts == [1]
+
+
+def move_to(connection: Connection, hour: int, minute: int) -> None:
+    """Moves the laptop's clock to the next such time on a day from Monday to Friday, and tells what happened."""
+    zone = ZoneInfo(laptop_clock.time_zone(connection))
+    moment = connection.now().astimezone(zone).replace(hour=hour, minute=minute, second=0)
+    while moment <= connection.now() or moment.isoweekday() > FRIDAY:
+        moment += timedelta(days=1)
+    with console.status("the time passes"):
+        laptop_clock.move(connection, {"to": moment.isoformat()}, zone)
+
+
+def show_report(connection: Connection) -> None:
+    """The newest report, held against the bill to the cent."""
+    report = json.loads(costs.read(connection, str(costs.newest(connection))))
+    console.print(report["text"], highlight=False, markup=False)
+    lines = [line for line in call(connection, "/_laptop/bill") if line["day"] == report["day"]]
+    billed = sum((Decimal(str(line["usd"])) for line in lines), Decimal(0)).quantize(Decimal("0.01"))
+    told = Decimal(report["services"]["total"]["yesterday"])
+    expect(told == billed, f"the report says {told} USD for {report['day']}, and the bill says {billed} USD")
+    expect(billed > 0, "a day with an endpoint cost nothing")
+    console.print(f"[green]the bill of {report['day']} says ${billed} too[/green]")
+
+
+def show_budget_alert(connection: Connection) -> None:
+    project = stack_parameter(connection, "Project")
+    budget = stack_parameter(connection, "MonthlyBudgetUsd")
+    usd = float(budget) * 0.85
+    console.print(f"somebody's experiment is billed: ${usd:.2f} of the month's ${budget}")
+    line = {"service": "Amazon SageMaker", "usd": usd, "tags": {"Project": project}}
+    call(connection, "/_laptop/bill", line)
+    limit = time.monotonic() + 20
+    while not (alerts := budget_alerts(connection)):
+        expect(time.monotonic() < limit, "no budget alert came within 20 s")
+        time.sleep(0.2)
+    time.sleep(1)  # a second one would be too many
+    alerts = budget_alerts(connection)
+    expect(len(alerts) == 1, f"{len(alerts)} budget alerts came, not one")
+    for block in alerts[0]["blocks"]:
+        if block["type"] == "section" and "text" in block:
+            console.print(escape(block["text"]["text"]))
+
+
+def budget_alerts(connection: Connection) -> list[dict[str, Any]]:
+    return [
+        message
+        for message in call(connection, "/_laptop/inbox")
+        if message["channel"] == "slack" and connection.outputs["BudgetName"] in json.dumps(message)
+    ]
+
+
+def stack_parameter(connection: Connection, name: str) -> str:
+    stack = connection.client("cloudformation").describe_stacks(StackName=connection.stack)["Stacks"][0]
+    return next(str(one["ParameterValue"]) for one in stack["Parameters"] if one["ParameterKey"] == name)
+
+
 def shuffled_labels(files: Sequence[Path], folder: Path) -> list[Path]:
     """The same rows, but whoever labelled the training and validation rows slipped by one; the test rows are right."""
     folder.mkdir()
@@ -243,23 +379,11 @@ def expect(kept: bool, otherwise: str) -> None:
         raise HopFailed(otherwise)
 
 
-def laptop_get(connection: Connection, path: str) -> Any:
-    with urllib.request.urlopen(f"{connection.endpoint_url}{path}", timeout=10) as answer:  # noqa: S310 loopback
-        return json.load(answer)
-
-
-def laptop_post(connection: Connection, path: str, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(  # noqa: S310 loopback
-        f"{connection.endpoint_url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 loopback
-        return json.load(answer)
-
-
 @contextmanager
 def laptop() -> Iterator[str]:
     """Runs `make up`'s process on a free port until the block ends; nothing of it stays behind."""
     with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the laptop does, right after another one
         free.bind(("127.0.0.1", int(os.environ.get("PORT", "0"))))
         port = free.getsockname()[1]
     started = time.monotonic()

@@ -66,7 +66,7 @@ def tell(entries: list[dict[str, Any]], fired: list[dict[str, Any]], zone: ZoneI
     """What functions decided on the way, and how often each schedule ran."""
     for entry in entries:
         if entry["kind"] == "function" and (
-            entry["error"] or not _ROUTINE.issuperset(str(entry["decision"]).split("; "))
+            entry["error"] or not _ROUTINE.issuperset((entry["decision"] or "Skip").split("; "))
         ):
             at = datetime.fromisoformat(entry["at"]).astimezone(zone)
             text = entry["error"] or f"{entry['decision']}: {entry['reason']}"

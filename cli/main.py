@@ -24,6 +24,14 @@ from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop
 from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower
 from cli.predict import content_type_of, invoke
 
+OTHER_FUNCTIONS = (
+    "keep_office_hours",
+    "watch_spend",
+    "report_costs",
+    "activate_cost_tags",
+    "notify",
+    "publish_model_code",
+)
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -150,7 +158,7 @@ def logs(
     """
     connection: Connection = context.obj
     since = connection.now() - timedelta(minutes=minutes)
-    functions = [name.replace("_", "-") for name in (*DECIDING_FUNCTIONS, "notify", "publish_model_code")]
+    functions = [name.replace("_", "-") for name in (*DECIDING_FUNCTIONS, *OTHER_FUNCTIONS)]
     if not what:
         groups: list[overview.LogQuery] = [
             (connection.function_log_group(name), None, '"decision"') for name in functions

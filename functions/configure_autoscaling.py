@@ -30,7 +30,7 @@ def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
     first = check_endpoint(endpoint, app.settings)
     if endpoint.status != "InService" or isinstance(first, Skip | FinishDeployment):
         return app.aws.apply(first) if first else Skip(f"{endpoint.name} is {endpoint.status}.")
-    parked = app.aws.parked(endpoint)
+    parked = app.aws.parked(endpoint, endpoint.config_name)
     if first is not None and parked is None:
         return app.aws.apply(first)
     capacity = plan_capacity(endpoint, parked) if parked else None

@@ -483,6 +483,12 @@ def _budgets(operation: str, params: Params) -> list[Need]:
     return needs
 
 
+def _eks(operation: str, params: Params) -> list[Need]:
+    """https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelastickubernetesservice.html"""
+    name = params.get("clusterName") or params.get("name")
+    return [Need(f"eks:{operation}", f"arn:aws:eks:{REGION}:{ACCOUNT_ID}:cluster/{name}" if name else "*")]
+
+
 _NEEDS: dict[str, Callable[[str, Params], list[Need]]] = {
     "s3": _s3,
     "sagemaker": _sagemaker,
@@ -498,6 +504,7 @@ _NEEDS: dict[str, Callable[[str, Params], list[Need]]] = {
     "sts": _sts,
     "iam": _iam,
     "cloudformation": _cloudformation,
+    "eks": _eks,
     "ce": _ce,
     "budgets": _budgets,
 }

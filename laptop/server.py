@@ -48,6 +48,7 @@ _SERVICES = (
     "registry",
     "hosting",
     "search",
+    "savings_plans",
     "scaling",
     "tagging",
     "cost_explorer",

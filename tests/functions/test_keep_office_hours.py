@@ -195,6 +195,32 @@ def test_a_restoration_whose_event_was_lost_is_made_up_for(account: Account) -> 
     assert isinstance(quiet, Skip)
 
 
+def test_a_record_that_is_gone_but_still_told_of_does_not_touch_scaling(account: Account) -> None:
+    """GetResources is consistent in the end only."""
+    deploy(account)
+    tick(account, saturday())
+    late = tagged(account)
+    tick(account, saturday() + MONDAY)
+    tick(account, saturday() + MONDAY + timedelta(minutes=15))
+    late["ResourceTagMappingList"] += tagged(account)["ResourceTagMappingList"][:1]
+    account.answers["get_resources"] = late
+    [decision] = tick(account, saturday() + MONDAY + timedelta(minutes=30))
+    assert isinstance(decision, Skip), decision
+    assert account.called("register_scalable_target") == []
+
+
+def test_a_spending_hold_stops_a_dev_endpoint_until_its_day_is_over(account: Account) -> None:
+    deploy(account, **{names.HOURS_TAG: "always-on"})
+    hold = {"period": f"{saturday():%Y-%m-%d}", "reason": "Too much.", "since": saturday().isoformat()}
+    account.put("spend/hold.json", json.dumps(hold).encode(), "ml-platform-artifacts")
+    [stopped] = tick(account, saturday())
+    assert isinstance(stopped, StopEndpoint), stopped
+    [held] = tick(account, saturday() + timedelta(hours=11, minutes=45))
+    assert isinstance(held, Skip)
+    [started] = tick(account, saturday() + timedelta(hours=12))
+    assert isinstance(started, StartEndpoint)
+
+
 def test_the_saving_of_a_night_is_written_once(account: Account) -> None:
     deploy(account)
     tick(account, saturday())

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import boto3
 import pytest
+from botocore.config import Config
 from moto import mock_aws
 
 from laptop import hosting
@@ -77,7 +78,8 @@ class LocalAccount(Account):
         with self.making:
             if service not in self.made:
                 keys = {"aws_access_key_id": "laptop", "aws_secret_access_key": "laptop"}
-                self.made[service] = boto3.session.Session().client(service, region_name=REGION, **keys)
+                config = Config(s3={"addressing_style": "path"})  # as the laptop's own clients have it
+                self.made[service] = boto3.session.Session().client(service, region_name=REGION, config=config, **keys)
             return self.made[service]
 
 

@@ -257,6 +257,20 @@ def test_a_moved_clock_runs_every_schedule_in_order_with_its_own_time(account: A
     assert all(one["error"] is None for one in fired)
 
 
+def test_a_moved_clock_crosses_both_changes_of_the_clocks_as_scheduler_does(account: Account, function: str) -> None:
+    permitted = role(account, "nights", ("lambda:InvokeFunction", function))
+    target = {"Arn": function, "RoleArn": permitted}
+    runs = []
+    for night in ("2027-03-28", "2027-10-31"):
+        midnight = datetime.fromisoformat(f"{night}T00:00").replace(tzinfo=ZoneInfo("Europe/Berlin"))
+        account.clock.advance_to(midnight - timedelta(minutes=1))
+        schedule(account, "hourly", "cron(0 * * * ? *)", target, ScheduleExpressionTimezone="Europe/Berlin")
+        fired = account.clock.advance_to(midnight + timedelta(hours=5, minutes=30))
+        runs.append([datetime.fromisoformat(one["at"]).astimezone(ZoneInfo("Europe/Berlin")).hour for one in fired])
+        account.client("scheduler").delete_schedule(Name="hourly")
+    assert runs == [[0, 1, 3, 4, 5], [0, 1, 2, 3, 4, 5]]
+
+
 def test_a_schedule_runs_by_itself_while_the_time_passes(account: Account, function: str) -> None:
     permitted = role(account, "by-itself", ("lambda:InvokeFunction", function))
     before = mark(account)

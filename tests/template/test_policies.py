@@ -59,6 +59,10 @@ OBJECTS = {
     ("watch_spend", "DeleteObject"): [f"{ARTIFACTS}/spend/hold.json"],
     ("report_costs", "GetObject"): [f"{ARTIFACTS}/cost-explorer/2026-11-24.json", LEDGER],
     ("report_costs", "ListObjectsV2"): [f"{ARTIFACTS}/ledger/2026-11/", f"{ARTIFACTS}/reports/2026-11-24.json"],
+    **{
+        ("report_costs", operation): [ARTIFACTS]
+        for operation in ("ListBuckets", "GetBucketLifecycleConfiguration", "GetBucketTagging")
+    },
     ("report_costs", "PutObject"): [
         f"{ARTIFACTS}/reports/2026-11-24.html",
         f"{ARTIFACTS}/reports/2026-11-24.json",
@@ -273,6 +277,8 @@ def requests(function: str, service: str, method: str) -> list[tuple[str, dict[s
         "AlarmNames": ["shop-flowers-latency"],
         "Namespace": "ml-platform",
         "NotebookInstanceName": "anybodys",
+        "clusterName": "anybodys",
+        **({"name": "anybodys"} if service == "eks" else {}),
         "ProcessingJobName": "anybodys",
         "TopicArn": "arn:aws:sns:us-east-1:123456789012:shop-alerts",
         "Name": "/shop/slack-webhook",

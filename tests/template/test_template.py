@@ -14,6 +14,7 @@ import pytest
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 from template.template import ROOT, SAMCONFIG, TAGS, TEXT, listed, raw, resources, statements, transformed
 
+from mlplatform import slack
 from mlplatform.settings import Settings, read_settings
 
 FUNCTIONS = sorted(resources("AWS::Lambda::Function"))
@@ -118,6 +119,11 @@ def test_a_failing_notifier_does_not_alert_itself() -> None:
     assert destination == "arn:aws:sqs:us-east-1:123456789012:shop-dead-letters"
 
 
+def test_the_notifier_outlives_a_slack_that_hangs_so_that_its_error_is_kept() -> None:
+    worst_seconds = slack.ATTEMPTS * slack.TIMEOUT_SECONDS + (slack.ATTEMPTS - 1) * slack.LONGEST_WAIT_SECONDS
+    assert worst_seconds < resources("AWS::Lambda::Function")["NotifyFunction"]["Timeout"]
+
+
 def test_the_runtime_is_python_3_13_on_arm64() -> None:
     for function in resources("AWS::Lambda::Function").values():
         assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
@@ -207,7 +213,19 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
         "ce:UpdateCostAllocationTagsStatus",
         "sagemaker:ListEndpoints",
         "sagemaker:ListTrainingJobs",
+        "sagemaker:ListEndpointConfigs",
+        "sagemaker:ListModels",
         "sagemaker:Search",
+        "cloudwatch:GetMetricData",
+        "logs:DescribeLogGroups",
+        "s3:ListAllMyBuckets",
+        "ec2:DescribeNatGateways",
+        "ec2:DescribeVpcEndpoints",
+        "ec2:DescribeVolumes",
+        "ec2:DescribeSnapshots",
+        "eks:ListClusters",
+        "eks:DescribeClusterVersions",
+        "savingsplans:DescribeSavingsPlans",
         "tag:GetResources",
     }
     for statement in statements(role):
@@ -271,7 +289,7 @@ def test_models_get_colder_but_never_go_because_an_endpoint_may_need_them() -> N
     assert rule["Prefix"] == "training-output/"
     assert [move["TransitionInDays"] for move in rule["Transitions"]] == [30, 90]
     expiring = {r["Prefix"] for r in lifecycle("ArtifactBucket").values() if "ExpirationInDays" in r}
-    assert expiring == {"checkpoints/", "manifests/"}
+    assert expiring == {"checkpoints/", "manifests/", "cost-explorer/"}
 
 
 @pytest.mark.parametrize("bucket", ["DataBucket", "ArtifactBucket"])

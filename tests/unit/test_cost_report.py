@@ -179,6 +179,15 @@ def test_what_carries_the_project_but_no_dataset_is_the_platform_itself() -> Non
     assert made.own_usd == D("0.63")
 
 
+def test_without_any_dataset_on_the_bill_nobody_can_tell_what_the_platform_itself_costs() -> None:
+    lines = (line(november(2), "8"), line(november(2), "1", S3))
+    made = report(lines=lines, tagged=(tagged(november(2), "9", dataset=""),))
+    assert (made.own_usd, made.datasets) == (None, None)
+    assert "No cost carries the tag ml-platform:dataset" in made.missing[0]
+    quiet = report(lines=lines[1:], tagged=(tagged(november(2), "1", dataset=""),))
+    assert (quiet.own_usd, quiet.missing) == (D("1.00"), ())
+
+
 # ---- days ----
 
 

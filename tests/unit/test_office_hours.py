@@ -269,9 +269,9 @@ def test_ten_thousand_endpoints_are_planned_in_less_than_a_second() -> None:
         )
         for n in range(10_000)
     ]
-    began = time.perf_counter()
+    began = time.process_time()  # other work on the machine is not the planner's
     decisions = plan_office_hours(fleet, builders.settings(), frozenset(), utc("2026-11-23 12:07"))
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert len(decisions) == 10_000
 
 

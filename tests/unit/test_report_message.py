@@ -87,7 +87,7 @@ def test_the_message_says_what_was_spent_and_where_the_page_is() -> None:
     text = report_message.text(made, LINK)
     assert "Yesterday:              $2.00 (estimated)" in text
     assert "$46.00, +0 % against $46.00 on 1-23 October" in text
-    assert "3 Cost Explorer requests for this report cost $0.03." in text
+    assert "3 Cost Explorer requests today cost $0.03." in text
     assert "Something is missing." in text
     assert LINK in text
 

@@ -109,3 +109,11 @@ def test_an_answer_that_repeats_the_address_does_not_tell_it(there: Slack) -> No
 )
 def test_only_tls_is_spoken_but_for_this_machine_itself(webhook: str) -> None:
     assert "store a right one with `mlp slack set`" in failure(webhook)
+
+
+def test_a_slack_that_takes_the_message_and_never_answers_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        webhook = f"http://127.0.0.1:{silent.getsockname()[1]}/services/T0/B0/secret"
+        with pytest.raises(SlackError, match=r"could not be reached: .*attempt 3 of 3") as failed:
+            slack.post(webhook, "text", BLOCKS, sleep=lambda _: None, timeout_seconds=0.1)
+    assert "secret" not in str(failed.value)

@@ -139,6 +139,11 @@ def test_a_running_spot_job_is_an_estimate_until_its_billable_seconds_are_known(
     assert sum(item.days.values()) == Decimal("0.069")
 
 
+def test_a_spot_job_that_ended_without_a_word_on_its_bill_stays_an_estimate() -> None:
+    [item] = metered([job(ended=NOON + HOUR)], 2 * HOUR).items.values()
+    assert (item.estimate, item.final) == (True, False)
+
+
 def test_what_has_no_price_is_named_and_nothing_is_counted_for_it() -> None:
     month = metered([endpoint(fleet=(("ml.p5.48xlarge", 1),)), endpoint("ml-platform-iris")], HOUR)
     assert usd(month) == Decimal("0.102")

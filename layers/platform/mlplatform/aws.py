@@ -20,7 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from mlplatform import aws_costs, ledger, names, notices
-from mlplatform.advice_facts import read_advice_facts
+from mlplatform.aws_advice import read_advice_facts
 from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
 from mlplatform.aws_spend import HELD, SpendCalls

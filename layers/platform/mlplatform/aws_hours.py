@@ -118,11 +118,14 @@ class OfficeHoursCalls:
         listed = holidays.listed(self._settings.holidays)
         return listed if answer is None else listed | holidays.from_calendar(answer["Body"].read(), today)
 
-    def parked(self, endpoint: Endpoint) -> Parked | None:
-        """The record that an endpoint in service has not come back from yet. Raises BadRecord."""
-        if endpoint.config_name is None:
+    def parked(self, endpoint: Endpoint, config: str | None) -> Parked | None:
+        """The record in a config that an endpoint has not come back from yet. Raises BadRecord.
+
+        Asked of the config itself: GetResources may still tell of a record that is gone.
+        """
+        if config is None:
             return None
-        record = read_record(self._tags(names.config_arn(endpoint.arn, endpoint.config_name)))
+        record = read_record(self._tags(names.config_arn(endpoint.arn, config)))
         return record if record is not None and record.endpoint == endpoint.name else None
 
     # ---- decisions ----

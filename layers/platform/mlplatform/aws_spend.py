@@ -3,7 +3,8 @@
 Facts of what costs money by the hour are pages of what exists, never a call per endpoint or job.
 
 SageMaker's Search returns endpoints with their instance counts, and jobs with their billable seconds, tags included,
-a hundred to a page ("Search", SageMaker API reference; tag filters are spelled `Tags.<key>`, "Filter", same place).
+a hundred to a page ("Search", SageMaker API reference; tag filters are spelled `Tags.<key>`, "Filter", same place). The
+trials of a tuning job are training jobs and carry its tags ("CreateHyperParameterTuningJob", same place).
 It says neither what an endpoint's instances are, which its config does, once and for all, nor anything of
 notebooks and processing jobs: those are found by their tags, and described one by one, because there are few.
 """

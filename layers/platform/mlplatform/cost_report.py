@@ -18,7 +18,8 @@ from typing import Any
 
 from mlplatform import prices
 from mlplatform.errors import UnknownPrice
-from mlplatform.facts import CostFacts, CostLine, JobRun, Saving, TaggedCost
+from mlplatform.facts import DATASET_TAG, CostFacts, CostLine, JobRun, Saving, TaggedCost
+from mlplatform.recommendations import Recommendation
 from mlplatform.settings import Settings
 
 CENT = Decimal("0.01")
@@ -146,6 +147,9 @@ class Report:
     requests_usd: Decimal
     other_currencies: tuple[tuple[str, Decimal], ...]  # month to date; not in any other figure
     missing: tuple[str, ...]
+    advice: tuple[Recommendation, ...] = ()
+    advice_usd: Decimal = NOTHING  # a month, of alternatives the best
+    not_looked_at: tuple[str, ...] = ()  # what the advice leaves out, as it could not be read
 
 
 def month_start(day: date) -> date:
@@ -193,19 +197,27 @@ def plan_report(facts: CostFacts, settings: Settings) -> Report:
     services = _service_table(lines, spans) if known else None
     projects, datasets, gap = None, None, None
     tagged = [cost for cost in facts.tagged or () if cost.currency == currency]
-    if services is not None and facts.tagged is not None:
+    if services is not None and tagged:
         usage = _usage(services)
         projects, gap = _table(((c.project or UNTAGGED, c.day, c.amount) for c in tagged), spans, usage)
-        datasets, _ = _table(((_dataset_row(c.project, c.dataset), c.day, c.amount) for c in tagged), spans, usage)
+        if any(cost.dataset for cost in tagged):
+            datasets, _ = _table(((_dataset_row(c.project, c.dataset), c.day, c.amount) for c in tagged), spans, usage)
     if gap is not None:
         missing.append(gap)
+    # Where nothing carries a dataset although SageMaker was used, the tag is not active yet: then nobody can tell.
+    told_apart = any(cost.dataset for cost in tagged) or not any(line.service == SAGEMAKER for line in lines)
+    if tagged and not told_apart:
+        missing.append(
+            f"No cost carries the tag {DATASET_TAG}, which takes up to a day from its activation: what datasets and "
+            "what the platform itself cost can't be told apart yet."
+        )
     untagged = _row(projects, UNTAGGED)
     month_end, forecast = _forecast(facts, day, services, currency)
     daily = _days(lines)
     jobs, unpriced = _priced(facts.jobs, settings.aws_region)
     missing += unpriced
     own = None
-    if facts.tagged is not None and known:
+    if tagged and known and told_apart:
         platform = [c.amount for c in tagged if c.project == settings.project and not c.dataset and spans.month(c.day)]
         platform += [line.amount for line in lines if line.service == "AWS Cost Explorer" and spans.month(line.day)]
         own = sum(platform, NOTHING).quantize(CENT, ROUND_HALF_UP)

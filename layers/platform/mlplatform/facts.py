@@ -224,6 +224,7 @@ class HostedEndpoint:
     parked: Parked | None = None
     unreadable: str = ""  # why the parked record of its config can't be read
 
+
 @dataclass(frozen=True)
 class DatasetArrived:
     """An object was created under `datasets/`."""

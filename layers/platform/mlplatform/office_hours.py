@@ -83,9 +83,7 @@ def _plan(
         return Skip(f"{name} is {endpoint.status}; the next tick looks again when that is over.")
     environment = tags.get("Environment", settings.environment)
     if environment == "prod" and names.HOURS_TAG not in tags:
-        if endpoint.status is None and endpoint.parked:
-            return _start(endpoint.parked, f"{name} is in prod and no longer tagged with hours; it starts for good.")
-        return Skip(f"{name} is in prod and not tagged {names.HOURS_TAG}; it is left alone.")
+        return _open(endpoint, f"it is in prod and not tagged {names.HOURS_TAG}")
     try:
         wish = read_wish(tags, settings, holidays, now)
     except BadHours as error:
@@ -100,16 +98,21 @@ def _plan(
     if hold is not None and hold_applies(hold, now) and environment == "dev":
         return _closed(endpoint, wish, now, f"a spending ceiling is reached, see `mlp costs`; {hold.period} is on hold")
     if wish.now.open or wish.kept_on(now):
-        return _open(endpoint, wish, now)
+        return _open(endpoint, _why_open(wish, now))
     return _closed(endpoint, wish, now)
 
 
-def _open(endpoint: HostedEndpoint, wish: Wish, now: datetime) -> Decision | CheckAgain:
-    name, parked, why = endpoint.name, endpoint.parked, _why_open(wish, now)
+def _open(endpoint: HostedEndpoint, why: str) -> Decision | CheckAgain:
+    name, parked = endpoint.name, endpoint.parked
     if parked is None:
         return Skip(f"{name} {'is' if endpoint.status != 'InService' else 'stays'} {endpoint.status}: {why}.")
     if endpoint.status is None:
-        return _start(parked, f"{name} starts as it was parked at {_shown(parked.since, wish.hours)}: {why}.")
+        request = {
+            "EndpointName": name,
+            "EndpointConfigName": parked.config,
+            "Tags": names.tag_list(parked.tags),
+        }
+        return StartEndpoint(f"{name} starts as it was parked: {why}.", name, request)
     if endpoint.status in _FAILED:
         return ClearFailedStart(
             f"{name} did not come into service; it is deleted, and started again at the next tick: {why}.", name
@@ -175,18 +178,6 @@ def keep_on_until(text: str, hours: Hours) -> datetime:
         return (found if found.tzinfo else found.replace(tzinfo=hours.zone)).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise BadHours(f"{text!r} is not a time such as 2026-11-27T22:00 or a date such as 2026-11-27") from error
-
-
-def _start(parked: Parked, reason: str) -> StartEndpoint:
-    return StartEndpoint(
-        reason,
-        parked.endpoint,
-        {
-            "EndpointName": parked.endpoint,
-            "EndpointConfigName": parked.config,
-            "Tags": names.tag_list(parked.tags),
-        },
-    )
 
 
 def _tell_once(endpoint: str, reason: str, subject: str, said: str) -> Notify:

@@ -16,6 +16,7 @@ from mlplatform.cost_report import Report, Row, Table, money, precise
 _HEADER = 150
 _SECTION = 3_000
 _SLACK_ROWS = 8
+_ADVICE = 5  # of the recommendations; the page has all
 _NAME = 34  # characters of a name in a table: more wraps on a telephone
 
 
@@ -91,6 +92,7 @@ def sections(report: Report) -> list[tuple[str, list[str]]]:
         ("What moved yesterday, against the week before", movers(report)),
         ("What one of something costs", [f"{precise(u.usd)} {u.name} ({u.formula})" for u in report.unit_costs]),
         ("What was saved this month", savings(report)),
+        ("What to do next", advice(report)),
         ("What the platform itself costs", own_cost(report)),
         ("What is missing", list(report.missing)),
     ]
@@ -116,9 +118,30 @@ def savings(report: Report) -> list[str]:
     return lines
 
 
+def advice(report: Report) -> list[str]:
+    """What saves at least a cent; the rest is tidying up, and one line."""
+    worth = [one for one in report.advice if one.usd_per_month > 0]
+    lines = [
+        f"{one.number}. {one.title}: {money(one.usd_per_month)} a month ({one.confidence} confidence)"
+        + (f"; mlp costs apply {one.number} does it" if one.appliable else "")
+        for one in worth[:_ADVICE]
+    ]
+    if worth:
+        more = len(worth) - len(lines)
+        rest = f", with {more} more" if more else ""
+        lines.append(f"Together up to {money(report.advice_usd)} a month{rest}; mlp costs advice says why and how.")
+    if tidy := len(report.advice) - len(worth):
+        lines.append(
+            f"{tidy} thing{'' if tidy == 1 else 's'} to tidy up that cost{'s' if tidy == 1 else ''} nothing yet."
+        )
+    if report.not_looked_at:
+        lines.append(f"Not looked at: {'; '.join(report.not_looked_at)}.")
+    return lines
+
+
 def own_cost(report: Report) -> list[str]:
     asked = (
-        f"{report.requests} Cost Explorer request{'' if report.requests == 1 else 's'} for this report cost "
+        f"{report.requests} Cost Explorer request{'' if report.requests == 1 else 's'} today cost "
         f"{money(report.requests_usd)}."
     )
     if report.own_usd is None:

@@ -91,7 +91,7 @@ details td.formula{text-align:left;color:var(--soft);overflow-wrap:anywhere}
 footer{color:var(--soft);font-size:13px;margin-top:22px}
 @media (max-width:860px){.cards{grid-template-columns:1fr 1fr}.two{grid-template-columns:1fr}.meta{text-align:left}}
 @media (max-width:520px){main{padding:24px 14px}.cards{grid-template-columns:1fr}td.share,th.share{display:none}
-section{padding:16px}}
+section{padding:16px}svg text{font-size:19px}}
 @media print{:root{--ground:#fff;--card:#fff;--ink:#111;--soft:#555;--line:#ccc}body{font-size:12px}
 main{padding:0;max-width:none}section,.card{border-radius:8px}.bar i,svg *,.legend i{-webkit-print-color-adjust:exact;
 print-color-adjust:exact}details[open] summary{color:inherit}}
@@ -110,6 +110,7 @@ def page(report: Report) -> str:
         _by(report),
         _movers_and_units(report),
         _savings(report),
+        _advice(report),
         _footer(report),
     ]
     return (
@@ -147,23 +148,23 @@ def _cards(report: Report) -> str:
     cards = [
         _card(
             f"Yesterday{flag}",
-            money(total.yesterday, currency) if total else "not known",
+            money(total.yesterday, currency) if total else "Not known",
             _against_day_before(report),
         ),
         _card(
             f"This month, {_days_of(report.day)}",
-            money(total.month_to_date, currency) if total else "not known",
+            money(total.month_to_date, currency) if total else "Not known",
             _against_last_month(report),
         ),
         _card(
             "By the end of the month",
-            money(report.month_end, currency) if report.month_end is not None else "no forecast",
+            money(report.month_end, currency) if report.month_end is not None else "No forecast",
             escape(report.forecast.partition(": ")[2] if report.month_end is not None else report.forecast),
         ),
         _card(
             f"Left of the budget of {money(budget.usd)}",
-            money(budget.left_usd) if known else "not known",
-            meter + f'<div style="margin-top:8px">{escape(budget.outlook)}</div>',
+            money(budget.left_usd) if known else "Not known",
+            meter + f'<div style="margin-top:8px">{escape(budget.outlook[0].upper() + budget.outlook[1:])}</div>',
         ),
     ]
     return f'<div class="cards">{"".join(cards)}</div>'
@@ -503,9 +504,9 @@ def _savings(report: Report) -> str:
             "dataset, and Cost Explorer.</span></li>"
         )
     own.append(
-        f'<li><span class="name">This report</span><span class="num">{money(report.requests_usd)}</span>'
-        f'<span class="note">{report.requests} Cost Explorer request{"" if report.requests == 1 else "s"}; each '
-        "page of an answer is one.</span></li>"
+        '<li><span class="name">Asking for the figures, today</span>'
+        f'<span class="num">{money(report.requests_usd)}</span><span class="note">{report.requests} Cost Explorer '
+        f"request{'' if report.requests == 1 else 's'}; each page of an answer is one.</span></li>"
     )
     owned = _list("What the platform itself costs", "", own)
     return f'<div class="two">{saved}{owned}</div>' if saved else owned
@@ -532,6 +533,25 @@ def _saving(kind: SavingsOfKind) -> str:
         f"<details><summary>How it comes about: {shown} {'entry' if many == 1 else 'entries'}</summary>"
         f"<table><tbody>{rows}</tbody></table></details></li>"
     )
+
+
+def _advice(report: Report) -> str:
+    items = [
+        f'<li><span class="name">{one.number}. {escape(one.title)}</span>'
+        f'<span class="num down">{money(one.usd_per_month)}</span>'
+        f'<span class="note">{escape(one.evidence)} ({one.confidence} confidence)</span>'
+        f"<details><summary>What to do</summary><p>{escape(one.how)}"
+        f"{f' <code>mlp costs apply {one.number}</code> does it.' if one.appliable else ''}</p></details></li>"
+        for one in report.advice
+    ]
+    if items:
+        items.append(
+            f'<li><span class="name">Together, of alternatives the best</span><span class="num">'
+            f"{money(report.advice_usd)}</span></li>"
+        )
+    if report.not_looked_at:
+        items.append(f'<li><span class="note">Not looked at: {escape("; ".join(report.not_looked_at))}.</span></li>')
+    return _list("What to do next", "A month, at list price; what it rests on is below each.", items)
 
 
 def _list(title: str, note: str, items: Sequence[str]) -> str:

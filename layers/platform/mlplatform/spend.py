@@ -14,11 +14,12 @@ hour's worth". The month's object (`spend/<yyyy-mm>.json`) holds one entry per r
 Two ticks at once compute the same from the same; the last one to write wins, and should it be the older one, the next
 tick counts on from there. The first tick of a month closes the month before.
 
-What it can't see: instances that came and went between two ticks, the time between the last tick and an endpoint's
-end, and what is not billed by instance and time (requests, storage, data). All of these make the meter too low,
-so that what it does at a ceiling is never done for money that was not spent. The exception is marked: a spot job that
-still runs is counted at the full price, because its discount is known at its end only; such an estimate may warn, but
-never stops anything, and neither does a forecast, of which this module knows nothing.
+What it can't see: what came and went between two ticks, the time between the last tick and an endpoint's end, and what
+is not billed by instance and time (requests, storage, data): the meter is too low by these. When in an hour a fleet was
+scaled it does not see either, which errs both ways, by an hour of the difference at the most. One thing is counted too
+high on purpose: a spot job that still runs has the full price, because its discount is known at its end only. It is
+marked as an estimate; estimates may warn, but never stop anything, and neither does a forecast, of which this module
+knows nothing.
 
 At a ceiling the meter itself stops nothing. It writes the hold (`spend/hold.json`), which start_training obeys at the
 next drop and keep_office_hours at its next tick: while it is there, dev endpoints are closed, and parked like every
@@ -139,7 +140,8 @@ def _job(run: Run, _before: Metered | None, per_hour: Decimal, start: datetime, 
         for day, part in _seconds_by_day(max(run.started, start), stopped)
     }
     ended = run.ended is not None and run.ended <= end
-    return Metered(run.use, run.name, _kept(run.tags), days, stopped, final=ended, estimate=run.spot and not ended)
+    known = ended and not (run.spot and run.billable_seconds is None)
+    return Metered(run.use, run.name, _kept(run.tags), days, stopped, final=known, estimate=run.spot and not known)
 
 
 def _standing(run: Run, before: Metered | None, per_hour: Decimal, start: datetime, end: datetime) -> Metered:

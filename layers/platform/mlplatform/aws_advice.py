@@ -312,16 +312,17 @@ class _Reader:
             )
         }
 
-        def those(operation: str, member: str, name: str, arn: str) -> tuple[Leftover, ...]:
+        def those(found: Iterable[Mapping[str, Any]], kind: str) -> tuple[Leftover, ...]:
             return tuple(
-                Leftover(one[name], one["CreationTime"].astimezone(UTC), tags[one[arn]])
-                for one in self._pages("sagemaker", operation, member, NameContains=self._stack, MaxResults=100)
-                if one[arn] in tags
+                Leftover(one[f"{kind}Name"], one["CreationTime"].astimezone(UTC), tags[one[f"{kind}Arn"]])
+                for one in found
+                if one[f"{kind}Arn"] in tags
             )
 
+        ours: dict[str, Any] = {"NameContains": self._stack, "MaxResults": 100}
         return (
-            those("list_endpoint_configs", "EndpointConfigs", "EndpointConfigName", "EndpointConfigArn"),
-            those("list_models", "Models", "ModelName", "ModelArn"),
+            those(self._pages("sagemaker", "list_endpoint_configs", "EndpointConfigs", **ours), "EndpointConfig"),
+            those(self._pages("sagemaker", "list_models", "Models", **ours), "Model"),
         )
 
     def alarms(self) -> tuple[AlarmUse, ...]:
@@ -350,8 +351,8 @@ class _Reader:
         return tuple(self._bucket(name, sorted(sizes.get(name, ()))) for name in names_)
 
     def _bucket(self, name: str, sizes: list[tuple[datetime, Decimal]]) -> BucketUse:
-        lifecycle = self._or_nothing("NoSuchLifecycleConfiguration", "get_bucket_lifecycle_configuration", name)
-        tagging = self._or_nothing("NoSuchTagSet", "get_bucket_tagging", name)
+        lifecycle = self._or_nothing("s3", "get_bucket_lifecycle_configuration", "NoSuchLifecycleConfiguration", name)
+        tagging = self._or_nothing("s3", "get_bucket_tagging", "NoSuchTagSet", name)
         ago = [value for at, value in sizes if self._now - at >= timedelta(days=29)]
         return BucketUse(
             name=name,
@@ -361,9 +362,9 @@ class _Reader:
             tags={tag["Key"]: tag["Value"] for tag in tagging.get("TagSet", ())},
         )
 
-    def _or_nothing(self, code: str, operation: str, bucket: str) -> dict[str, Any]:
+    def _or_nothing(self, service: str, operation: str, code: str, bucket: str) -> dict[str, Any]:
         try:
-            return self._call("s3", operation, Bucket=bucket)
+            return self._call(service, operation, Bucket=bucket)
         except AwsError as error:
             if error.code == code:
                 return {}
