@@ -118,7 +118,8 @@ def tell_story(connection: Connection, folder: Path) -> None:
 
 def words_of(message: dict[str, Any]) -> str:
     """The first section of a Slack message, which says why; its text alone is the title."""
-    sections = [block["text"]["text"] for block in message.get("blocks") or [] if block.get("type") == "section"]
+    blocks = message.get("blocks") or []
+    sections = [block["text"]["text"] for block in blocks if block["type"] == "section" and "text" in block]
     why = sections[0].partition("\n")[0] if sections else ""
     return f"{message.get('text') or message.get('subject')}: {why}"
 
