@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlplatform import events
+from mlplatform import events, names
 from mlplatform.app import App, live_app
 from mlplatform.autoscaling import check_endpoint, plan_autoscaling
 from mlplatform.decisions import Decision, FinishDeployment, Skip
@@ -30,7 +30,8 @@ def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
     first = check_endpoint(endpoint, app.settings)
     if endpoint.status != "InService" or isinstance(first, Skip | FinishDeployment):
         return app.aws.apply(first) if first else Skip(f"{endpoint.name} is {endpoint.status}.")
-    parked = app.aws.parked(endpoint, endpoint.config_name)
+    config = names.own_config(endpoint.config_name, endpoint.model_name, app.settings.stack_name)
+    parked = app.aws.parked(endpoint, config)
     if first is not None and parked is None:
         return app.aws.apply(first)
     capacity = plan_capacity(endpoint, parked) if parked else None

@@ -58,7 +58,7 @@ def _check_again(app: App, decision: CheckAgain) -> Decision:
         return Skip(f"{decision.endpoint_name} is gone meanwhile; the next tick looks again.")
     if app.aws.parked(endpoint, decision.parked.config) is None:
         return Skip(f"{endpoint.name} is restored already; the tags of its config are told of late.")
-    newer = plan_recheck(endpoint, decision.parked)
+    newer = plan_recheck(endpoint, decision.parked, app.settings)
     if newer is not None:
         return app.aws.apply(newer)
     return configure_autoscaling(app, EndpointChanged(endpoint.name, endpoint.status))

@@ -195,6 +195,32 @@ def test_a_restoration_whose_event_was_lost_is_made_up_for(account: Account) -> 
     assert isinstance(quiet, Skip)
 
 
+def test_an_endpoint_that_runs_a_copy_of_its_config_is_parked_in_its_own_and_comes_back(account: Account) -> None:
+    """SageMaker's own, named by a random id, which an endpoint has been seen with after its capacity changed."""
+    deploy(account)
+    sagemaker, copy = account.client("sagemaker"), "7f4e1944-1817-4891-9bef-e055a90787a4"
+    variants = sagemaker.describe_endpoint_config(EndpointConfigName=JOB)["ProductionVariants"]
+    sagemaker.create_endpoint_config(EndpointConfigName=copy, ProductionVariants=variants)
+
+    def scaled() -> None:
+        account.answers["describe_endpoint"] = {
+            **sagemaker.describe_endpoint(EndpointName=ENDPOINT),
+            "EndpointConfigName": copy,
+        }
+
+    scaled()
+    [stopped] = tick(account, saturday())
+    assert isinstance(stopped, StopEndpoint), stopped
+    assert (config_tags(account, copy), f"{names.PARKED_TAG}0" in config_tags(account)) == ({}, True)
+    [started] = tick(account, saturday() + MONDAY)
+    assert isinstance(started, StartEndpoint)
+    assert started.endpoint["EndpointConfigName"] == JOB
+    scaled()
+    [restored] = tick(account, saturday() + MONDAY + timedelta(minutes=15))
+    assert isinstance(restored, RestoreEndpoint), restored
+    assert not any(key.startswith(names.PARKED_TAG) for key in config_tags(account))
+
+
 def test_a_record_that_is_gone_but_still_told_of_does_not_touch_scaling(account: Account) -> None:
     """GetResources is consistent in the end only."""
     deploy(account)

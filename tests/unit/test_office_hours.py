@@ -400,9 +400,13 @@ def test_a_failed_smoke_test_brings_scaling_and_alarms_back_all_the_same_and_is_
 
 
 def test_a_model_that_was_deployed_meanwhile_stays_and_inherits_what_people_wished() -> None:
-    assert plan_recheck(BACK, record(config=str(BACK.config_name))) is None
+    settings = builders.settings()
+    assert plan_recheck(BACK, record(config=str(BACK.config_name)), settings) is None
+    # A copy that SageMaker made when the capacity changed is no deployment.
+    copied = replace(BACK, config_name="7f4e1944-1817-4891-9bef-e055a90787a4")
+    assert plan_recheck(copied, record(config=str(BACK.model_name)), settings) is None
     old = record(config="older", tags=TAGS | {names.HOURS_TAG: "always-on"})
-    decision = plan_recheck(BACK, old)
+    decision = plan_recheck(BACK, old, settings)
     assert isinstance(decision, ForgetParking)
     assert decision.endpoint_tags == {names.HOURS_TAG: "always-on"}
     assert decision.config_arn.endswith(":endpoint-config/older")

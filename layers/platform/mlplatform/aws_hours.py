@@ -142,6 +142,16 @@ class OfficeHoursCalls:
         config = self._call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
         if not any("InstanceType" in variant for variant in config["ProductionVariants"]):
             return Skip(f"{name} has no instances of its own: while nobody asks, it costs nothing.")
+        model = next((one["ModelName"] for one in config["ProductionVariants"] if "ModelName" in one), None)
+        own = names.own_config(config["EndpointConfigName"], model, self._settings.stack_name)
+        if own != config["EndpointConfigName"]:
+            again = self._found("sagemaker", "describe_endpoint_config", EndpointConfigName=own) if own else None
+            if again is None:
+                return Skip(
+                    f"{name} runs with {config['EndpointConfigName']}, which is not the platform's to park it in; it "
+                    "is left running."
+                )
+            config = again
         config_tags = self._tags(config["EndpointConfigArn"])
         parked = read_record(config_tags)
         if parked is not None and parked.endpoint != name:

@@ -99,6 +99,16 @@ def config_arn(endpoint_arn: str, config: str) -> str:
     return f"{endpoint_arn.partition(':endpoint/')[0]}:endpoint-config/{config.lower()}"
 
 
+def own_config(config: str | None, model: str | None, stack: str) -> str | None:
+    """The config of ours that an endpoint runs, if any.
+
+    Its capacity changed, by scaling as well, an endpoint may run with a copy that SageMaker has named by a random id
+    (github.com/aws-controllers-k8s/community/issues/2110). The copy is SageMaker's, without our tags, and nothing says
+    that it outlives the endpoint; but it has the model, whose name is that of the config that it was copied from.
+    """
+    return next((one for one in (config, model) if one and one.startswith(f"{stack}-")), None)
+
+
 def tags(required: Mapping[str, str], *, stack: str, dataset: str) -> dict[str, str]:
     """The required tags plus what tells the platform's own things from others'."""
     return {**required, STACK_TAG: stack, DATASET_TAG: dataset}

@@ -14,14 +14,15 @@ from mlplatform.facts import DATASET_TAG, Endpoint, Parked, Prediction, Saving
 from mlplatform.settings import Settings
 
 
-def plan_recheck(endpoint: Endpoint, parked: Parked) -> ForgetParking | None:
+def plan_recheck(endpoint: Endpoint, parked: Parked, settings: Settings) -> ForgetParking | None:
     """For an endpoint that serves while parked: None where it runs the parked config, and only has to be restored."""
-    if endpoint.config_name in (None, parked.config):
+    running = names.own_config(endpoint.config_name, endpoint.model_name, settings.stack_name) or endpoint.config_name
+    if running in (None, parked.config):
         return None
     wishes = {key: value for key, value in parked.tags.items() if key not in endpoint.tags}
     return ForgetParking(
         reason=(
-            f"{endpoint.name} was deployed with {endpoint.config_name} while it was parked with {parked.config}; "
+            f"{endpoint.name} was deployed with {running} while it was parked with {parked.config}; "
             "the newer one stays, and keeps the tags that people gave the older one."
         ),
         endpoint_arn=endpoint.arn,
