@@ -46,7 +46,8 @@ def as_datetime(value: Any) -> datetime:
     if isinstance(value, datetime):
         return value if value.tzinfo else value.replace(tzinfo=UTC)
     if isinstance(value, str) and not re.fullmatch(r"[0-9.]+", value):
-        return datetime.fromisoformat(value)
+        found = datetime.fromisoformat(value)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
     return datetime.fromtimestamp(float(value), UTC)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -74,7 +74,7 @@ def running(account: Account, *things: Mapping[str, Any]) -> None:
 def _passes(found: Mapping[str, Any], parameters: Mapping[str, Any]) -> bool:
     for wanted in parameters["SearchExpression"]["Filters"]:
         name, value = wanted["Name"], wanted["Value"]
-        if name == "LastModifiedTime" and found[name] < datetime.fromisoformat(value):
+        if name == "LastModifiedTime" and found[name] < datetime.fromisoformat(value).replace(tzinfo=UTC):
             return False
         if name == "TrainingJobStatus" and found[name] != value:
             return False

@@ -130,7 +130,8 @@ class _Reader:
     # ---- SageMaker ----
 
     def jobs(self) -> tuple[JobUse, ...]:
-        ended = {"Name": "CreationTime", "Operator": "GreaterThanOrEqualTo", "Value": self._since.isoformat()}
+        since = f"{self._since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"  # no more than that ("Filter", API reference)
+        ended = {"Name": "CreationTime", "Operator": "GreaterThanOrEqualTo", "Value": since}
         found = self._pages(
             "sagemaker",
             "search",

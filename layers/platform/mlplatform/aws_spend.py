@@ -62,7 +62,8 @@ def _jobs(call: Call, stack: str, since: datetime) -> list[Mapping[str, Any]]:
         {
             "Name": "LastModifiedTime",
             "Operator": "GreaterThanOrEqualTo",
-            "Value": f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            # In this format and no other ("Filter", SageMaker API reference), so without a zone
+            "Value": f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}",
         },
         {"Name": "TrainingJobStatus", "Operator": "Equals", "Value": "InProgress"},
     )
