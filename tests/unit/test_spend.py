@@ -223,6 +223,14 @@ def test_a_tag_is_split_by_only_where_runs_differ_in_it() -> None:
     )
 
 
+def test_a_tag_beyond_ascii_does_not_cost_the_tick() -> None:
+    """CloudWatch refuses the whole call for one such dimension."""
+    other = endpoint("ml-platform-iris", tags=TAGS | {"Owner": "Jürgen"})
+    blank = endpoint("ml-platform-wine", tags=TAGS | {"Owner": " "})
+    assert "ml-platform/J\\xfcrgen" in (found := values(metered([endpoint(), other, blank], HOUR), NOON + HOUR))
+    assert all(name.isascii() and name.strip() == name for name in found)
+
+
 # ---- ceilings ----
 
 

@@ -190,9 +190,10 @@ def metric_data(month: SpendMonth, now: datetime, settings: Settings) -> tuple[R
     today = [(item, item.days[day]) for item in month.items.values() if day in item.days]
     splits = [tag for tag in SPLIT_BY if len({item.tags.get(tag, "") for item, _ in today}) > 1]
     for item, usd in today:
-        dataset = item.tags.get(DATASET_TAG)
+        tags = {tag: _dimension(value) for tag, value in item.tags.items() if value.strip()}
+        dataset = tags.get(DATASET_TAG)
         dimensions = [stack, *([stack | {"Dataset": dataset}] if dataset else [])]
-        dimensions += [stack | {tag: item.tags[tag]} for tag in splits if item.tags.get(tag)]
+        dimensions += [stack | {tag: tags[tag]} for tag in splits if tag in tags]
         for one in dimensions:
             key = tuple(one.items())
             values[key] = values.get(key, Decimal(0)) + usd
@@ -210,6 +211,11 @@ def metric_data(month: SpendMonth, now: datetime, settings: Settings) -> tuple[R
         {"Namespace": "ml-platform", "MetricData": data[at : at + _DATA_PER_CALL]}
         for at in range(0, len(data), _DATA_PER_CALL)
     )
+
+
+def _dimension(value: str) -> str:
+    """Tags may have any letters, a dimension's value only ASCII ("Dimension", CloudWatch API reference)."""
+    return value.encode("ascii", "backslashreplace").decode()
 
 
 # ---- deciding ----
