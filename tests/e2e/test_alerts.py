@@ -14,6 +14,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1]))
 from slack_server import Slack, running_slack
 
+pytestmark = pytest.mark.xdist_group("laptop")
 WEBHOOK = "/ml-platform/slack-webhook"
 
 

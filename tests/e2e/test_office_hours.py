@@ -18,7 +18,7 @@ from mlplatform import names
 from .conftest import STACK, Laptop, eventually, start_laptop, stop_laptop
 from .test_loop import SHORT, customers
 
-pytestmark = pytest.mark.xdist_group("laptop")
+pytestmark = pytest.mark.xdist_group("hours")
 DATASET = "sleeper"
 ENDPOINT = names.endpoint(STACK, DATASET)
 RESOURCE = f"endpoint/{ENDPOINT}/variant/{names.VARIANT}"

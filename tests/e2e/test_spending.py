@@ -18,7 +18,7 @@ from mlplatform import names
 from .conftest import STACK, Laptop, eventually, start_laptop, stop_laptop
 from .test_loop import SHORT, customers
 
-pytestmark = pytest.mark.xdist_group("laptop")
+pytestmark = pytest.mark.xdist_group("spending")
 ENDPOINT = names.endpoint(STACK, "spender")
 CEILING_USD = "1"  # a day: ml.c5.large, at 0.102 USD an hour, passes 80 % of it at 8 o'clock and all of it at 10
 

@@ -77,7 +77,11 @@ def test_whatever_the_order_of_a_drops_events_the_last_object_decides(account: A
 def test_a_copy_that_is_handled_at_the_same_time_finds_the_job_and_steps_aside(account: Account) -> None:
     names_are_unique(account)
     event = account.put("datasets/churn/data.csv", builders.csv())
-    account.answers["list_objects_v2"] = lambda asked: {} if asked["Prefix"].startswith("verdicts/") else None
+
+    def no_verdict_yet(_: Any) -> None:
+        raise AwsError("s3", "HeadObject", "404", "Not Found")
+
+    account.answers["head_object"] = no_verdict_yet
     assert isinstance(handle(account, event), StartTraining)
     second = handle(account, event)
     assert isinstance(second, Skip)

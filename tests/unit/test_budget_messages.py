@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from decimal import Decimal
 
 import pytest
@@ -175,9 +174,7 @@ def test_what_is_not_sure_is_not_understood(text: str) -> None:
     assert read("Something else", text) is None
 
 
-def test_a_long_message_takes_no_time() -> None:
-    """A topic takes a quarter of a megabyte of anything."""
-    started = time.perf_counter()
+def test_a_long_message_ends() -> None:
+    """A topic takes a quarter of a megabyte of anything; a pattern that backtracks would not return."""
     for text in ("alert you when the actual " * 10_000, "associated with your budget " * 9_000, "\t" * 250_000):
         assert read("AWS Budgets: x", text) is None
-    assert time.perf_counter() - started < 1
