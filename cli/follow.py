@@ -171,7 +171,16 @@ class Follower:
             if decision.get("decision") in ("ConfigureAutoscaling", "Skip", "Notify")
             and "configure-autoscaling" in json.dumps(decision)
         ]
-        return Outcome("deployed", f"{name} answers.", self._job_name) if settled else None
+        # Where it was dropped before, its scaling was decided long ago.
+        done = settled or self._scales(name)
+        return Outcome("deployed", f"{name} answers.", self._job_name) if done else None
+
+    def _scales(self, endpoint: str) -> bool:
+        resource = f"endpoint/{endpoint}/variant/{names.VARIANT}"
+        policies = self.connection.autoscaling.describe_scaling_policies(
+            ServiceNamespace="sagemaker", ResourceId=resource
+        )
+        return bool(policies["ScalingPolicies"])
 
 
 def _job_summary(job: dict[str, Any]) -> str:

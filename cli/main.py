@@ -53,7 +53,7 @@ console = Console(soft_wrap=True)
 @app.callback()
 def connect(
     context: typer.Context,
-    laptop: Annotated[bool, typer.Option("--laptop", help="Use the laptop that `make up` runs.")] = False,
+    laptop: Annotated[bool, typer.Option("--laptop", help="Use the laptop of `make up`, at port PORT (4566).")] = False,
     stack: Annotated[str, typer.Option(help="The CloudFormation stack's name.", envvar="MLP_STACK")] = "ml-platform",
     region: Annotated[str | None, typer.Option(help="The AWS region; by default your profile's.")] = None,
 ) -> None:
@@ -229,7 +229,8 @@ def slack_set(
     Example: `mlp slack set` (asks without showing it)
     """
     connection: Connection = context.obj
-    if not url.startswith("https://") and connection.endpoint_url is None:
+    local = connection.endpoint_url is not None and url.startswith("http://")  # the laptop's own inbox
+    if not url.startswith("https://") and not local:
         raise CommandError("A Slack incoming webhook starts with https://hooks.slack.com/services/")
     connection.client("ssm").put_parameter(
         Name=f"/{connection.stack}/slack-webhook", Value=url, Type="SecureString", Overwrite=True

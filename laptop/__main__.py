@@ -18,12 +18,12 @@ DEFAULT_PORT = 4566
 def main(arguments: list[str] | None = None) -> int:
     """Runs until SIGINT or SIGTERM. Exit code 1 if the port is in use or the stack can't be deployed."""
     parser = argparse.ArgumentParser(prog="laptop", description="The platform's AWS account on this machine.")
-    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", DEFAULT_PORT)))
+    parser.add_argument("--port", type=int, default=os.environ.get("PORT", str(DEFAULT_PORT)))
     port = parser.parse_args(arguments).port
     try:
         server = Server(port)
     except (OSError, OverflowError) as error:
-        print(f"Port {port} can't be used: {error}. Stop what uses it, or choose another: --port N.", file=sys.stderr)
+        print(f"Port {port} can't be used: {error}. Stop what uses it, or: make up PORT=N.", file=sys.stderr)
         return 1
     stopped = threading.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
