@@ -156,7 +156,7 @@ def sources(function: str) -> list[ast.Module]:
 
 def imported(module: ast.Module) -> Iterator[tuple[str, str]]:
     """(module, name) of `from mlplatform.module import name` and its like; (module, "") of `from mlplatform import`."""
-    for node in module.body:
+    for node in ast.walk(module):
         if isinstance(node, ast.ImportFrom) and node.module == "mlplatform":
             yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -12,15 +12,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 from urllib.parse import quote, urlsplit
 
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from mlplatform import aws_costs, ledger, names, notices
-from mlplatform.aws_advice import read_advice_facts
+from mlplatform import ledger, names, notices
 from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
 from mlplatform.aws_spend import HELD, SpendCalls
@@ -67,8 +66,10 @@ from mlplatform.facts import (
 )
 from mlplatform.model_card import FILES, compare_prediction, parse_card
 from mlplatform.parquet import PARQUET_TAIL_BYTES, is_parquet
-from mlplatform.recommendations import AdviceFacts
 from mlplatform.settings import Settings
+
+if TYPE_CHECKING:
+    from mlplatform.recommendations import AdviceFacts
 
 _JOB_SPEC_BYTES = 256 * 1024
 _MOST_SAMPLES = 8  # a drop has at most train, validation and test; more are refused, which needs no content
@@ -610,10 +611,14 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
 
     def cost_facts(self, now: datetime, *, fresh: bool = False) -> CostFacts:
         """What the report of the morning `now` is made of; raises no AwsError for what it can do without."""
+        from mlplatform import aws_costs  # the report alone pays for its import
+
         return aws_costs.read_facts(self._call, self._settings, now, fresh=fresh)
 
     def advice_facts(self, now: datetime) -> AdviceFacts:
         """What the account has, for recommendations; what could not be read is in its `missing`."""
+        from mlplatform.aws_advice import read_advice_facts  # as above
+
         return read_advice_facts(
             self._call,
             stack=self._settings.stack_name,
