@@ -114,8 +114,9 @@ def sleeper(laptop: Laptop) -> str:
     laptop.endpoint_serving(DATASET, verdict["job_name"])
     laptop.scaling_policies(DATASET)
     scaling = laptop.connection.autoscaling
+    # The bounds are the stack's own: any change of capacity lets configure-autoscaling set them again.
     scaling.register_scalable_target(
-        **VARIANT, MinCapacity=1, MaxCapacity=4, SuspendedState={"DynamicScalingInSuspended": True}
+        **VARIANT, MinCapacity=1, MaxCapacity=5, SuspendedState={"DynamicScalingInSuspended": True}
     )
     scaling.put_scheduled_action(
         **VARIANT,
