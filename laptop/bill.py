@@ -1,9 +1,10 @@
 """The account's bill: what really ran, at the list price, and what else was put on it by hand.
 
 Metered: instances of endpoints from the moment they serve until they are stopped, training jobs by their billable
-seconds, processing jobs by their seconds, invocations of functions, and requests to Cost Explorer. Time is the account's: an endpoint that runs while
-the clock is moved over a night has run all night. Days are those of UTC, as on AWS's bills. The price list is
-mlplatform.prices; what has no price there is not left out silently but recorded in the event log by name.
+seconds, processing jobs by their seconds, invocations of functions, and requests to Cost Explorer. Time is the
+account's: an endpoint that runs while the clock is moved over a night has run all night. Days are those of UTC, as on
+AWS's bills. The price list is mlplatform.prices; what has no price there is not left out silently but recorded in the
+event log by name.
 """
 
 from __future__ import annotations
