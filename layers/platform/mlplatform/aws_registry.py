@@ -31,7 +31,7 @@ class RegistryCalls:
     def _pages(self, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
         raise NotImplementedError
 
-    def _put(self, bucket: str, key: str, content: bytes) -> None:
+    def _put(self, bucket: str, key: str, content: bytes, content_type: str = "application/json") -> None:
         raise NotImplementedError
 
     # ---- facts ----
@@ -70,6 +70,13 @@ class RegistryCalls:
         assert decision.model_package is not None
         assert decision.card is not None
         self._put_card(decision.dataset, decision.job_name, decision.card)
+        if decision.page is not None:
+            self._put(
+                self._settings.artifact_bucket,
+                decision.page.key,
+                decision.page.html.encode(),
+                "text/html; charset=utf-8",
+            )
         group = decision.model_package["ModelPackageGroupName"]
         self._unless(
             _is_there,

@@ -52,6 +52,15 @@ class RejectDataset:
 
 
 @dataclass(frozen=True)
+class CardPage:
+    """A model's card for people, and where they find it."""
+
+    key: str  # in the artifact bucket
+    html: str
+    link: str  # gives no access by itself
+
+
+@dataclass(frozen=True)
 class DeployModel:
     """Create or update the dataset's endpoint with a model, which is registered first if it is not yet."""
 
@@ -71,6 +80,7 @@ class DeployModel:
     difference: tuple[str, ...] = ()  # what changes for people: sentences
     package: str = ""  # the package's ARN, once there is one
     release: str = ""  # key in the artifact bucket that remembers that an approval was acted upon
+    page: CardPage | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,7 @@ class KeepLiveModel:
     model_package: Request
     card: ModelCard
     package: str = ""
+    page: CardPage | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,7 @@ class AskApproval:
     package: str = ""  # the package's ARN, once there is one
     hold: Request | None = None  # UpdateModelPackage: it was registered as Approved by something that did not ask
     once: str = ""  # key in the artifact bucket that remembers that people were asked, where no outcome of a job does
+    page: CardPage | None = None
 
 
 @dataclass(frozen=True)
