@@ -46,6 +46,7 @@ _SERVICES = (
     "inbox",
     "training",
     "registry",
+    "pipelines",
     "hosting",
     "search",
     "savings_plans",
