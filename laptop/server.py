@@ -45,6 +45,7 @@ _SERVICES = (
     "cloudformation",
     "inbox",
     "training",
+    "processing",
     "registry",
     "pipelines",
     "hosting",
