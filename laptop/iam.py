@@ -283,7 +283,8 @@ _SAGEMAKER_PASSED_ROLES = {
 def _sagemaker(operation: str, params: Params) -> list[Need]:
     action = f"sagemaker:{operation}"
     context = _tag_context(params)
-    instance_type = params.get("ResourceConfig", {}).get("InstanceType")
+    cluster = params.get("ProcessingResources", {}).get("ClusterConfig", {})
+    instance_type = params.get("ResourceConfig", cluster).get("InstanceType")
     if instance_type:
         context["sagemaker:InstanceTypes"] = [instance_type]
     if operation.startswith("List") and operation != "ListTags":

@@ -46,6 +46,7 @@ _SERVICES = (
     "cloudformation",
     "inbox",
     "training",
+    "processing",
     "registry",
     "hosting",
     "search",
