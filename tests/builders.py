@@ -38,6 +38,7 @@ from mlplatform.facts import (
 )
 from mlplatform.settings import Settings, read_settings
 
+os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # each has a snapshot: a thousand to list, nobody's
 EVENTS = Path(__file__).parents[1] / "events"
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 REGION = "us-east-1"

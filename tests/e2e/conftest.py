@@ -166,7 +166,11 @@ def start_laptop() -> Laptop:
         except OSError:
             return None
 
-    eventually(ready, 60, "the laptop was not ready")
+    try:
+        eventually(ready, 60, "the laptop was not ready")
+    except BaseException:
+        process.kill()
+        raise
     return laptop
 
 
