@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import metrics
-from preprocess import Column, Numbers, Texts
+from preprocess import Column, Numbers, Texts, take
 
 if TYPE_CHECKING:
     from dataset import Dataset, Rows
@@ -118,11 +118,12 @@ def dump(report: dict[str, Any]) -> str:
 class Curve:
     """The losses of each epoch, read from the lines that training prints for SageMaker's metric definitions.
 
-    They are kept in the checkpoint folder as well, so that a run that was interrupted has its whole curve.
+    They are kept in the checkpoint folder as well, so that a run that was interrupted has its whole curve. Of several
+    processes one keeps them; the others have no folder.
     """
 
     log: Callable[[str], None]
-    folder: Path
+    folder: Path | None
     epochs: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     FILE = "curve.json"
@@ -140,6 +141,8 @@ class Curve:
         # A run that starts afresh tells of its first epoch again: what is later belongs to another run.
         self.epochs = {one: losses for one, losses in self.epochs.items() if one < epoch}
         self.epochs[epoch] = float(told[2]), float(told[3])
+        if self.folder is None:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self.folder / f".{self.FILE}.draft"
         draft.write_text(json.dumps(self.points()))
@@ -150,9 +153,11 @@ class Curve:
         return [[epoch, *losses] for epoch, losses in sorted(self.epochs.items())]
 
     def _kept(self) -> dict[int, tuple[float, float]]:
-        path = self.folder / self.FILE
+        if self.folder is None:
+            return {}
         try:
-            return {int(one[0]): (float(one[1]), float(one[2])) for one in json.loads(path.read_text())}
+            points = json.loads((self.folder / self.FILE).read_text())
+            return {int(one[0]): (float(one[1]), float(one[2])) for one in points}
         except (OSError, ValueError, TypeError, LookupError):
             return {}
 
@@ -175,17 +180,7 @@ def sample(rows: Rows, most: int, seed: int = 0) -> Rows:
     """At most so many of the rows, chosen by the seed."""
     if len(rows) <= most:
         return rows
-    return take(rows, np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False)))
-
-
-def take(rows: Rows, places: Integers) -> Rows:
-    return type(rows)([_at(column, places) for column in rows.columns], rows.label[places])
-
-
-def _at(column: Column, places: Integers) -> Column:
-    if isinstance(column, Texts):
-        return Texts(column.codes[places], column.categories)
-    return Numbers(column.values[places])
+    return rows[np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))]
 
 
 def _profile(names: Sequence[str], train: Rows) -> tuple[list[dict[str, Any]], int]:
@@ -197,7 +192,7 @@ def _profile(names: Sequence[str], train: Rows) -> tuple[list[dict[str, Any]], i
         places = np.random.default_rng(0).choice(len(train), most, replace=False)
     found = []
     for name, column in zip(names[:shown], train.columns[:shown], strict=True):
-        some = column if places is None else _at(column, places)
+        some = column if places is None else take(column, places)
         found.append({"name": _cut(name, _MOST_NAME), **profile(some)})
     return found, min(len(train), most)
 
@@ -396,7 +391,7 @@ def importance(
     width = len(data.names)
     at_once = max(len(rows), min(_ROWS_AT_ONCE, _CELLS_AT_ONCE // width))
     started = clock()
-    predict([_at(column, np.arange(at_once) % len(rows)) for column in rows.columns])
+    predict([take(column, np.arange(at_once) % len(rows)) for column in rows.columns])
     per_row = (clock() - started) / at_once
     fits = [most for most in _IMPORTANCE_ROWS if most * _REPEATS * width * per_row <= seconds / 2]
     rows = sample(rows, fits[0] if fits else _IMPORTANCE_ROWS[-1])
@@ -438,11 +433,11 @@ def importance(
 def _dealt(rows: Rows, turn: Integers, dealt: Integers) -> list[Column]:
     """The rows once per column of the turn and repeat; in its own part each column of the turn is dealt out."""
     as_they_are = np.tile(np.arange(len(rows)), len(turn) * len(dealt) // len(rows))
-    columns = [_at(column, as_they_are) for column in rows.columns]
+    columns = [take(column, as_they_are) for column in rows.columns]
     for part, place in enumerate(turn):
         places = as_they_are.copy()
         places[part * len(dealt) : (part + 1) * len(dealt)] = dealt
-        columns[place] = _at(rows.columns[place], places)
+        columns[place] = take(rows.columns[place], places)
     return columns
 
 
