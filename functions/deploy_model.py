@@ -11,6 +11,7 @@ from mlplatform.decisions import Decision, Skip
 from mlplatform.deployment import Live, plan_deployment, skip_job
 from mlplatform.facts import JobStatus, TrainingEnded
 from mlplatform.ledger import plan_spot_saving
+from mlplatform.model_page import with_page
 from mlplatform.observability import decided, observed
 
 
@@ -34,7 +35,9 @@ def deploy_model(app: App, ended: TrainingEnded) -> Decision:
     card = None
     if job.status is JobStatus.COMPLETED and job.artifact_uri:
         card = app.aws.artifact_card(job.artifact_uri)
-    return app.aws.apply(plan_deployment(job, card, _live(app, dataset), app.settings))
+    decision = plan_deployment(job, card, _live(app, dataset), app.settings)
+    link = app.aws.artifact_link(names.model_card_key(dataset, job.name))
+    return app.aws.apply(with_page(decision, job, link, app.settings))
 
 
 def _live(app: App, dataset: str) -> Live | None:
