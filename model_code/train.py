@@ -53,7 +53,7 @@ def _process_age_seconds() -> float:
 
 STARTED = time.monotonic() - _process_age_seconds()
 INTERRUPTED_EXIT_CODE = 143  # as a process that SIGTERM ended
-SERVING_FILES = ("inference.py", "preprocess.py")
+SERVING_FILES = ("inference.py", "preprocess.py", "tensors.py", "trees.py")
 LARGEST_LIVE_MODEL_BYTES = 2**30
 
 

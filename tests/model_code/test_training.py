@@ -91,6 +91,8 @@ def test_the_artifact_holds_weights_schema_metrics_sample_and_serving_code(train
     assert files == [
         "code/inference.py",
         "code/preprocess.py",
+        "code/tensors.py",
+        "code/trees.py",
         "metrics.json",
         "model.safetensors",
         "report.json",
@@ -157,7 +159,7 @@ def test_what_is_served_equals_the_network_that_was_trained(trained: Path) -> No
 def test_serving_imports_nothing_that_a_container_may_lack(trained: Path) -> None:
     code = (
         "import sys, inference, pathlib; inference.load(pathlib.Path(sys.argv[1]));"
-        "lacking = {'torch', 'pyarrow', 'safetensors', 'pandas', 'scipy', 'sklearn'};"
+        "lacking = {'torch', 'pyarrow', 'safetensors', 'pandas', 'scipy', 'sklearn', 'xgboost'};"
         "sys.exit(' '.join(lacking & set(sys.modules)) or None)"
     )
     run = subprocess.run(
@@ -174,7 +176,7 @@ def test_training_imports_nothing_slow_that_it_does_not_use(tmp_path: Path) -> N
     write_table(tmp_path / "data/data.csv")
     code = (
         "import sys, train; train.main(sys.argv[1:]);"
-        "slow = {'torch._dynamo', 'sympy', 'pandas', 'scipy', 'sklearn'};"
+        "slow = {'torch._dynamo', 'sympy', 'pandas', 'scipy', 'sklearn', 'xgboost'};"
         "sys.exit(' '.join(slow & set(sys.modules)) or None)"
     )
     run = subprocess.run(
