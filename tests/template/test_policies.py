@@ -22,7 +22,8 @@ from laptop.iam import Decision, evaluate, required
 
 LAYER = ROOT / "layers" / "platform" / "mlplatform"
 AWS_MODULES = sorted(LAYER.glob("aws*.py"))
-SERVICES = frozenset(botocore.session.get_session().get_available_services())
+BOTOCORE = botocore.session.get_session()
+SERVICES = frozenset(BOTOCORE.get_available_services())
 FUNCTIONS = sorted(path.stem for path in (ROOT / "functions").glob("*.py"))
 ARTIFACTS, DATA = "artifactbucket-name", "databucket-name"
 MODEL_CARD = f"{ARTIFACTS}/models/flowers/shop-flowers-0123456789ab-abc123/metrics.json"
@@ -139,15 +140,18 @@ def defined(path: Path) -> dict[str, Place]:
     return {node.name: (node, path) for node in tree(path).body if isinstance(node, kinds) and node.name != "Aws"}
 
 
-def used(node: ast.AST) -> Iterator[tuple[str, str]]:
-    """What is used in a piece of code: (of what, name); of nothing for a plain name."""
+@functools.cache
+def used(node: ast.AST) -> tuple[tuple[str, str], ...]:
+    """What is used in a piece of code: (of what, name), each once; of nothing for a plain name."""
+    found: dict[tuple[str, str], None] = {}
     for part in ast.walk(node):
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name):
-            yield part.value.id, part.attr
+            found[part.value.id, part.attr] = None
         elif isinstance(part, ast.Attribute) and isinstance(part.value, ast.Attribute):
-            yield part.value.attr, part.attr
+            found[part.value.attr, part.attr] = None
         elif isinstance(part, ast.Name):
-            yield "", part.id
+            found["", part.id] = None
+    return tuple(found)
 
 
 def sources(function: str) -> list[ast.Module]:
@@ -156,15 +160,19 @@ def sources(function: str) -> list[ast.Module]:
     return [own, *(tree(ROOT / "functions" / f"{name}.py") for name, _ in imported(own) if name in FUNCTIONS)]
 
 
-def imported(module: ast.Module) -> Iterator[tuple[str, str]]:
+@functools.cache
+def imported(module: ast.Module) -> tuple[tuple[str, str], ...]:
     """(module, name) of `from mlplatform.module import name` and its like; (module, "") of `from mlplatform import`."""
+    found: list[tuple[str, str]] = []
     for node in ast.walk(module):
         if isinstance(node, ast.ImportFrom) and node.module == "mlplatform":
-            yield from ((alias.name, "") for alias in node.names)
+            found += [(alias.name, "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from ((node.module.removeprefix("mlplatform."), alias.name) for alias in node.names)
+            found += [(node.module.removeprefix("mlplatform."), alias.name) for alias in node.names]
+    return tuple(found)
 
 
+@functools.cache
 def decisions_of(function: str) -> set[str]:
     """What a function and the planners it uses construct, however deep."""
     made: set[str] = set()
@@ -260,13 +268,19 @@ def calls(function: str) -> frozenset[tuple[str, str]]:
 
 @functools.cache
 def service_model(service: str) -> Any:
-    return botocore.session.get_session().get_service_model(service)
+    return BOTOCORE.get_service_model(service)
+
+
+@functools.cache
+def operations(service: str) -> dict[str, str]:
+    """As they are spelled in Python, and as in the service's model."""
+    return {xform_name(name): name for name in service_model(service).operation_names}
 
 
 def requests(function: str, service: str, method: str) -> list[tuple[str, dict[str, Any]]]:
     """The operation and the parameters that its permissions depend on, for a dataset named flowers."""
     model = service_model(service)
-    operation = next(name for name in model.operation_names if xform_name(name) == method)
+    operation = operations(service)[method]
     members = model.operation_model(operation).input_shape.members
     if service == "s3":
         places = [place.partition("/") for place in OBJECTS[function, operation]]

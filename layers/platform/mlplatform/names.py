@@ -27,6 +27,7 @@ APPROVAL_TAG = "ml-platform:approval"  # on a training job: "manual" where job.j
 HOURS_TAG = "ml-platform:hours"  # on an endpoint, or its config while parked: opening hours, see opening_hours.py
 KEEP_ON_TAG = "ml-platform:keep-on-until"  # the same: a moment before which it is not stopped
 PARKED_TAG = "ml-platform:parked-"  # and a number from 0, on an endpoint config: pieces of the record, see parking.py
+REPORTS_PREFIX = "reports/"  # in the artifact bucket
 HOLIDAYS_KEY = "config/holidays.ics"  # in the artifact bucket
 VARIANT = "AllTraffic"  # must stay the same over updates, or scaling and retained instance counts are lost
 _VERSION_LENGTH = 12
@@ -158,4 +159,4 @@ def cost_answers_key(day: date) -> str:
 
 def report_key(day: date, form: str) -> str:
     """In the artifact bucket: the report made on a UTC day; `form` is "html" or "json"."""
-    return f"reports/{day.isoformat()}.{form}"
+    return f"{REPORTS_PREFIX}{day.isoformat()}.{form}"
