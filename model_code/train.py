@@ -125,7 +125,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     checkpoints = os.environ.get("SM_CHECKPOINT_DIR", str(base / "checkpoints"))
     parser.add_argument("--checkpoint_dir", type=Path, default=Path(checkpoints))
     parser.add_argument("--job_name", default=_job_name())
+    parser.add_argument("--wishes", type=json.loads, default={}, help="more of these, as a JSON object")
     options, unknown = parser.parse_known_args(arguments)
+    if options.wishes:  # the names of hyperparameters are fixed in a pipeline's definition, but for what this one holds
+        wished = [text for name, value in options.wishes.items() for text in (f"--{name}", str(value))]
+        options, unknown = parser.parse_known_args([*arguments, *wished])
     if unknown:
         say(f"Ignoring the arguments {' '.join(unknown)}.")
     return options

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
 from mlplatform import instances
@@ -13,10 +15,9 @@ from mlplatform.errors import DataRejected
 from mlplatform.facts import JobSpec, Task
 from mlplatform.names import JOB_SPEC_FILE
 
-_KEYS = ("label", "task", "algorithm", "hyperparameters", "instance_type", "instance_count", "hosting", "approval")
+_KEYS = ("label", "task", "algorithm", "hyperparameters", "instance_type", "instance_count", "hosting", "pipeline", "approval")
 _LATER = {
     "tuning": "leave it out, and set the hyperparameters that you want under 'hyperparameters'",
-    "pipeline": "leave it out, and the dataset trains as a single job",
 }
 Value = TypeVar("Value")
 
@@ -53,7 +54,7 @@ def parse_job_spec(content: bytes | None) -> JobSpec:
         if key in spec:
             _reject(f"asks for '{key}', which this version of the platform does not support yet; {instead}")
     _only_known("", spec, _KEYS)
-    return JobSpec(
+    asked = JobSpec(
         label=_optional(spec, "label", _label),
         task=_optional(spec, "task", _task),
         algorithm=_optional(spec, "algorithm", _algorithm) or "pytorch",
@@ -63,6 +64,9 @@ def parse_job_spec(content: bytes | None) -> JobSpec:
         hosting=_optional(spec, "hosting", _hosting) or {},
         ask_approval=_optional(spec, "approval", _approval) or False,
     )
+    if "pipeline" in spec:
+        asked = with_pipeline(asked, _object("pipeline", spec["pipeline"]))
+    return asked
 
 
 def _parsed(content: bytes) -> Any:
@@ -166,6 +170,79 @@ def _hosting(value: Any) -> dict[str, Any]:
             f"has 'hosting.min_instances' {fewest} above 'hosting.max_instances' {most}; lower one or raise the other"
         )
     return wishes
+
+
+def pipeline_parameters(wishes: Mapping[str, Any]) -> dict[str, str]:
+    """What a person may set of a pipeline's parameters, in job.json or when starting an execution by hand.
+
+    Raises DataRejected with one sentence, for a parameter that does not exist too.
+    """
+    known = tuple(_PIPELINE_PARAMETERS)
+    for name in wishes:
+        if name not in known:
+            _reject(
+                f"asks for the pipeline parameter '{name}', which does not exist; the parameters to set are "
+                f"{_listed(known)}{_similar(name, known)}"
+            )
+    chosen = {name: _PIPELINE_PARAMETERS[name](f"pipeline.{name}", wish) for name, wish in wishes.items()}
+    runtime, wait = chosen.get("TrainingMaxRuntimeSeconds"), chosen.get("TrainingMaxWaitSeconds")
+    if runtime is not None and wait is not None and int(wait) < int(runtime):
+        _reject(
+            f"has 'pipeline.TrainingMaxWaitSeconds' {wait} below 'pipeline.TrainingMaxRuntimeSeconds' {runtime}; a spot "
+            "job's wait includes its run"
+        )
+    return chosen
+
+
+def with_pipeline(spec: JobSpec, wishes: Mapping[str, Any]) -> JobSpec:
+    """The same wishes for a pipeline's execution, with parameters of it. Raises DataRejected."""
+    parameters = pipeline_parameters(wishes)
+    if spec.instance_count != 1:
+        _reject(f"asks for {spec.instance_count} training instances, but a pipeline trains on one; leave one of them out")
+    hosting = dict(spec.hosting)
+    # What a pipeline calls by another name is the same wish, and has to be the same everywhere.
+    if "InferenceInstanceType" in parameters:
+        hosting["instance_type"] = parameters["InferenceInstanceType"]
+    return replace(
+        spec,
+        pipeline={**(spec.pipeline or {}), **parameters},
+        instance_type=parameters.get("TrainingInstanceType", spec.instance_type),
+        hosting=hosting,
+    )
+
+
+def _between(smallest: float, largest: float, *, whole: bool) -> Callable[[str, Any], str]:
+    def read(path: str, value: Any) -> str:
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+            _reject(f"has {_said(value)} as '{path}'; it must be a {'whole ' if whole else ''}number, without quotes")
+        if not smallest <= value <= largest:
+            _reject(f"has {_said(value)} as '{path}'; it must be from {smallest:,} to {largest:,}")
+        return str(value)
+
+    return read
+
+
+def _processing_type(path: str, value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"ml\.[a-z0-9-]+\.[a-z0-9-]+", value):
+        _reject(f"has {_said(value)} as '{path}'; it must be a type of SageMaker's, for example \"ml.t3.medium\"")
+    return value
+
+
+# The limits of run times and volumes: CreateTrainingJob, SageMaker API reference.
+_PIPELINE_PARAMETERS: Mapping[str, Callable[[str, Any], str]] = {
+    "TrainingInstanceType": lambda path, value: _instance_type(
+        path, value, instances.TRAINING, "trains", "ml.m5.xlarge"
+    ),
+    "InferenceInstanceType": lambda path, value: _instance_type(
+        path, value, instances.HOSTING, "hosts", "ml.c5.large"
+    ),
+    "ProcessingInstanceType": _processing_type,
+    "ApprovalStatus": lambda path, value: _one_of(path, value, ("PendingManualApproval", "Approved")),
+    "LeastScore": _between(-1, 1, whole=False),
+    "TrainingMaxRuntimeSeconds": _between(60, 28 * 24 * 3600, whole=True),
+    "TrainingMaxWaitSeconds": _between(60, 28 * 24 * 3600, whole=True),
+    "VolumeGib": _between(1, 16_384, whole=True),
+}
 
 
 def _approval(value: Any) -> bool:
