@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
-from preprocess import MISSING_TOKENS, Column, Numbers, Texts
+from preprocess import MISSING_TOKENS, Column, Numbers, Texts, take
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 FEWEST_ROWS = 20
@@ -62,16 +62,8 @@ class Rows:
     def __len__(self) -> int:
         return len(self.label)
 
-    def __getitem__(self, chosen: slice) -> Rows:
-        return Rows(
-            [
-                Numbers(column.values[chosen])
-                if isinstance(column, Numbers)
-                else Texts(column.codes[chosen], column.categories)
-                for column in self.columns
-            ],
-            self.label[chosen],
-        )
+    def __getitem__(self, chosen: slice | NDArray[np.int64]) -> Rows:
+        return Rows([take(column, chosen) for column in self.columns], self.label[chosen])
 
 
 @dataclass(frozen=True)
@@ -195,7 +187,7 @@ def _read(path: Path, layout: Layout, like: _File | None = None) -> _File:
     dropped = int(len(labelled) - labelled.sum())
     if dropped:
         keep = np.flatnonzero(labelled)
-        label, columns = _take(label, keep), [_take(column, keep) for column in columns]
+        label, columns = take(label, keep), [take(column, keep) for column in columns]
     label_name = names.pop(layout.label_position)
     return _File(path, names, label_name, columns, label, dropped)
 
@@ -416,12 +408,6 @@ def _refuse_stray_text(column: Texts, must_be_numeric: bool, name: str, path: Pa
     raise DataError(f"{where} of {path.name} has the text {text!r} in the numeric column {name!r}.")
 
 
-def _take(column: Column, rows: NDArray[np.int64]) -> Column:
-    if isinstance(column, Numbers):
-        return Numbers(column.values[rows])
-    return Texts(column.codes[rows], column.categories)
-
-
 def _codes_or_values(column: Column) -> NDArray[Any]:
     return column.values if isinstance(column, Numbers) else column.codes
 
@@ -489,5 +475,5 @@ def _split(rows: Rows, shares: dict[str, float], *, stratify: bool, seed: int) -
     parts = {}
     for split, chosen in taken.items():
         indices = np.sort(np.concatenate(chosen))
-        parts[split] = Rows([_take(column, indices) for column in rows.columns], rows.label[indices])
+        parts[split] = rows[indices]
     return parts

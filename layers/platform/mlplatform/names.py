@@ -23,9 +23,11 @@ VERSION_TAG = "ml-platform:version"  # on a training job: the dataset version
 HOSTING_TAG = "ml-platform:hosting"  # on a training job and an endpoint: what job.json asked for, see hosting_tag
 WANTED_TAG = "ml-platform:wanted-config"  # on an endpoint: the config that it should run
 ASKED_TAG = "ml-platform:asked-config"  # on an endpoint: the config of the last create or update call
+APPROVAL_TAG = "ml-platform:approval"  # on a training job: "manual" where job.json wants a person to approve its model
 HOURS_TAG = "ml-platform:hours"  # on an endpoint, or its config while parked: opening hours, see opening_hours.py
 KEEP_ON_TAG = "ml-platform:keep-on-until"  # the same: a moment before which it is not stopped
 PARKED_TAG = "ml-platform:parked-"  # and a number from 0, on an endpoint config: pieces of the record, see parking.py
+REPORTS_PREFIX = "reports/"  # in the artifact bucket
 HOLIDAYS_KEY = "config/holidays.ics"  # in the artifact bucket
 VARIANT = "AllTraffic"  # must stay the same over updates, or scaling and retained instance counts are lost
 _VERSION_LENGTH = 12
@@ -99,6 +101,18 @@ def outcome_key(dataset: str, job: str) -> str:
     return f"{model_card_prefix(dataset, job)}outcome.json"
 
 
+def package_model(group: str, version: int) -> str:
+    """The model, and its config, of a package whose training job was none of the platform's."""
+    return f"{group}-v{version}"
+
+
+def release_key(dataset: str, version: int, stamp: str = "") -> str:
+    """In the artifact bucket: that an approval of a model package was acted upon, and how. Without a stamp, the prefix
+    of all approvals of one version; `stamp` is "new" for the registration of an approved one.
+    """
+    return f"releases/{dataset}/{version:05d}-{stamp}{'.json' if stamp else ''}"
+
+
 def notice_key(endpoint_name: str, config: str, status: str) -> str:
     """In the artifact bucket: remembers that people were told about an endpoint's trouble."""
     return f"notices/{endpoint_name}/{config}-{status}.json"
@@ -150,4 +164,4 @@ def cost_answers_key(day: date) -> str:
 
 def report_key(day: date, form: str) -> str:
     """In the artifact bucket: the report made on a UTC day; `form` is "html" or "json"."""
-    return f"reports/{day.isoformat()}.{form}"
+    return f"{REPORTS_PREFIX}{day.isoformat()}.{form}"
