@@ -371,7 +371,7 @@ class _Text:
         parts: list[_Growing] = [_Growing() for _ in self.names]
         waiting: deque[Future[list[Any]]] = deque()
 
-        def take() -> None:
+        def collect() -> None:
             for column, part in zip(parts, waiting.popleft().result(), strict=True):
                 column.add(part)
 
@@ -381,9 +381,9 @@ class _Text:
             for block in blocks:
                 waiting.append(pool.submit(self._parse_block, block, texts, whole))
                 if len(waiting) > threads:
-                    take()
+                    collect()
             while waiting:
-                take()
+                collect()
         finally:
             pool.shutdown(cancel_futures=True)
         return parts
