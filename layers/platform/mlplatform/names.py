@@ -81,6 +81,11 @@ def model_code_key(code_digest: str) -> str:
     return f"code/{code_digest}/sourcedir.tar.gz"
 
 
+def model_source_prefix(code_digest: str) -> str:
+    """In the artifact bucket: the same code file by file, which a processing job mounts as it is."""
+    return f"code/{code_digest}/source/"
+
+
 def model_card_prefix(dataset: str, job: str) -> str:
     """In the artifact bucket: metrics.json, sample.json and card.html of a registered model."""
     return f"models/{dataset}/{job}/"
