@@ -1,4 +1,4 @@
-"""A training job ended, or a model was approved or rejected: it is registered, deployed, kept out, or asked about."""
+"""A training job or a pipeline ended, or a model was approved or rejected: it is deployed, kept out, or asked about."""
 
 from __future__ import annotations
 
@@ -9,16 +9,27 @@ from mlplatform import events, names, registry
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision, Skip
 from mlplatform.deployment import Live, plan_deployment, skip_job
-from mlplatform.facts import JobStatus, PackageChanged, TrainingEnded
+from mlplatform.facts import (
+    JobStatus,
+    ModelCard,
+    PackageChanged,
+    PipelineEnded,
+    TrainingEnded,
+    TrainingJob,
+    UnreadableCard,
+)
 from mlplatform.ledger import plan_spot_saving
 from mlplatform.model_page import with_page
 from mlplatform.observability import decided, observed
+from mlplatform.pipelines import skip_run, told_failure, trained_by
 from mlplatform.releases import Known, plan_release, skip_package
 
 
 @observed
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, str]:
-    """SageMaker's "Training Job State Change" and "Model Package State Change"."""
+    """SageMaker's events of training jobs, of pipeline executions and of model packages."""
+    if events.is_pipeline_end(event):
+        return decided(finish_pipeline(live_app(), events.pipeline_ended(event)))
     if events.is_package_change(event):
         return decided(release_model(live_app(), events.package_changed(event)))
     return decided(deploy_model(live_app(), events.training_ended(event)))
@@ -32,15 +43,50 @@ def deploy_model(app: App, ended: TrainingEnded) -> Decision:
     skip = skip_job(job, bool(dataset) and app.aws.outcome_exists(dataset, job.name), app.settings)
     if skip is not None:
         return skip
-    saving = plan_spot_saving(job, app.settings)
-    if saving is not None:
-        app.aws.apply(saving)
+    _record_saving(app, job)
     card = None
     if job.status is JobStatus.COMPLETED and job.artifact_uri:
         card = app.aws.artifact_card(job.artifact_uri)
+    return _judge(app, job, card)
+
+
+def finish_pipeline(app: App, ended: PipelineEnded) -> Decision:
+    """The model that an execution has registered goes through the same gate as a training job's."""
+    run = app.aws.pipeline_run(ended.execution_arn)
+    if run is None:
+        return Skip(f"There is no pipeline execution {ended.execution_arn} in this account and region.")
+    dataset = run.parameters.get("Dataset", "")
+    name = run.parameters.get("ModelName", run.name)
+    skip = skip_run(run, bool(dataset) and app.aws.outcome_exists(dataset, name), app.settings)
+    if skip is not None:
+        return skip
+    jobs = [app.aws.training_job(step.job_name) for step in run.steps if step.kind == "TrainingJob"]
+    for job, step in zip(jobs, (step for step in run.steps if step.kind == "TrainingJob"), strict=True):
+        if job is not None and not step.cached:
+            _record_saving(app, job)
+    registered = run.step("RegisterModel")
+    package = app.aws.model_package(registered.arn) if registered else None
+    trained = [job for job in jobs if job is not None]
+    if package is None or not trained:
+        failed = next((step for step in run.steps if step.status == "Failed"), None)
+        processing = failed is not None and failed.kind == "ProcessingJob"
+        said = app.aws.processing_message(failed.job_name) if failed and processing else None
+        return app.aws.apply(told_failure(run, said))
+    card = app.aws.artifact_card(package.artifact_uri)
+    return _judge(app, trained_by(run, trained, package, card), card)
+
+
+def _judge(app: App, job: TrainingJob, card: ModelCard | UnreadableCard | None) -> Decision:
+    dataset = job.dataset or ""
     decision = plan_deployment(job, card, _live(app, dataset), app.settings)
     link = app.aws.artifact_link(names.model_card_key(dataset, job.name))
     return app.aws.apply(with_page(decision, job, link, app.settings))
+
+
+def _record_saving(app: App, job: TrainingJob) -> None:
+    saving = plan_spot_saving(job, app.settings)
+    if saving is not None:
+        app.aws.apply(saving)
 
 
 def release_model(app: App, changed: PackageChanged) -> Decision:

@@ -35,12 +35,12 @@ from sagemaker.workflow.retry import SageMakerJobExceptionTypeEnum, SageMakerJob
 from sagemaker.workflow.steps import CacheConfig, ProcessingStep, TrainingStep
 
 from mlplatform import algorithms, containers, names, pipelines
-from mlplatform.facts import Task
+from mlplatform.facts import DATASET_TAG, STACK_TAG, Task
 from mlplatform.training import metric_definitions
 
-# The SDK reports each of its calls to AWS otherwise, which a build must not, and which waits where there is no network.
-# Its own switch for it makes every call validate the SDK's configuration, which takes five times as long as all the rest.
-telemetry_logging._send_telemetry_request = lambda *_: None
+# The SDK reports each of its calls to AWS otherwise, which a build must not, and waits where there is no network.
+# Its own switch for that has it validate its configuration at each call, which takes five times as long as the rest.
+setattr(telemetry_logging, "_send_telemetry_request", lambda *_: None)  # noqa: B010
 logging.getLogger("sagemaker").setLevel(logging.ERROR)
 
 _INPUT, _OUTPUT = "/opt/ml/processing/input", "/opt/ml/processing/output"
@@ -293,7 +293,7 @@ class _Builder:
 
     def _tags(self) -> list[dict[str, Any]]:
         tags = {key: self[key] for key in ("Project", "Environment", "CostCenter", "Owner")}
-        tags |= {names.STACK_TAG: self["Stack"], names.DATASET_TAG: self["Dataset"]}
+        tags |= {STACK_TAG: self["Stack"], DATASET_TAG: self["Dataset"]}
         tags |= {names.VERSION_TAG: self["DatasetVersion"], names.HOSTING_TAG: self["Hosting"]}
         return [{"Key": key, "Value": value} for key, value in tags.items()]
 

@@ -73,7 +73,10 @@ OBJECTS = {
     ("activate_cost_tags", "GetObject"): [f"{ARTIFACTS}/notices/cost-tags/active.json"],
     ("activate_cost_tags", "ListObjectsV2"): [f"{ARTIFACTS}/notices/cost-tags/active.json"],
     ("activate_cost_tags", "PutObject"): [f"{ARTIFACTS}/notices/cost-tags/refused.json"],
-    ("publish_model_code", "PutObject"): [f"{ARTIFACTS}/code/abc123/sourcedir.tar.gz"],
+    ("publish_model_code", "PutObject"): [
+        f"{ARTIFACTS}/code/abc123/sourcedir.tar.gz",
+        f"{ARTIFACTS}/code/abc123/pipelines/def456/xgboost.json",
+    ],
 }
 SAGEMAKER_ARN = "arn:aws:sagemaker:us-east-1:123456789012"
 CONFIG = "endpoint-config/shop-flowers-0123456789ab-abc123"
@@ -295,7 +298,9 @@ def requests(function: str, service: str, method: str) -> list[tuple[str, dict[s
         "NotebookInstanceName": "anybodys",
         "clusterName": "anybodys",
         **({"name": "anybodys"} if service == "eks" else {}),
-        "ProcessingJobName": "anybodys",
+        "ProcessingJobName": "shop-prepare-p4jn9xou8a8s-x" if function == "deploy_model" else "anybodys",
+        "PipelineName": "shop-xgboost",
+        "PipelineExecutionArn": f"{SAGEMAKER_ARN}:pipeline/shop-xgboost/execution/p4jn9xou8a8s",
         "TopicArn": "arn:aws:sns:us-east-1:123456789012:shop-alerts",
         "Name": "/shop/slack-webhook",
         "ServiceNamespace": "sagemaker",

@@ -23,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mlplatform import ledger, names, notices
 from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
+from mlplatform.aws_pipelines import PipelineCalls
 from mlplatform.aws_registry import RegistryCalls
 from mlplatform.aws_spend import HELD, SpendCalls
 from mlplatform.datasets import SAMPLE_BYTES, data_files
@@ -49,6 +50,7 @@ from mlplatform.decisions import (
     RestoreEndpoint,
     Skip,
     StartEndpoint,
+    StartPipeline,
     StartTraining,
     StopEndpoint,
 )
@@ -81,7 +83,7 @@ _CONFIG_ATTEMPTS = 6
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
+class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, PipelineCalls):
     """One account and region, as one function's role sees them."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -355,6 +357,11 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
                 return self._notify(decision)
             case StartTraining():
                 return self._start_training(decision)
+            case StartPipeline():
+                started = self._start_pipeline(decision)
+                if decision.verdict:
+                    self._put_verdict(decision, "accepted", decision.explanation, decision.job_name)
+                return started
             case RejectDataset():
                 return self._reject(decision)
             case DeployModel():
@@ -460,7 +467,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
         return decision
 
     def _put_verdict(
-        self, decision: StartTraining | RejectDataset, verdict: str, reason: str, job_name: str | None
+        self, decision: StartTraining | StartPipeline | RejectDataset, verdict: str, reason: str, job_name: str | None
     ) -> None:
         bucket, key = self._settings.data_bucket, names.verdict_key(decision.dataset, decision.version)
         document = {
@@ -494,6 +501,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
             self._update_endpoint(decision.endpoint, decision.deregister)
         else:
             self._create_endpoint(decision.endpoint)
+        if decision.model_package is not None:
+            # Last, so that the event of the approval finds the model on its way.
+            self._confirm(decision.package, decision.model_package)
         return self._finish(decision)
 
     def _create_endpoint(self, request: Request) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC
 from typing import Any
 
 from mlplatform import names
+from mlplatform.aws_registry import is_there
 from mlplatform.decisions import Decision, Skip, StartPipeline
 from mlplatform.errors import AwsError
 from mlplatform.facts import PipelineRun, PipelineStep
@@ -27,9 +28,6 @@ class PipelineCalls:
     def _found(self, service: str, operation: str, **parameters: Any) -> dict[str, Any] | None:
         raise NotImplementedError
 
-    def _pages(self, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
-        raise NotImplementedError
-
     def _put(self, bucket: str, key: str, content: bytes) -> None:
         raise NotImplementedError
 
@@ -39,18 +37,8 @@ class PipelineCalls:
         found = self._found("sagemaker", "describe_pipeline_execution", PipelineExecutionArn=arn)
         if found is None:
             return None
-        steps = [
-            step
-            for page in self._pages(
-                "sagemaker", "list_pipeline_execution_steps", PipelineExecutionArn=arn, SortOrder="Ascending"
-            )
-            for step in page["PipelineExecutionSteps"]
-        ]
-        given = {
-            one["Name"]: one["Value"]
-            for page in self._pages("sagemaker", "list_pipeline_parameters_for_execution", PipelineExecutionArn=arn)
-            for one in page["PipelineParameters"]
-        }
+        steps = self._listed("sagemaker", "list_pipeline_execution_steps", "PipelineExecutionSteps", arn)
+        given = self._listed("sagemaker", "list_pipeline_parameters_for_execution", "PipelineParameters", arn)
         return PipelineRun(
             arn=arn,
             pipeline=found["PipelineArn"].rsplit("/", 1)[-1],
@@ -58,9 +46,19 @@ class PipelineCalls:
             status=found["PipelineExecutionStatus"],
             failure_reason=found.get("FailureReason"),
             created=found["CreationTime"].astimezone(UTC),
-            steps=tuple(map(_step, steps)),
-            parameters=given,
+            steps=tuple(map(_step, sorted(steps, key=lambda step: step["StartTime"]))),
+            parameters={one["Name"]: one["Value"] for one in given},
         )
+
+    def _listed(self, service: str, operation: str, member: str, arn: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        token: dict[str, str] = {}
+        while True:
+            page = self._call(service, operation, PipelineExecutionArn=arn, **token)
+            found += page[member]
+            if not page.get("NextToken"):
+                return found
+            token = {"NextToken": page["NextToken"]}
 
     def processing_message(self, name: str) -> str | None:
         """What the program of a processing job wrote for people, if it wrote anything."""
@@ -74,7 +72,7 @@ class PipelineCalls:
         bucket = self._settings.artifact_bucket
         self._put(bucket, names.manifest_key(decision.dataset, decision.version), decision.manifest.encode())
         # RegisterModel would make the group, but without tags.
-        self._unless(_is_there, "sagemaker", "create_model_package_group", **decision.group)
+        self._unless(is_there, "sagemaker", "create_model_package_group", **decision.group)
         # The same token gives the same execution, and is refused where meanwhile another model is live.
         started = self._unless(_is_repeated, "sagemaker", "start_pipeline_execution", **decision.request)
         if started:
@@ -83,19 +81,16 @@ class PipelineCalls:
 
 
 def _step(found: Mapping[str, Any]) -> PipelineStep:
-    kind, about = next(iter(found.get("Metadata", {}).items()), ("", {}))
+    metadata: Mapping[str, Mapping[str, str]] = found.get("Metadata", {})
+    kind = next(iter(metadata), "")
     return PipelineStep(
         name=found["StepName"],
         kind=kind,
         status=found["StepStatus"],
-        arn=about.get("Arn", ""),
+        arn=metadata[kind].get("Arn", "") if kind else "",
         failure_reason=found.get("FailureReason"),
         cached="CacheHitResult" in found,
     )
-
-
-def _is_there(error: AwsError) -> bool:
-    return "already exist" in error.aws_message.lower()
 
 
 def _is_repeated(error: AwsError) -> bool:

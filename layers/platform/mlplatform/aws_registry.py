@@ -8,7 +8,7 @@ from datetime import UTC
 from typing import Any
 
 from mlplatform import names, registry
-from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel
+from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Request
 from mlplatform.errors import AwsError
 from mlplatform.facts import Approval, ModelCard, ModelPackage
 from mlplatform.settings import Settings
@@ -79,7 +79,7 @@ class RegistryCalls:
             )
         group = decision.model_package["ModelPackageGroupName"]
         self._unless(
-            _is_there,
+            is_there,
             "sagemaker",
             "create_model_package_group",
             ModelPackageGroupName=group,
@@ -92,8 +92,24 @@ class RegistryCalls:
         begins = registry.package_description(decision.job_name)
         for summary in self._newest_packages(group):
             if summary.get("ModelPackageDescription", "").startswith(begins):
+                if not isinstance(decision, DeployModel):
+                    self._confirm(str(summary["ModelPackageArn"]), decision.model_package)
                 return str(summary["ModelPackageArn"])
         return str(self._call("sagemaker", "create_model_package", **decision.model_package)["ModelPackageArn"])
+
+    def _confirm(self, arn: str, wanted: Request) -> None:
+        """Writes the gate's verdict on a package that a pipeline has registered; there is none on it yet."""
+        package = self.model_package(arn)
+        if package is None or not registry.waits_for_gate(package):
+            return
+        self._call(
+            "sagemaker",
+            "update_model_package",
+            ModelPackageArn=arn,
+            ModelApprovalStatus=wanted["ModelApprovalStatus"],
+            ApprovalDescription=wanted["ModelPackageDescription"],
+            CustomerMetadataProperties=wanted["CustomerMetadataProperties"],
+        )
 
     def _put_card(self, dataset: str, model: str, card: ModelCard) -> None:
         prefix, bucket = names.model_card_prefix(dataset, model), self._settings.artifact_bucket
@@ -133,5 +149,5 @@ def read_package(found: Mapping[str, Any]) -> ModelPackage:
     )
 
 
-def _is_there(error: AwsError) -> bool:
+def is_there(error: AwsError) -> bool:
     return "already exist" in error.aws_message.lower()

@@ -19,6 +19,7 @@ from mlplatform.facts import (
     EndpointChanged,
     JobStatus,
     PackageChanged,
+    PipelineAsked,
     PipelineEnded,
     TrainingEnded,
 )

@@ -10,30 +10,27 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
-from mlplatform import instances
+from mlplatform import algorithms, instances
 from mlplatform.errors import DataRejected
 from mlplatform.facts import JobSpec, Task
 from mlplatform.names import JOB_SPEC_FILE
 
-_KEYS = ("label", "task", "algorithm", "hyperparameters", "instance_type", "instance_count", "hosting", "pipeline", "approval")
+_KEYS = (
+    "label",
+    "task",
+    "algorithm",
+    "hyperparameters",
+    "instance_type",
+    "instance_count",
+    "hosting",
+    "pipeline",
+    "approval",
+)
 _LATER = {
     "tuning": "leave it out, and set the hyperparameters that you want under 'hyperparameters'",
 }
 Value = TypeVar("Value")
 
-_ALGORITHMS = ("pytorch",)
-
-# name -> (whole number?, smallest, largest, whether the largest itself is allowed); they are train.py's arguments
-_HYPERPARAMETERS: Mapping[str, tuple[bool, float, float, bool]] = {
-    "epochs": (True, 1, 10_000, True),
-    "batch_size": (True, 1, 1_000_000, True),
-    "learning_rate": (False, 1e-8, 10, True),
-    "hidden_size": (True, 2, 8_192, True),
-    "dropout": (False, 0, 1, False),
-    "weight_decay": (False, 0, 10, True),
-    "patience": (True, 1, 10_000, True),
-    "seed": (True, 0, 2**32 - 1, True),
-}
 # name -> (smallest, largest); an account's quota may be lower, which SageMaker then says itself
 _HOSTING_NUMBERS: Mapping[str, tuple[int, int]] = {
     "min_instances": (1, 100),
@@ -54,18 +51,20 @@ def parse_job_spec(content: bytes | None) -> JobSpec:
         if key in spec:
             _reject(f"asks for '{key}', which this version of the platform does not support yet; {instead}")
     _only_known("", spec, _KEYS)
+    algorithm = _optional(spec, "algorithm", _algorithm) or algorithms.PYTORCH
+    hyperparameters = _hyperparameters(spec["hyperparameters"], algorithm) if "hyperparameters" in spec else {}
     asked = JobSpec(
         label=_optional(spec, "label", _label),
         task=_optional(spec, "task", _task),
-        algorithm=_optional(spec, "algorithm", _algorithm) or "pytorch",
-        hyperparameters=_optional(spec, "hyperparameters", _hyperparameters) or {},
+        algorithm=algorithm,
+        hyperparameters=hyperparameters,
         instance_type=_optional(spec, "instance_type", _training_type),
         instance_count=_optional(spec, "instance_count", _instance_count) or 1,
         hosting=_optional(spec, "hosting", _hosting) or {},
         ask_approval=_optional(spec, "approval", _approval) or False,
     )
-    if "pipeline" in spec:
-        asked = with_pipeline(asked, _object("pipeline", spec["pipeline"]))
+    if "pipeline" in spec or algorithm != algorithms.PYTORCH:  # what is not PyTorch alone takes several steps
+        asked = with_pipeline(asked, _object("pipeline", spec.get("pipeline", {})))
     return asked
 
 
@@ -117,9 +116,7 @@ def _task(value: Any) -> Task:
 
 
 def _algorithm(value: Any) -> str:
-    if not isinstance(value, str) or value not in _ALGORITHMS:
-        _reject(f"has {_said(value)} as 'algorithm'; so far the platform trains with \"pytorch\" only")
-    return value
+    return _one_of("algorithm", value, algorithms.ALGORITHMS)
 
 
 def _training_type(value: Any) -> str:
@@ -133,26 +130,25 @@ def _instance_count(value: Any) -> int:
     return count
 
 
-def _hyperparameters(value: Any) -> dict[str, str]:
-    wishes = _object("hyperparameters", value)
-    _only_known("hyperparameters", wishes, tuple(_HYPERPARAMETERS))
-    return {name: _hyperparameter(name, wish) for name, wish in wishes.items()}
+def _hyperparameters(value: Any, algorithm: str) -> dict[str, str]:
+    wishes, known = _object("hyperparameters", value), algorithms.HYPERPARAMETERS[algorithm]
+    _only_known("hyperparameters", wishes, tuple(known))
+    return {name: _hyperparameter(name, wish, known[name]) for name, wish in wishes.items()}
 
 
-def _hyperparameter(name: str, value: Any) -> str:
-    whole, smallest, largest, inclusive = _HYPERPARAMETERS[name]
+def _hyperparameter(name: str, value: Any, limits: algorithms.Limits) -> str:
     path = f"hyperparameters.{name}"
     number: int | float
-    if whole:
+    if limits.whole:
         number = _whole_number(path, value)
     elif isinstance(value, bool) or not isinstance(value, int | float):
         _reject(f"has {_said(value)} as '{path}'; it must be a number, without quotes")
     else:
         number = value
-    fits = smallest <= number <= largest and (inclusive or number < largest) and math.isfinite(number)
-    if not fits:
-        bound = f"to {largest:,}" if inclusive else f"to below {largest:,}"
-        _reject(f"has {_said(value)} as '{path}'; it must be from {smallest:,} {bound}")
+    inside = limits.smallest <= number <= limits.largest and (limits.inclusive or number < limits.largest)
+    if not inside or not math.isfinite(number):
+        bound = f"to {limits.largest:,}" if limits.inclusive else f"to below {limits.largest:,}"
+        _reject(f"has {_said(value)} as '{path}'; it must be from {limits.smallest:,} {bound}")
     return str(number)
 
 
@@ -188,8 +184,8 @@ def pipeline_parameters(wishes: Mapping[str, Any]) -> dict[str, str]:
     runtime, wait = chosen.get("TrainingMaxRuntimeSeconds"), chosen.get("TrainingMaxWaitSeconds")
     if runtime is not None and wait is not None and int(wait) < int(runtime):
         _reject(
-            f"has 'pipeline.TrainingMaxWaitSeconds' {wait} below 'pipeline.TrainingMaxRuntimeSeconds' {runtime}; a spot "
-            "job's wait includes its run"
+            f"has 'pipeline.TrainingMaxWaitSeconds' {wait} below 'pipeline.TrainingMaxRuntimeSeconds' {runtime}; a "
+            "spot job's wait includes its run"
         )
     return chosen
 
@@ -198,7 +194,9 @@ def with_pipeline(spec: JobSpec, wishes: Mapping[str, Any]) -> JobSpec:
     """The same wishes for a pipeline's execution, with parameters of it. Raises DataRejected."""
     parameters = pipeline_parameters(wishes)
     if spec.instance_count != 1:
-        _reject(f"asks for {spec.instance_count} training instances, but a pipeline trains on one; leave one of them out")
+        _reject(
+            f"asks for {spec.instance_count} training instances, but a pipeline trains on one; leave one of them out"
+        )
     hosting = dict(spec.hosting)
     # What a pipeline calls by another name is the same wish, and has to be the same everywhere.
     if "InferenceInstanceType" in parameters:
@@ -233,9 +231,7 @@ _PIPELINE_PARAMETERS: Mapping[str, Callable[[str, Any], str]] = {
     "TrainingInstanceType": lambda path, value: _instance_type(
         path, value, instances.TRAINING, "trains", "ml.m5.xlarge"
     ),
-    "InferenceInstanceType": lambda path, value: _instance_type(
-        path, value, instances.HOSTING, "hosts", "ml.c5.large"
-    ),
+    "InferenceInstanceType": lambda path, value: _instance_type(path, value, instances.HOSTING, "hosts", "ml.c5.large"),
     "ProcessingInstanceType": _processing_type,
     "ApprovalStatus": lambda path, value: _one_of(path, value, ("PendingManualApproval", "Approved")),
     "LeastScore": _between(-1, 1, whole=False),

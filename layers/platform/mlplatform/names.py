@@ -86,6 +86,11 @@ def model_source_prefix(code_digest: str) -> str:
     return f"code/{code_digest}/source/"
 
 
+def pipelines_prefix(code_digest: str, definitions_digest: str) -> str:
+    """In the artifact bucket: the definitions of pipelines that run that code, as one stack has them."""
+    return f"code/{code_digest}/pipelines/{definitions_digest[:16]}/"
+
+
 def model_card_prefix(dataset: str, job: str) -> str:
     """In the artifact bucket: metrics.json, sample.json and card.html of a registered model."""
     return f"models/{dataset}/{job}/"

@@ -1,6 +1,6 @@
 """The stack's SageMaker Pipelines: their definitions, the execution that a drop gets, and what comes of it.
 
-The definitions lie in pipelines/ beside this module, written by the SageMaker SDK (pipeline/ of the repository), and
+The definitions lie in definitions/ beside this module, written by the SageMaker SDK (pipeline/ of the repository), and
 are the same for every stack. publish-model-code puts them in S3 with the stack's own values for STACK_DEFAULTS, where
 the template's AWS::SageMaker::Pipeline resources find them.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,13 @@ from mlplatform.facts import (
     Approval,
     Drop,
     JobSpec,
+    ModelCard,
     ModelPackage,
     PipelineRun,
     Table,
     Task,
     TrainingJob,
+    UnreadableCard,
 )
 from mlplatform.settings import Settings
 
@@ -84,7 +86,7 @@ RUN_DEFAULTS: Mapping[str, str | int | float] = {
 
 
 def path(definition: str) -> Path:
-    return Path(__file__).with_name("pipelines") / f"{definition}.json"
+    return Path(__file__).with_name("definitions") / f"{definition}.json"
 
 
 def pipeline_name(stack: str, definition: str) -> str:
@@ -118,6 +120,11 @@ def stack_values(settings: Settings, code_uri: str) -> dict[str, str | int | flo
         "LiveModelUri": f"{code_uri}/source/requirements.txt",
         "ManifestUri": f"{artifacts}/manifests/none.json",
     }
+
+
+def published_definitions(settings: Settings, code_uri: str) -> dict[str, str]:
+    """Every definition's JSON as the stack has it, by its name."""
+    return {name: published(path(name).read_text(encoding="utf-8"), settings, code_uri) for name in DEFINITIONS}
 
 
 def published(text: str, settings: Settings, code_uri: str) -> str:
@@ -155,10 +162,18 @@ def plan_pipeline(
     name = names.training_job(stack, dataset, token, code)
     parameters = _parameters(name, job, drop, table, spec, settings)
     trains = " and ".join(DEFINITIONS[definition])
+    request = {
+        "PipelineName": pipeline_name(stack, definition),
+        "PipelineExecutionDisplayName": name,
+        "PipelineExecutionDescription": f"Dataset {dataset}, version {drop.version}",
+        "PipelineParameters": [{"Name": key, "Value": value} for key, value in parameters.items()],
+        # The same version and code ask with the same token, whichever copy of an event it is.
+        "ClientRequestToken": _digest(name),
+    }
     return StartPipeline(
         reason=(
             f"{dataset} version {drop.version} is good to train on: {table.explanation} {name}, an execution of the "
-            f"pipeline {pipeline_name(stack, definition)}, trains {trains} on {parameters['TrainingInstanceType']} spot."
+            f"pipeline {request['PipelineName']}, trains {trains} on {parameters['TrainingInstanceType']} spot."
         ),
         dataset=dataset,
         version=drop.version,
@@ -170,14 +185,7 @@ def plan_pipeline(
             "ModelPackageGroupDescription": f"Models trained on the dataset {dataset}",
             "Tags": names.tag_list(names.tags(settings.required_tags, stack=stack, dataset=dataset)),
         },
-        request={
-            "PipelineName": pipeline_name(stack, definition),
-            "PipelineExecutionDisplayName": name,
-            "PipelineExecutionDescription": f"Dataset {dataset}, version {drop.version}",
-            "PipelineParameters": [{"Name": key, "Value": value} for key, value in parameters.items()],
-            # The same version and code ask with the same token, whichever copy of an event it is.
-            "ClientRequestToken": _digest(name),
-        },
+        request=request,
         verdict=not run,
     )
 
@@ -270,12 +278,21 @@ def told_failure(run: PipelineRun, said: str | None) -> Notify:
     )
 
 
-def trained_by(run: PipelineRun, job: TrainingJob, package: ModelPackage) -> TrainingJob:
+def trained_by(
+    run: PipelineRun, jobs: Sequence[TrainingJob], package: ModelPackage, card: ModelCard | UnreadableCard
+) -> TrainingJob:
     """The training job as the gate judges it (deployment.py): with the model that was evaluated, under the run's name.
+
+    Of several, it is the one whose model Evaluate took.
 
     A person has to approve where the execution was told so; without a word the gate's own rules are all there is.
     """
-    given = run.parameters
+    given, job = run.parameters, jobs[-1]
+    if len(jobs) > 1 and isinstance(card, ModelCard):
+        taken = json.loads(card.metrics_json).get("algorithm")
+        # Only train.py is told of a program.
+        scripts = [one for one in jobs if "sagemaker_program" in one.hyperparameters]
+        job = next((one for one in jobs if (one in scripts) == (taken == algorithms.PYTORCH)), job)
     tags = {key: value for key, value in job.tags.items() if (key, value) != (names.HOSTING_TAG, NOTHING)}
     tags |= {DATASET_TAG: given["Dataset"], names.VERSION_TAG: given.get("DatasetVersion", "")}
     if given.get("ApprovalStatus") == Approval.PENDING.value:

@@ -5,7 +5,7 @@ job's name. What can be counted or compared is in CustomerMetadataProperties: at
 spaces and `_.:/=+-@` (SageMaker API reference, CreateModelPackage). Full sentences go where any text may stand:
 ModelPackageDescription for the gate's, ApprovalDescription for a person's.
 
-    gate             passed, or failed
+    gate             passed, or failed; waiting, where a pipeline has registered it and it is not judged yet
     asked            cost, suspicious or requested: why a person was asked; only where one was
     dataset, dataset_version, manifest, training_job, instance, code, code_digest, hp_*
                      what it was made of
@@ -124,6 +124,10 @@ def model_name(package: ModelPackage) -> str:
 def passed_gate(package: ModelPackage) -> bool:
     """Also true of what was registered by others, whose gate is theirs."""
     return package.properties.get("gate") != "failed"
+
+
+def waits_for_gate(package: ModelPackage) -> bool:
+    return package.properties.get("gate") == "waiting"
 
 
 def dataset_of(group: str, stack: str) -> str | None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mlplatform import algorithms, containers, names
+from mlplatform import containers, names
 from mlplatform.datasets import data_files, plan_dataset
 from mlplatform.decisions import HoldDataset, RejectDataset, Request, Skip, StartPipeline, StartTraining
 from mlplatform.errors import DataRejected
@@ -81,7 +81,7 @@ def plan_training(
         return RejectDataset(reason=error.reason, dataset=drop.dataset, version=drop.version)
     job_name = names.training_job(settings.stack_name, drop.dataset, drop.version, settings.model_code_digest)
     request = _training_job(job_name, drop, table, spec, live=live, settings=settings)
-    if spec.pipeline is not None or spec.algorithm != algorithms.PYTORCH:
+    if spec.pipeline is not None:
         run, manifest = asked.stamp if asked else "", _manifest(drop.dataset, table, settings)
         return plan_pipeline(request, drop, table, spec, manifest, settings, run=run)
     return StartTraining(
