@@ -48,6 +48,7 @@ _SERVICES = (
     "training",
     "processing",
     "registry",
+    "pipelines",
     "hosting",
     "search",
     "savings_plans",

@@ -75,6 +75,7 @@ ENVIRONMENT = {
     "MONTHLY_CEILING_USD": "500",
     "BUDGET_NAME": "ml-platform-monthly-budget",
     "MONTHLY_BUDGET_USD": "500",
+    "APPROVAL_CEILING_USD": "100",
     "AWS_REGION": REGION,
 }
 

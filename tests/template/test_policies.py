@@ -27,6 +27,7 @@ SERVICES = frozenset(BOTOCORE.get_available_services())
 FUNCTIONS = sorted(path.stem for path in (ROOT / "functions").glob("*.py"))
 ARTIFACTS, DATA = "artifactbucket-name", "databucket-name"
 MODEL_CARD = f"{ARTIFACTS}/models/flowers/shop-flowers-0123456789ab-abc123/metrics.json"
+RELEASE = f"{ARTIFACTS}/releases/flowers/00003-20261124073000.json"
 LEDGER = f"{ARTIFACTS}/ledger/2026-11/spot-0123456789abcdef.json"
 # Which objects a function's S3 calls are about. A call that is not here fails: say what it touches.
 OBJECTS = {
@@ -38,8 +39,8 @@ OBJECTS = {
         f"{ARTIFACTS}/manifests/flowers/0123456789ab.json",
     ],
     ("deploy_model", "GetObject"): [f"{ARTIFACTS}/training-output/shop-flowers/output/model.tar.gz", MODEL_CARD],
-    ("deploy_model", "ListObjectsV2"): [MODEL_CARD, f"{ARTIFACTS}/ledger/told/ml.p5.48xlarge.json"],
-    ("deploy_model", "PutObject"): [MODEL_CARD, LEDGER],
+    ("deploy_model", "ListObjectsV2"): [MODEL_CARD, f"{ARTIFACTS}/ledger/told/ml.p5.48xlarge.json", RELEASE],
+    ("deploy_model", "PutObject"): [MODEL_CARD, LEDGER, RELEASE],
     ("configure_autoscaling", "GetObject"): [MODEL_CARD],
     ("configure_autoscaling", "ListObjectsV2"): [f"{ARTIFACTS}/notices/shop-flowers/config-Failed.json"],
     ("configure_autoscaling", "PutObject"): [f"{ARTIFACTS}/notices/shop-flowers/config-Failed.json", LEDGER],
@@ -80,8 +81,9 @@ CONFIG = "endpoint-config/shop-flowers-0123456789ab-abc123"
 SCALING_ARN = "arn:aws:application-autoscaling:us-east-1:123456789012:scalable-target/0123abcd"
 TAGGED = {  # the same for the tags of what exists already
     ("start_training", "ListTags"): ["training-job/shop-flowers-0123456789ab-abc123", "endpoint/shop-flowers"],
-    ("deploy_model", "ListTags"): ["training-job/shop-flowers-0123456789ab-abc123", "endpoint/shop-flowers"],
-    ("deploy_model", "AddTags"): ["endpoint/shop-flowers"],
+    ("deploy_model", "ListTags"): ["training-job/shop-flowers-0123456789ab-abc123", "endpoint/shop-flowers", CONFIG],
+    ("deploy_model", "AddTags"): ["endpoint/shop-flowers", CONFIG],
+    ("deploy_model", "DeleteTags"): [CONFIG],
     ("configure_autoscaling", "ListTags"): ["endpoint/shop-flowers", CONFIG],
     ("configure_autoscaling", "AddTags"): ["endpoint/shop-flowers"],
     ("configure_autoscaling", "DeleteTags"): [CONFIG],
@@ -306,6 +308,8 @@ def requests(function: str, service: str, method: str) -> list[tuple[str, dict[s
         "EndpointConfigName": "shop-flowers-0123456789ab-abc123",
         "EndpointName": "shop-flowers",
         "ModelPackageGroupName": "shop-flowers",
+        "ModelPackageArn": f"{SAGEMAKER_ARN}:model-package/shop-flowers/3",
+        **({} if operation == "CreateModelPackage" else {"ModelPackageName": "shop-flowers/3"}),
         "RoleArn": "arn:aws:iam::123456789012:role/trainingrole-name",
         "ExecutionRoleArn": "arn:aws:iam::123456789012:role/trainingrole-name",
         "Tags": [{"Key": "Project", "Value": "ml-platform"}] if service == "sagemaker" else {"Project": "ml-platform"},

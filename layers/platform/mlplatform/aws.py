@@ -10,6 +10,7 @@ import json
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, assert_never
@@ -22,10 +23,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mlplatform import ledger, names, notices
 from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
+from mlplatform.aws_registry import RegistryCalls
 from mlplatform.aws_spend import HELD, SpendCalls
 from mlplatform.datasets import SAMPLE_BYTES, data_files
 from mlplatform.decisions import (
     ActivateCostTags,
+    AskApproval,
     ClearFailedStart,
     ConfigureAutoscaling,
     Decision,
@@ -49,7 +52,7 @@ from mlplatform.decisions import (
     StartTraining,
     StopEndpoint,
 )
-from mlplatform.deployment import package_description, scalable_target
+from mlplatform.deployment import scalable_target
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
     CostFacts,
@@ -79,7 +82,7 @@ _CONFIG_ATTEMPTS = 6
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
+class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
     """One account and region, as one function's role sees them."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -368,8 +371,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
             case DeployModel():
                 return self._deploy(decision)
             case KeepLiveModel():
-                self._register(decision)
-                return self._finish_job(decision, decision.dataset, decision.job_name)
+                return self._finish(replace(decision, package=self._register(decision)))
+            case AskApproval():
+                return self._finish(self._ask_approval(decision))
             case FinishDeployment():
                 self._update_endpoint(decision.endpoint, decision.deregister)
                 return decision
@@ -482,7 +486,10 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
             self._put(bucket, key, json.dumps(document, indent=2, ensure_ascii=False).encode())
 
     def _deploy(self, decision: DeployModel) -> Decision:
-        self._register(decision)
+        if decision.model_package is not None:
+            decision = replace(decision, package=self._register(decision))
+        elif decision.card is not None:
+            self._put_card(decision.dataset, decision.job_name, decision.card)
         self._unless(_exists, "sagemaker", "create_model", **decision.model)
         self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
         name = decision.endpoint["EndpointName"]
@@ -491,46 +498,14 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
             raise TryAgain(
                 f"Endpoint {name} was past repair and is being deleted; {decision.job_name} takes its place."
             )
-        if decision.exists:
+        if decision.parked is not None:
+            self._move_parking(decision.parked, decision.job_name, decision.endpoint_tags)
+        elif decision.exists:
             self._tag_endpoint(name, decision.endpoint_tags)
             self._update_endpoint(decision.endpoint, decision.deregister)
         else:
             self._create_endpoint(decision.endpoint)
-        return self._finish_job(decision, decision.dataset, decision.job_name)
-
-    def _register(self, decision: DeployModel | KeepLiveModel) -> None:
-        """The model card, then the package, in a group that is made with the first one."""
-        prefix = names.model_card_prefix(decision.dataset, decision.job_name)
-        bucket = self._settings.artifact_bucket
-        self._put(bucket, f"{prefix}metrics.json", decision.card.metrics_json)
-        self._put(bucket, f"{prefix}sample.json", decision.card.sample_json)
-        if decision.page is not None:
-            self._put(bucket, decision.page.key, decision.page.html.encode(), "text/html; charset=utf-8")
-        group = decision.model_package["ModelPackageGroupName"]
-        self._unless(
-            _exists,
-            "sagemaker",
-            "create_model_package_group",
-            ModelPackageGroupName=group,
-            ModelPackageGroupDescription=f"Models trained on the dataset {decision.dataset}",
-            Tags=names.tag_list(
-                names.tags(self._settings.required_tags, stack=self._settings.stack_name, dataset=decision.dataset)
-            ),
-        )
-        if package_description(decision.job_name) not in self._package_descriptions(group):
-            self._call("sagemaker", "create_model_package", **decision.model_package)
-
-    def _package_descriptions(self, group: str) -> Iterable[str]:
-        """Of the newest hundred: only a job whose event was just handled half-way is looked for."""
-        page = self._call(
-            "sagemaker",
-            "list_model_packages",
-            ModelPackageGroupName=group,
-            SortBy="CreationTime",
-            SortOrder="Descending",
-            MaxResults=100,
-        )
-        return [summary.get("ModelPackageDescription", "") for summary in page["ModelPackageSummaryList"]]
+        return self._finish(decision)
 
     def _create_endpoint(self, request: Request) -> None:
         for attempt in range(1, _CONFIG_ATTEMPTS + 1):
@@ -561,13 +536,26 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
         if self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request):
             self._tag_endpoint(name, {names.ASKED_TAG: config})
 
-    def _finish_job(self, decision: DeployModel | KeepLiveModel, dataset: str, job: str) -> Decision:
-        bucket, key = self._settings.artifact_bucket, names.outcome_key(dataset, job)
+    def _finish(self, decision: DeployModel | KeepLiveModel | AskApproval) -> Decision:
+        """Tells people, and then remembers that it is done: under the job's outcome, or under the approval's."""
+        bucket, outcome = (
+            self._settings.artifact_bucket,
+            {
+                "decision": type(decision).__name__,
+                "reason": decision.reason,
+                "package": decision.package,
+            },
+        )
+        key = getattr(decision, "once", "") or getattr(decision, "release", "")
+        if decision.model_package is not None:
+            key = names.outcome_key(decision.dataset, decision.job_name)
+            if isinstance(decision, DeployModel):
+                version = int(decision.package.rpartition("/")[2])
+                self._put_once(bucket, names.release_key(decision.dataset, version, "new"), outcome)
         if not self._object_exists(bucket, key):
             self._announce(decision)
-        outcome = {"decision": type(decision).__name__, "reason": decision.reason}
         if not self._put_once(bucket, key, outcome):
-            return Skip(f"{job} had its outcome a moment ago: {decision.reason}")
+            return Skip(f"{decision.job_name} had its outcome a moment ago: {decision.reason}")
         return decision
 
     def _configure_autoscaling(self, decision: ConfigureAutoscaling) -> Decision:

@@ -32,6 +32,14 @@ class JobStatus(StrEnum):
     STOPPED = "Stopped"
 
 
+class Approval(StrEnum):
+    """SageMaker's ModelApprovalStatus."""
+
+    APPROVED = "Approved"
+    REJECTED = "Rejected"
+    PENDING = "PendingManualApproval"
+
+
 @dataclass(frozen=True)
 class StoredObject:
     """One object under `datasets/<dataset>/`."""
@@ -92,6 +100,7 @@ class JobSpec:
     instance_type: str | None = None
     instance_count: int = 1
     hosting: Mapping[str, Any] = field(default_factory=dict)
+    ask_approval: bool = False  # "approval": "manual"
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,7 @@ class ModelMetrics:
     test: Mapping[str, float]
     live: Mapping[str, float] | None
     live_error: str | None  # why the live model could not be scored
+    warnings: tuple[str, ...] = ()  # what the training found that makes its own score doubtful, such as a leak
 
     @property
     def score(self) -> float | None:
@@ -160,6 +170,26 @@ class UnreadableCard:
     """A model artifact that does not say what it is."""
 
     explanation: str  # a clause: what is missing or wrong
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """One numbered model of a dataset's group in the registry, as DescribeModelPackage tells it."""
+
+    arn: str
+    group: str
+    version: int
+    approval: Approval
+    description: str
+    image: str  # of its container, with what follows
+    artifact_uri: str
+    environment: Mapping[str, str]
+    instance_types: tuple[str, ...]  # that it says it can be hosted on; the first is the one it was made for
+    properties: Mapping[str, str]  # CustomerMetadataProperties, see registry.py
+    created: datetime
+    modified: datetime
+    approval_description: str = ""
+    metrics_uri: str | None = None
 
 
 @dataclass(frozen=True)
@@ -259,6 +289,19 @@ class TrainingEnded:
 
     job_name: str
     status: JobStatus
+
+
+@dataclass(frozen=True)
+class PackageChanged:
+    """A model package was made or changed, says an event that may be late or come again."""
+
+    arn: str
+    group: str
+    version: int
+    approval: Approval
+    new: bool  # it was just registered
+    fields: tuple[str, ...] | None  # what was changed; None for a new package, or where the event does not say
+    stamp: str  # tells this change of the package from its others, and is the same when the event comes again
 
 
 @dataclass(frozen=True)
