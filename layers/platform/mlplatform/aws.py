@@ -360,9 +360,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
             case DeployModel():
                 return self._deploy(decision)
             case KeepLiveModel():
-                return self._finish(replace(decision, package=self._register(decision)))
+                return self._finish(self._registered(decision))
             case AskApproval():
-                return self._finish(self._ask_approval(decision))
+                return self._finish(self._registered(decision))
             case FinishDeployment():
                 self._update_endpoint(decision.endpoint, decision.deregister)
                 return decision
@@ -535,7 +535,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
                 "package": decision.package,
             },
         )
-        key = getattr(decision, "once", "") or getattr(decision, "release", "")
+        key = decision.release
         if decision.model_package is not None:
             key = names.outcome_key(decision.dataset, decision.job_name)
             if isinstance(decision, DeployModel):

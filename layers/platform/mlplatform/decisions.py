@@ -90,10 +90,12 @@ class KeepLiveModel:
     reason: str
     dataset: str
     job_name: str
-    model_package: Request
+    model_package: Request | None  # CreateModelPackage; None where it is registered already
     card: ModelCard
     package: str = ""
     page: CardPage | None = None
+    update: Request | None = None  # UpdateModelPackage, which rejects what something else registered
+    release: str = ""  # as in DeployModel
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,8 @@ class AskApproval:
     card: ModelCard | None
     difference: tuple[str, ...] = ()
     package: str = ""  # the package's ARN, once there is one
-    hold: Request | None = None  # UpdateModelPackage: it was registered as Approved by something that did not ask
-    once: str = ""  # key in the artifact bucket that remembers that people were asked, where no outcome of a job does
+    update: Request | None = None  # UpdateModelPackage: it was registered as Approved by something that did not ask
+    release: str = ""  # as in DeployModel
     page: CardPage | None = None
 
 
