@@ -30,6 +30,7 @@ from mlplatform.decisions import (
     ConfigureAutoscaling,
     Decision,
     DeployModel,
+    EndResource,
     FinishDeployment,
     ForgetParking,
     HoldDataset,
@@ -59,6 +60,7 @@ from mlplatform.facts import (
     JobStatus,
     ModelCard,
     Prediction,
+    Remnant,
     Sample,
     StoredObject,
     TrainingJob,
@@ -387,6 +389,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
                 return self._hold_dataset(decision)
             case ActivateCostTags():
                 return self._activate_cost_tags(decision)
+            case EndResource():
+                return self._end_resource(decision)
             case _:
                 assert_never(decision)
 
@@ -642,6 +646,26 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
         if address.hostname and address.hostname.endswith((".amazonaws.com", ".amazonaws.com.cn")):
             console = f"https://console.{'amazonaws.cn' if region.startswith('cn-') else 'aws.amazon.com'}"
         return f"{console}/s3/object/{bucket}?region={region}&prefix={quote(key, safe='')}"
+
+    # ---- the stack's end ----
+
+    def stack_status(self, stack_id: str) -> str:
+        """CloudFormation's StackStatus; Raises AwsError where there never was such a stack."""
+        from mlplatform import aws_teardown  # one function alone pays for its import
+
+        return aws_teardown.stack_status(self._call, stack_id)
+
+    def remnants(self) -> tuple[Remnant, ...]:
+        """What is left of what the stack's functions made."""
+        from mlplatform import aws_teardown  # as above
+
+        return aws_teardown.read_remnants(self._call, self._settings.stack_name)
+
+    def _end_resource(self, decision: EndResource) -> EndResource:
+        from mlplatform import aws_teardown  # as above
+
+        aws_teardown.end(self._call, decision)
+        return decision
 
     # ---- objects and secrets ----
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from mlplatform.facts import Hold, ModelCard, Parked, Saving
+from mlplatform.facts import Hold, ModelCard, Parked, RemnantKind, Saving
 
 Request = Mapping[str, Any]  # the parameters of one AWS call, built pure and held against the service model in tests
 
@@ -224,6 +224,15 @@ class ActivateCostTags:
     done_key: str | None
 
 
+@dataclass(frozen=True)
+class EndResource:
+    """Stop or delete one thing that a function made, because the stack goes."""
+
+    reason: str
+    kind: RemnantKind
+    name: str
+
+
 Decision = (
     Skip
     | Notify
@@ -246,4 +255,5 @@ Decision = (
     | HoldDataset
     | ReportCosts
     | ActivateCostTags
+    | EndResource
 )
