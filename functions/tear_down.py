@@ -14,7 +14,7 @@ from mlplatform.errors import AwsError, TryAgain
 from mlplatform.observability import decided, logger, observed
 from mlplatform.teardown import plan_teardown, said
 
-_PAUSE_SECONDS = 5.0
+_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)  # then the last one again and again: an endpoint takes minutes to go
 _RESERVE_SECONDS = 60.0  # of the function's time, to end a pass and say what is left
 # A stack goes in these states; in any other the resource was only taken out of the template, and everything runs on.
 _GOING = frozenset({"DELETE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS", "DELETE_FAILED"})
@@ -52,6 +52,7 @@ def tear_down(app: App, until: float, sleep: Callable[[float], None] = time.slee
     """Pass after pass until nothing is left. Raises TryAgain when the time is over before that, and AwsError when AWS
     refuses everything that a pass wanted to do."""
     done: list[Decision] = []
+    pauses = 0
     while True:
         remnants = app.aws.remnants()
         if not remnants:
@@ -68,5 +69,6 @@ def tear_down(app: App, until: float, sleep: Callable[[float], None] = time.slee
                 refused = error  # the others may go, and the next pass finds this one again
         if refused is not None and not ended and not step.waiting:
             raise refused
-        if step.waiting or refused is not None or not step.later:
-            sleep(_PAUSE_SECONDS)
+        if step.waiting or refused is not None:
+            sleep(_PAUSES_SECONDS[min(pauses, len(_PAUSES_SECONDS) - 1)])
+            pauses += 1

@@ -287,7 +287,9 @@ def _sagemaker(operation: str, params: Params) -> list[Need]:
     instance_type = params.get("ResourceConfig", cluster).get("InstanceType")
     if instance_type:
         context["sagemaker:InstanceTypes"] = [instance_type]
-    if operation.startswith("List") and operation != "ListTags":
+    if "PipelineExecutionArn" in params:
+        return [Need(action, params["PipelineExecutionArn"], context)]
+    if operation.startswith("List") and operation not in {"ListTags", "ListPipelineExecutions"}:
         return [Need(action, "*")]
     if "ResourceArn" in params:
         return [Need(action, params["ResourceArn"], context)]

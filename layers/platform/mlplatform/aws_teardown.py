@@ -25,7 +25,7 @@ def stack_status(call: Call, stack_id: str) -> str:
 def read_remnants(call: Call, stack: str) -> tuple[Remnant, ...]:
     """What is left of what the stack's functions made, in no particular order. Raises AwsError."""
     tagged = frozenset(_tagged(call, stack))
-    found = [*_jobs(call, tagged), *_hosting(call, stack, tagged)]
+    found = [*_jobs(call, stack, tagged), *_hosting(call, stack, tagged)]
     groups = [
         entry["ModelPackageGroupName"]
         for entry in _pages(
@@ -60,8 +60,6 @@ def end(call: Call, decision: EndResource) -> None:
             case "pipeline-execution":
                 token = name[-32:].replace("/", "-").rjust(32, "0")  # the same for the same execution
                 call("sagemaker", "stop_pipeline_execution", PipelineExecutionArn=name, ClientRequestToken=token)
-            case "processing-job":
-                call("sagemaker", "stop_processing_job", ProcessingJobName=name)
             case "training-job":
                 call("sagemaker", "stop_training_job", TrainingJobName=name)
             case "endpoint":
@@ -123,8 +121,22 @@ def _pages(call: Call, member: str, service: str, operation: str, **parameters: 
         token = {"NextToken": page["NextToken"]}
 
 
-def _jobs(call: Call, tagged: frozenset[str]) -> Iterator[Remnant]:
-    """Those that run: a job that ended costs nothing and can't be deleted. A pipeline's jobs have names of its own."""
+def _jobs(call: Call, stack: str, tagged: frozenset[str]) -> Iterator[Remnant]:
+    """Those that run: a job that ended costs nothing and can't be deleted. A pipeline's jobs are not listed here: they
+    stop with its execution (StopPipelineExecution, SageMaker API reference)."""
+    prefix = f"{stack}-"
+    # Without the dash at the end, which that prefix may not have
+    for pipeline in _pages(call, "PipelineSummaries", "sagemaker", "list_pipelines", PipelineNamePrefix=stack):
+        if pipeline["PipelineArn"] in tagged:
+            for entry in _pages(
+                call,
+                "PipelineExecutionSummaries",
+                "sagemaker",
+                "list_pipeline_executions",
+                PipelineName=pipeline["PipelineName"],
+            ):
+                if entry["PipelineExecutionStatus"] in ("Executing", "Stopping"):
+                    yield Remnant("pipeline-execution", entry["PipelineExecutionArn"], entry["PipelineExecutionStatus"])
     for status in ("InProgress", "Stopping"):
         for entry in _pages(
             call,
@@ -132,15 +144,15 @@ def _jobs(call: Call, tagged: frozenset[str]) -> Iterator[Remnant]:
             "sagemaker",
             "list_hyper_parameter_tuning_jobs",
             StatusEquals=status,
+            NameContains=prefix,
         ):
             if entry["HyperParameterTuningJobArn"] in tagged:
                 yield Remnant("tuning-job", entry["HyperParameterTuningJobName"], status)
-        for entry in _pages(call, "TrainingJobSummaries", "sagemaker", "list_training_jobs", StatusEquals=status):
+        for entry in _pages(
+            call, "TrainingJobSummaries", "sagemaker", "list_training_jobs", StatusEquals=status, NameContains=prefix
+        ):
             if entry["TrainingJobArn"] in tagged:
                 yield Remnant("training-job", entry["TrainingJobName"], status)
-        for entry in _pages(call, "ProcessingJobSummaries", "sagemaker", "list_processing_jobs", StatusEquals=status):
-            if entry["ProcessingJobArn"] in tagged:
-                yield Remnant("processing-job", entry["ProcessingJobName"], status)
 
 
 def _hosting(call: Call, stack: str, tagged: frozenset[str]) -> Iterator[Remnant]:

@@ -435,7 +435,6 @@ class SpendFacts:
 RemnantKind = Literal[
     "tuning-job",
     "pipeline-execution",
-    "processing-job",
     "training-job",
     "endpoint",
     "scaling-target",

@@ -18,8 +18,8 @@ from mlplatform.decisions import EndResource
 from mlplatform.facts import Remnant, RemnantKind
 
 _STAGES: tuple[frozenset[RemnantKind], ...] = (
-    frozenset({"tuning-job", "pipeline-execution"}),  # they start the other jobs
-    frozenset({"processing-job", "training-job"}),
+    frozenset({"tuning-job", "pipeline-execution"}),  # they start others
+    frozenset({"training-job"}),
     frozenset({"endpoint"}),
     frozenset({"scaling-target", "endpoint-config", "model", "log-group", "model-package", "alarm", "parameter"}),
     frozenset({"model-package-group"}),
@@ -30,7 +30,6 @@ _PASSING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "
 _ENDS: dict[RemnantKind, str] = {
     "tuning-job": "is stopped",
     "pipeline-execution": "is stopped",
-    "processing-job": "is stopped",
     "training-job": "is stopped",
 }
 
