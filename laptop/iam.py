@@ -304,7 +304,7 @@ def _sagemaker(operation: str, params: Params) -> list[Need]:
 
 
 def _sagemaker_resources(operation: str, params: Params) -> list[str]:
-    package = params.get("ModelPackageName")
+    package = params.get("ModelPackageName") or params.get("ModelPackageArn")
     if package:
         return [package if package.startswith("arn:") else _sagemaker_arn("model-package", package)]
     if operation == "CreateModelPackage":
