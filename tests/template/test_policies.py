@@ -57,6 +57,7 @@ OBJECTS = {
         f"{ARTIFACTS}/spend/2026-11.json",
         f"{ARTIFACTS}/spend/hold.json",
         f"{ARTIFACTS}/spend/told/2026-11-23-warning.json",
+        LEDGER,
     ],
     ("watch_spend", "DeleteObject"): [f"{ARTIFACTS}/spend/hold.json"],
     ("report_costs", "GetObject"): [f"{ARTIFACTS}/cost-explorer/2026-11-24.json", LEDGER],

@@ -52,6 +52,7 @@ from mlplatform.decisions import (
     StartTraining,
     StopEndpoint,
 )
+from mlplatform.deployment import scalable_target
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
     CostFacts,
@@ -322,6 +323,16 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
         card = parse_card(files)
         return card if isinstance(card, ModelCard) else None
 
+    def scaling_bounds(self, endpoint: Endpoint) -> tuple[int, int] | None:
+        """The fewest and the most instances that its scaling allows now; None where nothing scales it."""
+        found = self._call(
+            "application-autoscaling",
+            "describe_scalable_targets",
+            ServiceNamespace="sagemaker",
+            ResourceIds=[scalable_target(endpoint.name)["ResourceId"]],
+        )["ScalableTargets"]
+        return (found[0]["MinCapacity"], found[0]["MaxCapacity"]) if found else None
+
     def smoke_test(self, endpoint: Endpoint, sample_json: bytes) -> Prediction:
         """Asks for the prediction of sample.json; what the model itself refuses is an answer, and no error."""
         body = json.dumps(json.loads(sample_json)["request"]).encode()
@@ -566,12 +577,18 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
             and _holds(targets[0], target)
             and all(any(_holds(policy, wanted) for policy in policies) for wanted in decision.policies)
         ):
-            return Skip(f"{decision.endpoint_name} scales as it should already.")
+            self._remember_bounds(decision)
+            return Skip(f"As it is already: {decision.reason}")
         self._call(service, "register_scalable_target", **target, **({} if targets else {"Tags": tags}))
+        self._remember_bounds(decision)
         for policy in decision.policies:
             self._call(service, "put_scaling_policy", **policy)
         self._announce(decision)
         return decision
+
+    def _remember_bounds(self, decision: ConfigureAutoscaling) -> None:
+        if decision.endpoint_tags:
+            self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
 
     def _restore_endpoint(self, decision: RestoreEndpoint) -> Decision:
         """The record is what brings it here again after an error, so that it goes last but for the message."""

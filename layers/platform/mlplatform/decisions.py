@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -129,6 +129,7 @@ class ConfigureAutoscaling:
     endpoint_name: str
     target: Request  # RegisterScalableTarget
     policies: tuple[Request, ...]  # PutScalingPolicy
+    endpoint_tags: Mapping[str, str] = field(default_factory=dict)  # the bounds, where they are newly the platform's
 
 
 @dataclass(frozen=True)

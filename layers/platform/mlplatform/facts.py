@@ -449,6 +449,8 @@ class Metered:
     through: datetime  # up to when it has been counted
     final: bool = False  # it has ended, and this is what it cost
     estimate: bool = False  # more than it may turn out to be: a spot job's discount is known at its end
+    # of an endpoint: UTC day -> USD an hour of the fleet -> seconds with that fleet
+    fleets: Mapping[str, Mapping[Decimal, Decimal]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
