@@ -331,7 +331,8 @@ def _cells(rows: Rows, count: int) -> list[list[Any]]:
     columns: list[list[Any]] = []
     for column in rows.columns:
         if isinstance(column, preprocess.Numbers):
-            columns.append([None if value != value else value for value in column.values[:count].tolist()])  # noqa: PLR0124
+            values = (float(str(value)) for value in column.values[:count])  # as written, also in single precision
+            columns.append([None if value != value else value for value in values])  # noqa: PLR0124
         else:
             columns.append([None if code < 0 else column.categories[code] for code in column.codes[:count].tolist()])
     return [list(row) for row in zip(*columns, strict=True)]

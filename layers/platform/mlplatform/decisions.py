@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from mlplatform.facts import Hold, ModelCard, Parked, Saving
+from mlplatform.facts import Hold, ModelCard, Parked, RemnantKind, Saving
 
 Request = Mapping[str, Any]  # the parameters of one AWS call, built pure and held against the service model in tests
 
@@ -131,6 +131,7 @@ class ConfigureAutoscaling:
     endpoint_name: str
     target: Request  # RegisterScalableTarget
     policies: tuple[Request, ...]  # PutScalingPolicy
+    endpoint_tags: Mapping[str, str] = field(default_factory=dict)  # the bounds, where they are newly the platform's
 
 
 @dataclass(frozen=True)
@@ -258,6 +259,15 @@ class ActivateCostTags:
     done_key: str | None
 
 
+@dataclass(frozen=True)
+class EndResource:
+    """Stop or delete one thing that a function made, because the stack goes."""
+
+    reason: str
+    kind: RemnantKind
+    name: str
+
+
 Decision = (
     Skip
     | Notify
@@ -281,4 +291,5 @@ Decision = (
     | HoldDataset
     | ReportCosts
     | ActivateCostTags
+    | EndResource
 )

@@ -23,6 +23,7 @@ VERSION_TAG = "ml-platform:version"  # on a training job: the dataset version
 HOSTING_TAG = "ml-platform:hosting"  # on a training job and an endpoint: what job.json asked for, see hosting_tag
 WANTED_TAG = "ml-platform:wanted-config"  # on an endpoint: the config that it should run
 ASKED_TAG = "ml-platform:asked-config"  # on an endpoint: the config of the last create or update call
+BOUNDS_TAG = "ml-platform:scaling-bounds"  # on an endpoint: those that the platform set last, see bounds_tag
 APPROVAL_TAG = "ml-platform:approval"  # on a training job: "manual" where job.json wants a person to approve its model
 HOURS_TAG = "ml-platform:hours"  # on an endpoint, or its config while parked: opening hours, see opening_hours.py
 KEEP_ON_TAG = "ml-platform:keep-on-until"  # the same: a moment before which it is not stopped
@@ -80,6 +81,11 @@ def checkpoint_prefix(dataset: str, version: str, code_digest: str) -> str:
 def model_code_key(code_digest: str) -> str:
     """In the artifact bucket: one archive per content, so that an old job's code stays where the job says it is."""
     return f"code/{code_digest}/sourcedir.tar.gz"
+
+
+def model_source_prefix(code_digest: str) -> str:
+    """In the artifact bucket: the same code file by file, which a processing job mounts as it is."""
+    return f"code/{code_digest}/source/"
 
 
 def model_card_prefix(dataset: str, job: str) -> str:
@@ -159,6 +165,11 @@ def hosting_tag(hosting: Mapping[str, Any]) -> dict[str, str]:
 def hosting_wishes(tags: Mapping[str, str]) -> dict[str, str]:
     """The reverse of hosting_tag."""
     return dict(pair.split("=", 1) for pair in tags.get(HOSTING_TAG, "").split())
+
+
+def bounds_tag(bounds: tuple[int, int]) -> dict[str, str]:
+    """The fewest and the most instances that the platform lets an endpoint scale to: `1..5`."""
+    return {BOUNDS_TAG: f"{bounds[0]}..{bounds[1]}"}
 
 
 def cost_answers_key(day: date) -> str:
