@@ -32,6 +32,7 @@ from mlplatform.decisions import (
     ConfigureAutoscaling,
     Decision,
     DeployModel,
+    EndResource,
     FinishDeployment,
     ForgetParking,
     HoldDataset,
@@ -61,6 +62,7 @@ from mlplatform.facts import (
     JobStatus,
     ModelCard,
     Prediction,
+    Remnant,
     Sample,
     StoredObject,
     TrainingJob,
@@ -372,9 +374,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
             case DeployModel():
                 return self._deploy(decision)
             case KeepLiveModel():
-                return self._finish(replace(decision, package=self._register(decision)))
+                return self._finish(self._registered(decision))
             case AskApproval():
-                return self._finish(self._ask_approval(decision))
+                return self._finish(self._registered(decision))
             case FinishDeployment():
                 self._update_endpoint(decision.endpoint, decision.deregister)
                 return decision
@@ -406,6 +408,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
                 return self._hold_dataset(decision)
             case ActivateCostTags():
                 return self._activate_cost_tags(decision)
+            case EndResource():
+                return self._end_resource(decision)
             case _:
                 assert_never(decision)
 
@@ -547,7 +551,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
                 "package": decision.package,
             },
         )
-        key = getattr(decision, "once", "") or getattr(decision, "release", "")
+        key = decision.release
         if decision.model_package is not None:
             key = names.outcome_key(decision.dataset, decision.job_name)
             if isinstance(decision, DeployModel):
@@ -646,6 +650,26 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
         if address.hostname and address.hostname.endswith((".amazonaws.com", ".amazonaws.com.cn")):
             console = f"https://console.{'amazonaws.cn' if region.startswith('cn-') else 'aws.amazon.com'}"
         return f"{console}/s3/object/{bucket}?region={region}&prefix={quote(key, safe='')}"
+
+    # ---- the stack's end ----
+
+    def stack_status(self, stack_id: str) -> str:
+        """CloudFormation's StackStatus; Raises AwsError where there never was such a stack."""
+        from mlplatform import aws_teardown  # one function alone pays for its import
+
+        return aws_teardown.stack_status(self._call, stack_id)
+
+    def remnants(self) -> tuple[Remnant, ...]:
+        """What is left of what the stack's functions made."""
+        from mlplatform import aws_teardown  # as above
+
+        return aws_teardown.read_remnants(self._call, self._settings.stack_name)
+
+    def _end_resource(self, decision: EndResource) -> EndResource:
+        from mlplatform import aws_teardown  # as above
+
+        aws_teardown.end(self._call, decision)
+        return decision
 
     # ---- objects and secrets ----
 

@@ -7,7 +7,7 @@ from dataclasses import field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from mlplatform.facts import Hold, ModelCard, Parked, Saving
+from mlplatform.facts import Hold, ModelCard, Parked, RemnantKind, Saving
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -95,10 +95,12 @@ class KeepLiveModel:
     reason: str
     dataset: str
     job_name: str
-    model_package: Request
+    model_package: Request | None  # CreateModelPackage; None where it is registered already
     card: ModelCard
     package: str = ""
     page: CardPage | None = None
+    update: Request | None = None  # UpdateModelPackage, which rejects what something else registered
+    release: str = ""  # as in DeployModel
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,8 @@ class AskApproval:
     card: ModelCard | None
     difference: tuple[str, ...] = ()
     package: str = ""  # the package's ARN, once there is one
-    hold: Request | None = None  # UpdateModelPackage: it was registered as Approved by something that did not ask
-    once: str = ""  # key in the artifact bucket that remembers that people were asked, where no outcome of a job does
+    update: Request | None = None  # UpdateModelPackage: it was registered as Approved by something that did not ask
+    release: str = ""  # as in DeployModel
     page: CardPage | None = None
 
 
@@ -262,6 +264,15 @@ class ActivateCostTags:
     done_key: str | None
 
 
+@dataclass(frozen=True)
+class EndResource:
+    """Stop or delete one thing that a function made, because the stack goes."""
+
+    reason: str
+    kind: RemnantKind
+    name: str
+
+
 Decision = (
     Skip
     | Notify
@@ -285,4 +296,5 @@ Decision = (
     | HoldDataset
     | ReportCosts
     | ActivateCostTags
+    | EndResource
 )
