@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from mlplatform import events, names, registry
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision, Skip
 from mlplatform.deployment import Live, plan_deployment, skip_job
-from mlplatform.facts import (
-    JobStatus,
-    ModelCard,
-    PackageChanged,
-    PipelineEnded,
-    TrainingEnded,
-    TrainingJob,
-    UnreadableCard,
-)
+from mlplatform.facts import JobStatus, PackageChanged, PipelineEnded, TrainingEnded, TrainingJob
 from mlplatform.ledger import plan_spot_saving
 from mlplatform.model_page import with_page
 from mlplatform.observability import decided, observed
-from mlplatform.pipelines import skip_run, told_failure, trained_by
-from mlplatform.releases import Known, plan_release, skip_package
+from mlplatform.pipelines import plan_outcome
+from mlplatform.releases import Known, lost_approval, plan_release, skip_package
 
 
 @observed
-def handler(event: Mapping[str, Any], _context: object) -> dict[str, str]:
-    """SageMaker's events of training jobs, of pipeline executions and of model packages."""
+def handler(event: Mapping[str, Any], _context: object) -> dict[str, str] | list[dict[str, str]]:
+    """SageMaker's events of training jobs, pipeline executions and model packages, and the Scheduler every 4 hours."""
+    now = events.scheduled_time(event)
+    if now is not None:
+        return [decided(one) for one in find_lost_approvals(live_app(), now)]
     if events.is_pipeline_end(event):
         return decided(finish_pipeline(live_app(), events.pipeline_ended(event)))
     if events.is_package_change(event):
@@ -47,40 +43,24 @@ def deploy_model(app: App, ended: TrainingEnded) -> Decision:
     card = None
     if job.status is JobStatus.COMPLETED and job.artifact_uri:
         card = app.aws.artifact_card(job.artifact_uri)
-    return _judge(app, job, card)
-
-
-def finish_pipeline(app: App, ended: PipelineEnded) -> Decision:
-    """The model that an execution has registered goes through the same gate as a training job's."""
-    run = app.aws.pipeline_run(ended.execution_arn)
-    if run is None:
-        return Skip(f"There is no pipeline execution {ended.execution_arn} in this account and region.")
-    dataset = run.parameters.get("Dataset", "")
-    name = run.parameters.get("ModelName", run.name)
-    skip = skip_run(run, bool(dataset) and app.aws.outcome_exists(dataset, name), app.settings)
-    if skip is not None:
-        return skip
-    jobs = [app.aws.training_job(step.job_name) for step in run.steps if step.kind == "TrainingJob"]
-    for job, step in zip(jobs, (step for step in run.steps if step.kind == "TrainingJob"), strict=True):
-        if job is not None and not step.cached:
-            _record_saving(app, job)
-    registered = run.step("RegisterModel")
-    package = app.aws.model_package(registered.arn) if registered else None
-    trained = [job for job in jobs if job is not None]
-    if package is None or not trained:
-        failed = next((step for step in run.steps if step.status == "Failed"), None)
-        processing = failed is not None and failed.kind == "ProcessingJob"
-        said = app.aws.processing_message(failed.job_name) if failed and processing else None
-        return app.aws.apply(told_failure(run, said))
-    card = app.aws.artifact_card(package.artifact_uri)
-    return _judge(app, trained_by(run, trained, package, card), card)
-
-
-def _judge(app: App, job: TrainingJob, card: ModelCard | UnreadableCard | None) -> Decision:
-    dataset = job.dataset or ""
     decision = plan_deployment(job, card, _live(app, dataset), app.settings)
     link = app.aws.artifact_link(names.model_card_key(dataset, job.name))
     return app.aws.apply(with_page(decision, job, link, app.settings))
+
+
+def finish_pipeline(app: App, ended: PipelineEnded) -> Decision:
+    """What an execution has registered is judged when that is told of; here its trainings count, and its failure."""
+    run = app.aws.pipeline_run(ended.execution_arn)
+    if run is None:
+        return Skip(f"There is no pipeline execution {ended.execution_arn} in this account and region.")
+    if run.ours(app.settings.stack_name):
+        for step in run.steps:
+            job = app.aws.training_job(step.job_name) if step.kind == "TrainingJob" and not step.cached else None
+            if job is not None:
+                _record_saving(app, job)
+    failed = run.failed
+    said = app.aws.processing_message(failed.job_name) if failed and failed.kind == "ProcessingJob" else None
+    return app.aws.apply(plan_outcome(run, said, app.settings))
 
 
 def _record_saving(app: App, job: TrainingJob) -> None:
@@ -92,9 +72,7 @@ def _record_saving(app: App, job: TrainingJob) -> None:
 def release_model(app: App, changed: PackageChanged) -> Decision:
     dataset = registry.dataset_of(changed.group, app.settings.stack_name)
     package = app.aws.model_package(changed.arn) if dataset else None
-    acted_upon = bool(package) and app.aws.artifact_exists(
-        names.release_key(dataset or "", changed.version, changed.stamp)
-    )
+    acted_upon = dataset is not None and app.aws.acted_upon(dataset, changed.version, changed.stamp)
     skip = skip_package(package, changed, acted_upon, app.settings)
     if skip is not None or package is None or dataset is None:
         return skip or Skip(f"Model package {changed.arn} is gone.")
@@ -105,6 +83,18 @@ def release_model(app: App, changed: PackageChanged) -> Decision:
         card=app.aws.stored_card(dataset, registry.model_name(package)) or app.aws.artifact_card(package.artifact_uri),
     )
     return app.aws.apply(plan_release(package, changed, known, app.settings))
+
+
+def find_lost_approvals(app: App, now: datetime) -> list[Decision]:
+    """Events may be lost; what was approved is deployed all the same, some hours later."""
+    found = []
+    for package in app.aws.newest_approvals():
+        dataset = registry.dataset_of(package.group, app.settings.stack_name)
+        done = dataset is None or app.aws.acted_upon(dataset, package.version)
+        lost = lost_approval(package, done, now)
+        if lost is not None:
+            found.append(release_model(app, lost))
+    return found or [Skip("Every approval was acted upon.")]
 
 
 def _live(app: App, dataset: str) -> Live | None:

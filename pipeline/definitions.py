@@ -223,12 +223,15 @@ class _Builder:
                 model_metrics=ModelMetrics(
                     model_statistics=MetricsSource(content_type="application/json", s3_uri=statistics)
                 ),
-                # The platform's gate has not judged it yet, and replaces these (mlplatform/registry.py).
+                # The platform's gate goes by these when it judges the model that was registered (mlplatform/registry.py).
                 customer_metadata_properties={
-                    "gate": "waiting",
                     "dataset": self["Dataset"],
                     "dataset_version": self["DatasetVersion"],
+                    "manifest": self["ManifestUri"],
+                    "code": self["CodeUri"],
                     "training_job": self["ModelName"],
+                    "compared_with": self["LiveModelUri"],
+                    "hosting": self["Hosting"],
                     "execution": ExecutionVariables.PIPELINE_EXECUTION_ID,
                 },
             ),

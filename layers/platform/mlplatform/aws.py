@@ -7,7 +7,6 @@ first use. Every refusal becomes an AwsError with the operation and the code.
 from __future__ import annotations
 
 import json
-import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -34,6 +33,7 @@ from mlplatform.decisions import (
     ConfigureAutoscaling,
     Decision,
     DeployModel,
+    EndResource,
     FinishDeployment,
     ForgetParking,
     HoldDataset,
@@ -54,6 +54,7 @@ from mlplatform.decisions import (
     StartTraining,
     StopEndpoint,
 )
+from mlplatform.deployment import scalable_target
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
     CostFacts,
@@ -63,6 +64,7 @@ from mlplatform.facts import (
     JobStatus,
     ModelCard,
     Prediction,
+    Remnant,
     Sample,
     StoredObject,
     TrainingJob,
@@ -289,6 +291,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, PipelineCal
 
     def artifact_card(self, uri: str) -> ModelCard | UnreadableCard:
         """Its card's files from a model.tar.gz: streamed, bounded, and never put on a disk."""
+        import tarfile  # brings three decompressors with it, which most functions never need
+
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         answer = self._found("s3", "get_object", Bucket=bucket, Key=key)
         if answer is None:
@@ -323,6 +327,16 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, PipelineCal
                 files[name] = self._call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
         card = parse_card(files)
         return card if isinstance(card, ModelCard) else None
+
+    def scaling_bounds(self, endpoint: Endpoint) -> tuple[int, int] | None:
+        """The fewest and the most instances that its scaling allows now; None where nothing scales it."""
+        found = self._call(
+            "application-autoscaling",
+            "describe_scalable_targets",
+            ServiceNamespace="sagemaker",
+            ResourceIds=[scalable_target(endpoint.name)["ResourceId"]],
+        )["ScalableTargets"]
+        return (found[0]["MinCapacity"], found[0]["MaxCapacity"]) if found else None
 
     def smoke_test(self, endpoint: Endpoint, sample_json: bytes) -> Prediction:
         """Asks for the prediction of sample.json; what the model itself refuses is an answer, and no error."""
@@ -367,9 +381,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, PipelineCal
             case DeployModel():
                 return self._deploy(decision)
             case KeepLiveModel():
-                return self._finish(replace(decision, package=self._register(decision)))
+                return self._finish(self._registered(decision))
             case AskApproval():
-                return self._finish(self._ask_approval(decision))
+                return self._finish(self._registered(decision))
             case FinishDeployment():
                 self._update_endpoint(decision.endpoint, decision.deregister)
                 return decision
@@ -401,6 +415,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, PipelineCal
                 return self._hold_dataset(decision)
             case ActivateCostTags():
                 return self._activate_cost_tags(decision)
+            case EndResource():
+                return self._end_resource(decision)
             case _:
                 assert_never(decision)
 
@@ -501,9 +517,6 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, PipelineCal
             self._update_endpoint(decision.endpoint, decision.deregister)
         else:
             self._create_endpoint(decision.endpoint)
-        if decision.model_package is not None:
-            # Last, so that the event of the approval finds the model on its way.
-            self._confirm(decision.package, decision.model_package)
         return self._finish(decision)
 
     def _create_endpoint(self, request: Request) -> None:
@@ -545,7 +558,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, PipelineCal
                 "package": decision.package,
             },
         )
-        key = getattr(decision, "once", "") or getattr(decision, "release", "")
+        key = decision.release
         if decision.model_package is not None:
             key = names.outcome_key(decision.dataset, decision.job_name)
             if isinstance(decision, DeployModel):
@@ -576,12 +589,18 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, PipelineCal
             and _holds(targets[0], target)
             and all(any(_holds(policy, wanted) for policy in policies) for wanted in decision.policies)
         ):
-            return Skip(f"{decision.endpoint_name} scales as it should already.")
+            self._remember_bounds(decision)
+            return Skip(f"As it is already: {decision.reason}")
         self._call(service, "register_scalable_target", **target, **({} if targets else {"Tags": tags}))
+        self._remember_bounds(decision)
         for policy in decision.policies:
             self._call(service, "put_scaling_policy", **policy)
         self._announce(decision)
         return decision
+
+    def _remember_bounds(self, decision: ConfigureAutoscaling) -> None:
+        if decision.endpoint_tags:
+            self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
 
     def _restore_endpoint(self, decision: RestoreEndpoint) -> Decision:
         """The record is what brings it here again after an error, so that it goes last but for the message."""
@@ -638,6 +657,26 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, PipelineCal
         if address.hostname and address.hostname.endswith((".amazonaws.com", ".amazonaws.com.cn")):
             console = f"https://console.{'amazonaws.cn' if region.startswith('cn-') else 'aws.amazon.com'}"
         return f"{console}/s3/object/{bucket}?region={region}&prefix={quote(key, safe='')}"
+
+    # ---- the stack's end ----
+
+    def stack_status(self, stack_id: str) -> str:
+        """CloudFormation's StackStatus; Raises AwsError where there never was such a stack."""
+        from mlplatform import aws_teardown  # one function alone pays for its import
+
+        return aws_teardown.stack_status(self._call, stack_id)
+
+    def remnants(self) -> tuple[Remnant, ...]:
+        """What is left of what the stack's functions made."""
+        from mlplatform import aws_teardown  # as above
+
+        return aws_teardown.read_remnants(self._call, self._settings.stack_name)
+
+    def _end_resource(self, decision: EndResource) -> EndResource:
+        from mlplatform import aws_teardown  # as above
+
+        aws_teardown.end(self._call, decision)
+        return decision
 
     # ---- objects and secrets ----
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from mlplatform.records import dataclass  # the same, and quicker to start
 
 # Tags by which the platform knows its own resources and what they belong to; names.tags writes them.
 STACK_TAG = "ml-platform:stack"
@@ -351,9 +356,14 @@ class PipelineRun:
     steps: tuple[PipelineStep, ...]
     parameters: Mapping[str, str]
 
-    def step(self, kind: str) -> PipelineStep | None:
-        """The last step of a kind."""
-        return next((one for one in reversed(self.steps) if one.kind == kind), None)
+    @property
+    def failed(self) -> PipelineStep | None:
+        """The first step that failed."""
+        return next((step for step in self.steps if step.status == "Failed"), None)
+
+    def ours(self, stack: str) -> bool:
+        """Whether it is an execution of a pipeline of the stack, for a dataset of it."""
+        return self.pipeline.startswith(f"{stack}-") and bool(self.parameters.get("Dataset"))
 
 
 @dataclass(frozen=True)
@@ -501,6 +511,8 @@ class Metered:
     through: datetime  # up to when it has been counted
     final: bool = False  # it has ended, and this is what it cost
     estimate: bool = False  # more than it may turn out to be: a spot job's discount is known at its end
+    # of an endpoint: UTC day -> USD an hour of the fleet -> seconds with that fleet
+    fleets: Mapping[str, Mapping[Decimal, Decimal]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -525,3 +537,30 @@ class SpendFacts:
     runs: tuple[Run, ...]
     hold: Hold | None
     resumed: frozenset[str] = frozenset()  # periods for which people have lifted the hold
+
+
+# ---- what is left when the stack goes ----
+
+RemnantKind = Literal[
+    "tuning-job",
+    "pipeline-execution",
+    "training-job",
+    "endpoint",
+    "scaling-target",
+    "endpoint-config",
+    "model",
+    "model-package",
+    "model-package-group",
+    "log-group",
+    "alarm",
+    "parameter",
+]
+
+
+@dataclass(frozen=True)
+class Remnant:
+    """Something that a function of the stack made, and that is still there."""
+
+    kind: RemnantKind
+    name: str  # by which AWS ends it: a name, an ARN, or a resource id
+    state: str = ""  # AWS's status of a job or an endpoint

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,12 @@ from mlplatform import algorithms, containers, names, prices
 from mlplatform.decisions import Notify, Request, Skip, StartPipeline
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import (
-    DATASET_TAG,
     Approval,
     Drop,
     JobSpec,
-    ModelCard,
-    ModelPackage,
     PipelineRun,
     Table,
     Task,
-    TrainingJob,
-    UnreadableCard,
 )
 from mlplatform.settings import Settings
 
@@ -227,6 +221,7 @@ def _parameters(name: str, job: Request, drop: Drop, table: Table, spec: JobSpec
         known |= {parameter(hyperparameter): value for hyperparameter, value in wishes.items()}
     if spec.algorithm != algorithms.XGBOOST and spec.hyperparameters:
         known["Hyperparameters"] = json.dumps(json.dumps(dict(spec.hyperparameters)))
+    known["ApprovalStatus"] = (Approval.PENDING if spec.ask_approval else Approval.APPROVED).value
     return {**known, **(spec.pipeline or {})}
 
 
@@ -243,68 +238,32 @@ def _digest(text: str) -> str:
 
 # ---- an execution's end ----
 
-_OVER = ("Succeeded", "Failed", "Stopped")
 
+def plan_outcome(run: PipelineRun, said: str | None, settings: Settings) -> Skip | Notify:
+    """What is left to do when an execution has ended: a model that it registered is judged by releases.py.
 
-def skip_run(run: PipelineRun, outcome_exists: bool, settings: Settings) -> Skip | None:
-    """Why this event needs nothing done; None if it does."""
+    `said` is what the program of a failed processing step wrote for people.
+    """
     dataset = run.parameters.get("Dataset", "")
-    if not run.pipeline.startswith(f"{settings.stack_name}-") or not dataset:
+    if not run.ours(settings.stack_name):
         return Skip(f"{run.name} of {run.pipeline} is none that {settings.stack_name} started.")
-    if run.status not in _OVER:
+    if run.status not in {"Succeeded", "Failed", "Stopped"}:
         return Skip(f"{run.name} is {run.status}, whatever the event said; the event of its end will decide.")
-    if outcome_exists:
-        return Skip(f"{run.name} already had its outcome; an event that comes again changes nothing.")
-    return None
-
-
-def told_failure(run: PipelineRun, said: str | None) -> Notify:
-    """For an execution that ended without a model. `said` is what the failed step's own program wrote for people."""
-    dataset = run.parameters["Dataset"]
+    registered = next((step for step in run.steps if step.kind == "RegisterModel" and step.status == "Succeeded"), None)
+    if run.status == "Succeeded" and registered is not None:
+        return Skip(f"{run.name} registered {registered.arn}; the event of that decides what becomes of the model.")
     once = names.outcome_key(dataset, run.parameters.get("ModelName", run.name))
-    failed = next((step for step in run.steps if step.status == "Failed"), None)
-    if failed is None:
+    if run.failed is None:
+        why = "was stopped" if run.status == "Stopped" else f"ended as {run.status}"
         return Notify(
-            f"Pipeline execution {run.name} of {run.pipeline} was stopped before there was a model.",
+            f"Pipeline execution {run.name} of {run.pipeline} {why} before there was a model.",
             f"Pipeline of {dataset} stopped",
             once,
         )
-    why = said or failed.failure_reason or run.failure_reason or "SageMaker gave no reason"
+    why = said or run.failed.failure_reason or run.failure_reason or "SageMaker gave no reason"
     return Notify(
-        f"Pipeline execution {run.name} of {run.pipeline} failed in its step {failed.name}: "
+        f"Pipeline execution {run.name} of {run.pipeline} failed in its step {run.failed.name}: "
         f"{why.strip().rstrip('.')}. Nothing was deployed.",
         f"Pipeline of {dataset} failed",
         once,
-    )
-
-
-def trained_by(
-    run: PipelineRun, jobs: Sequence[TrainingJob], package: ModelPackage, card: ModelCard | UnreadableCard
-) -> TrainingJob:
-    """The training job as the gate judges it (deployment.py): with the model that was evaluated, under the run's name.
-
-    Of several, it is the one whose model Evaluate took.
-
-    A person has to approve where the execution was told so; without a word the gate's own rules are all there is.
-    """
-    given, job = run.parameters, jobs[-1]
-    if len(jobs) > 1 and isinstance(card, ModelCard):
-        taken = json.loads(card.metrics_json).get("algorithm")
-        # Only train.py is told of a program.
-        scripts = [one for one in jobs if "sagemaker_program" in one.hyperparameters]
-        job = next((one for one in jobs if (one in scripts) == (taken == algorithms.PYTORCH)), job)
-    tags = {key: value for key, value in job.tags.items() if (key, value) != (names.HOSTING_TAG, NOTHING)}
-    tags |= {DATASET_TAG: given["Dataset"], names.VERSION_TAG: given.get("DatasetVersion", "")}
-    if given.get("ApprovalStatus") == Approval.PENDING.value:
-        tags[names.APPROVAL_TAG] = "manual"
-    code = f"{given['CodeUri']}/sourcedir.tar.gz" if "CodeUri" in given else ""
-    return replace(
-        job,
-        name=given.get("ModelName", run.name),
-        arn=run.arn,
-        artifact_uri=package.artifact_uri,
-        created=run.created,
-        tags=tags,
-        inputs={"live_model": given["LiveModelUri"]} if "LiveModelUri" in given else {},
-        hyperparameters={**job.hyperparameters, "sagemaker_submit_directory": code},
     )
