@@ -76,7 +76,7 @@ class _Builder:
             self._add(parameter, default)
         prepare = self._prepare()
         trained = [self._train_xgboost(prepare)] if "xgboost" in self._trains else []
-        trained += [self._train_pytorch()] if "pytorch" in self._trains else []
+        trained += [self._train_pytorch(prepare)] if "pytorch" in self._trains else []
         evaluation = PropertyFile(name="Evaluation", output_name="evaluation", path="evaluation.json")
         evaluate = self._evaluate(prepare, trained, evaluation)
         good_enough = ConditionStep(
@@ -151,8 +151,11 @@ class _Builder:
             retry_policies=_retries(),
         )
 
-    def _train_pytorch(self) -> TrainingStep:
-        """As start-training's own request has it (mlplatform/training.py), which explains the quotes."""
+    def _train_pytorch(self, prepare: ProcessingStep) -> TrainingStep:
+        """As start-training's own request has it (mlplatform/training.py), which explains the quotes.
+
+        It reads the dataset itself, but not before the whole of that was found to be good.
+        """
         quoted = {"header": self["Header"], **self._toolkit()}
         hyperparameters = {
             "label_column": self["LabelColumn"].to_string(),
@@ -174,6 +177,7 @@ class _Builder:
             ).fit(
                 {"dataset": TrainingInput(self["ManifestUri"], s3_data_type="ManifestFile", content_type="text/csv")}
             ),
+            depends_on=[prepare],
             cache_config=_CACHE,
             retry_policies=_retries(),
         )
@@ -223,7 +227,7 @@ class _Builder:
                 model_metrics=ModelMetrics(
                     model_statistics=MetricsSource(content_type="application/json", s3_uri=statistics)
                 ),
-                # The platform's gate goes by these when it judges the model that was registered (mlplatform/registry.py).
+                # The platform's gate goes by these when it judges what was registered (mlplatform/registry.py).
                 customer_metadata_properties={
                     "dataset": self["Dataset"],
                     "dataset_version": self["DatasetVersion"],
