@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.rule import Rule
 
-from cli import costs, drop, laptop_clock, reference_dataset
+from cli import costs, drop, laptop_clock, reference_dataset, teardown
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain
 from cli.follow import Follower, Outcome
 from cli.laptop_clock import call
@@ -114,6 +114,9 @@ def tell_story(connection: Connection, folder: Path) -> None:
     for message in messages:
         console.print(f"[dim]{message['channel']:<6}[/dim] {escape(words_of(message))}")
     expect(any("broken" in json.dumps(message) for message in messages), "the rejection reached nobody")
+
+    title("10  The end: everything goes, and nothing billable is left")
+    expect(teardown.remove(connection, data=True) == 0, "the teardown left something behind")
 
 
 def words_of(message: dict[str, Any]) -> str:

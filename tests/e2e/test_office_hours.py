@@ -114,9 +114,9 @@ def sleeper(laptop: Laptop) -> str:
     laptop.endpoint_serving(DATASET, verdict["job_name"])
     laptop.scaling_policies(DATASET)
     scaling = laptop.connection.autoscaling
-    # The bounds are the stack's own: any change of capacity lets configure-autoscaling set them again.
+    # Set by hand: the stack's own upper bound is 5.
     scaling.register_scalable_target(
-        **VARIANT, MinCapacity=1, MaxCapacity=5, SuspendedState={"DynamicScalingInSuspended": True}
+        **VARIANT, MinCapacity=1, MaxCapacity=4, SuspendedState={"DynamicScalingInSuspended": True}
     )
     scaling.put_scheduled_action(
         **VARIANT,
@@ -158,6 +158,7 @@ def test_a_weekend_off_and_everything_as_it_was_on_monday(laptop: Laptop, sleepe
     before = described(laptop)
     counted = {part: len(before[part]) for part in ("targets", "policies", "scheduled", "alarms")}
     assert counted == {"targets": 1, "policies": 2, "scheduled": 1, "alarms": 2}
+    assert before["targets"][0]["MaxCapacity"] == 4  # the change to two instances did not set it back
     saturday = next_weekday(5, 12, laptop.connection.now())
     monday = next_weekday(0, 9, saturday)
     [stopped] = tick(laptop, saturday)

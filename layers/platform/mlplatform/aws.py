@@ -33,6 +33,7 @@ from mlplatform.decisions import (
     ConfigureAutoscaling,
     Decision,
     DeployModel,
+    EndResource,
     FinishDeployment,
     ForgetParking,
     HoldDataset,
@@ -52,6 +53,7 @@ from mlplatform.decisions import (
     StartTraining,
     StopEndpoint,
 )
+from mlplatform.deployment import scalable_target
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
     CostFacts,
@@ -61,6 +63,7 @@ from mlplatform.facts import (
     JobStatus,
     ModelCard,
     Prediction,
+    Remnant,
     Sample,
     StoredObject,
     TrainingJob,
@@ -322,6 +325,16 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
         card = parse_card(files)
         return card if isinstance(card, ModelCard) else None
 
+    def scaling_bounds(self, endpoint: Endpoint) -> tuple[int, int] | None:
+        """The fewest and the most instances that its scaling allows now; None where nothing scales it."""
+        found = self._call(
+            "application-autoscaling",
+            "describe_scalable_targets",
+            ServiceNamespace="sagemaker",
+            ResourceIds=[scalable_target(endpoint.name)["ResourceId"]],
+        )["ScalableTargets"]
+        return (found[0]["MinCapacity"], found[0]["MaxCapacity"]) if found else None
+
     def smoke_test(self, endpoint: Endpoint, sample_json: bytes) -> Prediction:
         """Asks for the prediction of sample.json; what the model itself refuses is an answer, and no error."""
         body = json.dumps(json.loads(sample_json)["request"]).encode()
@@ -360,9 +373,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
             case DeployModel():
                 return self._deploy(decision)
             case KeepLiveModel():
-                return self._finish(replace(decision, package=self._register(decision)))
+                return self._finish(self._registered(decision))
             case AskApproval():
-                return self._finish(self._ask_approval(decision))
+                return self._finish(self._registered(decision))
             case FinishDeployment():
                 self._update_endpoint(decision.endpoint, decision.deregister)
                 return decision
@@ -394,6 +407,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
                 return self._hold_dataset(decision)
             case ActivateCostTags():
                 return self._activate_cost_tags(decision)
+            case EndResource():
+                return self._end_resource(decision)
             case _:
                 assert_never(decision)
 
@@ -535,7 +550,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
                 "package": decision.package,
             },
         )
-        key = getattr(decision, "once", "") or getattr(decision, "release", "")
+        key = decision.release
         if decision.model_package is not None:
             key = names.outcome_key(decision.dataset, decision.job_name)
             if isinstance(decision, DeployModel):
@@ -566,12 +581,18 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
             and _holds(targets[0], target)
             and all(any(_holds(policy, wanted) for policy in policies) for wanted in decision.policies)
         ):
-            return Skip(f"{decision.endpoint_name} scales as it should already.")
+            self._remember_bounds(decision)
+            return Skip(f"As it is already: {decision.reason}")
         self._call(service, "register_scalable_target", **target, **({} if targets else {"Tags": tags}))
+        self._remember_bounds(decision)
         for policy in decision.policies:
             self._call(service, "put_scaling_policy", **policy)
         self._announce(decision)
         return decision
+
+    def _remember_bounds(self, decision: ConfigureAutoscaling) -> None:
+        if decision.endpoint_tags:
+            self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
 
     def _restore_endpoint(self, decision: RestoreEndpoint) -> Decision:
         """The record is what brings it here again after an error, so that it goes last but for the message."""
@@ -628,6 +649,26 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
         if address.hostname and address.hostname.endswith((".amazonaws.com", ".amazonaws.com.cn")):
             console = f"https://console.{'amazonaws.cn' if region.startswith('cn-') else 'aws.amazon.com'}"
         return f"{console}/s3/object/{bucket}?region={region}&prefix={quote(key, safe='')}"
+
+    # ---- the stack's end ----
+
+    def stack_status(self, stack_id: str) -> str:
+        """CloudFormation's StackStatus; Raises AwsError where there never was such a stack."""
+        from mlplatform import aws_teardown  # one function alone pays for its import
+
+        return aws_teardown.stack_status(self._call, stack_id)
+
+    def remnants(self) -> tuple[Remnant, ...]:
+        """What is left of what the stack's functions made."""
+        from mlplatform import aws_teardown  # as above
+
+        return aws_teardown.read_remnants(self._call, self._settings.stack_name)
+
+    def _end_resource(self, decision: EndResource) -> EndResource:
+        from mlplatform import aws_teardown  # as above
+
+        aws_teardown.end(self._call, decision)
+        return decision
 
     # ---- objects and secrets ----
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from mlplatform.facts import Hold, ModelCard, Parked, Saving
+from mlplatform.facts import Hold, ModelCard, Parked, RemnantKind, Saving
 
 Request = Mapping[str, Any]  # the parameters of one AWS call, built pure and held against the service model in tests
 
@@ -90,10 +90,12 @@ class KeepLiveModel:
     reason: str
     dataset: str
     job_name: str
-    model_package: Request
+    model_package: Request | None  # CreateModelPackage; None where it is registered already
     card: ModelCard
     package: str = ""
     page: CardPage | None = None
+    update: Request | None = None  # UpdateModelPackage, which rejects what something else registered
+    release: str = ""  # as in DeployModel
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,8 @@ class AskApproval:
     card: ModelCard | None
     difference: tuple[str, ...] = ()
     package: str = ""  # the package's ARN, once there is one
-    hold: Request | None = None  # UpdateModelPackage: it was registered as Approved by something that did not ask
-    once: str = ""  # key in the artifact bucket that remembers that people were asked, where no outcome of a job does
+    update: Request | None = None  # UpdateModelPackage: it was registered as Approved by something that did not ask
+    release: str = ""  # as in DeployModel
     page: CardPage | None = None
 
 
@@ -129,6 +131,7 @@ class ConfigureAutoscaling:
     endpoint_name: str
     target: Request  # RegisterScalableTarget
     policies: tuple[Request, ...]  # PutScalingPolicy
+    endpoint_tags: Mapping[str, str] = field(default_factory=dict)  # the bounds, where they are newly the platform's
 
 
 @dataclass(frozen=True)
@@ -256,6 +259,15 @@ class ActivateCostTags:
     done_key: str | None
 
 
+@dataclass(frozen=True)
+class EndResource:
+    """Stop or delete one thing that a function made, because the stack goes."""
+
+    reason: str
+    kind: RemnantKind
+    name: str
+
+
 Decision = (
     Skip
     | Notify
@@ -279,4 +291,5 @@ Decision = (
     | HoldDataset
     | ReportCosts
     | ActivateCostTags
+    | EndResource
 )

@@ -449,6 +449,8 @@ class Metered:
     through: datetime  # up to when it has been counted
     final: bool = False  # it has ended, and this is what it cost
     estimate: bool = False  # more than it may turn out to be: a spot job's discount is known at its end
+    # of an endpoint: UTC day -> USD an hour of the fleet -> seconds with that fleet
+    fleets: Mapping[str, Mapping[Decimal, Decimal]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -473,3 +475,30 @@ class SpendFacts:
     runs: tuple[Run, ...]
     hold: Hold | None
     resumed: frozenset[str] = frozenset()  # periods for which people have lifted the hold
+
+
+# ---- what is left when the stack goes ----
+
+RemnantKind = Literal[
+    "tuning-job",
+    "pipeline-execution",
+    "training-job",
+    "endpoint",
+    "scaling-target",
+    "endpoint-config",
+    "model",
+    "model-package",
+    "model-package-group",
+    "log-group",
+    "alarm",
+    "parameter",
+]
+
+
+@dataclass(frozen=True)
+class Remnant:
+    """Something that a function of the stack made, and that is still there."""
+
+    kind: RemnantKind
+    name: str  # by which AWS ends it: a name, an ARN, or a resource id
+    state: str = ""  # AWS's status of a job or an endpoint
