@@ -7,7 +7,6 @@ first use. Every refusal becomes an AwsError with the operation and the code.
 from __future__ import annotations
 
 import json
-import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -290,6 +289,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
 
     def artifact_card(self, uri: str) -> ModelCard | UnreadableCard:
         """Its card's files from a model.tar.gz: streamed, bounded, and never put on a disk."""
+        import tarfile  # brings three decompressors with it, which most functions never need
+
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         answer = self._found("s3", "get_object", Bucket=bucket, Key=key)
         if answer is None:
