@@ -40,7 +40,7 @@ class Texts:
 Column = Numbers | Texts
 
 
-def take(column: Column, chosen: slice | NDArray[np.int64]) -> Column:
+def take(column: Column, chosen: slice | NDArray[Any]) -> Column:
     """Some rows of a column."""
     if isinstance(column, Texts):
         return Texts(column.codes[chosen], column.categories)
