@@ -421,7 +421,7 @@ def _write_card(job: Job, fitted: Fitted, curve: report.Curve) -> None:
             lambda columns: predict(model, columns, job.data.classes),
             curve=curve.points(),
             best_epoch=fitted.best_epoch,
-            seconds=min(10.0, max(0.4, elapsed * 0.06)),
+            seconds=min(10.0, max(0.5, elapsed * 0.06)),
         )
         write(job.options.model_dir / "report.json", report.dump(found))
     except Exception:
