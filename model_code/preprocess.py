@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from numerals import Spelling
+
 MISSING_TOKENS = frozenset({"", "na", "n/a", "?", "nan", "null", "none", "-nan", "#n/a"})  # compared in lower case
 UNKNOWN_CODE = 0
 MISSING_CODE = 1
@@ -27,6 +29,7 @@ class Numbers:
     """A numeric column; NaN is missing."""
 
     values: NDArray[np.float64]
+    spelling: Spelling | None = None  # how the file writes them, where that is not plainly
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def take(column: Column, chosen: slice | NDArray[Any]) -> Column:
     """Some rows of a column."""
     if isinstance(column, Texts):
         return Texts(column.codes[chosen], column.categories)
-    return Numbers(column.values[chosen])
+    return Numbers(column.values[chosen], column.spelling)
 
 
 @dataclass(frozen=True)

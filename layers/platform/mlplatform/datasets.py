@@ -75,6 +75,7 @@ def plan_dataset(drop: Drop, longest_name: int) -> tuple[Table, JobSpec]:
         label_sentence,
         task_sentence,
         _layout_sentence(main, header),
+        _renamed(main.rows[0], columns) if header else "",
         *(text.remark for text in texts),
         *(part.left_out() for part in labelled),
     ]
@@ -231,6 +232,19 @@ def _told_apart(cells: Sequence[str]) -> tuple[str, ...]:
             name, again = f"{plain}_{again}", again + 1
         names.append(name)
     return tuple(names)
+
+
+def _renamed(cells: Sequence[str], columns: Sequence[str]) -> str:
+    """What to say of columns whose name another one has already; without a name they are called by their position."""
+    said = [
+        f'field {position + 1}, "{_short(cell)}", is called "{_short(name)}"'
+        for position, (cell, name) in enumerate(zip((cell.strip() for cell in cells), columns, strict=True))
+        if cell and cell != name
+    ]
+    if not said:
+        return ""
+    more = f", and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
+    return f"Columns of one name are told apart: {', '.join(said[:_SHOWN])}{more}."
 
 
 def _assert_same_columns(main: Rows, other: Rows, header: bool) -> None:
@@ -525,7 +539,8 @@ def _plan_parquet(
         if usable < least:
             raise DataRejected(f"{name} has {usable} rows with a value in {title}; at least {least} are needed.")
     task, task_sentence = _parquet_task(main, title, footer, label, spec.task)
-    explanation = f"{label_sentence} {task_sentence} The columns are as the Parquet file names them."
+    named = "The columns are as the Parquet file names them."
+    explanation = " ".join(filter(None, [label_sentence, task_sentence, named, _renamed(footer.columns, columns)]))
     return Table(keys, columns, label, task, header=True, delimiter="comma", encoding="utf-8", explanation=explanation)
 
 
@@ -573,14 +588,36 @@ def _missing(cell: str) -> bool:
 
 
 def _number(cell: str, delimiter: str) -> float | None:
-    """The finite number that a cell holds; with a decimal comma too where semicolons separate fields because of it."""
-    if delimiter == "semicolon":
-        cell = cell.replace(",", ".", 1)
+    """The finite number that a cell holds; with a decimal comma too where semicolons separate fields because of it.
+
+    Money, percentages and thousands are numbers as well. Which of dot and comma is decimal is told by the column, which
+    the training job sees whole (model_code/numerals.py); here it is enough to know that it is a number.
+    """
     try:
-        number = float(cell)
+        number = float(cell.replace(",", ".", 1) if delimiter == "semicolon" else cell)
     except ValueError:
-        return None
+        return _written(cell.strip())
     return number if math.isfinite(number) and "_" not in cell else None
+
+
+def _written(text: str) -> float | None:
+    currency = "[A-Z]{0,3}[$€£¥₡₦₩₪₫₮₱₴₸₹₺₼₽₾₿฿]|[A-Z]{3}|kr|zł|Kč|Ft|Fr"
+    space, aside = "[ \u00a0\u2009\u202f]?", "['\u2019 \u00a0\u2009\u202f]"
+    digits = rf"[0-9]{{1,3}}(?:{aside}[0-9]{{3}})+(?:[.,][0-9]*)?|[0-9]{{1,3}}(?:,[0-9]{{3}})+(?:\.[0-9]*)?"
+    digits += r"|[0-9]{1,3}(?:\.[0-9]{3})+(?:,[0-9]*)?|[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+"
+    found = re.fullmatch(rf"\(?[-+\u2212]?(?:{currency})?{space}[-+\u2212]?({digits}){space}(?:%|{currency})?\)?", text)
+    if not found:
+        return None
+    plain = re.sub(aside, "", found[1])
+    decimal = max(plain.rfind("."), plain.rfind(","))
+    fraction = plain[decimal + 1 :] if decimal >= 0 else ""
+    separators = {mark for mark in ".," if mark in plain}
+    # Three digits behind marks of one kind are thousands.
+    if len(separators) == 1 and len(fraction) == 3 and decimal > 0:
+        fraction = ""
+        decimal = -1
+    whole = re.sub("[.,]", "", plain[:decimal] if decimal >= 0 else plain)
+    return float(f"{whole or 0}.{fraction or 0}")
 
 
 def _short(text: str) -> str:
