@@ -20,12 +20,10 @@ import tarfile
 import tempfile
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
-
-import numpy as np
 
 import dataset
 import inference
@@ -34,7 +32,7 @@ import preprocess
 from dataset import DataError, Dataset, Layout, Rows
 
 if TYPE_CHECKING:
-    from network import Fitted, Settings, Tensors
+    from learning import Learned
 
 
 def _process_age_seconds() -> float:
@@ -49,7 +47,7 @@ def _process_age_seconds() -> float:
 
 STARTED = time.monotonic() - _process_age_seconds()
 INTERRUPTED_EXIT_CODE = 143  # as a process that SIGTERM ended
-SERVING_FILES = ("inference.py", "preprocess.py")
+SERVING_FILES = ("inference.py", "metrics.py", "preprocess.py")
 LARGEST_LIVE_MODEL_BYTES = 2**30
 
 
@@ -64,10 +62,8 @@ class Job:
 
     options: argparse.Namespace
     layout: Layout
-    settings: Settings
+    asked: dict[str, Any]  # hyperparameters
     data: Dataset
-    encoder: preprocess.Encoder
-    target: dict[str, float]  # mean and scale of a regression's label
 
 
 class Phases:
@@ -106,6 +102,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--delimiter", choices=list(dataset.DELIMITERS), default="comma")
     parser.add_argument("--encoding", choices=["utf-8", "utf-16", "latin-1"], default="utf-8")
     parser.add_argument("--task", choices=["binary", "multiclass", "regression"], required=True)
+    parser.add_argument("--network", choices=["tabm", "mlp"])
     parser.add_argument("--epochs", type=_number(int, 1, 100_000))
     parser.add_argument("--batch_size", type=_number(int, 1, 1_000_000))
     parser.add_argument("--learning_rate", type=_number(float, 1e-8, 10.0))
@@ -113,6 +110,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--dropout", type=_number(float, 0.0, 0.95))
     parser.add_argument("--weight_decay", type=_number(float, 0.0, 10.0))
     parser.add_argument("--patience", type=_number(int, 1, 100_000))
+    parser.add_argument("--folds", type=_number(int, 1, 100))
+    parser.add_argument("--embedding_size", type=_number(int, 1, 1024))
+    parser.add_argument("--blocks", type=_number(int, 1, 16))
+    parser.add_argument("--members", type=_number(int, 1, 256))
     parser.add_argument("--seed", type=_number(int, 0, 2**31 - 1))
     parser.add_argument("--dataset_dir", type=Path, default=Path(channel))
     parser.add_argument("--live_model_dir", type=Path, default=Path(live))
@@ -144,11 +145,10 @@ def _job_name() -> str:
     return name or "local"
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    from network import Settings
-
-    given = {name: getattr(options, name) for name in Settings.__dataclass_fields__}
-    return Settings(**{name: value for name, value in given.items() if value is not None})
+HYPERPARAMETERS = (
+    "network", "epochs", "batch_size", "learning_rate", "hidden_size", "dropout", "weight_decay", "patience", "folds",
+    "embedding_size", "blocks", "members", "seed",
+)  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:
@@ -170,29 +170,18 @@ def run(options: argparse.Namespace) -> None:
         f"rows_train={len(data.train)} rows_validation={len(data.validation)} rows_test={len(data.test)} "
         f"rows_without_label={data.rows_without_label} columns={len(data.names)}"
     )
-    encoder = preprocess.Encoder(
-        [preprocess.fit(name, column) for name, column in zip(data.names, data.train.columns, strict=True)]
-    )
-    target = {"mean": 0.0, "scale": 1.0}
-    if data.classes is None:
-        scale = float(data.train.label.std())
-        target = {"mean": float(data.train.label.mean()), "scale": scale if scale > 0 else 1.0}
     phases.end("data")
 
     import torch  # takes longer than everything before it; bad data is told without waiting for it
 
-    from network import batch_size
-
     phases.end("import_torch")
-    settings = _settings(options)
-    _prepare_torch(settings.hidden_size, batch_size(settings, len(data.train)))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    job = Job(options, layout, settings, data, encoder, target)
-    fitted = _fit(job, device)
+    asked = {name: value for name in HYPERPARAMETERS if (value := getattr(options, name)) is not None}
+    job = Job(options, layout, asked, data)
+    learned = _learn(job, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     phases.end("training")
-    _write_artifact(job, fitted)
+    _write_artifact(job, learned)
     phases.end("artifact")
-    report = _evaluate(data, fitted, options)
+    report = _evaluate(data, learned, options)
     phases.end("evaluation")
     report["training"]["seconds"] = round(time.monotonic() - STARTED, 3)
     _write(options.model_dir / "metrics.json", json.dumps(report, indent=1))
@@ -211,34 +200,16 @@ def _shown(value: float | None) -> str:
     return "none" if value is None else f"{value:.6g}"
 
 
-def _prepare_torch(hidden: int, rows: int) -> None:
+def _learn(job: Job, device: Any) -> Learned:
     import torch
 
-    # Handing small matrices to several threads costs more than multiplying them: measured slower up to this size.
-    torch.set_num_threads(1 if hidden * rows <= 2**19 else os.cpu_count() or 1)
+    import learning
+
+    torch.set_num_threads(1)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
     # The same as torch.use_deterministic_algorithms(True), which imports PyTorch's compiler besides: 1 second.
     torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def _fit(job: Job, device: Any) -> Fitted:
-    import torch
-
-    import network
-
-    data, encoder, target = job.data, job.encoder, job.target
-
-    def tensors(rows: Rows) -> Tensors:
-        inputs = encoder.encode(rows.columns)
-        if data.classes is None:
-            label = torch.from_numpy(((rows.label - target["mean"]) / target["scale"]).astype(np.float32))
-        else:
-            label = torch.from_numpy(rows.label)
-        return network.Tensors(
-            torch.from_numpy(inputs.numbers).to(device), torch.from_numpy(inputs.codes).to(device), label.to(device)
-        )
-
     stop = False
 
     def on_sigterm(_signal: int, _frame: FrameType | None) -> None:
@@ -248,31 +219,27 @@ def _fit(job: Job, device: Any) -> Fitted:
     # SageMaker sends SIGTERM and kills 120 seconds later, on a stop as on a spot interruption
     # (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_StopTrainingJob.html).
     signal.signal(signal.SIGTERM, on_sigterm)
-    return network.fit(
-        tensors(data.train),
-        tensors(data.validation),
-        encoder.inputs,
-        1 if data.classes is None else len(data.classes),
-        job.settings,
-        classes=data.classes is not None,
-        target_scale=target["scale"],
+    return learning.learn(
+        job.data,
+        job.asked,
+        device,
         checkpoints=job.options.checkpoint_dir,
-        fingerprint=_fingerprint(job.options.dataset_dir, job.layout, job.settings),
+        fingerprint=_fingerprint(job.options.dataset_dir, job.layout, job.asked),
         should_stop=lambda: stop,
         log=say,
     )
 
 
-def _fingerprint(folder: Path, layout: Layout, settings: Settings) -> str:
+def _fingerprint(folder: Path, layout: Layout, asked: dict[str, Any]) -> str:
     """What a checkpoint must have been made from to be resumed: these files and these hyperparameters."""
-    digest = hashlib.sha256(repr((layout, settings)).encode())
+    digest = hashlib.sha256(repr((layout, asked)).encode())
     for split, path in sorted(dataset.data_files(folder).items()):
         with path.open("rb") as file:
             digest.update(f"\0{split}\0{hashlib.file_digest(file, 'sha256').hexdigest()}".encode())
     return digest.hexdigest()
 
 
-def _write_artifact(job: Job, fitted: Fitted) -> None:
+def _write_artifact(job: Job, learned: Learned) -> None:
     from safetensors.torch import save_file
 
     data, options = job.data, job.options
@@ -286,17 +253,19 @@ def _write_artifact(job: Job, fitted: Fitted) -> None:
         "label": data.label_name,
         "header": options.header == "true",
         "delimiter": dataset.DELIMITERS[options.delimiter],
-        "columns": job.encoder.to_schema(),
-        "target": job.target if data.classes is None else None,
-        "network": {
-            "inputs": job.encoder.inputs,
-            "hidden_size": job.settings.hidden_size,
-            "dropout": job.settings.dropout,
-        },
+        "columns": learned.encoder.to_schema(),
+        "target": learned.target if data.classes is None else None,
+        "temperature": learned.temperature,
+        "network": {**asdict(learned.settings), "bend": preprocess.BEND},
     }
     _write(folder / inference.SCHEMA_FILE, json.dumps(schema, ensure_ascii=False))
     save_file(
-        {name: tensor.cpu().contiguous() for name, tensor in fitted.weights.items()}, folder / inference.WEIGHTS_FILE
+        {
+            f"{fold}/{name}": tensor.cpu().contiguous()
+            for fold, weights in enumerate(learned.weights)
+            for name, tensor in weights.items()
+        },
+        folder / inference.WEIGHTS_FILE,
     )
     for name in SERVING_FILES:
         shutil.copyfile(Path(__file__).parent / name, folder / "code" / name)
@@ -319,7 +288,7 @@ def _cells(rows: Rows, count: int) -> list[list[Any]]:
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def _evaluate(data: Dataset, fitted: Fitted, options: argparse.Namespace) -> dict[str, Any]:
+def _evaluate(data: Dataset, learned: Learned, options: argparse.Namespace) -> dict[str, Any]:
     """metrics.json. What is judged is the written artifact, through the code that will serve it."""
     model = inference.load(options.model_dir)
     live, live_error = _judge_live(data, options)
@@ -332,13 +301,15 @@ def _evaluate(data: Dataset, fitted: Fitted, options: argparse.Namespace) -> dic
         if regression
         else {"name": "roc_auc", "direction": "maximize"},
         "test": _judge(model, data.test, data.classes),
-        "validation": _judge(model, data.validation, data.classes),
+        "validation": learned.validation,
         "live": live,
         "live_error": live_error,
         "training": {
-            "epochs_run": fitted.epochs_run,
-            "best_epoch": fitted.best_epoch,
-            "resumed_from_epoch": fitted.resumed_from_epoch,
+            "epochs_run": learned.epochs_run,
+            "best_epoch": learned.best_epoch,
+            "resumed_from_epoch": learned.resumed_from_epoch,
+            "settings": asdict(learned.settings),
+            "temperature": learned.temperature,
         },
         "data": {
             "rows_train": len(data.train),
