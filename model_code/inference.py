@@ -13,12 +13,14 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 import metrics
+import tensors
+import trees
 from preprocess import MISSING_CODE, MISSING_TOKENS, UNKNOWN_CODE, Encoder, Inputs
 
 _loads: Callable[[str | bytes], Any]
@@ -51,6 +53,16 @@ class BadRequest(Exception):
     def __init__(self, message: str, status_code: int = 400) -> None:
         super().__init__(message)
         self.status_code = status_code
+
+
+class Predictor(Protocol):
+    """What answers for encoded rows; which kind an artifact holds is its schema's `model.kind`, see `load`."""
+
+    def probabilities(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Rows x classes."""
+
+    def numbers(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Regression: one number per row, in the label's unit."""
 
 
 Weights = dict[str, NDArray[np.float32]]
@@ -209,20 +221,28 @@ NETWORKS: dict[str, type[Mlp] | type[TabM]] = {"mlp": Mlp, "tabm": TabM}
 
 
 @dataclass(frozen=True)
-class Model:
-    """A loaded artifact."""
+class Networks:
+    """The mean of one network's members, or of several networks', each of which learnt from other rows."""
 
-    schema: dict[str, Any]
-    encoder: Encoder
-    names: list[str]
-    places: dict[str, int]
-    networks: list[Mlp | TabM]  # one, or one for each fold of a small table
-    task: str
-    classes: list[Any] | None
-    version: str
+    networks: list[Mlp | TabM]
     target_mean: float
     target_scale: float
     temperature: float
+
+    @classmethod
+    def load(cls, schema: dict[str, Any], weights: Weights, encoder: Encoder) -> Networks:
+        """Raises ModelFileError when the weights do not fit."""
+        network = schema["network"]
+        networks = [
+            NETWORKS[network["network"]](
+                {name.partition("/")[2]: of for name, of in weights.items() if name.startswith(f"{fold}/")},
+                network,
+                encoder,
+            )
+            for fold in range(network["folds"])
+        ]
+        target = schema.get("target") or {"mean": 0.0, "scale": 1.0}
+        return cls(networks, target["mean"], target["scale"], schema.get("temperature", 1.0))
 
     def probabilities(self, inputs: Inputs) -> NDArray[np.float64]:
         """Rows x classes: the mean of all members of all networks, calibrated."""
@@ -244,23 +264,33 @@ class Model:
         return found
 
 
-def _read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
-    """The float32 tensors of a safetensors file: a header's length in 8 bytes, the header in JSON, the numbers.
+@dataclass(frozen=True)
+class Model:
+    """A loaded artifact."""
 
-    The format (https://github.com/huggingface/safetensors#format) is read here, not by its library, so that serving
-    needs nothing that the container lacks: an instance that is added under load must not wait for a package index.
-    """
-    raw = path.read_bytes()
-    start = 8 + int.from_bytes(raw[:8], "little")
-    weights = {}
-    for name, tensor in json.loads(raw[8:start]).items():
-        if name == "__metadata__":
-            continue
-        if tensor["dtype"] != "F32":
-            raise ModelFileError(f"The weights {name} are {tensor['dtype']}, not F32.")
-        begin, end = tensor["data_offsets"]
-        weights[name] = np.frombuffer(raw[start + begin : start + end], dtype="<f4").reshape(tensor["shape"])
-    return weights
+    schema: dict[str, Any]
+    encoder: Encoder
+    names: list[str]
+    places: dict[str, int]
+    predictor: Predictor
+    task: str
+    classes: list[Any] | None
+    version: str
+
+    def probabilities(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Rows x classes."""
+        return self.predictor.probabilities(inputs)
+
+    def numbers(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Regression: one number per row, in the label's unit."""
+        return self.predictor.numbers(inputs)
+
+
+# Which predictor an artifact holds: its schema's model.kind.
+_KINDS: dict[str, Callable[[dict[str, Any], dict[str, NDArray[Any]], Encoder], Predictor]] = {
+    "network": Networks.load,
+    trees.KIND: trees.Boosted.load,
+}
 
 
 def load(folder: Path) -> Model:
@@ -272,31 +302,21 @@ def load(folder: Path) -> Model:
         schema = json.loads((folder / SCHEMA_FILE).read_text(encoding="utf-8"))
         if schema.get("format") != FORMAT:
             raise ModelFileError(f"The model has format {schema.get('format')!r}; this code reads format {FORMAT}.")
-        weights = _read_weights(folder / WEIGHTS_FILE)
+        weights = tensors.read(folder / WEIGHTS_FILE)
         encoder = Encoder.from_schema(schema["columns"])
-        network = schema["network"]
-        networks = [
-            NETWORKS[network["network"]](
-                {name.partition("/")[2]: of for name, of in weights.items() if name.startswith(f"{fold}/")},
-                network,
-                encoder,
-            )
-            for fold in range(network["folds"])
-        ]
         names = [column["name"] for column in schema["columns"]]
-        target = schema.get("target") or {"mean": 0.0, "scale": 1.0}
+        kind = schema.get("model", {}).get("kind", "network")
+        if kind not in _KINDS:
+            raise ModelFileError(f"The model is of kind {kind!r}; this code serves {' and '.join(_KINDS)}.")
         return Model(
             schema=schema,
             encoder=encoder,
             names=names,
             places={name: place for place, name in enumerate(names)},
-            networks=networks,
+            predictor=_KINDS[kind](schema, weights, encoder),
             task=schema["task"],
             classes=schema["classes"],
             version=schema["model_version"],
-            target_mean=target["mean"],
-            target_scale=target["scale"],
-            temperature=schema.get("temperature", 1.0),
         )
     except ModelFileError:
         raise

@@ -8,6 +8,7 @@ network and one validation split.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ import metrics
 import network
 import preprocess
 from dataset import Dataset, Rows
+from distributed import ALONE, Group
 from network import Settings, Shape, Tensors
 
 FOLDS = 5
@@ -96,6 +98,7 @@ def learn(
     fingerprint: str,
     should_stop: Callable[[], bool],
     log: Callable[[str], None],
+    group: Group = ALONE,
 ) -> Learned:
     """Trains, from the checkpoints if there are some that fit.
 
@@ -120,21 +123,27 @@ def learn(
         len(encoder.categorical),
         len(data.classes) if data.classes is not None else 1,
     )
-    everything = _tensors(train, encoder, target, classes, device)
     if folded:
-        places = [
-            torch.from_numpy(held).to(device) for held in _folds(train.label, settings.folds, classes, settings.seed)
+        everything = _tensors(train, encoder, target, classes, device)
+        held = _folds(train.label, settings.folds, classes, settings.seed)
+        splits = [
+            (_chosen(everything, np.setdiff1d(np.arange(len(train)), rows)), _chosen(everything, rows)) for rows in held
         ]
-        splits = [(_without(everything, held), _only(everything, held)) for held in places]
     else:
-        splits = [(everything, _tensors(data.validation, encoder, target, classes, device))]
+        splits = [
+            (
+                _tensors(train[group.share(len(train))] if group.size > 1 else train, encoder, target, classes, device),
+                _tensors(data.validation, encoder, target, classes, device),
+            )
+        ]
+    torch.set_num_threads(_threads(settings))
     fitted: list[network.Fitted] = []
     found: list[NDArray[np.float64]] = []
     for fold, (learns, judges) in enumerate(splits):
         if folded:
             log(f"Fold {fold + 1} of {len(splits)}: {len(learns)} rows to learn from, {len(judges)} left out.")
         one = network.fit(
-            learns,
+            _chosen(learns, np.arange(len(learns))[group.share(len(learns))]) if folded and group.size > 1 else learns,
             judges,
             shape,
             settings,
@@ -145,13 +154,14 @@ def learn(
             fingerprint=fingerprint,
             should_stop=should_stop,
             log=log,
+            group=group,
         )
         twin = network.build(shape, settings).to(device)
         twin.load_state_dict(one.weights)
         fitted.append(one)
         found.append(network.predict(twin, judges, classes).double().cpu().numpy())
     if folded:
-        order = np.argsort(np.concatenate([held.cpu().numpy() for held in places]))
+        order = np.argsort(np.concatenate(held))
         predicted, label = np.concatenate(found)[order], train.label
     else:
         predicted, label = found[0], data.validation.label
@@ -209,14 +219,15 @@ def _tensors(
     return Tensors(*(torch.from_numpy(part).to(device) for part in (inputs.numbers, inputs.codes, label)))
 
 
-def _only(split: Tensors, rows: Tensor) -> Tensors:
-    return Tensors(split.numbers[rows], split.codes[rows], split.label[rows])
+def _chosen(split: Tensors, rows: NDArray[np.int64]) -> Tensors:
+    places = torch.from_numpy(rows).to(split.label.device)
+    return Tensors(split.numbers[places], split.codes[places], split.label[places])
 
 
-def _without(split: Tensors, rows: Tensor) -> Tensors:
-    kept = torch.ones(len(split), dtype=torch.bool, device=rows.device)
-    kept[rows] = False
-    return Tensors(split.numbers[kept], split.codes[kept], split.label[kept])
+def _threads(settings: Settings) -> int:
+    """Handing small matrices to several threads costs more than multiplying them: measured slower up to this size."""
+    products = settings.hidden_size * settings.batch_size * max(1, settings.members)
+    return 1 if products < 2**19 else min(8, os.cpu_count() or 1)
 
 
 def fitted_temperature(label: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:

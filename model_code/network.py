@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import checkpoint
+from distributed import ALONE, Group
 from preprocess import BEND
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -31,6 +32,28 @@ class Shape:
     outputs: int
 
 
+class Dropout(nn.Dropout):
+    """As nn.Dropout, number for number; the processes of a group draw a batch's mask alike, and each takes its rows.
+
+    Without that, what two processes learn would differ from what one does. `rows` is the dimension of the rows.
+    """
+
+    inside: Tensor | None = None  # which rows of the group's batch this process has; None: all
+
+    def __init__(self, p: float, rows: int = 0) -> None:
+        super().__init__(p)
+        self.rows = rows
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Any shape with rows in their dimension."""
+        if self.inside is None or not self.training or not self.p:
+            return super().forward(input)
+        shape = [*input.shape]
+        shape[self.rows] = len(self.inside)
+        kept = torch.empty(shape, dtype=torch.bool, device=input.device).bernoulli_(1 - self.p)
+        return input * kept[(slice(None),) * self.rows + (self.inside,)] * (1 / (1 - self.p))
+
+
 class Mlp(nn.Module):
     """The reference network: two hidden layers, the second half as wide as the first, on numbers and one-hot codes."""
 
@@ -46,7 +69,7 @@ class Mlp(nn.Module):
         self.first = nn.Linear(self.inputs, hidden)
         self.second = nn.Linear(hidden, half)
         self.last = nn.Linear(half, shape.outputs)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
         """1 x rows x outputs: one score per class, or the standardised number."""
@@ -85,8 +108,7 @@ class TabM(nn.Module):
 
     def __init__(self, shape: Shape, embedding: int, hidden: int, blocks: int, members: int, dropout: float) -> None:
         super().__init__()
-        self.members = members
-        self.dropout = dropout
+        self.dropout = Dropout(dropout, rows=1)
         columns = len(shape.knots)
         bins = max((len(knots) for knots in shape.knots), default=1) - 1
         slopes, shifts = torch.zeros(columns, bins), torch.zeros(columns, bins)
@@ -147,7 +169,7 @@ class TabM(nn.Module):
         for block in range(self.blocks):
             weight, r, s, bias = (getattr(self, f"{name}_{block}") for name in ("weight", "r", "s", "bias"))
             x = torch.addcmul(bias[:, None], (x * r[:, None]) @ weight, s[:, None])
-            x = nn.functional.dropout(torch.relu(x), self.dropout, self.training)
+            x = self.dropout(torch.relu(x))
         return torch.baddbmm(self.head_bias, x, self.head)
 
 
@@ -229,6 +251,7 @@ def fit(
     fingerprint: str,
     should_stop: Callable[[], bool],
     log: Callable[[str], None],
+    group: Group = ALONE,
 ) -> Fitted:
     """Trains until the validation loss stops falling, from the checkpoint if there is one that fits.
 
@@ -237,14 +260,19 @@ def fit(
     same kind of machine. The minutes matter because SIGTERM goes to the container's first process, which need not pass
     it on.
 
-    `earlier_epochs`, of the folds before this one, are counted in what is printed.
+    A group of processes trains one network. `train` holds this process's share of the rows (`Group.share`), and the
+    batches are those of a single process: each process takes its own rows of a batch, and the gradients are added up.
+    The first process alone has `validation` and `checkpoints`, judges each epoch, and tells the others, so that all
+    come to the same decisions. `earlier_epochs`, of the folds before this one, are counted in what is printed.
 
-    Raises Interrupted.
+    Raises Interrupted, and distributed.Lost when another process fails.
     """
     device = train.numbers.device
     torch.manual_seed(settings.seed)
     network = build(shape, settings).to(device)
-    batches = math.ceil(len(train) / settings.batch_size)
+    dropouts = [module for module in network.modules() if isinstance(module, Dropout)]
+    rows, size = group.total(len(train)), settings.batch_size
+    batches = math.ceil(rows / size)
     optimizer = AdamW(network, settings.learning_rate, settings.weight_decay, AVERAGED_EPOCHS * batches)
     halve_after = max(1, settings.patience // 3) + 1  # epochs without a better validation loss
     progress = _Progress()
@@ -254,7 +282,7 @@ def fit(
     resumed_from = None
     saved_at = time.monotonic()
 
-    saved = checkpoint.load(checkpoints, fingerprint)
+    saved = checkpoint.load(checkpoints, fingerprint, group)
     if isinstance(saved, str):
         log(saved)
     elif saved:
@@ -265,7 +293,7 @@ def fit(
         if device.type == "cuda" and "random.cuda" in saved.tensors:
             torch.cuda.set_rng_state(saved.tensors["random.cuda"])
         if "epoch.order" in saved.tensors:
-            order = saved.tensors["epoch.order"].to(device)
+            order = saved.tensors["epoch.order"]
             loss_sum = saved.tensors["epoch.loss_sum"].to(device)
         progress = _Progress(**saved.facts["progress"])
         resumed_from = progress.epoch
@@ -274,6 +302,8 @@ def fit(
     def save() -> None:
         nonlocal saved_at
         saved_at = time.monotonic()
+        if not group.place.first:
+            return
         tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
         tensors |= optimizer.tensors()
@@ -285,34 +315,43 @@ def fit(
         facts = {"progress": asdict(progress), "optimizer": optimizer.facts()}
         checkpoint.save(checkpoints, checkpoint.Checkpoint(tensors, facts), fingerprint)
 
-    size = settings.batch_size
+    stop = False
     while progress.epoch < settings.epochs and progress.stale_epochs < settings.patience:
         network.train()
         if order is None:
-            order = torch.randperm(len(train)).to(device)
+            order = torch.randperm(rows)
             loss_sum = torch.zeros((), device=device, dtype=torch.float64)
+        mine = order % group.size == group.rank
+        ends = [*mine.cumsum(0)[size - 1 :: size].tolist(), len(train)]  # of this process's rows of each batch
         # The whole epoch is put in order once; a batch is then a view of it.
-        numbers, codes, label = train.numbers[order], train.codes[order], train.label[order]
+        own = (order[mine] // group.size).to(device)
+        numbers, codes, label = train.numbers[own], train.codes[own], train.label[own]
         for batch in range(progress.batch, batches):
-            if should_stop():
+            if stop or (group.size == 1 and should_stop()):
                 progress.batch = batch
                 save()
                 raise Interrupted(f"Stopped as asked in epoch {progress.epoch + 1} after {batch} of {batches} batches.")
             if time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
                 progress.batch = batch
                 save()
-            rows = slice(batch * size, (batch + 1) * size)
-            wanted = label[rows]
-            loss = _loss(network(numbers[rows], codes[rows]), wanted, classes)
-            loss.backward()  # type: ignore[no-untyped-call]
+            inside = mine[batch * size : (batch + 1) * size]
+            for dropout in dropouts:
+                dropout.inside = None if group.size == 1 else inside.to(device)
+            chosen = slice(ends[batch - 1] if batch else 0, ends[batch])
+            wanted = label[chosen]
+            scores = network(numbers[chosen], codes[chosen])
+            share = len(wanted) / len(inside)
+            loss = _loss(scores, wanted, classes) * share if share else scores.sum()
+            loss.backward()
+            loss, stop = group.sum_gradients(optimizer.gradients, loss.detach(), group.size > 1 and should_stop())
             optimizer.step()
-            loss_sum += loss.detach() * len(wanted)
+            loss_sum += loss * len(inside)
         order = None
         progress.batch = 0
         progress.epoch += 1
-        train_loss = float(loss_sum) / len(train)
+        train_loss = float(loss_sum) / rows
         with optimizer.averaged():
-            validation_loss, quality = _judge(network, validation, classes)
+            validation_loss, quality = group.told(_judge(network, validation, classes) if group.place.first else None)
             if not math.isfinite(validation_loss):
                 validation_loss = float("inf")
             if validation_loss < progress.best_loss:

@@ -20,16 +20,20 @@ import tarfile
 import tempfile
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import dataset
+import distributed
 import inference
 import metrics
 import preprocess
+import report
 from dataset import DataError, Dataset, Layout, Rows
+from distributed import Group, Place
 
 if TYPE_CHECKING:
     from learning import Learned
@@ -47,13 +51,18 @@ def _process_age_seconds() -> float:
 
 STARTED = time.monotonic() - _process_age_seconds()
 INTERRUPTED_EXIT_CODE = 143  # as a process that SIGTERM ended
-SERVING_FILES = ("inference.py", "metrics.py", "preprocess.py")
+SERVING_FILES = ("inference.py", "metrics.py", "preprocess.py", "tensors.py", "trees.py")
+HYPERPARAMETERS = (
+    "network", "epochs", "batch_size", "learning_rate", "hidden_size", "dropout", "weight_decay", "patience", "folds",
+    "embedding_size", "blocks", "members", "seed",
+)  # fmt: skip
 LARGEST_LIVE_MODEL_BYTES = 2**30
 
 
 def say(text: str) -> None:
-    """One line of the job's log, at once."""
-    print(text, flush=True)
+    """One line of the job's log, at once; of several processes the first speaks, so that no metric is counted twice."""
+    if Place.from_environment().first:
+        print(text, flush=True)
 
 
 @dataclass(frozen=True)
@@ -145,12 +154,6 @@ def _job_name() -> str:
     return name or "local"
 
 
-HYPERPARAMETERS = (
-    "network", "epochs", "batch_size", "learning_rate", "hidden_size", "dropout", "weight_decay", "patience", "folds",
-    "embedding_size", "blocks", "members", "seed",
-)  # fmt: skip
-
-
 def run(options: argparse.Namespace) -> None:
     """The whole job.
 
@@ -172,40 +175,55 @@ def run(options: argparse.Namespace) -> None:
     )
     phases.end("data")
 
-    import torch  # takes longer than everything before it; bad data is told without waiting for it
+    # Threads that wait must not spin: where other processes want the processors too, that makes all of it ten times
+    # slower. The library reads this when PyTorch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Imports PyTorch, which takes longer than everything before it; bad data is told without waiting for it.
+    import learning  # noqa: F401
 
     phases.end("import_torch")
     asked = {name: value for name in HYPERPARAMETERS if (value := getattr(options, name)) is not None}
     job = Job(options, layout, asked, data)
-    learned = _learn(job, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    phases.end("training")
-    _write_artifact(job, learned)
-    phases.end("artifact")
-    report = _evaluate(data, learned, options)
+    place = Place.from_environment()
+    curve = report.Curve(say, options.checkpoint_dir if place.first else None)
+    with Group(place, _sentence) as group:
+        learned = _learn(job, group, curve)
+        phases.end("training")
+        if not place.first:
+            return
+        _write_artifact(job, learned)
+        phases.end("artifact")
+        _report(job, learned, phases)
+        _write_card(job, learned, curve)
+        phases.end("card")
+        say(f"{phases} total_seconds={time.monotonic() - STARTED:.2f}")
+
+
+def _report(job: Job, learned: Learned, phases: Phases) -> None:
+    data, options = job.data, job.options
+    judged = _evaluate(data, learned, options)
     phases.end("evaluation")
-    report["training"]["seconds"] = round(time.monotonic() - STARTED, 3)
-    _write(options.model_dir / "metrics.json", json.dumps(report, indent=1))
+    judged["training"]["seconds"] = round(time.monotonic() - STARTED, 3)
+    _write(options.model_dir / "metrics.json", json.dumps(judged, indent=1))
     output = os.environ.get("SM_OUTPUT_DATA_DIR")
     if output:
-        _write(Path(output) / "metrics.json", json.dumps(report, indent=1))
-    say(" ".join(f"test_{name}={_shown(value)}" for name, value in report["test"].items()))
-    if report["live"]:
-        say(" ".join(f"live_{name}={_shown(value)}" for name, value in report["live"].items()))
-    elif report["live_error"]:
-        say(f"The live model can't be compared: {report['live_error']}")
-    say(f"{phases} total_seconds={time.monotonic() - STARTED:.2f}")
+        _write(Path(output) / "metrics.json", json.dumps(judged, indent=1))
+    say(" ".join(f"test_{name}={_shown(value)}" for name, value in judged["test"].items()))
+    if judged["live"]:
+        say(" ".join(f"live_{name}={_shown(value)}" for name, value in judged["live"].items()))
+    elif judged["live_error"]:
+        say(f"The live model can't be compared: {judged['live_error']}")
 
 
 def _shown(value: float | None) -> str:
     return "none" if value is None else f"{value:.6g}"
 
 
-def _learn(job: Job, device: Any) -> Learned:
+def _learn(job: Job, group: Group, log: Callable[[str], None]) -> Learned:
     import torch
 
     import learning
 
-    torch.set_num_threads(1)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
     # The same as torch.use_deterministic_algorithms(True), which imports PyTorch's compiler besides: 1 second.
     torch.set_deterministic_debug_mode("error")
@@ -222,11 +240,12 @@ def _learn(job: Job, device: Any) -> Learned:
     return learning.learn(
         job.data,
         job.asked,
-        device,
+        distributed.device_of(group.place),
         checkpoints=job.options.checkpoint_dir,
         fingerprint=_fingerprint(job.options.dataset_dir, job.layout, job.asked),
         should_stop=lambda: stop,
-        log=say,
+        log=log,
+        group=group,
     )
 
 
@@ -282,7 +301,8 @@ def _cells(rows: Rows, count: int) -> list[list[Any]]:
     columns: list[list[Any]] = []
     for column in rows.columns:
         if isinstance(column, preprocess.Numbers):
-            columns.append([None if value != value else value for value in column.values[:count].tolist()])  # noqa: PLR0124
+            values = (float(str(value)) for value in column.values[:count])  # as written, also in single precision
+            columns.append([None if value != value else value for value in values])  # noqa: PLR0124
         else:
             columns.append([None if code < 0 else column.categories[code] for code in column.codes[:count].tolist()])
     return [list(row) for row in zip(*columns, strict=True)]
@@ -321,12 +341,36 @@ def _evaluate(data: Dataset, learned: Learned, options: argparse.Namespace) -> d
 
 
 def _judge(model: inference.Model, rows: Rows, classes: list[Any] | None) -> dict[str, float | int | None]:
-    inputs = model.encoder.encode(rows.columns)
+    predicted = _predict(model, rows.columns, classes)
+    return metrics.of_numbers(rows.label, predicted) if classes is None else metrics.of_classes(rows.label, predicted)
+
+
+def _predict(model: inference.Model, columns: Sequence[preprocess.Column], classes: list[Any] | None) -> report.Floats:
+    """Numbers, or rows x `classes` of probabilities."""
+    inputs = model.encoder.encode(columns)
     if classes is None:
-        return metrics.of_numbers(rows.label, model.numbers(inputs))
+        return model.numbers(inputs)
     assert model.classes is not None
     order = [model.classes.index(of) for of in classes]
-    return metrics.of_classes(rows.label, model.probabilities(inputs)[:, order])
+    return model.probabilities(inputs)[:, order]
+
+
+def _write_card(job: Job, learned: Learned, curve: report.Curve) -> None:
+    """report.json, for the model's card. A figure that fails costs the card its figures, and not the model."""
+    elapsed = time.monotonic() - STARTED
+    try:
+        model = inference.load(job.options.model_dir)
+        found = report.build(
+            job.data,
+            lambda columns: _predict(model, columns, job.data.classes),
+            curve=curve.points(),
+            best_epoch=learned.best_epoch,
+            seconds=min(10.0, max(0.4, elapsed * 0.06)),
+        )
+        _write(job.options.model_dir / "report.json", report.dump(found))
+    except Exception:
+        traceback.print_exc()
+        say("The model's card will have no figures: they could not be made, for the reason above.")
 
 
 def _judge_live(data: Dataset, options: argparse.Namespace) -> tuple[dict[str, float | int | None] | None, str | None]:
@@ -426,8 +470,16 @@ def main(arguments: list[str] | None = None) -> None:
         if type(error).__name__ == "Interrupted":
             say(str(error))
             sys.exit(INTERRUPTED_EXIT_CODE)
-        traceback.print_exc()
-        fail(f"Training failed with {type(error).__name__}: {' '.join(str(error).split())[:500]}")
+        if not isinstance(error, distributed.Lost):
+            traceback.print_exc()
+        fail(_sentence(error))
+
+
+def _sentence(error: BaseException) -> str:
+    """Why the job failed, for FailureReason."""
+    if isinstance(error, DataError | distributed.Lost):
+        return str(error)
+    return f"Training failed with {type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import random
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,15 @@ from mlplatform.aws import Aws
 from mlplatform.facts import (
     DATASET_TAG,
     STACK_TAG,
+    Approval,
     DatasetArrived,
     Drop,
     Endpoint,
     JobStatus,
     ModelCard,
     ModelMetrics,
+    ModelPackage,
+    PackageChanged,
     Sample,
     StoredObject,
     Task,
@@ -36,6 +41,7 @@ from mlplatform.facts import (
 )
 from mlplatform.settings import Settings, read_settings
 
+os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # each has a snapshot: a thousand to list, nobody's
 EVENTS = Path(__file__).parents[1] / "events"
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 REGION = "us-east-1"
@@ -72,6 +78,7 @@ ENVIRONMENT = {
     "MONTHLY_CEILING_USD": "500",
     "BUDGET_NAME": "ml-platform-monthly-budget",
     "MONTHLY_BUDGET_USD": "500",
+    "APPROVAL_CEILING_USD": "100",
     "AWS_REGION": REGION,
 }
 
@@ -168,6 +175,36 @@ def endpoint(**changed: Any) -> Endpoint:
     return replace(one, **changed)
 
 
+IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.6.0-cpu-py312-ubuntu22.04-sagemaker"
+
+
+def model_package(version: int = 2, **changed: Any) -> ModelPackage:
+    """Of JOB, which passed the gate, and which a person approved an hour after noon."""
+    one = ModelPackage(
+        arn=f"arn:aws:sagemaker:{REGION}:123456789012:model-package/ml-platform-churn/{version}",
+        group="ml-platform-churn",
+        version=version,
+        approval=Approval.APPROVED,
+        description=f"Trained by {JOB}. It has roc_auc 0.9000.",
+        image=IMAGE,
+        artifact_uri=f"s3://ml-platform-artifacts/training-output/{JOB}/output/model.tar.gz",
+        environment={"SAGEMAKER_PROGRAM": "inference.py"},
+        instance_types=("ml.c5.large",),
+        properties={"gate": "passed", "training_job": JOB},
+        created=NOON,
+        modified=NOON + timedelta(hours=1),
+    )
+    return replace(one, **changed)
+
+
+def package_changed(package: ModelPackage, **changed: Any) -> PackageChanged:
+    """The event of its approval."""
+    one = PackageChanged(
+        package.arn, package.group, package.version, package.approval, False, ("ModelApprovalStatus",), "1764"
+    )
+    return replace(one, **changed)
+
+
 def metrics_json(*, task: str = "binary", **changed: Any) -> dict[str, Any]:
     classes = task != "regression"
     document = {
@@ -216,13 +253,15 @@ def archive(files: Mapping[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
-def model_archive(metrics: Mapping[str, Any] | None = None) -> bytes:
+def model_archive(metrics: Mapping[str, Any] | None = None, **files: bytes) -> bytes:
+    """`files` are more of them, by name."""
     return archive(
         {
             "model.safetensors": b"\0" * 5000,
             "./metrics.json": json.dumps(metrics or metrics_json()).encode(),
             "sample.json": json.dumps(SAMPLE_JSON).encode(),
             "code/inference.py": b"",
+            **files,
         }
     )
 
@@ -254,12 +293,17 @@ class Account:
     answers: dict[str, Any] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
-        return boto3.client(service, region_name=REGION)
+        return _client(service)
 
     def app(self) -> App:
         account = self
 
         class RecordingAws(Aws):
+            def _client(self, service: str) -> Any:
+                if "AWS_ENDPOINT_URL" not in os.environ:
+                    self._clients = _aws_clients
+                return super()._client(service)
+
             def _call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
                 account.calls.append((operation, parameters))
                 if operation in account.answers:
@@ -304,6 +348,11 @@ class Account:
                 found.append(json.loads(message["Body"]))
                 sqs.delete_message(QueueUrl=self.alerts_queue, ReceiptHandle=message["ReceiptHandle"])
         return found
+
+
+# Making a client reads its service's model, which takes longer than most tests. moto answers whichever client asks.
+_client = cache(partial(boto3.client, region_name=REGION))
+_aws_clients: dict[str, Any] = {}
 
 
 @contextmanager

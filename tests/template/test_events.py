@@ -33,7 +33,7 @@ def ours(sample: dict[str, Any], **detail: Any) -> dict[str, Any]:
     if "bucket" in event["detail"]:
         event["detail"]["bucket"]["name"] = "databucket-name"
         event["detail"]["object"]["key"] = "datasets/flowers/iris.csv"
-    for name in ("TrainingJobName", "EndpointName"):
+    for name in ("TrainingJobName", "EndpointName", "ModelPackageGroupName"):
         if name in event["detail"]:
             event["detail"][name] = "shop-flowers"
     event["detail"] |= detail

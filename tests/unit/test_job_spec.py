@@ -91,6 +91,7 @@ def test_what_is_not_a_json_object_is_refused(content: bytes, said: str) -> None
         ({"instance_count": 2}, "asks for 2 training instances; 'instance_count' can only be 1 so far"),
         ({"instance_count": 0}, "'instance_count' can only be 1"),
         ({"instance_count": "1"}, "has \"1\" as 'instance_count'"),
+        ({"approval": "yes"}, "has \"yes\" as 'approval'; it must be one of automatic, manual"),
         ({"hosting": {"instance_type": "ml.t3.medium"}}, "a type that SageMaker hosts on"),
         ({"hosting": {"min": 1}}, "the unknown key 'hosting.min'; the keys under 'hosting' are instance_type"),
         ({"hosting": {"min_instances": 0}}, "has 0 as 'hosting.min_instances'; it must be from 1 to 100"),

@@ -7,9 +7,9 @@ first use. Every refusal becomes an AwsError with the operation and the code.
 from __future__ import annotations
 
 import json
-import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, assert_never
@@ -22,14 +22,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mlplatform import ledger, names, notices
 from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
+from mlplatform.aws_registry import RegistryCalls
 from mlplatform.aws_spend import HELD, SpendCalls
 from mlplatform.datasets import SAMPLE_BYTES, data_files
 from mlplatform.decisions import (
     ActivateCostTags,
+    AskApproval,
     ClearFailedStart,
     ConfigureAutoscaling,
     Decision,
     DeployModel,
+    EndResource,
     FinishDeployment,
     ForgetParking,
     HoldDataset,
@@ -49,7 +52,7 @@ from mlplatform.decisions import (
     StartTraining,
     StopEndpoint,
 )
-from mlplatform.deployment import package_description
+from mlplatform.deployment import scalable_target
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
     CostFacts,
@@ -59,12 +62,13 @@ from mlplatform.facts import (
     JobStatus,
     ModelCard,
     Prediction,
+    Remnant,
     Sample,
     StoredObject,
     TrainingJob,
     UnreadableCard,
 )
-from mlplatform.model_card import FILES, compare_prediction, parse_card
+from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, parse_card
 from mlplatform.parquet import PARQUET_TAIL_BYTES, is_parquet
 from mlplatform.settings import Settings
 
@@ -74,11 +78,12 @@ if TYPE_CHECKING:
 _JOB_SPEC_BYTES = 256 * 1024
 _MOST_SAMPLES = 8  # a drop has at most train, validation and test; more are refused, which needs no content
 _CARD_FILE_BYTES = 8 * 1024 * 1024
+_REPORT_BYTES = 1024 * 1024
 _CONFIG_ATTEMPTS = 6
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
+class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
     """One account and region, as one function's role sees them."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -239,6 +244,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
             },
             max_runtime_seconds=limits.get("MaxRuntimeInSeconds"),
             ended=_utc(found["TrainingEndTime"]) if "TrainingEndTime" in found else None,
+            image=found.get("AlgorithmSpecification", {}).get("TrainingImage", ""),
         )
 
     def endpoint(self, name: str) -> Endpoint | None:
@@ -282,7 +288,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
             token = {"NextToken": page["NextToken"]}
 
     def artifact_card(self, uri: str) -> ModelCard | UnreadableCard:
-        """metrics.json and sample.json from a model.tar.gz: streamed, bounded, and never put on a disk."""
+        """Its card's files from a model.tar.gz: streamed, bounded, and never put on a disk."""
+        import tarfile  # brings three decompressors with it, which most functions never need
+
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         answer = self._found("s3", "get_object", Bucket=bucket, Key=key)
         if answer is None:
@@ -292,13 +300,15 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
             with tarfile.open(fileobj=answer["Body"], mode="r|gz") as archive:
                 for member in archive:
                     name = member.name.removeprefix("./")
-                    if name not in FILES or not member.isfile():
+                    if name not in {*FILES, REPORT_FILE} or not member.isfile():
                         continue
+                    if name == REPORT_FILE and member.size > _REPORT_BYTES:
+                        continue  # a picture too large to draw is no reason to lose a model
                     if member.size > _CARD_FILE_BYTES:
                         return UnreadableCard(f"its {name} has {member.size} bytes, more than {_CARD_FILE_BYTES}")
                     content = archive.extractfile(member)
                     files[name] = content.read() if content else b""
-                    if len(files) == len(FILES):
+                    if len(files) == len(FILES) + 1:
                         break
         except (tarfile.TarError, EOFError, OSError) as error:
             return UnreadableCard(f"{uri} is not a readable archive ({error})")
@@ -315,6 +325,16 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
                 files[name] = self._call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
         card = parse_card(files)
         return card if isinstance(card, ModelCard) else None
+
+    def scaling_bounds(self, endpoint: Endpoint) -> tuple[int, int] | None:
+        """The fewest and the most instances that its scaling allows now; None where nothing scales it."""
+        found = self._call(
+            "application-autoscaling",
+            "describe_scalable_targets",
+            ServiceNamespace="sagemaker",
+            ResourceIds=[scalable_target(endpoint.name)["ResourceId"]],
+        )["ScalableTargets"]
+        return (found[0]["MinCapacity"], found[0]["MaxCapacity"]) if found else None
 
     def smoke_test(self, endpoint: Endpoint, sample_json: bytes) -> Prediction:
         """Asks for the prediction of sample.json; what the model itself refuses is an answer, and no error."""
@@ -354,8 +374,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
             case DeployModel():
                 return self._deploy(decision)
             case KeepLiveModel():
-                self._register(decision)
-                return self._finish_job(decision, decision.dataset, decision.job_name)
+                return self._finish(self._registered(decision))
+            case AskApproval():
+                return self._finish(self._registered(decision))
             case FinishDeployment():
                 self._update_endpoint(decision.endpoint, decision.deregister)
                 return decision
@@ -387,6 +408,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
                 return self._hold_dataset(decision)
             case ActivateCostTags():
                 return self._activate_cost_tags(decision)
+            case EndResource():
+                return self._end_resource(decision)
             case _:
                 assert_never(decision)
 
@@ -468,7 +491,10 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
             self._put(bucket, key, json.dumps(document, indent=2, ensure_ascii=False).encode())
 
     def _deploy(self, decision: DeployModel) -> Decision:
-        self._register(decision)
+        if decision.model_package is not None:
+            decision = replace(decision, package=self._register(decision))
+        elif decision.card is not None:
+            self._put_card(decision.dataset, decision.job_name, decision.card)
         self._unless(_exists, "sagemaker", "create_model", **decision.model)
         self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
         name = decision.endpoint["EndpointName"]
@@ -477,44 +503,14 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
             raise TryAgain(
                 f"Endpoint {name} was past repair and is being deleted; {decision.job_name} takes its place."
             )
-        if decision.exists:
+        if decision.parked is not None:
+            self._move_parking(decision.parked, decision.job_name, decision.endpoint_tags)
+        elif decision.exists:
             self._tag_endpoint(name, decision.endpoint_tags)
             self._update_endpoint(decision.endpoint, decision.deregister)
         else:
             self._create_endpoint(decision.endpoint)
-        return self._finish_job(decision, decision.dataset, decision.job_name)
-
-    def _register(self, decision: DeployModel | KeepLiveModel) -> None:
-        """The model card, then the package, in a group that is made with the first one."""
-        prefix = names.model_card_prefix(decision.dataset, decision.job_name)
-        bucket = self._settings.artifact_bucket
-        self._put(bucket, f"{prefix}metrics.json", decision.card.metrics_json)
-        self._put(bucket, f"{prefix}sample.json", decision.card.sample_json)
-        group = decision.model_package["ModelPackageGroupName"]
-        self._unless(
-            _exists,
-            "sagemaker",
-            "create_model_package_group",
-            ModelPackageGroupName=group,
-            ModelPackageGroupDescription=f"Models trained on the dataset {decision.dataset}",
-            Tags=names.tag_list(
-                names.tags(self._settings.required_tags, stack=self._settings.stack_name, dataset=decision.dataset)
-            ),
-        )
-        if package_description(decision.job_name) not in self._package_descriptions(group):
-            self._call("sagemaker", "create_model_package", **decision.model_package)
-
-    def _package_descriptions(self, group: str) -> Iterable[str]:
-        """Of the newest hundred: only a job whose event was just handled half-way is looked for."""
-        page = self._call(
-            "sagemaker",
-            "list_model_packages",
-            ModelPackageGroupName=group,
-            SortBy="CreationTime",
-            SortOrder="Descending",
-            MaxResults=100,
-        )
-        return [summary.get("ModelPackageDescription", "") for summary in page["ModelPackageSummaryList"]]
+        return self._finish(decision)
 
     def _create_endpoint(self, request: Request) -> None:
         for attempt in range(1, _CONFIG_ATTEMPTS + 1):
@@ -545,13 +541,26 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
         if self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request):
             self._tag_endpoint(name, {names.ASKED_TAG: config})
 
-    def _finish_job(self, decision: DeployModel | KeepLiveModel, dataset: str, job: str) -> Decision:
-        bucket, key = self._settings.artifact_bucket, names.outcome_key(dataset, job)
+    def _finish(self, decision: DeployModel | KeepLiveModel | AskApproval) -> Decision:
+        """Tells people, and then remembers that it is done: under the job's outcome, or under the approval's."""
+        bucket, outcome = (
+            self._settings.artifact_bucket,
+            {
+                "decision": type(decision).__name__,
+                "reason": decision.reason,
+                "package": decision.package,
+            },
+        )
+        key = decision.release
+        if decision.model_package is not None:
+            key = names.outcome_key(decision.dataset, decision.job_name)
+            if isinstance(decision, DeployModel):
+                version = int(decision.package.rpartition("/")[2])
+                self._put_once(bucket, names.release_key(decision.dataset, version, "new"), outcome)
         if not self._object_exists(bucket, key):
             self._announce(decision)
-        outcome = {"decision": type(decision).__name__, "reason": decision.reason}
         if not self._put_once(bucket, key, outcome):
-            return Skip(f"{job} had its outcome a moment ago: {decision.reason}")
+            return Skip(f"{decision.job_name} had its outcome a moment ago: {decision.reason}")
         return decision
 
     def _configure_autoscaling(self, decision: ConfigureAutoscaling) -> Decision:
@@ -573,12 +582,18 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
             and _holds(targets[0], target)
             and all(any(_holds(policy, wanted) for policy in policies) for wanted in decision.policies)
         ):
-            return Skip(f"{decision.endpoint_name} scales as it should already.")
+            self._remember_bounds(decision)
+            return Skip(f"As it is already: {decision.reason}")
         self._call(service, "register_scalable_target", **target, **({} if targets else {"Tags": tags}))
+        self._remember_bounds(decision)
         for policy in decision.policies:
             self._call(service, "put_scaling_policy", **policy)
         self._announce(decision)
         return decision
+
+    def _remember_bounds(self, decision: ConfigureAutoscaling) -> None:
+        if decision.endpoint_tags:
+            self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
 
     def _restore_endpoint(self, decision: RestoreEndpoint) -> Decision:
         """The record is what brings it here again after an error, so that it goes last but for the message."""
@@ -595,14 +610,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
     def _report_costs(self, decision: ReportCosts) -> Decision:
         """The numbers are written last: they mark the report as made and told."""
         bucket = self._settings.artifact_bucket
-        self._call(
-            "s3",
-            "put_object",
-            Bucket=bucket,
-            Key=decision.page_key,
-            Body=decision.page.encode(),
-            ContentType="text/html; charset=utf-8",
-        )
+        self._put(bucket, decision.page_key, decision.page.encode(), "text/html; charset=utf-8")
         self._announce(decision)
         self._put(bucket, decision.numbers_key, decision.numbers.encode())
         return decision
@@ -643,6 +651,26 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
             console = f"https://console.{'amazonaws.cn' if region.startswith('cn-') else 'aws.amazon.com'}"
         return f"{console}/s3/object/{bucket}?region={region}&prefix={quote(key, safe='')}"
 
+    # ---- the stack's end ----
+
+    def stack_status(self, stack_id: str) -> str:
+        """CloudFormation's StackStatus; Raises AwsError where there never was such a stack."""
+        from mlplatform import aws_teardown  # one function alone pays for its import
+
+        return aws_teardown.stack_status(self._call, stack_id)
+
+    def remnants(self) -> tuple[Remnant, ...]:
+        """What is left of what the stack's functions made."""
+        from mlplatform import aws_teardown  # as above
+
+        return aws_teardown.read_remnants(self._call, self._settings.stack_name)
+
+    def _end_resource(self, decision: EndResource) -> EndResource:
+        from mlplatform import aws_teardown  # as above
+
+        aws_teardown.end(self._call, decision)
+        return decision
+
     # ---- objects and secrets ----
 
     def put_object(self, bucket: str, key: str, content: bytes) -> None:
@@ -654,8 +682,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
         found = self._found("ssm", "get_parameter", Name=parameter, WithDecryption=True)
         return None if found is None else str(found["Parameter"]["Value"])
 
-    def _put(self, bucket: str, key: str, content: bytes) -> None:
-        self._call("s3", "put_object", Bucket=bucket, Key=key, Body=content, ContentType="application/json")
+    def _put(self, bucket: str, key: str, content: bytes, content_type: str = "application/json") -> None:
+        self._call("s3", "put_object", Bucket=bucket, Key=key, Body=content, ContentType=content_type)
 
     def _put_once(self, bucket: str, key: str, document: Mapping[str, Any]) -> bool:
         """Writes the object unless there is one; says whether it did (PutObject, S3 API reference: If-None-Match)."""

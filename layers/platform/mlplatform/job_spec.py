@@ -13,7 +13,7 @@ from mlplatform.errors import DataRejected
 from mlplatform.facts import JobSpec, Task
 from mlplatform.names import JOB_SPEC_FILE
 
-_KEYS = ("label", "task", "algorithm", "hyperparameters", "instance_type", "instance_count", "hosting")
+_KEYS = ("label", "task", "algorithm", "hyperparameters", "instance_type", "instance_count", "hosting", "approval")
 _LATER = {
     "tuning": "leave it out, and set the hyperparameters that you want under 'hyperparameters'",
     "pipeline": "leave it out, and the dataset trains as a single job",
@@ -67,6 +67,7 @@ def parse_job_spec(content: bytes | None) -> JobSpec:
         instance_type=_optional(spec, "instance_type", _training_type),
         instance_count=_optional(spec, "instance_count", _instance_count) or 1,
         hosting=_optional(spec, "hosting", _hosting) or {},
+        ask_approval=_optional(spec, "approval", _approval) or False,
     )
 
 
@@ -173,6 +174,10 @@ def _hosting(value: Any) -> dict[str, Any]:
             f"has 'hosting.min_instances' {fewest} above 'hosting.max_instances' {most}; lower one or raise the other"
         )
     return wishes
+
+
+def _approval(value: Any) -> bool:
+    return _one_of("approval", value, ("automatic", "manual")) == "manual"
 
 
 def _instance_type(path: str, value: Any, known: Collection[str], does: str, example: str) -> str:
