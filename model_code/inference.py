@@ -10,6 +10,7 @@ import csv
 import http
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ WEIGHTS_FILE = "model.safetensors"
 SCHEMA_FILE = "schema.json"
 JSON = "application/json"
 CSV = "text/csv"
+_DECIMAL_COMMA = re.compile(r"^([+-]?[0-9]*),([0-9]+)$")  # 3,14; the same as in dataset.py
 
 
 class ModelFileError(Exception):
@@ -200,7 +202,10 @@ def _wanted(accept: str) -> str:
 
 
 def _read(model: Model, body: bytes, content_type: str) -> Inputs:
-    kind = content_type if content_type in (JSON, CSV) else content_type.split(";", 1)[0].strip().lower()
+    kind = content_type
+    if kind not in (JSON, CSV):
+        kind, _, parameters = content_type.partition(";")
+        kind, body = kind.strip().lower(), _as_utf8(body, parameters)
     if kind in ("", "application/octet-stream"):  # no type was said
         kind = JSON if body.lstrip()[:1] == b"{" else CSV
     if kind == JSON:
@@ -208,6 +213,21 @@ def _read(model: Model, body: bytes, content_type: str) -> Inputs:
     if kind == CSV:
         return _read_csv(model, body)
     raise BadRequest(f"Send {JSON} or {CSV}, not {content_type}.", 415)
+
+
+def _as_utf8(body: bytes, parameters: str) -> bytes:
+    """The body in UTF-8, whichever `charset=` the content type's parameters say."""
+    for parameter in parameters.split(";"):
+        name, _, charset = parameter.partition("=")
+        charset = charset.strip().strip('"')
+        if name.strip().lower() == "charset" and charset.lower() not in ("utf-8", "utf8", ""):
+            try:
+                return body.decode(charset).encode()
+            except LookupError:
+                raise BadRequest(f"The charset {charset[:40]!r} is not known; send UTF-8.", 415) from None
+            except UnicodeError as error:
+                raise BadRequest(f"The body is not text in {charset}: {error}.") from None
+    return body
 
 
 def _read_json(model: Model, body: bytes) -> Inputs:
@@ -318,10 +338,12 @@ def _numbers(model: Model, rows: list[list[Any]], places: list[int] | None = Non
             return values
     except (ValueError, TypeError, OverflowError):
         pass
+    # As training reads it: where semicolons separate fields, commas may be decimal points.
+    decimal_comma = model.schema.get("delimiter") == ";"
     return np.array(
         [
             [
-                _number(cell, number, model.names[places[i] if places else i])
+                _number(cell, number, model.names[places[i] if places else i], decimal_comma)
                 for i, cell in enumerate(row)
             ]
             for number, row in enumerate(rows, 1)
@@ -330,7 +352,7 @@ def _numbers(model: Model, rows: list[list[Any]], places: list[int] | None = Non
     )  # fmt: skip
 
 
-def _number(cell: Any, row: int, column: str) -> float:
+def _number(cell: Any, row: int, column: str, decimal_comma: bool) -> float:
     if cell is None:
         return np.nan
     if isinstance(cell, str):
@@ -338,7 +360,7 @@ def _number(cell: Any, row: int, column: str) -> float:
         if text.lower() in MISSING_TOKENS:
             return np.nan
         try:
-            return float(text)
+            return float(_DECIMAL_COMMA.sub(r"\1.\2", text) if decimal_comma else text)
         except ValueError:
             pass
     elif isinstance(cell, (int, float)):

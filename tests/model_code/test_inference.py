@@ -120,6 +120,33 @@ def test_csv_may_use_the_delimiter_of_the_training_data(tmp_path: Path) -> None:
     assert score(make(tmp_path, delimiter=";"), b"12;red;0.5\n", "text/csv") == [9.0]
 
 
+def test_numbers_have_decimal_commas_where_training_read_them_so(tmp_path: Path) -> None:
+    trained = make(tmp_path, delimiter=";")
+    assert score(trained, b"12,0;red;0,5\n", "text/csv") == score(trained, b"12;red;0.5\n", "text/csv") == [9.0]
+    assert score(trained, json.dumps({"features": [["12", "red", "0,5"]]}).encode()) == [9.0]
+    status, body, _ = answer(trained, b"12;red;1,2,3\n", "text/csv")
+    assert (status, b"must be a number" in body) == (400, True)
+
+
+def test_a_decimal_comma_is_no_number_where_commas_separate_fields(model: Model) -> None:
+    status, body, _ = answer(model, json.dumps({"features": [["12", "red", "0,5"]]}).encode())
+    assert (status, b"must be a number" in body) == (400, True)
+
+
+@pytest.mark.parametrize("charset", ["latin-1", "ISO-8859-1", '"windows-1252"', "utf-16"])
+def test_a_body_is_read_in_the_charset_that_its_content_type_says(charset: str, model: Model) -> None:
+    text = f"{','.join(model.names)}\n12,rouge à lèvres,0.5\n"
+    body, kind = text.encode(charset.strip('"')), f"text/csv; header=present; charset={charset}"
+    assert score(model, body, kind) == score(model, text.encode(), "text/csv")
+
+
+@pytest.mark.parametrize(("charset", "status"), [("klingon", 415), ("zip", 415), ("utf-16", 400), ("ascii", 400)])
+def test_a_charset_that_is_not_known_or_not_the_bodys_is_the_callers_fault(
+    charset: str, status: int, model: Model
+) -> None:
+    assert answer(model, "12,à,0.5".encode("latin-1"), f"text/csv; charset={charset}")[0] == status
+
+
 def test_csv_of_one_column_takes_a_blank_line_as_a_missing_value(tmp_path: Path) -> None:
     columns = [{"kind": "numeric", "name": "x", "mean": 0.0, "scale": 1.0, "indicator": False}]
     assert score(make(tmp_path, columns), b"2\n\n3\n", "text/csv") == [2.0, 0.0, 3.0]
