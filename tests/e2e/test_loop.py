@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import threading
 import time
+import urllib.request
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError
+from typer.testing import CliRunner
 
+from cli.main import app
 from mlplatform import names
 from mlplatform.facts import StoredObject
 
@@ -102,6 +106,24 @@ def test_everything_made_for_a_model_carries_the_required_tags(laptop: Laptop, d
     ):
         tags = {tag["Key"] for tag in laptop.sagemaker.list_tags(ResourceArn=arn)["Tags"]}
         assert {"Project", "Environment", "CostCenter", "Owner"} <= tags, arn
+
+
+def test_the_model_has_a_card_that_the_message_the_status_and_a_command_lead_to(
+    laptop: Laptop, deployed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", laptop.url)
+    status = CliRunner().invoke(app, ["status", "churn"]).output
+    assert "mlp --laptop card churn" in status
+    link = next(word for word in status.split() if word.endswith("card.html"))
+    with urllib.request.urlopen(link, timeout=10) as answer:
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        page = answer.read()
+    assert link in json.dumps(laptop.inbox(link))
+    assert CliRunner().invoke(app, ["card", "churn", "--save", str(tmp_path / "card.html")]).exit_code == 0
+    assert (tmp_path / "card.html").read_bytes() == page
+    shown = page.decode()
+    for part in ("Predicts <b>stays</b> from 3 columns", "What it relies on", "How training went", "income", deployed):
+        assert part in shown
 
 
 def test_the_endpoint_answers_features_records_and_csv_alike(laptop: Laptop, deployed: str) -> None:
