@@ -10,8 +10,9 @@ import difflib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import itemgetter
 
 from mlplatform.delimited import SAMPLE_BYTES, Rows, Text, decode, parse, sniff
@@ -419,11 +420,29 @@ class _Labelled:
 
     def assert_numbers(self) -> None:
         text = self.first_text()
-        if text is not None:
+        if text is None:
+            return
+        needed = f"regression needs numbers; correct it, or set another task in {JOB_SPEC_FILE}."
+        unreadable = sum(times for value, times in self.values.counts.items() if self._is_text(value))
+        if 2 * unreadable <= self.values.rows:
             raise DataRejected(
-                f'{self.name}, line {self.line_of(text)} has "{_short(text)}" in {self.title}, and regression needs '
-                f"numbers; correct it, or set another task in {JOB_SPEC_FILE}."
+                f'{self.name}, line {self.line_of(text)} has "{_short(text)}" in {self.title}, and {needed}'
             )
+        shown = ", ".join(f'line {line} has "{_short(text)}"' for line, text in islice(self._texts(), 3))
+        raise DataRejected(
+            f"{self.name} has texts in {unreadable:,} of the {self.values.rows:,} values of {self.title}{self.part} "
+            f"({shown}), and {needed}"
+        )
+
+    def _is_text(self, value: str) -> bool:
+        return _number(value, self.rows.delimiter) is None
+
+    def _texts(self) -> Iterator[tuple[int, str]]:
+        """The lines and labels of the rows whose label is no number."""
+        for row in range(self.first, len(self.rows.rows)):
+            value = self.rows.rows[row][self.position].strip()
+            if not _missing(value) and self._is_text(value):
+                yield self.rows.line_of(row), value
 
 
 def _task(train: _Labelled, wished: Task | None) -> tuple[Task, str]:
