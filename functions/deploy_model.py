@@ -12,7 +12,6 @@ from mlplatform.decisions import Decision, Skip
 from mlplatform.deployment import Live, plan_deployment, skip_job
 from mlplatform.facts import JobStatus, PackageChanged, TrainingEnded
 from mlplatform.ledger import plan_spot_saving
-from mlplatform.model_page import with_page
 from mlplatform.observability import decided, observed
 from mlplatform.releases import Known, lost_approval, plan_release, skip_package
 
@@ -43,6 +42,8 @@ def deploy_model(app: App, ended: TrainingEnded) -> Decision:
     if job.status is JobStatus.COMPLETED and job.artifact_uri:
         card = app.aws.artifact_card(job.artifact_uri)
     decision = plan_deployment(job, card, _live(app, dataset), app.settings)
+    from mlplatform.model_page import with_page  # most events are of no end that is judged, and pay for no page
+
     link = app.aws.artifact_link(names.model_card_key(dataset, job.name))
     return app.aws.apply(with_page(decision, job, link, app.settings))
 

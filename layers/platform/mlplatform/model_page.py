@@ -15,8 +15,8 @@ from html import escape
 from typing import Any
 
 from mlplatform import model_plots, names, prices
-from mlplatform.cost_report import money, precise
 from mlplatform.decisions import AskApproval, CardPage, Decision, DeployModel, KeepLiveModel
+from mlplatform.dollars import money, precise
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import ModelCard, Task, TrainingJob
 from mlplatform.html_page import document, figure_card
