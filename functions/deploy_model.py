@@ -1,4 +1,7 @@
-"""A training job ended: its model is registered and deployed, or kept out, or people hear why there is none."""
+"""A training or tuning job ended: its model is registered and deployed, or kept out, or people hear why there is none.
+
+Of a tuning, the best trial is judged like any training job; the other trials only count for the savings ledger.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,18 @@ from typing import Any
 from mlplatform import events, names
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision, Skip
-from mlplatform.deployment import Live, plan_deployment, skip_job
-from mlplatform.facts import JobStatus, TrainingEnded
+from mlplatform.deployment import Live, is_trial, plan_deployment, skip_job
+from mlplatform.facts import JobStatus, ModelCard, TrainingEnded, TrainingJob, TuningEnded, UnreadableCard
 from mlplatform.ledger import plan_spot_saving
 from mlplatform.observability import decided, observed
+from mlplatform.tuning import skip_tuning, spending, told, without_best
 
 
 @observed
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, str]:
-    """SageMaker's "Training Job State Change"."""
+    """SageMaker's "Training Job State Change" and "HyperParameter Tuning Job State Change"."""
+    if events.is_tuning(event):
+        return decided(deploy_tuned(live_app(), events.tuning_ended(event)))
     return decided(deploy_model(live_app(), events.training_ended(event)))
 
 
@@ -25,16 +31,43 @@ def deploy_model(app: App, ended: TrainingEnded) -> Decision:
     if job is None:
         return Skip(f"There is no training job {ended.job_name} in this account and region.")
     dataset = job.dataset or ""
+    if is_trial(job, app.settings):
+        _record_saving(app, job)
+        return Skip(f"{job.name} is a trial of {job.tuning}; the end of the tuning decides.")
     skip = skip_job(job, bool(dataset) and app.aws.outcome_exists(dataset, job.name), app.settings)
     if skip is not None:
         return skip
+    _record_saving(app, job)
+    return app.aws.apply(plan_deployment(job, _card(app, job), _live(app, dataset), app.settings))
+
+
+def deploy_tuned(app: App, ended: TuningEnded) -> Decision:
+    tuning = app.aws.tuning_job(ended.tuning_name)
+    if tuning is None:
+        return Skip(f"There is no tuning job {ended.tuning_name} in this account and region.")
+    dataset = tuning.dataset or ""
+    key = tuning.best or tuning.name  # whose outcome is the tuning's
+    skip = skip_tuning(tuning, bool(dataset) and app.aws.outcome_exists(dataset, key), app.settings)
+    if skip is not None:
+        return skip
+    spent = spending(app.aws.trials_of(tuning.name), app.settings.aws_region, app.aws.now())
+    job = app.aws.training_job(tuning.best) if tuning.best else None
+    if job is None:
+        return app.aws.apply(without_best(tuning, spent))
+    decision = plan_deployment(job, _card(app, job), _live(app, dataset), app.settings)
+    return app.aws.apply(told(decision, tuning, spent))
+
+
+def _record_saving(app: App, job: TrainingJob) -> None:
     saving = plan_spot_saving(job, app.settings)
     if saving is not None:
         app.aws.apply(saving)
-    card = None
+
+
+def _card(app: App, job: TrainingJob) -> ModelCard | UnreadableCard | None:
     if job.status is JobStatus.COMPLETED and job.artifact_uri:
-        card = app.aws.artifact_card(job.artifact_uri)
-    return app.aws.apply(plan_deployment(job, card, _live(app, dataset), app.settings))
+        return app.aws.artifact_card(job.artifact_uri)
+    return None
 
 
 def _live(app: App, dataset: str) -> Live | None:

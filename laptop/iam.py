@@ -283,7 +283,8 @@ _SAGEMAKER_PASSED_ROLES = {
 def _sagemaker(operation: str, params: Params) -> list[Need]:
     action = f"sagemaker:{operation}"
     context = _tag_context(params)
-    instance_type = params.get("ResourceConfig", {}).get("InstanceType")
+    definition = params.get("TrainingJobDefinition", {})  # of a tuning job's trials
+    instance_type = {**definition, **params}.get("ResourceConfig", {}).get("InstanceType")
     if instance_type:
         context["sagemaker:InstanceTypes"] = [instance_type]
     if operation.startswith("List") and operation != "ListTags":
@@ -292,6 +293,8 @@ def _sagemaker(operation: str, params: Params) -> list[Need]:
         return [Need(action, params["ResourceArn"], context)]
     names = _sagemaker_resources(operation, params)
     needs = [Need(action, resource, context) for resource in names] or [Need(action, "*", context)]
+    if definition.get("RoleArn"):
+        needs.append(_pass_role(definition["RoleArn"], "sagemaker.amazonaws.com"))
     for member in _SAGEMAKER_PASSED_ROLES.get(operation, ()):
         if params.get(member):
             needs.append(_pass_role(params[member], "sagemaker.amazonaws.com"))

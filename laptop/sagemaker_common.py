@@ -41,6 +41,19 @@ def epoch_milliseconds(moment: datetime) -> str:
     return str(int(moment.timestamp() * 1000))
 
 
+def event_detail(description: Mapping[str, Any], fields: Iterable[str], tags: Mapping[str, str]) -> dict[str, Any]:
+    """A job's event: some members of its description, times as events spell them, and the tags as a map (same page)."""
+
+    def spell(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return epoch_milliseconds(value)
+        if isinstance(value, dict):
+            return {name: spell(item) for name, item in value.items()}
+        return [spell(item) for item in value] if isinstance(value, list) else value
+
+    return {**{name: spell(description[name]) for name in fields if name in description}, "Tags": dict(tags)}
+
+
 def as_datetime(value: Any) -> datetime:
     """A timestamp parameter, whichever way the protocol spelled it."""
     if isinstance(value, datetime):

@@ -45,6 +45,7 @@ _SERVICES = (
     "cloudformation",
     "inbox",
     "training",
+    "tuning",
     "registry",
     "hosting",
     "search",

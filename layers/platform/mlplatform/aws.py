@@ -23,6 +23,7 @@ from mlplatform import ledger, names, notices
 from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
 from mlplatform.aws_spend import HELD, SpendCalls
+from mlplatform.aws_tuning import TuningCalls
 from mlplatform.datasets import SAMPLE_BYTES, data_files
 from mlplatform.decisions import (
     ActivateCostTags,
@@ -47,7 +48,9 @@ from mlplatform.decisions import (
     Skip,
     StartEndpoint,
     StartTraining,
+    StartTuning,
     StopEndpoint,
+    StopTuning,
 )
 from mlplatform.deployment import package_description
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
@@ -78,7 +81,7 @@ _CONFIG_ATTEMPTS = 6
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
+class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, TuningCalls):
     """One account and region, as one function's role sees them."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -239,6 +242,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
             },
             max_runtime_seconds=limits.get("MaxRuntimeInSeconds"),
             ended=_utc(found["TrainingEndTime"]) if "TrainingEndTime" in found else None,
+            tuning=found["TuningJobArn"].rpartition("/")[2] if "TuningJobArn" in found else None,
         )
 
     def endpoint(self, name: str) -> Endpoint | None:
@@ -349,6 +353,10 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
                 return self._notify(decision)
             case StartTraining():
                 return self._start_training(decision)
+            case StartTuning():
+                return self._start_tuning(decision)
+            case StopTuning():
+                return self._stop_tuning(decision)
             case RejectDataset():
                 return self._reject(decision)
             case DeployModel():
@@ -417,6 +425,19 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
             return Skip(f"Training job {decision.job_name} exists already; each version is trained once.")
         return decision
 
+    def _start_tuning(self, decision: StartTuning) -> Decision:
+        self._put(
+            self._settings.artifact_bucket,
+            names.manifest_key(decision.dataset, decision.version),
+            decision.manifest.encode(),
+        )
+        created = self._unless(_exists, "sagemaker", "create_hyper_parameter_tuning_job", **decision.request)
+        self._assert_tunes_as_planned(decision.request)
+        self._put_verdict(decision, "accepted", decision.explanation, decision.job_name)
+        if not created:
+            return Skip(f"Tuning job {decision.job_name} exists already; each version is tuned once.")
+        return decision
+
     def _assert_as_planned(self, request: Request) -> None:
         """Reads the job back: it costs three times as much if it is not spot, and is nobody's if it is not tagged."""
         name = request["TrainingJobName"]
@@ -453,7 +474,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls):
         return decision
 
     def _put_verdict(
-        self, decision: StartTraining | RejectDataset, verdict: str, reason: str, job_name: str | None
+        self, decision: StartTraining | StartTuning | RejectDataset, verdict: str, reason: str, job_name: str | None
     ) -> None:
         bucket, key = self._settings.data_bucket, names.verdict_key(decision.dataset, decision.version)
         document = {

@@ -40,6 +40,11 @@ class Live:
     card: ModelCard | None  # as registered with it
 
 
+def is_trial(job: TrainingJob, settings: Settings) -> bool:
+    """Whether the job is a trial of a tuning that the stack started; the end of the tuning decides about those."""
+    return job.tuning is not None and job.tags.get(STACK_TAG) == settings.stack_name
+
+
 def skip_job(job: TrainingJob, outcome_exists: bool, settings: Settings) -> Skip | None:
     """Why this event needs nothing done; None if it does.
 
@@ -260,6 +265,7 @@ def _model_package(job: TrainingJob, card: ModelCard, *, approved: bool, setting
         "dataset": dataset,
         "dataset_version": version,
         "training_job": job.name,
+        "tuning_job": job.tuning or "",
         "manifest": f"s3://{settings.artifact_bucket}/{names.manifest_key(dataset, version)}",
         "code": job.hyperparameters.get("sagemaker_submit_directory", "").strip('"'),
         "compared_with": job.inputs.get("live_model", ""),

@@ -12,9 +12,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mlplatform.errors import BadEvent
-from mlplatform.facts import DatasetArrived, EndpointChanged, JobStatus, TrainingEnded
+from mlplatform.facts import DatasetArrived, EndpointChanged, JobStatus, TrainingEnded, TuningEnded
 
 Event = Mapping[str, Any]
+
+TUNING_STATE_CHANGE = "SageMaker HyperParameter Tuning Job State Change"
 
 # Events shout (IN_SERVICE) where the API has InService; some sources already write the API's form.
 _ENDPOINT_STATUSES = {
@@ -72,6 +74,20 @@ def training_ended(event: Event) -> TrainingEnded:
     if status not in set(JobStatus):
         raise BadEvent(f"Unknown TrainingJobStatus {status!r}; expected one of {', '.join(JobStatus)}.")
     return TrainingEnded(job_name=_member(detail, "TrainingJobName", str), status=JobStatus(status))
+
+
+def tuning_ended(event: Event) -> TuningEnded:
+    """The status is only what the event says; the tuning job has to be described. Raises BadEvent."""
+    detail = _detail(event, "aws.sagemaker", TUNING_STATE_CHANGE)
+    return TuningEnded(
+        tuning_name=_member(detail, "HyperParameterTuningJobName", str),
+        status=_member(detail, "HyperParameterTuningJobStatus", str),
+    )
+
+
+def is_tuning(event: Event) -> bool:
+    """Whether the event is a tuning job's, for a function that hears of both kinds of jobs."""
+    return event.get("detail-type") == TUNING_STATE_CHANGE
 
 
 def endpoint_changed(event: Event) -> EndpointChanged:
