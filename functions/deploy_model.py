@@ -10,10 +10,11 @@ from typing import Any
 
 from mlplatform import events, names
 from mlplatform.app import App, live_app
-from mlplatform.decisions import Decision, Skip
+from mlplatform.decisions import Decision, DeployModel, KeepLiveModel, Notify, Skip
 from mlplatform.deployment import Live, is_trial, plan_deployment, skip_job
-from mlplatform.facts import JobStatus, ModelCard, TrainingEnded, TrainingJob, TuningEnded, UnreadableCard
+from mlplatform.facts import JobStatus, TrainingEnded, TrainingJob, TuningEnded
 from mlplatform.ledger import plan_spot_saving
+from mlplatform.model_page import with_page
 from mlplatform.observability import decided, observed
 from mlplatform.tuning import skip_tuning, spending, told, without_best
 
@@ -38,7 +39,7 @@ def deploy_model(app: App, ended: TrainingEnded) -> Decision:
     if skip is not None:
         return skip
     _record_saving(app, job)
-    return app.aws.apply(plan_deployment(job, _card(app, job), _live(app, dataset), app.settings))
+    return app.aws.apply(_with_page(app, _judged(app, job), job))
 
 
 def deploy_tuned(app: App, ended: TuningEnded) -> Decision:
@@ -54,8 +55,7 @@ def deploy_tuned(app: App, ended: TuningEnded) -> Decision:
     job = app.aws.training_job(tuning.best) if tuning.best else None
     if job is None:
         return app.aws.apply(without_best(tuning, spent))
-    decision = plan_deployment(job, _card(app, job), _live(app, dataset), app.settings)
-    return app.aws.apply(told(decision, tuning, spent))
+    return app.aws.apply(_with_page(app, told(_judged(app, job), tuning, spent), job))
 
 
 def _record_saving(app: App, job: TrainingJob) -> None:
@@ -64,10 +64,16 @@ def _record_saving(app: App, job: TrainingJob) -> None:
         app.aws.apply(saving)
 
 
-def _card(app: App, job: TrainingJob) -> ModelCard | UnreadableCard | None:
+def _judged(app: App, job: TrainingJob) -> Notify | DeployModel | KeepLiveModel:
+    card = None
     if job.status is JobStatus.COMPLETED and job.artifact_uri:
-        return app.aws.artifact_card(job.artifact_uri)
-    return None
+        card = app.aws.artifact_card(job.artifact_uri)
+    return plan_deployment(job, card, _live(app, job.dataset or ""), app.settings)
+
+
+def _with_page(app: App, decision: Decision, job: TrainingJob) -> Decision:
+    link = app.aws.artifact_link(names.model_card_key(job.dataset or "", job.name))
+    return with_page(decision, job, link, app.settings)
 
 
 def _live(app: App, dataset: str) -> Live | None:

@@ -91,6 +91,9 @@ class Meter(Protocol):
     def training_ended(self, arn: str, resources: Mapping[str, Any], billable_seconds: int) -> None:
         """A training job has ended; `resources` is its ResourceConfig."""
 
+    def processing_ended(self, arn: str, resources: Mapping[str, Any], seconds: int) -> None:
+        """A processing job has ended; `resources` is its ClusterConfig."""
+
     def function_ran(self, tags: Mapping[str, str], billed_ms: int, memory_mb: int, architecture: str) -> None:
         """One invocation of a Lambda function."""
 
@@ -103,6 +106,8 @@ class Unmetered:
     def instance_stopped(self, instance_id: str) -> None: ...
 
     def training_ended(self, arn: str, resources: Mapping[str, Any], billable_seconds: int) -> None: ...
+
+    def processing_ended(self, arn: str, resources: Mapping[str, Any], seconds: int) -> None: ...
 
     def function_ran(self, tags: Mapping[str, str], billed_ms: int, memory_mb: int, architecture: str) -> None: ...
 

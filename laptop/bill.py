@@ -1,9 +1,10 @@
 """The account's bill: what really ran, at the list price, and what else was put on it by hand.
 
 Metered: instances of endpoints from the moment they serve until they are stopped, training jobs by their billable
-seconds, invocations of functions, and requests to Cost Explorer. Time is the account's: an endpoint that runs while
-the clock is moved over a night has run all night. Days are those of UTC, as on AWS's bills. The price list is
-mlplatform.prices; what has no price there is not left out silently but recorded in the event log by name.
+seconds, processing jobs by their seconds, invocations of functions, and requests to Cost Explorer. Time is the
+account's: an endpoint that runs while the clock is moved over a night has run all night. Days are those of UTC, as on
+AWS's bills. The price list is mlplatform.prices; what has no price there is not left out silently but recorded in the
+event log by name.
 """
 
 from __future__ import annotations
@@ -134,16 +135,23 @@ class Bill:
         Price: billable seconds times instances times the on-demand price; spot's discount lies in the billable seconds
         ("Managed Spot Training", SageMaker developer guide). `resources` is the job's ResourceConfig.
         """
+        self._job_ended(arn, resources, billable_seconds, "training", "Train")
+
+    def processing_ended(self, arn: str, resources: Mapping[str, Any], seconds: int) -> None:
+        """A processing job has ended; it is charged on this day. `resources` is the job's ClusterConfig."""
+        self._job_ended(arn, resources, seconds, "processing", "Processing")
+
+    def _job_ended(self, arn: str, resources: Mapping[str, Any], seconds: int, use: prices.Use, kind: str) -> None:
         instance_type = resources["InstanceType"]
-        price = self._price_per_hour(instance_type, "training")
+        price = self._price_per_hour(instance_type, use)
         if price is None:
             return
-        microseconds = billable_seconds * int(resources.get("InstanceCount", 1)) * 1_000_000
+        microseconds = seconds * int(resources.get("InstanceCount", 1)) * 1_000_000
         tags = _frozen(self.account.tags.get(arn, {}))
         today = self.account.clock.now().date()
         with self._lock:
-            use = _Use(today, SAGEMAKER, f"{_REGION_CODE}-Train:{instance_type}", tags, price)
-            self._hours[use] = self._hours.get(use, 0) + microseconds
+            line = _Use(today, SAGEMAKER, f"{_REGION_CODE}-{kind}:{instance_type}", tags, price)
+            self._hours[line] = self._hours.get(line, 0) + microseconds
         self._tell()
 
     def function_ran(self, tags: Mapping[str, str], billed_ms: int, memory_mb: int, architecture: str) -> None:

@@ -284,7 +284,8 @@ def _sagemaker(operation: str, params: Params) -> list[Need]:
     action = f"sagemaker:{operation}"
     context = _tag_context(params)
     definition = params.get("TrainingJobDefinition", {})  # of a tuning job's trials
-    instance_type = {**definition, **params}.get("ResourceConfig", {}).get("InstanceType")
+    cluster = params.get("ProcessingResources", {}).get("ClusterConfig", {})
+    instance_type = {**definition, **params}.get("ResourceConfig", cluster).get("InstanceType")
     if instance_type:
         context["sagemaker:InstanceTypes"] = [instance_type]
     if operation.startswith("List") and operation != "ListTags":

@@ -41,17 +41,13 @@ def epoch_milliseconds(moment: datetime) -> str:
     return str(int(moment.timestamp() * 1000))
 
 
-def event_detail(description: Mapping[str, Any], fields: Iterable[str], tags: Mapping[str, str]) -> dict[str, Any]:
-    """A job's event: some members of its description, times as events spell them, and the tags as a map (same page)."""
-
-    def spell(value: Any) -> Any:
-        if isinstance(value, datetime):
-            return epoch_milliseconds(value)
-        if isinstance(value, dict):
-            return {name: spell(item) for name, item in value.items()}
-        return [spell(item) for item in value] if isinstance(value, list) else value
-
-    return {**{name: spell(description[name]) for name in fields if name in description}, "Tags": dict(tags)}
+def event_value(value: Any) -> Any:
+    """A value of a Describe call as SageMaker's events spell it: times as epoch_milliseconds, all else as it is."""
+    if isinstance(value, datetime):
+        return epoch_milliseconds(value)
+    if isinstance(value, dict):
+        return {name: event_value(item) for name, item in value.items()}
+    return [event_value(item) for item in value] if isinstance(value, list) else value
 
 
 def as_datetime(value: Any) -> datetime:
@@ -203,22 +199,23 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def assert_runnable_image(image: str, repository: str) -> None:
-    """Raises ServiceError unless the image is the AWS Deep Learning Container that the laptop stands in for.
+def assert_runnable_image(image: str, *repositories: str) -> str:
+    """The image's repository. Raises ServiceError unless it is one of AWS's images that the laptop stands in for.
 
-    `repository` is `pytorch-training` or `pytorch-inference`. The laptop has no Docker: it runs the container's own
-    toolkit on this machine's Python, and can't run other images. A region other than the account's is refused as
-    AWS does (an image must lie in the job's region, https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_AlgorithmSpecification.html).
+    `repositories` are for example `pytorch-training` and `sagemaker-xgboost`. The laptop has no Docker: it runs what
+    the container would run on this machine's Python, and can't run other images. A region other than the account's is
+    refused as AWS does (an image must lie in the job's region, https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_AlgorithmSpecification.html).
     """
     match = _ECR_IMAGE.fullmatch(image)
     if match is None:
         raise invalid(
             f'The image "{image}" is not valid. Provide an Amazon Elastic Container Registry path such as '
-            f"763104351884.dkr.ecr.{REGION}.amazonaws.com/{repository}:TAG."
+            f"763104351884.dkr.ecr.{REGION}.amazonaws.com/{repositories[0]}:TAG."
         )
     if match["region"] != REGION:
         raise invalid(f'The image "{image}" lies in {match["region"]}; it must be in the same region, {REGION}.')
-    if match["repository"] != repository:
+    if match["repository"] not in repositories:
         raise invalid(
-            f'The laptop runs only AWS\'s {repository} images in script mode, without Docker; "{image}" needs AWS.'
+            f'The laptop runs only AWS\'s {" and ".join(repositories)} images, without Docker; "{image}" needs AWS.'
         )
+    return match["repository"]

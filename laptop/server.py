@@ -46,6 +46,7 @@ _SERVICES = (
     "inbox",
     "training",
     "tuning",
+    "processing",
     "registry",
     "hosting",
     "search",

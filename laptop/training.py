@@ -14,10 +14,8 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-import queue
 import re
 import signal
 import threading
@@ -30,29 +28,29 @@ from enum import Enum, auto
 from typing import Any
 
 from laptop.account import REGION, Account
+from laptop.container import TransferError
 from laptop.errors import ServiceError
+from laptop.job_log import Monitor
 from laptop.sagemaker_common import (
     arn,
     assert_role_trusts_sagemaker,
     assert_runnable_image,
     between,
-    event_detail,
+    event_value,
     invalid,
     page,
     read_tags,
     split_s3_uri,
     tag_operations,
 )
-from laptop.training_process import Machine, TransferError
+from laptop.training_process import Machine
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-METRIC_NAMESPACE = "/aws/sagemaker/TrainingJobs"
 DEFAULT_MAX_RUNTIME_SECONDS = 86_400
 GRACE_SECONDS = 120.0  # StopTrainingJob: from SIGTERM to the end
 INSTANCE_SECONDS = 0.2  # how long a simulated instance takes to start; also the least that a state is to be seen
 CAPACITY_SECONDS = 0.5  # how long a simulated spot interruption waits for new capacity
 SYNC_SECONDS = 1.0  # between two looks at the checkpoint folder
-SHIP_SECONDS = 0.25  # between two deliveries of log lines and metrics
 FAILURE_REASON_LIMIT = 1024  # FailureReason of the service model
 
 # A simulated figure: what spot saves, by instance type. SageMaker bills the spot price of the moment; these are the
@@ -134,6 +132,11 @@ class Job:
     @property
     def max_runtime_seconds(self) -> int:
         return int(self.request["StoppingCondition"].get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_SECONDS))
+
+    def measured(self, metric: str, value: float, moment: datetime) -> None:
+        with self.lock:
+            self.metrics[metric] = (value, moment)
+            self.series.setdefault(metric, []).append(value)
 
     def ask(self, ending: Ending) -> None:
         with self.lock:
@@ -391,7 +394,7 @@ class Training:
             self._account.events.put(
                 "aws.sagemaker",
                 "SageMaker Training Job State Change",
-                event_detail(description, _EVENT_FIELDS, self._account.tags.get(job.arn, {})),
+                self._event(job, description),
                 (job.arn,),
             )
 
@@ -402,10 +405,16 @@ class Training:
                 job.transitions[-1]["StatusMessage"] = message
                 job.modified = self._account.clock.now()
 
+    def _event(self, job: Job, description: Mapping[str, Any]) -> dict[str, Any]:
+        """The event's detail: https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html"""
+        detail = {name: event_value(description[name]) for name in _EVENT_FIELDS if name in description}
+        return {**detail, "Tags": dict(self._account.tags.get(job.arn, {}))}
+
     # -- the job's thread ------------------------------------------------------------------------------------------
 
     def _run(self, job: Job) -> None:
-        monitor = Monitor(self._account, job)
+        definitions = job.request["AlgorithmSpecification"].get("MetricDefinitions", [])
+        monitor = Monitor(self._account, job.name, job.request["RoleArn"], LOG_GROUP, definitions, job.measured)
         attempts = 0
         try:
             while True:
@@ -589,111 +598,6 @@ class Training:
             job.failure_reason = reason[:FAILURE_REASON_LIMIT]
             job.ended = self._account.clock.now()
             self._enter(job, "Failed", "Failed", "Training job failed")
-
-
-class Monitor:
-    """Takes a job's log lines to CloudWatch Logs, and the metrics that it finds in them to CloudWatch.
-
-    One log stream per machine, `<job>/algo-1-<epoch milliseconds>`, written with the execution role's rights; a role
-    that may not write logs or metrics gets none, and the job goes on, as on AWS.
-    """
-
-    def __init__(self, account: Account, job: Job) -> None:
-        self._account = account
-        self._job = job
-        definitions = job.request["AlgorithmSpecification"].get("MetricDefinitions", [])
-        self._definitions = [(definition["Name"], re.compile(definition["Regex"])) for definition in definitions]
-        self._items: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-
-    def open(self) -> None:
-        """Starts a stream, for a machine that starts."""
-        self.close()
-        self._thread = threading.Thread(target=self._ship, name=f"log-{self._job.name}", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Returns when everything has been delivered."""
-        if self._thread is not None:
-            self._items.put(None)
-            self._thread.join(timeout=10)
-            self._thread = None
-
-    def line(self, text: str) -> None:
-        """One line of the container's output."""
-        if not text:
-            return  # CloudWatch Logs refuses empty messages
-        now = self._account.clock.now()
-        self._items.put(("log", {"timestamp": int(now.timestamp() * 1000), "message": text}))
-        for name, pattern in self._definitions:
-            for match in pattern.finditer(text):
-                try:
-                    value = float(match[1])
-                except (ValueError, IndexError):
-                    continue  # SageMaker skips what is no number
-                if not math.isfinite(value):
-                    continue
-                with self._job.lock:
-                    self._job.metrics[name] = (value, now)
-                    self._job.series.setdefault(name, []).append(value)
-                datum = {
-                    "MetricName": name,
-                    "Dimensions": [{"Name": "TrainingJobName", "Value": self._job.name}],
-                    "Timestamp": now,
-                    "Value": value,
-                }
-                self._items.put(("metric", datum))
-
-    def _ship(self) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        role = self._job.request["RoleArn"]
-        stream = f"{self._job.name}/algo-1-{int(self._account.clock.now().timestamp() * 1000)}"
-        try:
-            logs = self._account.client("logs", role)
-            self._open_stream(logs, stream)
-        except (ClientError, BotoCoreError) as error:
-            self._give_up("log", error)
-            logs = None
-        cloudwatch = None
-        ended = False
-        while not ended:
-            batch: dict[str, list[dict[str, Any]]] = {"log": [], "metric": []}
-            until = time.monotonic() + SHIP_SECONDS
-            while len(batch["log"]) < 1000 and len(batch["metric"]) < 500:  # limits of one call: 10,000 and 1,000
-                try:
-                    item = self._items.get(timeout=max(0.0, until - time.monotonic()))
-                except queue.Empty:
-                    break
-                if item is None:
-                    ended = True
-                    break
-                batch[item[0]].append(item[1])
-            if batch["log"] and logs is not None:
-                try:
-                    logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=stream, logEvents=batch["log"])
-                except (ClientError, BotoCoreError) as error:
-                    self._give_up("log", error)
-                    logs = None
-            if batch["metric"]:
-                try:
-                    cloudwatch = cloudwatch or self._account.client("cloudwatch", role)
-                    cloudwatch.put_metric_data(Namespace=METRIC_NAMESPACE, MetricData=batch["metric"])
-                except (ClientError, BotoCoreError) as error:
-                    self._give_up("metrics", error)
-
-    @staticmethod
-    def _open_stream(logs: Any, stream: str) -> None:
-        """Creates the stream, and the group before it where there is none: most jobs find it."""
-        try:
-            logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=stream)
-        except logs.exceptions.ResourceNotFoundException:
-            with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):  # another job was faster
-                logs.create_log_group(logGroupName=LOG_GROUP)
-            logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=stream)
-
-    def _give_up(self, what: str, error: Exception) -> None:
-        self._account.journal.record("job", job=self._job.name, message=f"The job's {what} can't be written: {error}")
 
 
 def assert_startable(parameters: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from laptop.account import Account
 from laptop.errors import ServiceError
-from laptop.sagemaker_common import arn, between, event_detail, invalid, page, read_tags
+from laptop.sagemaker_common import arn, between, event_value, invalid, page, read_tags
 from laptop.training import Job as Trained
 from laptop.training import Training
 
@@ -320,7 +320,10 @@ class Tuning:
             self._account.events.put(
                 "aws.sagemaker",
                 "SageMaker HyperParameter Tuning Job State Change",
-                event_detail(description, _EVENT_FIELDS, self._account.tags.get(job.arn, {})),
+                {
+                    **{name: event_value(description[name]) for name in _EVENT_FIELDS if name in description},
+                    "Tags": dict(self._account.tags.get(job.arn, {})),
+                },
                 (job.arn,),
             )
 

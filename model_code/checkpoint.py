@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from distributed import ALONE, Group
 
 FORMAT = 1
 FILE = "checkpoint.safetensors"
@@ -38,11 +41,24 @@ def save(folder: Path, checkpoint: Checkpoint, fingerprint: str) -> None:
     os.replace(draft, folder / FILE)
 
 
-def load(folder: Path, fingerprint: str) -> Checkpoint | str | None:
-    """The folder's checkpoint; None when there is none, or a sentence that says why it can't be used."""
+def load(folder: Path, fingerprint: str, group: Group = ALONE) -> Checkpoint | str | None:
+    """The folder's checkpoint; None when there is none, or a sentence that says why it can't be used.
+
+    In a group only the first process looks, and all get what it found: the folders of several machines need not agree.
+    """
     path = folder / FILE
-    if not path.is_file():
+    if group.size == 1:
+        return _read(path, fingerprint) if path.is_file() else None
+    content = group.told_bytes(path.read_bytes() if group.place.first and path.is_file() else b"")
+    if not content:
         return None
+    with tempfile.TemporaryDirectory() as elsewhere:
+        path = Path(elsewhere) / FILE
+        path.write_bytes(content)
+        return _read(path, fingerprint)
+
+
+def _read(path: Path, fingerprint: str) -> Checkpoint | str:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

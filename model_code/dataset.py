@@ -62,6 +62,17 @@ class Rows:
     def __len__(self) -> int:
         return len(self.label)
 
+    def __getitem__(self, chosen: slice) -> Rows:
+        return Rows(
+            [
+                Numbers(column.values[chosen])
+                if isinstance(column, Numbers)
+                else Texts(column.codes[chosen], column.categories)
+                for column in self.columns
+            ],
+            self.label[chosen],
+        )
+
 
 @dataclass(frozen=True)
 class Dataset:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import checkpoint
+from distributed import ALONE, Group
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
@@ -111,6 +112,7 @@ def fit(
     fingerprint: str,
     should_stop: Callable[[], bool],
     log: Callable[[str], None],
+    group: Group = ALONE,
 ) -> Fitted:
     """Trains until the validation loss stops falling, from the checkpoint if there is one that fits.
 
@@ -119,11 +121,17 @@ def fit(
     same kind of machine. The minutes matter because SIGTERM goes to the container's first process, which need not pass
     it on.
 
-    Raises Interrupted.
+    A group of processes trains one network. `train` holds this process's share of the rows (`Group.share`), and the
+    batches are those of a single process: each process takes its own rows of a batch, and the gradients are added up.
+    The first process alone has `validation` and `checkpoints`, judges each epoch, and tells the others, so that all
+    come to the same decisions.
+
+    Raises Interrupted, and distributed.Lost when another process fails.
     """
     device = train.numbers.device
     torch.manual_seed(settings.seed)
     network = Network(inputs, settings.hidden_size, outputs, settings.dropout).to(device)
+    dropouts = share_dropout(network)
     optimizer = AdamW(network, settings.learning_rate, settings.weight_decay)
     halve_after = max(1, settings.patience // 3) + 1  # epochs without a better validation loss
     loss_of = nn.CrossEntropyLoss() if classes else nn.MSELoss()
@@ -134,7 +142,7 @@ def fit(
     resumed_from = None
     saved_at = time.monotonic()
 
-    saved = checkpoint.load(checkpoints, fingerprint)
+    saved = checkpoint.load(checkpoints, fingerprint, group)
     if isinstance(saved, str):
         log(saved)
     elif saved:
@@ -148,7 +156,7 @@ def fit(
         if device.type == "cuda" and "random.cuda" in saved.tensors:
             torch.cuda.set_rng_state(saved.tensors["random.cuda"])
         if "epoch.order" in saved.tensors:
-            order = saved.tensors["epoch.order"].to(device)
+            order = saved.tensors["epoch.order"]
             loss_sum = saved.tensors["epoch.loss_sum"].to(device)
         progress = _Progress(**saved.facts["progress"])
         resumed_from = progress.epoch
@@ -157,6 +165,8 @@ def fit(
     def save() -> None:
         nonlocal saved_at
         saved_at = time.monotonic()
+        if not group.place.first:
+            return
         tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
         tensors |= {"optimizer.means": optimizer.means, "optimizer.squares": optimizer.squares}
@@ -172,35 +182,47 @@ def fit(
         }
         checkpoint.save(checkpoints, checkpoint.Checkpoint(tensors, facts), fingerprint)
 
-    size = batch_size(settings, len(train))
-    batches = math.ceil(len(train) / size)
+    rows = group.total(len(train))
+    size = batch_size(settings, rows)
+    batches = math.ceil(rows / size)
+    stop = False
     while progress.epoch < settings.epochs and progress.stale_epochs < settings.patience:
         network.train()
         if order is None:
-            order = torch.randperm(len(train)).to(device)
+            order = torch.randperm(rows)
             loss_sum = torch.zeros((), device=device, dtype=torch.float64)
+        mine = order % group.size == group.rank
+        ends = [*mine.cumsum(0)[size - 1 :: size].tolist(), len(train)]  # of this process's rows of each batch
         # The whole epoch is put in order once; a batch is then a view of it.
-        numbers, codes, label = train.numbers[order], train.codes[order], train.label[order]
+        own = (order[mine] // group.size).to(device)
+        numbers, codes, label = train.numbers[own], train.codes[own], train.label[own]
         for batch in range(progress.batch, batches):
-            if should_stop():
+            if stop or (group.size == 1 and should_stop()):
                 progress.batch = batch
                 save()
                 raise Interrupted(f"Stopped as asked in epoch {progress.epoch + 1} after {batch} of {batches} batches.")
             if time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
                 progress.batch = batch
                 save()
-            rows = slice(batch * size, (batch + 1) * size)
-            wanted = label[rows]
-            scores = network(numbers[rows], codes[rows])
-            loss = loss_of(scores if classes else scores[:, 0], wanted)
+            inside = mine[batch * size : (batch + 1) * size]
+            for dropout in dropouts:
+                dropout.inside = None if group.size == 1 else inside.to(device)
+            chosen = slice(ends[batch - 1] if batch else 0, ends[batch])
+            wanted = label[chosen]
+            scores = network(numbers[chosen], codes[chosen])
+            share = len(wanted) / len(inside)
+            loss = loss_of(scores if classes else scores[:, 0], wanted) * share if share else scores.sum()
             loss.backward()
+            loss, stop = group.sum_gradients(optimizer.gradients, loss.detach(), group.size > 1 and should_stop())
             optimizer.step()
-            loss_sum += loss.detach() * len(wanted)
+            loss_sum += loss * len(inside)
         order = None
         progress.batch = 0
         progress.epoch += 1
-        train_loss = float(loss_sum) / len(train)
-        validation_loss, quality = _judge(network, validation, loss_of, classes)
+        train_loss = float(loss_sum) / rows
+        validation_loss, quality = group.told(
+            _judge(network, validation, loss_of, classes) if group.place.first else None
+        )
         if not math.isfinite(validation_loss):
             validation_loss = float("inf")
         if validation_loss < progress.best_loss:
@@ -256,6 +278,31 @@ class AdamW:
         self.values.mul_(1 - self.learning_rate * self.weight_decay)
         self.values.addcdiv_(self.means, size, value=-self.learning_rate / (1 - first**self.steps))
         self.gradients.zero_()
+
+
+class Dropout(nn.Dropout):
+    """As nn.Dropout, number for number; the processes of a group draw a batch's mask alike, and each takes its rows.
+
+    Without that, what two processes learn would differ from what one does.
+    """
+
+    inside: Tensor | None = None  # which rows of the group's batch this process has; None: all
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Rows first; the other dimensions are free."""
+        if self.inside is None or not self.training or not self.p:
+            return super().forward(input)
+        kept = torch.empty((len(self.inside), *input.shape[1:]), dtype=torch.bool, device=input.device)
+        return input * kept.bernoulli_(1 - self.p)[self.inside] * (1 / (1 - self.p))
+
+
+def share_dropout(network: nn.Module) -> list[Dropout]:
+    """Puts a Dropout of a group in the place of each nn.Dropout, and returns them."""
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Dropout:
+                setattr(parent, name, Dropout(child.p))
+    return [module for module in network.modules() if isinstance(module, Dropout)]
 
 
 def _judge(network: Network, split: Tensors, loss_of: nn.Module, classes: bool) -> tuple[float, float]:

@@ -28,10 +28,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 import dataset
+import distributed
 import inference
 import metrics
 import preprocess
 from dataset import DataError, Dataset, Layout, Rows
+from distributed import Group, Place
 
 if TYPE_CHECKING:
     from network import Fitted, Settings, Tensors
@@ -54,8 +56,9 @@ LARGEST_LIVE_MODEL_BYTES = 2**30
 
 
 def say(text: str) -> None:
-    """One line of the job's log, at once."""
-    print(text, flush=True)
+    """One line of the job's log, at once; of several processes the first speaks, so that no metric is counted twice."""
+    if Place.from_environment().first:
+        print(text, flush=True)
 
 
 @dataclass(frozen=True)
@@ -179,19 +182,26 @@ def run(options: argparse.Namespace) -> None:
         target = {"mean": float(data.train.label.mean()), "scale": scale if scale > 0 else 1.0}
     phases.end("data")
 
-    import torch  # takes longer than everything before it; bad data is told without waiting for it
-
+    # Imports PyTorch, which takes longer than everything before it; bad data is told without waiting for it.
     from network import batch_size
 
     phases.end("import_torch")
     settings = _settings(options)
     _prepare_torch(settings.hidden_size, batch_size(settings, len(data.train)))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     job = Job(options, layout, settings, data, encoder, target)
-    fitted = _fit(job, device)
-    phases.end("training")
-    _write_artifact(job, fitted)
-    phases.end("artifact")
+    place = Place.from_environment()
+    with Group(place, _sentence) as group:
+        fitted = _fit(job, group)
+        phases.end("training")
+        if not place.first:
+            return
+        _write_artifact(job, fitted)
+        phases.end("artifact")
+        _report(job, fitted, phases)
+
+
+def _report(job: Job, fitted: Fitted, phases: Phases) -> None:
+    data, options = job.data, job.options
     report = _evaluate(data, fitted, options)
     phases.end("evaluation")
     report["training"]["seconds"] = round(time.monotonic() - STARTED, 3)
@@ -222,12 +232,13 @@ def _prepare_torch(hidden: int, rows: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def _fit(job: Job, device: Any) -> Fitted:
+def _fit(job: Job, group: Group) -> Fitted:
     import torch
 
     import network
 
     data, encoder, target = job.data, job.encoder, job.target
+    device = distributed.device_of(group.place)
 
     def tensors(rows: Rows) -> Tensors:
         inputs = encoder.encode(rows.columns)
@@ -248,8 +259,9 @@ def _fit(job: Job, device: Any) -> Fitted:
     # SageMaker sends SIGTERM and kills 120 seconds later, on a stop as on a spot interruption
     # (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_StopTrainingJob.html).
     signal.signal(signal.SIGTERM, on_sigterm)
+    train = data.train if group.size == 1 else data.train[group.share(len(data.train))]
     return network.fit(
-        tensors(data.train),
+        tensors(train),
         tensors(data.validation),
         encoder.inputs,
         1 if data.classes is None else len(data.classes),
@@ -260,6 +272,7 @@ def _fit(job: Job, device: Any) -> Fitted:
         fingerprint=_fingerprint(job.options.dataset_dir, job.layout, job.settings),
         should_stop=lambda: stop,
         log=say,
+        group=group,
     )
 
 
@@ -455,8 +468,16 @@ def main(arguments: list[str] | None = None) -> None:
         if type(error).__name__ == "Interrupted":
             say(str(error))
             sys.exit(INTERRUPTED_EXIT_CODE)
-        traceback.print_exc()
-        fail(f"Training failed with {type(error).__name__}: {' '.join(str(error).split())[:500]}")
+        if not isinstance(error, distributed.Lost):
+            traceback.print_exc()
+        fail(_sentence(error))
+
+
+def _sentence(error: BaseException) -> str:
+    """Why the job failed, for FailureReason."""
+    if isinstance(error, DataError | distributed.Lost):
+        return str(error)
+    return f"Training failed with {type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
 if __name__ == "__main__":

@@ -217,13 +217,15 @@ def archive(files: Mapping[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
-def model_archive(metrics: Mapping[str, Any] | None = None) -> bytes:
+def model_archive(metrics: Mapping[str, Any] | None = None, **files: bytes) -> bytes:
+    """`files` are more of them, by name."""
     return archive(
         {
             "model.safetensors": b"\0" * 5000,
             "./metrics.json": json.dumps(metrics or metrics_json()).encode(),
             "sample.json": json.dumps(SAMPLE_JSON).encode(),
             "code/inference.py": b"",
+            **files,
         }
     )
 

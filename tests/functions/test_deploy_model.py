@@ -332,3 +332,39 @@ def test_a_type_without_a_price_is_told_and_its_model_deployed_all_the_same(acco
     assert isinstance(end(account), DeployModel)
     assert account.keys(ARTIFACTS, "ledger/") == ["ledger/told/ml.p5.48xlarge.json"]  # told once; no saving counted
     assert account.alerts()[0]["Subject"] == "No price for ml.p5.48xlarge"
+
+
+def test_a_registered_model_gets_a_card_once_and_the_message_says_where_it_is(account: Account) -> None:
+    train(account, TrainingTimeInSeconds=300, BillableTimeInSeconds=100)
+    decisions = [end(account) for _ in range(3)]
+    assert [type(one) for one in decisions] == [DeployModel, Skip, Skip]
+    key = f"models/churn/{JOB}/card.html"
+    assert [one["Key"] for one in account.called("put_object") if one["Key"].endswith(".html")] == [key]
+    stored = account.client("s3").get_object(Bucket=ARTIFACTS, Key=key)
+    assert stored["ContentType"] == "text/html; charset=utf-8"
+    assert "ROC AUC" in stored["Body"].read().decode()
+    [alert] = account.alerts()
+    link = "https://console.aws.amazon.com/s3/object/ml-platform-artifacts?region=us-east-1&prefix=models%2Fchurn%2F"
+    assert f"{link}{JOB}%2Fcard.html" in alert["Message"]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        None,
+        b"not JSON",
+        b"[1, 2]",
+        b'{"format": 1, "label": 7, "columns": {"a": 1}, "importance": [], "calibration": {"bins": [null]}}',
+        b'{"label": {"name": "stays"}, "columns": [' + b'{"name": "a"},' * 90_000 + b"{}]}",  # more than is read
+    ],
+)
+def test_a_report_that_is_missing_or_odd_costs_its_pictures_and_not_the_model(
+    account: Account, report: bytes | None
+) -> None:
+    train(account)
+    files = {} if report is None else {"report.json": report}
+    account.put(f"training-output/{JOB}/output/model.tar.gz", builders.model_archive(**files), ARTIFACTS)
+    assert isinstance(end(account), DeployModel)
+    page = account.client("s3").get_object(Bucket=ARTIFACTS, Key=f"models/churn/{JOB}/card.html")["Body"].read()
+    assert len(page) < 100_000
+    assert b"Where it comes from" in page

@@ -67,7 +67,7 @@ from mlplatform.facts import (
     TrainingJob,
     UnreadableCard,
 )
-from mlplatform.model_card import FILES, compare_prediction, parse_card
+from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, parse_card
 from mlplatform.parquet import PARQUET_TAIL_BYTES, is_parquet
 from mlplatform.settings import Settings
 
@@ -77,6 +77,7 @@ if TYPE_CHECKING:
 _JOB_SPEC_BYTES = 256 * 1024
 _MOST_SAMPLES = 8  # a drop has at most train, validation and test; more are refused, which needs no content
 _CARD_FILE_BYTES = 8 * 1024 * 1024
+_REPORT_BYTES = 1024 * 1024
 _CONFIG_ATTEMPTS = 6
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
@@ -242,6 +243,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, TuningCalls):
             },
             max_runtime_seconds=limits.get("MaxRuntimeInSeconds"),
             ended=_utc(found["TrainingEndTime"]) if "TrainingEndTime" in found else None,
+            image=found.get("AlgorithmSpecification", {}).get("TrainingImage", ""),
             tuning=found["TuningJobArn"].rpartition("/")[2] if "TuningJobArn" in found else None,
         )
 
@@ -286,7 +288,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, TuningCalls):
             token = {"NextToken": page["NextToken"]}
 
     def artifact_card(self, uri: str) -> ModelCard | UnreadableCard:
-        """metrics.json and sample.json from a model.tar.gz: streamed, bounded, and never put on a disk."""
+        """Its card's files from a model.tar.gz: streamed, bounded, and never put on a disk."""
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         answer = self._found("s3", "get_object", Bucket=bucket, Key=key)
         if answer is None:
@@ -296,13 +298,15 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, TuningCalls):
             with tarfile.open(fileobj=answer["Body"], mode="r|gz") as archive:
                 for member in archive:
                     name = member.name.removeprefix("./")
-                    if name not in FILES or not member.isfile():
+                    if name not in {*FILES, REPORT_FILE} or not member.isfile():
                         continue
+                    if name == REPORT_FILE and member.size > _REPORT_BYTES:
+                        continue  # a picture too large to draw is no reason to lose a model
                     if member.size > _CARD_FILE_BYTES:
                         return UnreadableCard(f"its {name} has {member.size} bytes, more than {_CARD_FILE_BYTES}")
                     content = archive.extractfile(member)
                     files[name] = content.read() if content else b""
-                    if len(files) == len(FILES):
+                    if len(files) == len(FILES) + 1:
                         break
         except (tarfile.TarError, EOFError, OSError) as error:
             return UnreadableCard(f"{uri} is not a readable archive ({error})")
@@ -511,6 +515,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, TuningCalls):
         bucket = self._settings.artifact_bucket
         self._put(bucket, f"{prefix}metrics.json", decision.card.metrics_json)
         self._put(bucket, f"{prefix}sample.json", decision.card.sample_json)
+        if decision.page is not None:
+            self._put(bucket, decision.page.key, decision.page.html.encode(), "text/html; charset=utf-8")
         group = decision.model_package["ModelPackageGroupName"]
         self._unless(
             _exists,
@@ -616,14 +622,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, TuningCalls):
     def _report_costs(self, decision: ReportCosts) -> Decision:
         """The numbers are written last: they mark the report as made and told."""
         bucket = self._settings.artifact_bucket
-        self._call(
-            "s3",
-            "put_object",
-            Bucket=bucket,
-            Key=decision.page_key,
-            Body=decision.page.encode(),
-            ContentType="text/html; charset=utf-8",
-        )
+        self._put(bucket, decision.page_key, decision.page.encode(), "text/html; charset=utf-8")
         self._announce(decision)
         self._put(bucket, decision.numbers_key, decision.numbers.encode())
         return decision
@@ -675,8 +674,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, TuningCalls):
         found = self._found("ssm", "get_parameter", Name=parameter, WithDecryption=True)
         return None if found is None else str(found["Parameter"]["Value"])
 
-    def _put(self, bucket: str, key: str, content: bytes) -> None:
-        self._call("s3", "put_object", Bucket=bucket, Key=key, Body=content, ContentType="application/json")
+    def _put(self, bucket: str, key: str, content: bytes, content_type: str = "application/json") -> None:
+        self._call("s3", "put_object", Bucket=bucket, Key=key, Body=content, ContentType=content_type)
 
     def _put_once(self, bucket: str, key: str, document: Mapping[str, Any]) -> bool:
         """Writes the object unless there is one; says whether it did (PutObject, S3 API reference: If-None-Match)."""

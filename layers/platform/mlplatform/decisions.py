@@ -74,6 +74,15 @@ class RejectDataset:
 
 
 @dataclass(frozen=True)
+class CardPage:
+    """A model's card for people, and where they find it."""
+
+    key: str  # in the artifact bucket
+    html: str
+    link: str  # gives no access by itself
+
+
+@dataclass(frozen=True)
 class DeployModel:
     """Register the model package, then create or update the dataset's endpoint with it."""
 
@@ -89,6 +98,7 @@ class DeployModel:
     card: ModelCard
     replace: bool = False  # the endpoint is past updating: delete it first
     deregister: Request | None = None  # DeregisterScalableTarget: the instance type changes, which scaling forbids
+    page: CardPage | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,7 @@ class KeepLiveModel:
     job_name: str
     model_package: Request
     card: ModelCard
+    page: CardPage | None = None
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,7 @@ class TrainingJob:
     inputs: Mapping[str, str] = field(default_factory=dict)  # channel name -> S3 URI
     max_runtime_seconds: int | None = None
     ended: datetime | None = None
+    image: str = ""
     tuning: str | None = None  # the name of the tuning job whose trial it is
 
     @property
@@ -215,6 +216,7 @@ class ModelCard:
     metrics: ModelMetrics
     metrics_json: bytes
     sample_json: bytes  # {"request": <JSON body>, "response": <expected answer>}
+    report_json: bytes = b""  # what the card's page shows; empty where the artifact is older, or has none that fits
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""metrics.json and sample.json of a model artifact: read strictly, and compared with an endpoint's answer."""
+"""What a model artifact says of itself: read strictly, and compared with an endpoint's answer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 from mlplatform.facts import ModelCard, ModelMetrics, Prediction, Task, UnreadableCard
 
 FILES = ("metrics.json", "sample.json")
+REPORT_FILE = "report.json"  # for people alone: without it there is a shorter page, and the same decision
 _TOLERANCE = 1e-3  # another processor, or another batch size, adds up in another order
 
 
 def parse_card(files: Mapping[str, bytes]) -> ModelCard | UnreadableCard:
-    """`files` are those of FILES that the artifact has."""
+    """`files` are those of FILES and REPORT_FILE that the artifact has."""
     missing = [name for name in FILES if name not in files]
     if missing:
         return UnreadableCard(f"it has no {' and no '.join(missing)}")
@@ -25,7 +26,7 @@ def parse_card(files: Mapping[str, bytes]) -> ModelCard | UnreadableCard:
         return UnreadableCard(f"its metrics.json or sample.json can't be read ({type(error).__name__}: {error})")
     if not isinstance(sample, dict) or not {"request", "response"} <= sample.keys():
         return UnreadableCard("its sample.json lacks the request or the response")
-    return ModelCard(metrics=metrics, metrics_json=files["metrics.json"], sample_json=files["sample.json"])
+    return ModelCard(metrics, files["metrics.json"], files["sample.json"], files.get(REPORT_FILE, b""))
 
 
 def compare_prediction(sample_json: bytes, status: int, body: bytes) -> Prediction:

@@ -105,8 +105,13 @@ def model_code_key(code_digest: str) -> str:
 
 
 def model_card_prefix(dataset: str, job: str) -> str:
-    """In the artifact bucket: metrics.json and sample.json of an accepted model, beside its package."""
+    """In the artifact bucket: metrics.json, sample.json and card.html of a registered model."""
     return f"models/{dataset}/{job}/"
+
+
+def model_card_key(dataset: str, job: str) -> str:
+    """In the artifact bucket: the model's card as a page for people."""
+    return f"{model_card_prefix(dataset, job)}card.html"
 
 
 def outcome_key(dataset: str, job: str) -> str:

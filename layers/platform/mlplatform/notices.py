@@ -17,6 +17,7 @@ from typing import Any
 
 from mlplatform import aws_messages
 from mlplatform.decisions import (
+    CardPage,
     ConfigureAutoscaling,
     Decision,
     DeployModel,
@@ -85,10 +86,10 @@ def for_decision(decision: Decision, *, stack: str, environment: str) -> Notice 
             text = f"{decision.reason}\n\nDataset {decision.dataset}, version {decision.version}, in {where}."
             return Notice(f"{stack}: dataset {decision.dataset} was rejected", text, Severity.WARNING)
         case DeployModel():
-            text = f"{decision.reason}\n\nTraining job {decision.job_name}, in {where}."
+            text = f"{decision.reason}\n\nTraining job {decision.job_name}, in {where}.{_card(decision.page)}"
             return Notice(f"{stack}: new model for {decision.dataset}", text, Severity.INFO)
         case KeepLiveModel():
-            text = f"{decision.reason}\n\nTraining job {decision.job_name}, in {where}."
+            text = f"{decision.reason}\n\nTraining job {decision.job_name}, in {where}.{_card(decision.page)}"
             return Notice(f"{stack}: {decision.dataset} keeps its model", text, Severity.INFO)
         case Notify():
             severity = Severity.INFO if decision.routine else Severity.WARNING
@@ -114,6 +115,10 @@ def for_decision(decision: Decision, *, stack: str, environment: str) -> Notice 
             return Notice(f"{stack}: dataset {decision.dataset} has to wait", text, Severity.WARNING)
         case _:
             return None
+
+
+def _card(page: CardPage | None) -> str:
+    return f"\n\nIts card: {page.link}" if page else ""
 
 
 def publish_request(notice: Notice, topic_arn: str) -> Request:

@@ -25,6 +25,7 @@ from mlplatform.cost_report import (
     month_start,
     precise,
 )
+from mlplatform.html_page import document, figure_card, round_step
 from mlplatform.report_message import tables
 
 _COLOURS = 5  # and one for the rest
@@ -32,76 +33,11 @@ _OTHERS = "everything else"
 _MOST_ENTRIES = 50  # of one kind of saving; the sum is of all
 _WIDTH = 960
 
-_STYLE = """
-:root{color-scheme:light dark;--ground:#f6f5f2;--card:#fff;--ink:#1d1f24;--soft:#5f6470;--line:#e4e2dc;--track:#ecebe6;
---accent:#3b5bdb;--good:#0b7a5c;--bad:#c2342b;--warn:#9a6200;--warn-ground:#fdf3dc;
---c0:#3b5bdb;--c1:#0f9d8a;--c2:#e8963a;--c3:#9c4fc4;--c4:#d6456b;--c5:#a3a7b0}
-@media (prefers-color-scheme:dark){:root{--ground:#14161a;--card:#1c1f25;--ink:#eceef2;--soft:#9aa1ae;--line:#2c3038;
---track:#2a2e36;--accent:#8da2ff;--good:#4cc9a0;--bad:#ff8078;--warn:#f0b955;--warn-ground:#33290f;
---c0:#7b93ff;--c1:#35c2ad;--c2:#f2ac5b;--c3:#c184e6;--c4:#f07a98;--c5:#767c88}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--ground);color:var(--ink);font:15px/1.55 ui-sans-serif,system-ui,-apple-system,"Segoe UI",
-Roboto,"Helvetica Neue",Arial,sans-serif;-webkit-font-smoothing:antialiased}
-main{max-width:1040px;margin:0 auto;padding:40px 24px 56px}
-header{display:flex;justify-content:space-between;align-items:flex-end;gap:24px;margin-bottom:24px;flex-wrap:wrap}
-h1{font-size:28px;line-height:1.2;letter-spacing:-.02em;margin:2px 0 0;font-weight:650}
-h2{font-size:16px;margin:0 0 2px;font-weight:650;letter-spacing:-.005em}
-.kicker,.meta,.note,.small{color:var(--soft);font-size:13px}
-.kicker{font-weight:600}
-.meta{text-align:right}
-.cards{display:grid;grid-template-columns:repeat(4,1fr);gap:14px;margin-bottom:14px}
-.card,section{background:var(--card);border:1px solid var(--line);border-radius:14px}
-.card{padding:16px 18px 18px;display:flex;flex-direction:column}
-.card .label{color:var(--soft);font-size:13px;min-height:22px}
-.card .figure{font-size:28px;font-weight:650;letter-spacing:-.025em;line-height:1.25;margin-top:2px}
-.card .under{color:var(--soft);font-size:13px;line-height:1.45;margin-top:4px}
-.figure,td,.num,text{font-variant-numeric:tabular-nums}
-section{padding:20px 22px;margin-bottom:14px;break-inside:avoid}
-.two{display:grid;grid-template-columns:1fr 1fr;gap:14px}.two>section{margin-bottom:14px}
-.tag{display:inline-block;border-radius:99px;padding:0 8px;font-size:12px;line-height:20px;
-background:var(--warn-ground);color:var(--warn);font-weight:600;margin-left:6px}.keep{white-space:nowrap}
-.up{color:var(--bad)}.down{color:var(--good)}
-.bar{height:8px;border-radius:4px;background:var(--track);overflow:hidden;margin-top:10px}
-.bar i{display:block;height:100%;border-radius:4px;background:var(--accent)}.bar i.over{background:var(--bad)}
-.bar i.back{background:var(--good)}
-svg{display:block;width:100%;height:auto;margin-top:14px;overflow:visible}
-svg text{fill:var(--soft);font-size:12px}
-svg .grid{stroke:var(--line);stroke-width:1}svg .zero{stroke:var(--soft);stroke-width:1}
-.legend{display:flex;flex-wrap:wrap;gap:4px 18px;margin-top:12px;font-size:13px;color:var(--soft)}
-.legend i{display:inline-block;width:10px;height:10px;border-radius:3px;margin-right:7px}
-.legend i.dash{height:0;width:16px;border-radius:0;border-top:2px dashed;vertical-align:3px}
-.legend i.line{height:0;width:16px;border-radius:0;border-top:2px solid;vertical-align:3px}
-table{width:100%;border-collapse:collapse;margin-top:12px}
-th,td{padding:7px 0 7px 14px;text-align:right;white-space:nowrap;border-top:1px solid var(--line)}
-th:first-child,td:first-child{text-align:left;padding-left:0;white-space:normal;overflow-wrap:anywhere}
-thead th{color:var(--soft);font-weight:500;font-size:13px;border-top:0;padding-top:0}
-tr.total td{font-weight:650;border-top:1.5px solid var(--soft)}
-td.share{width:22%;padding-left:18px}td.share .bar{margin:0;height:6px}
-tr.apart td:first-child{color:var(--soft)}
-ul{list-style:none;margin:12px 0 0;padding:0}
-li{padding:10px 0;border-top:1px solid var(--line);display:grid;grid-template-columns:1fr auto;gap:2px 16px}
-li:first-child{border-top:0;padding-top:0}li:last-child{padding-bottom:0}
-li .name{font-weight:550;overflow-wrap:anywhere}li .num{font-weight:650;text-align:right}
-li .note{grid-column:1/-1;overflow-wrap:anywhere}
-details{grid-column:1/-1}summary{cursor:pointer;color:var(--accent);font-size:13px}
-details table{font-size:13px;margin-top:6px}details td{white-space:normal;vertical-align:top}
-details td.formula{text-align:left;color:var(--soft);overflow-wrap:anywhere}
-.missing{background:var(--warn-ground);border-color:transparent}.missing li{display:block;color:var(--ink)}
-.missing h2{color:var(--warn)}
-footer{color:var(--soft);font-size:13px;margin-top:22px}
-@media (max-width:860px){.cards{grid-template-columns:1fr 1fr}.two{grid-template-columns:1fr}.meta{text-align:left}}
-@media (max-width:520px){main{padding:24px 14px}.cards{grid-template-columns:1fr}td.share,th.share{display:none}
-section{padding:16px}svg text{font-size:19px}}
-@media print{:root{--ground:#fff;--card:#fff;--ink:#111;--soft:#555;--line:#ccc}body{font-size:12px}
-main{padding:0;max-width:none}section,.card{border-radius:8px}.bar i,svg *,.legend i{-webkit-print-color-adjust:exact;
-print-color-adjust:exact}details[open] summary{color:inherit}}
-"""
-
 
 def page(report: Report) -> str:
     """A whole document. Everything that comes from names and tags is escaped."""
     title = f"{report.stack}: costs of {_long(report.day)}"
-    body = [
+    body = (
         _header(report),
         _cards(report),
         _missing(report),
@@ -112,15 +48,8 @@ def page(report: Report) -> str:
         _savings(report),
         _advice(report),
         _footer(report),
-    ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in body if part)
-        + "\n</main>\n</body>\n</html>\n"
     )
+    return document(title, body)
 
 
 def _header(report: Report) -> str:
@@ -146,35 +75,28 @@ def _cards(report: Report) -> str:
     kind, width = ("over", Decimal(1)) if used >= 1 else ("within", max(used, NOTHING))
     meter = f'<div class="bar"><i class="{kind}" style="width:{width:.1%}"></i></div>' if known else ""
     cards = [
-        _card(
+        figure_card(
             f"Yesterday{flag}",
             money(total.yesterday, currency) if total else "Not known",
             _against_day_before(report),
         ),
-        _card(
+        figure_card(
             f"This month, {_days_of(report.day)}",
             money(total.month_to_date, currency) if total else "Not known",
             _against_last_month(report),
         ),
-        _card(
+        figure_card(
             "By the end of the month",
             money(report.month_end, currency) if report.month_end is not None else "No forecast",
             escape(report.forecast.partition(": ")[2] if report.month_end is not None else report.forecast),
         ),
-        _card(
+        figure_card(
             f"Left of the budget of {money(budget.usd)}",
             money(budget.left_usd) if known else "Not known",
             meter + f'<div style="margin-top:8px">{escape(budget.outlook[0].upper() + budget.outlook[1:])}</div>',
         ),
     ]
     return f'<div class="cards">{"".join(cards)}</div>'
-
-
-def _card(label: str, figure: str, under: str) -> str:
-    return (
-        f'<div class="card"><div class="label">{label}</div><div class="figure">{figure}</div>'
-        f'<div class="under">{under}</div></div>'
-    )
 
 
 def _against_day_before(report: Report) -> str:
@@ -344,7 +266,7 @@ class _Plot:
         self.width = _WIDTH - self.left - 10
         self.bottom = self.top + height
         self._height = height
-        self.step = _step(max(high - low, Decimal("0.01")))
+        self.step = round_step(max(high - low, Decimal("0.01")))
         self._low = (low / self.step).to_integral_value(ROUND_FLOOR) * self.step
         self._high = max((high / self.step).to_integral_value(ROUND_CEILING), Decimal(1)) * self.step
 
@@ -366,15 +288,6 @@ class _Plot:
             f'<svg viewBox="0 0 {_WIDTH} {self.bottom + 28}" role="img" aria-label="{escape(label)}">'
             f"{''.join(lines)}{content}</svg>"
         )
-
-
-def _step(reach: Decimal) -> Decimal:
-    """A round step that gives three to six lines."""
-    power = Decimal(10) ** reach.adjusted()
-    for factor in (Decimal("0.2"), Decimal("0.25"), Decimal("0.5"), Decimal(1), Decimal(2), Decimal("2.5")):
-        if reach / (power * factor) <= 5:
-            return power * factor
-    return power * 5
 
 
 def _tick(value: Decimal, step: Decimal, currency: str) -> str:
