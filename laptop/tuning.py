@@ -495,7 +495,6 @@ def _study(job: Job, parents: Iterable[Job]) -> tuple[Study, dict[str, BaseDistr
             multivariate=True,
             constant_liar=True,  # trials that run count as known, so that two at a time are not the same
             n_startup_trials=max(2, job.config["ResourceLimits"]["MaxNumberOfTrainingJobs"] // 4),
-            warn_independent_sampling=False,
         )
     study = optuna.create_study(sampler=sampler, direction="maximize" if job.maximize else "minimize")
     for parent in parents:

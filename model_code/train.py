@@ -123,9 +123,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     checkpoints = os.environ.get("SM_CHECKPOINT_DIR", str(base / "checkpoints"))
     parser.add_argument("--checkpoint_dir", type=Path, default=Path(checkpoints))
     parser.add_argument("--job_name", default=_job_name())
+    parser.add_argument("--_tuning_objective_metric", dest="tuned_for", help="SageMaker's, to a tuning job's trial")
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         say(f"Ignoring the arguments {' '.join(unknown)}.")
+    if options.tuned_for:
+        # A tuning job has one checkpoint prefix, and its trials run at the same time.
+        options.checkpoint_dir /= options.job_name
     return options
 
 
@@ -209,12 +213,22 @@ def _report(job: Job, fitted: Fitted, phases: Phases) -> None:
     output = os.environ.get("SM_OUTPUT_DATA_DIR")
     if output:
         _write(Path(output) / "metrics.json", json.dumps(report, indent=1))
+    say(_of_the_kept_model(report["validation"], job.target["scale"]))
     say(" ".join(f"test_{name}={_shown(value)}" for name, value in report["test"].items()))
     if report["live"]:
         say(" ".join(f"live_{name}={_shown(value)}" for name, value in report["live"].items()))
     elif report["live_error"]:
         say(f"The live model can't be compared: {report['live_error']}")
     say(f"{phases} total_seconds={time.monotonic() - STARTED:.2f}")
+
+
+def _of_the_kept_model(validation: dict[str, Any], target_scale: float) -> str:
+    """An epoch's metrics once more, of the model that is kept: a tuning job goes by the last that a trial prints."""
+    if "rmse" in validation:
+        loss, named = (validation["rmse"] / target_scale) ** 2, f"validation_rmse={_shown(validation['rmse'])}"
+    else:
+        loss, named = validation["log_loss"], f"validation_accuracy={_shown(validation['accuracy'])}"
+    return f"validation_loss={_shown(loss)} {named}"
 
 
 def _shown(value: float | None) -> str:
@@ -225,7 +239,8 @@ def _prepare_torch(hidden: int, rows: int) -> None:
     import torch
 
     # Handing small matrices to several threads costs more than multiplying them: measured slower up to this size.
-    torch.set_num_threads(1 if hidden * rows <= 2**19 else os.cpu_count() or 1)
+    cores = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    torch.set_num_threads(1 if hidden * rows <= 2**19 else cores)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
     # The same as torch.use_deterministic_algorithms(True), which imports PyTorch's compiler besides: 1 second.
     torch.set_deterministic_debug_mode("error")

@@ -97,3 +97,13 @@ def test_an_unknown_status_is_a_bad_event() -> None:
     event["detail"]["TrainingJobStatus"] = "Sleeping"
     with pytest.raises(BadEvent, match="Sleeping"):
         events.training_ended(event)
+
+
+def test_a_tuning_job_is_told_apart_from_its_trials_and_named() -> None:
+    event = builders.sample_event("sagemaker_tuning_job_state_change")
+    assert events.is_tuning(event)
+    assert events.tuning_ended(event) == TuningEnded("016bffd3-6d71-4d3a-9710-0a332b2759fc", "status")
+    trial = builders.sample_event("sagemaker_training_job_state_change")
+    assert not events.is_tuning(trial)
+    with pytest.raises(BadEvent, match="Tuning Job State Change"):
+        events.tuning_ended(trial)
