@@ -102,7 +102,7 @@ def write_model(folder: Path) -> None:
     ]
     schema = {"format": 1, "task": "binary", "classes": [0, 1], "columns": columns, "model_version": "bench"}
     (folder / "schema.json").write_text(json.dumps({**schema, "target": None}))
-    for name in ("inference.py", "preprocess.py"):
+    for name in ("inference.py", "preprocess.py", "tensors.py", "trees.py"):
         (folder / "code" / name).write_bytes((ROOT / "model_code" / name).read_bytes())
 
 

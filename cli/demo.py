@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.rule import Rule
 
-from cli import costs, drop, laptop_clock, reference_dataset
+from cli import costs, drop, laptop_clock, reference_dataset, teardown
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain
 from cli.follow import Follower, Outcome
 from cli.laptop_clock import call
@@ -114,6 +114,9 @@ def tell_story(connection: Connection, folder: Path) -> None:
     for message in messages:
         console.print(f"[dim]{message['channel']:<6}[/dim] {escape(words_of(message))}")
     expect(any("broken" in json.dumps(message) for message in messages), "the rejection reached nobody")
+
+    title("10  The end: everything goes, and nothing billable is left")
+    expect(teardown.remove(connection, data=True) == 0, "the teardown left something behind")
 
 
 def words_of(message: dict[str, Any]) -> str:
@@ -380,6 +383,14 @@ def expect(kept: bool, otherwise: str) -> None:
         raise HopFailed(otherwise)
 
 
+def working_day(after: datetime) -> datetime:
+    """The next 10:01 UTC of a day from Monday to Friday: the story begins in office hours, whenever it is told."""
+    moment = after.replace(hour=10, minute=1, second=0, microsecond=0)
+    while moment <= after or moment.isoweekday() > FRIDAY:
+        moment += timedelta(days=1)
+    return moment
+
+
 @contextmanager
 def laptop() -> Iterator[str]:
     """Runs `make up`'s process on a free port until the block ends; nothing of it stays behind."""
@@ -387,16 +398,21 @@ def laptop() -> Iterator[str]:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the laptop does, right after another one
         free.bind(("127.0.0.1", int(os.environ.get("PORT", "0"))))
         port = free.getsockname()[1]
+    at = working_day(datetime.now(UTC))
     started = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "laptop", "--port", str(port)], stdout=subprocess.PIPE, start_new_session=True, text=True
+        [sys.executable, "-m", "laptop", "--port", str(port), "--at", at.isoformat()],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
     )
     url = f"http://127.0.0.1:{port}"
     try:
         with console.status("starting the laptop and deploying template.yaml on it"):
             wait_until_ready(process, url)
         console.print(
-            f"the laptop is ready at {url} after {time.monotonic() - started:.1f} s: console, API, stack {STACK}"
+            f"the laptop is ready at {url} after {time.monotonic() - started:.1f} s: console, API, stack {STACK}; "
+            f"its clock begins on {at:%A %Y-%m-%d, %H:%M} UTC, in office hours"
         )
         yield url
     finally:

@@ -25,7 +25,8 @@ _EPOCH = re.compile(r"\bepoch=(\d+)\b.*")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a drop ended: `deployed`, `kept`, `rejected`, `held` (by a spending ceiling), `failed` or `timeout`."""
+    """How a drop ended: `deployed`, `kept`, `asked` (a person's approval), `rejected`, `held` (by a spending ceiling),
+    `failed` or `timeout`."""
 
     kind: str
     reason: str
@@ -33,7 +34,7 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        return self.kind in ("deployed", "kept")
+        return self.kind in ("deployed", "kept", "asked")
 
 
 @dataclass
@@ -148,9 +149,10 @@ class Follower:
             self._say("training job", _job_summary(job), "green")
 
     def _read_endpoint(self) -> Outcome | None:
-        kept = [d for d in self._decisions if d["decision"] == "KeepLiveModel" and self._job_name in json.dumps(d)]
-        if kept:
-            return Outcome("kept", kept[-1]["message"], self._job_name)
+        for decision, kind in (("KeepLiveModel", "kept"), ("AskApproval", "asked")):
+            ended = [d for d in self._decisions if d["decision"] == decision and self._job_name in json.dumps(d)]
+            if ended:
+                return Outcome(kind, ended[-1]["message"], self._job_name)
         name = self.connection.endpoint_name(self.dataset)
         try:
             endpoint = self.connection.sagemaker.describe_endpoint(EndpointName=name)

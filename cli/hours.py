@@ -134,6 +134,8 @@ def find(connection: Connection, name: str) -> tuple[HostedEndpoint, list[dict[s
         if "could not find" not in str(error).lower():
             raise
         return _parked(connection, name)
+    if found["EndpointStatus"] == "Deleting":
+        return _parked(connection, name)  # what is put on an endpoint that goes is lost with it
     config = sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
     counts = {one["VariantName"]: one.get("DesiredInstanceCount") for one in found.get("ProductionVariants", [])}
     variants = [

@@ -23,6 +23,7 @@ from cli import summary as deployed
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
 from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower
 from cli.predict import content_type_of, invoke
+from cli.teardown import teardown
 
 OTHER_FUNCTIONS = (
     "keep_office_hours",
@@ -31,6 +32,7 @@ OTHER_FUNCTIONS = (
     "activate_cost_tags",
     "notify",
     "publish_model_code",
+    "tear_down",
 )
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,6 +49,7 @@ costs.app.command()(advice.advice)
 costs.app.command()(advice.apply)
 app.command()(office_hours.hours)
 app.command()(office_hours.snooze)
+app.command()(teardown)
 console = Console(soft_wrap=True)
 
 

@@ -41,4 +41,4 @@ def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
     prediction = app.aws.smoke_test(endpoint, card.sample_json) if card else Prediction(False, "its model has no card")
     if parked is not None:
         return app.aws.apply(plan_restore(endpoint, parked, prediction if card else None, app.settings))
-    return app.aws.apply(plan_autoscaling(endpoint, prediction, app.settings))
+    return app.aws.apply(plan_autoscaling(endpoint, prediction, app.settings, app.aws.scaling_bounds(endpoint)))

@@ -1,4 +1,4 @@
-"""A training or tuning job ended: its model is registered and deployed, or kept out, or people hear why there is none.
+"""A training or tuning job ended, or a model was approved or rejected: it is deployed, kept out, or asked about.
 
 Of a tuning, the best trial is judged like any training job; the other trials only count for the savings ledger.
 """
@@ -8,22 +8,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlplatform import events, names
+from mlplatform import events, names, registry
 from mlplatform.app import App, live_app
-from mlplatform.decisions import Decision, DeployModel, KeepLiveModel, Notify, Skip
+from mlplatform.decisions import Decision, Skip
 from mlplatform.deployment import Live, is_trial, plan_deployment, skip_job
-from mlplatform.facts import JobStatus, TrainingEnded, TrainingJob, TuningEnded
+from mlplatform.facts import JobStatus, PackageChanged, TrainingEnded, TrainingJob, TuningEnded
 from mlplatform.ledger import plan_spot_saving
 from mlplatform.model_page import with_page
 from mlplatform.observability import decided, observed
-from mlplatform.tuning import skip_tuning, spending, told, without_best
+from mlplatform.releases import Known, plan_release, skip_package
+from mlplatform.tuning import Judged, skip_tuning, spending, told, without_best
 
 
 @observed
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, str]:
-    """SageMaker's "Training Job State Change" and "HyperParameter Tuning Job State Change"."""
+    """SageMaker's "Training Job", "HyperParameter Tuning Job" and "Model Package State Change"."""
     if events.is_tuning(event):
         return decided(deploy_tuned(live_app(), events.tuning_ended(event)))
+    if events.is_package_change(event):
+        return decided(release_model(live_app(), events.package_changed(event)))
     return decided(deploy_model(live_app(), events.training_ended(event)))
 
 
@@ -64,7 +67,7 @@ def _record_saving(app: App, job: TrainingJob) -> None:
         app.aws.apply(saving)
 
 
-def _judged(app: App, job: TrainingJob) -> Notify | DeployModel | KeepLiveModel:
+def _judged(app: App, job: TrainingJob) -> Judged:
     card = None
     if job.status is JobStatus.COMPLETED and job.artifact_uri:
         card = app.aws.artifact_card(job.artifact_uri)
@@ -76,14 +79,37 @@ def _with_page(app: App, decision: Decision, job: TrainingJob) -> Decision:
     return with_page(decision, job, link, app.settings)
 
 
+def release_model(app: App, changed: PackageChanged) -> Decision:
+    dataset = registry.dataset_of(changed.group, app.settings.stack_name)
+    package = app.aws.model_package(changed.arn) if dataset else None
+    acted_upon = bool(package) and app.aws.artifact_exists(
+        names.release_key(dataset or "", changed.version, changed.stamp)
+    )
+    skip = skip_package(package, changed, acted_upon, app.settings)
+    if skip is not None or package is None or dataset is None:
+        return skip or Skip(f"Model package {changed.arn} is gone.")
+    live = _live(app, dataset)
+    known = Known(
+        live=live,
+        live_version=app.aws.live_version(package.group, live.endpoint.model_name or "") if live else None,
+        card=app.aws.stored_card(dataset, registry.model_name(package)) or app.aws.artifact_card(package.artifact_uri),
+    )
+    return app.aws.apply(plan_release(package, changed, known, app.settings))
+
+
 def _live(app: App, dataset: str) -> Live | None:
-    endpoint = app.aws.endpoint(names.endpoint(app.settings.stack_name, dataset))
+    """What serves the dataset, or is parked for the morning."""
+    name = names.endpoint(app.settings.stack_name, dataset)
+    endpoint, parked = app.aws.endpoint(name), None
     if endpoint is None:
-        return None
-    if endpoint.model_name is None:
-        return Live(endpoint, job=None, card=None)
+        found = app.aws.parked_endpoint(name)
+        if found is None:
+            return None
+        endpoint, parked = found
+    model = endpoint.model_name
     return Live(
         endpoint,
-        job=app.aws.training_job(endpoint.model_name),
-        card=app.aws.stored_card(dataset, endpoint.model_name),
+        job=app.aws.training_job(model) if model else None,
+        card=app.aws.stored_card(dataset, model) if model else None,
+        parked=parked,
     )

@@ -13,7 +13,7 @@ from mlplatform.observability import logger, metrics, observed
 
 
 def publish_model_code(app: App, request: Request, root: Callable[[], Path] = model_code.layer_root) -> Answer:
-    """Uploads the packed model code under its digest, and answers with its Uri and Digest.
+    """Uploads the model code, packed and file by file, under its digest, and answers with its Uri and Digest.
 
     Older code stays, also when the stack goes: running endpoints and the lineage of registered models refer to it.
     """
@@ -22,6 +22,8 @@ def publish_model_code(app: App, request: Request, root: Callable[[], Path] = mo
         return Answer(physical_id, True, "The published code stays: models that were made with it refer to it.")
     packed = model_code.pack(root())
     bucket, key = app.settings.artifact_bucket, names.model_code_key(packed.digest)
+    for name, content in packed.files.items():
+        app.aws.put_object(bucket, names.model_source_prefix(packed.digest) + name, content)
     app.aws.put_object(bucket, key, packed.archive)
     uri = f"s3://{bucket}/{key}"
     reason = f"The model code is published as {uri} ({len(packed.archive)} bytes)."

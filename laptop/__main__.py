@@ -1,4 +1,4 @@
-"""`python -m laptop [--port 4566]`: the platform on this machine until Ctrl-C."""
+"""`python -m laptop [--port 4566] [--at MOMENT]`: the platform on this machine until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import traceback
+from datetime import UTC, datetime
 
 from laptop.errors import ServiceError
 from laptop.server import Server
@@ -16,12 +17,18 @@ DEFAULT_PORT = 4566
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs until SIGINT or SIGTERM. Exit code 1 if the port is in use or the stack can't be deployed."""
+    """Runs until SIGINT or SIGTERM. Exit code 1 if it can't begin so, or the stack can't be deployed."""
     parser = argparse.ArgumentParser(prog="laptop", description="The platform's AWS account on this machine.")
     parser.add_argument("--port", type=int, default=os.environ.get("PORT", str(DEFAULT_PORT)))
-    port = parser.parse_args(arguments).port
+    parser.add_argument("--at", help="the moment at which its clock begins, such as 2026-12-01T10:01; UTC unless said")
+    given = parser.parse_args(arguments)
+    port = given.port
     try:
-        server = Server(port)
+        at = None if given.at is None else datetime.fromisoformat(given.at)
+        server = Server(port, at if at is None or at.tzinfo else at.replace(tzinfo=UTC))
+    except ValueError as error:
+        print(f"The clock can't begin at {given.at}: {error}", file=sys.stderr)
+        return 1
     except (OSError, OverflowError) as error:
         print(f"Port {port} can't be used: {error}. Stop what uses it, or: make up PORT=N.", file=sys.stderr)
         return 1

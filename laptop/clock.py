@@ -80,8 +80,11 @@ class Agenda(Protocol):
 class Clock:
     """Aware times in UTC. Safe to use from any thread."""
 
-    def __init__(self) -> None:
-        self._offset = timedelta()
+    def __init__(self, at: datetime | None = None) -> None:
+        """Begins now, or at a later moment: nothing falls due before it. Raises ValueError for a moment in the past."""
+        self._offset = timedelta() if at is None else at - datetime.now(UTC)
+        if self._offset < timedelta():
+            raise ValueError(f"The clock only moves forwards: {at} is over.")
         self._moving = threading.RLock()  # held while work is done, so that nothing is done twice or out of order
         self._listeners: list[Callable[[datetime, datetime], None]] = []
         self._agendas: list[Agenda] = []

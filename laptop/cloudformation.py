@@ -188,6 +188,11 @@ def check_structure(template: dict[str, Any]) -> None:
 _SPECIAL = {"AWS::NoValue", "AWS::StackId", "AWS::StackName"}
 
 
+def _uses(resource: Mapping[str, Any]) -> set[str]:
+    """Logical ids that a resource refers to or depends on, parameters and pseudo parameters among them."""
+    return {*_references(resource.get("Properties") or {}), *_depends_on(resource)}
+
+
 def _depends_on(resource: Mapping[str, Any]) -> list[str]:
     names = resource.get("DependsOn") or []
     return [names] if isinstance(names, str) else list(names)
@@ -420,10 +425,7 @@ class Scope:
 
 def in_order(resources: Mapping[str, Any]) -> list[str]:
     """Logical ids, each after what it refers to or depends on. Raises ServiceError for a circle."""
-    waiting = {
-        name: ({*_references(resource.get("Properties") or {}), *_depends_on(resource)} & set(resources)) - {name}
-        for name, resource in resources.items()
-    }
+    waiting = {name: (_uses(resource) & set(resources)) - {name} for name, resource in resources.items()}
     ordered: list[str] = []
     while waiting:
         free = [name for name, needed in waiting.items() if not needed & set(waiting)]
@@ -479,6 +481,7 @@ class Stack:
     deleted: datetime | None = None
     change_set_id: str | None = None
     resources: dict[str, Resource] = field(default_factory=dict)
+    gone: dict[str, Resource] = field(default_factory=dict)  # what a deletion has deleted, or left to itself
     outputs: list[dict[str, str]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     settled: threading.Event = field(default_factory=threading.Event)
@@ -486,6 +489,11 @@ class Stack:
     @property
     def made(self) -> dict[str, Made]:
         return {name: resource.made for name, resource in self.resources.items() if resource.made is not None}
+
+    @property
+    def listed(self) -> dict[str, Resource]:
+        """As the API tells them: those of a deleted stack are told of for 90 days (ListStackResources, reference)."""
+        return {**self.gone, **self.resources} if self.status.startswith("DELETE") else dict(self.resources)
 
 
 @dataclass
@@ -834,10 +842,14 @@ class CloudFormation:
         return None
 
     def _remove(self, stack: Stack, names: list[str], rolling_back: bool = False) -> list[str]:
-        """Deletes resources in that order; the names of those that could not be."""
-        kept = []
+        """Deletes resources in that order; the names of those that could not be. What these use is left as it is."""
+        kept: list[str] = []
+        used: set[str] = set()
         for name in names:
             resource = stack.resources[name]
+            if name in used:
+                used |= _uses(resource.definition)
+                continue
             policy = resource.definition.get("DeletionPolicy", "Delete")
             if resource.made is None:
                 self._tell_again(stack, resource, "DELETE_COMPLETE", None)
@@ -847,6 +859,7 @@ class CloudFormation:
                 continue
             if self._discard(stack, resource):
                 kept.append(name)
+                used |= _uses(resource.definition)
         return kept
 
     def _discard(self, stack: Stack, resource: Resource) -> str | None:
@@ -907,6 +920,7 @@ class CloudFormation:
         self._event(stack, resource.logical_id, resource.type, physical_id, status, reason, resource.properties)
         if status in ("DELETE_COMPLETE", "DELETE_SKIPPED"):
             stack.resources.pop(resource.logical_id, None)
+            stack.gone[resource.logical_id] = resource
 
     def _say(self, stack: Stack, status: str, reason: str | None) -> None:
         stack.status, stack.reason = status, reason
@@ -973,7 +987,7 @@ class CloudFormation:
         return {
             "StackResources": [
                 {"StackName": stack.name, "StackId": stack.id, **_resource(resource), "Timestamp": resource.at}
-                for name, resource in list(stack.resources.items())
+                for name, resource in stack.listed.items()
                 if logical_id in (None, name)
             ]
         }
@@ -994,8 +1008,7 @@ class CloudFormation:
         stack = self.stack(request["StackName"])
         return {
             "StackResourceSummaries": [
-                {**_resource(resource), "LastUpdatedTimestamp": resource.at}
-                for resource in list(stack.resources.values())
+                {**_resource(resource), "LastUpdatedTimestamp": resource.at} for resource in stack.listed.values()
             ]
         }
 

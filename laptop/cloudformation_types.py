@@ -1015,6 +1015,55 @@ class ModelPackageGroup(Kind):
         context.call("sagemaker", "DeleteModelPackageGroup", ModelPackageGroupName=name)
 
 
+class Pipeline(Kind):
+    """AWS::SageMaker::Pipeline. Its S3 location is spelled otherwise than the API's; it has no attributes."""
+
+    properties = _set(
+        "PipelineName PipelineDisplayName PipelineDescription PipelineDefinition RoleArn Tags ParallelismConfiguration"
+    )
+    replacing = _set("PipelineName")
+    named_by = "PipelineName"
+    _plain = ("PipelineDisplayName", "PipelineDescription", "RoleArn", "ParallelismConfiguration")
+
+    def create(self, context: Context, properties: Properties) -> Made:
+        name = properties["PipelineName"]
+        context.call(
+            "sagemaker",
+            "CreatePipeline",
+            PipelineName=name,
+            Tags=context.tag_list(properties),
+            **self._definition(properties),
+            **picked(properties, *self._plain),
+        )
+        return Made(name)
+
+    def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
+        arn = context.call(
+            "sagemaker",
+            "UpdatePipeline",
+            PipelineName=made.physical_id,
+            **self._definition(new),
+            **picked(new, *self._plain),
+        )["PipelineArn"]
+        if tags := context.tag_list(new):
+            context.call("sagemaker", "AddTags", ResourceArn=arn, Tags=tags)
+        return made
+
+    def delete(self, context: Context, made: Made, properties: Properties) -> None:
+        context.call("sagemaker", "DeletePipeline", PipelineName=made.physical_id)
+
+    @staticmethod
+    def _definition(properties: Properties) -> Properties:
+        definition = properties["PipelineDefinition"]
+        if "PipelineDefinitionBody" in definition:
+            return {"PipelineDefinition": definition["PipelineDefinitionBody"]}
+        where = definition["PipelineDefinitionS3Location"]
+        location = {"Bucket": where["Bucket"], "ObjectKey": where["Key"]}
+        if "Version" in where:
+            location["VersionId"] = where["Version"]
+        return {"PipelineDefinitionS3Location": location}
+
+
 class Custom(Kind):
     """A custom resource: a function that is sent the request, and answers at the ResponseURL.
 
@@ -1219,6 +1268,7 @@ KINDS: dict[str, Kind] = {
     "AWS::SQS::QueuePolicy": QueuePolicy(),
     "AWS::SSM::Parameter": Parameter(),
     "AWS::SageMaker::ModelPackageGroup": ModelPackageGroup(),
+    "AWS::SageMaker::Pipeline": Pipeline(),
     "AWS::Scheduler::Schedule": Schedule(),
 }
 

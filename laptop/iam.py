@@ -288,7 +288,9 @@ def _sagemaker(operation: str, params: Params) -> list[Need]:
     instance_type = {**definition, **params}.get("ResourceConfig", cluster).get("InstanceType")
     if instance_type:
         context["sagemaker:InstanceTypes"] = [instance_type]
-    if operation.startswith("List") and operation != "ListTags":
+    if "PipelineExecutionArn" in params:
+        return [Need(action, params["PipelineExecutionArn"], context)]
+    if operation.startswith("List") and operation not in {"ListTags", "ListPipelineExecutions"}:
         return [Need(action, "*")]
     if "ResourceArn" in params:
         return [Need(action, params["ResourceArn"], context)]
@@ -305,7 +307,7 @@ def _sagemaker(operation: str, params: Params) -> list[Need]:
 
 
 def _sagemaker_resources(operation: str, params: Params) -> list[str]:
-    package = params.get("ModelPackageName")
+    package = params.get("ModelPackageName") or params.get("ModelPackageArn")
     if package:
         return [package if package.startswith("arn:") else _sagemaker_arn("model-package", package)]
     if operation == "CreateModelPackage":

@@ -21,6 +21,7 @@ from laptop.errors import ServiceError
 
 # Read by moto when it is imported.
 os.environ.setdefault("S3_IGNORE_SUBDOMAIN_BUCKETNAME", "true")  # one address: buckets are always in the path
+os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # each has a snapshot: a thousand to list, nobody's
 os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")  # SAM attaches AWSLambdaBasicExecutionRole
 os.environ.setdefault("MOTO_SQS_ENFORCE_STRICT_QUEUE_PURGE_BEHAVIOUR", "false")
 

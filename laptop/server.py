@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ _SERVICES = (
     "tuning",
     "processing",
     "registry",
+    "pipelines",
     "hosting",
     "search",
     "savings_plans",
@@ -68,8 +70,12 @@ _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Server:
     """The laptop's HTTP server on 127.0.0.1. `start` returns when all services answer; `stop` leaves nothing behind."""
 
-    def __init__(self, port: int = 0) -> None:
-        """Port 0 takes a free one. Raises OSError if the port is in use."""
+    def __init__(self, port: int = 0, at: datetime | None = None) -> None:
+        """Port 0 takes a free one, and the clock begins at `at` or now.
+
+        Raises OSError if the port is in use, ValueError if `at` is over.
+        """
+        clock = Clock(at)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -77,7 +83,6 @@ class Server:
         except OSError:
             self._socket.close()
             raise
-        clock = Clock()
         self.account = Account(
             port=self._socket.getsockname()[1],
             home=Path(tempfile.mkdtemp(prefix="laptop-")),

@@ -43,7 +43,7 @@ from laptop.sagemaker_common import (
     split_s3_uri,
     tag_operations,
 )
-from laptop.training_process import Machine
+from laptop.training_process import CONTAINERS, Machine
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 DEFAULT_MAX_RUNTIME_SECONDS = 86_400
@@ -58,6 +58,18 @@ FAILURE_REASON_LIMIT = 1024  # FailureReason of the service model
 # mid-2025, and the median of all types for the rest.
 SPOT_DISCOUNTS = {"ml.m5.xlarge": 0.66, "ml.m5.2xlarge": 0.54, "ml.c5.xlarge": 0.56, "ml.g4dn.xlarge": 0.64}
 SPOT_DISCOUNT_OF_OTHERS = 0.66
+
+# What SageMaker reads from the built-in XGBoost's log: the metrics of algorithm_mode/metrics.py of
+# github.com/aws/sagemaker-xgboost-container that its own library computes, for both splits.
+_XGBOOST_NUMBER = r"([-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)"
+XGBOOST_METRICS = tuple(
+    {"Name": f"{split}:{metric}", "Regex": rf".*\[[0-9]+\].*#011{split}-{metric}:{_XGBOOST_NUMBER}.*"}
+    for split in ("train", "validation")
+    for metric in (
+        "auc", "aucpr", "error", "gamma-deviance", "gamma-nloglik", "logloss", "mae", "map", "mape", "merror",
+        "mlogloss", "mphe", "ndcg", "poisson-nloglik", "rmse", "rmsle", "tweedie-nloglik",
+    )
+)  # fmt: skip
 
 _EVENT_FIELDS = (
     "TrainingJobName",
@@ -183,6 +195,9 @@ class Training:
         name = parameters["TrainingJobName"]
         tags = read_tags(parameters.get("Tags"))
         request = {key: value for key, value in parameters.items() if key != "Tags"}
+        if "sagemaker-xgboost" in request["AlgorithmSpecification"]["TrainingImage"]:
+            specification = {**request["AlgorithmSpecification"], "MetricDefinitions": list(XGBOOST_METRICS)}
+            request["AlgorithmSpecification"] = specification
         job = Job(
             request=request,
             arn=arn("training-job", name),
@@ -609,7 +624,13 @@ def assert_startable(parameters: Mapping[str, Any]) -> None:
     stopping = parameters["StoppingCondition"]
     if not algorithm.get("TrainingImage"):
         raise invalid("The laptop runs training images: give AlgorithmSpecification.TrainingImage.")
-    assert_runnable_image(algorithm["TrainingImage"], "pytorch-training")
+    repository = assert_runnable_image(algorithm["TrainingImage"], *CONTAINERS)
+    if repository == "sagemaker-xgboost" and algorithm.get("MetricDefinitions"):
+        # As CreateTrainingJob answers: tests of github.com/awslabs/mlspace.
+        raise invalid(
+            "You can't override the metric definitions for Amazon SageMaker algorithms. Please retry the request "
+            "without specifying metric definitions."
+        )
     for definition in algorithm.get("MetricDefinitions", []):
         try:
             re.compile(definition["Regex"])

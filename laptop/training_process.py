@@ -23,9 +23,13 @@ from botocore.exceptions import ClientError
 
 from laptop import container
 from laptop.container import HOST, Process, Store, TransferError
-from laptop.sagemaker_common import split_s3_uri
+from laptop.sagemaker_common import assert_runnable_image, split_s3_uri
 
-CONTAINER = Path(__file__).with_name("training_container.py")
+# What each of the images that the laptop stands in for runs, by the repository that it lies in.
+CONTAINERS = {
+    "pytorch-training": Path(__file__).with_name("training_container.py"),
+    "sagemaker-xgboost": Path(__file__).with_name("xgboost_container.py"),
+}
 
 
 class Machine:
@@ -34,6 +38,7 @@ class Machine:
     def __init__(self, base: Path, request: Mapping[str, Any], s3: Any) -> None:
         self.base = base
         self.request = request
+        self._repository = assert_runnable_image(request["AlgorithmSpecification"]["TrainingImage"], *CONTAINERS)
         self._store = Store(s3)
         self._process: Process | None = None
         self._synced: dict[str, tuple[int, int]] = {}  # key below the checkpoint prefix -> modification time, size
@@ -75,6 +80,7 @@ class Machine:
                 ],
                 "network_interface_name": "lo",
             },
+            **({"checkpointconfig": self.request["CheckpointConfig"]} if "CheckpointConfig" in self.request else {}),
         }
         for name, content in files.items():
             (self.base / f"input/config/{name}.json").write_text(json.dumps(content))
@@ -100,10 +106,10 @@ class Machine:
     # -- during ----------------------------------------------------------------------------------------------------
 
     def prepare(self, environment: Mapping[str, str]) -> None:
-        """Starts the container's program, which loads the toolkit meanwhile and waits for `start`."""
+        """Starts the container's program, which loads what it needs meanwhile and waits for `start`."""
         self._process = Process(
             # -P: this file's folder must not come before the job's own modules on the script's path.
-            [sys.executable, "-P", str(CONTAINER)],
+            [sys.executable, "-P", str(CONTAINERS[self._repository])],
             cwd=self.base / "code",
             variables={
                 **container.environment(self.base),
@@ -113,7 +119,7 @@ class Machine:
         )
 
     def start(self, on_line: Callable[[str], None]) -> threading.Thread:
-        """Lets the toolkit begin; every line it writes goes to `on_line`, from the thread that is returned."""
+        """Lets the program begin; every line it writes goes to `on_line`, from the thread that is returned."""
         assert self._process is not None
         return self._process.start(on_line, b"start\n")
 

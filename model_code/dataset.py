@@ -1,14 +1,21 @@
 """From files to columns to splits. Parsing is pyarrow's, conversion is vectorised; Python touches single rows only to
-name the line of an error."""
+name the line of an error.
+
+A file is read in blocks, as many at once as there are processors, and a block is gone once its columns are: the text of
+a table is never in memory as a whole. Numbers are kept in single precision where that is precise enough.
+"""
 
 from __future__ import annotations
 
+import codecs
 import csv
-import gzip
 import io
-import re
+import mmap
+import os
 import zlib
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +26,13 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
-from preprocess import MISSING_TOKENS, Column, Numbers, Texts
+from preprocess import MISSING_TOKENS, Column, Numbers, Texts, take
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 FEWEST_ROWS = 20
+BLOCK_BYTES = 2 * 2**20  # of text that one thread takes at a time
+HEAD_BYTES = 2**20  # of text that tells which columns hold numbers
+PARQUET_ROWS = 2**17  # that are taken at a time
 VALIDATION_SHARE = 0.15
 TEST_SHARE = 0.15
 
@@ -62,16 +72,8 @@ class Rows:
     def __len__(self) -> int:
         return len(self.label)
 
-    def __getitem__(self, chosen: slice) -> Rows:
-        return Rows(
-            [
-                Numbers(column.values[chosen])
-                if isinstance(column, Numbers)
-                else Texts(column.codes[chosen], column.categories)
-                for column in self.columns
-            ],
-            self.label[chosen],
-        )
+    def __getitem__(self, chosen: slice | NDArray[np.int64]) -> Rows:
+        return Rows([take(column, chosen) for column in self.columns], self.label[chosen])
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,9 @@ def load(folder: Path, layout: Layout, seed: int) -> Dataset:
         shares["test"] = TEST_SHARE
     if shares:
         parts |= _split(parts["train"], shares, stratify=classes is not None, seed=seed)
+    # What reading has freed goes back to the machine, not into reserve: by Arrow's allocator, and by the C library's.
+    for pool in (pa.default_memory_pool(), pa.system_memory_pool()):
+        pool.release_unused()
     return Dataset(
         names=train.names,
         label_name=train.label_name,
@@ -162,16 +167,11 @@ def data_files(folder: Path) -> dict[str, Path]:
 
 def _read(path: Path, layout: Layout, like: _File | None = None) -> _File:
     """One file; `like` is the training file, whose column kinds this one must have."""
-    raw = _unpacked(path)
     texts = set() if layout.task == "regression" else {layout.label_position}
     if like is not None:
         texts |= {_position(i, layout) for i, column in enumerate(like.columns) if isinstance(column, Texts)}
-    if raw[:4] == _PARQUET_MAGIC:
-        names, arrays = _parse_parquet(raw, path)
-        source = None
-    else:
-        source = _Text(path, raw, layout)
-        names, arrays = source.names, source.parse(texts)
+    source = _Text(path, layout) if _first_bytes(path) != _PARQUET_MAGIC else None
+    names, parts = (source.names, source.parse(texts)) if source else _parse_parquet(path, layout, texts)
     if not 0 <= layout.label_position < len(names):
         raise DataError(
             f"{path.name} has {len(names)} columns; the label is said to be in column {layout.label_position + 1}."
@@ -183,9 +183,9 @@ def _read(path: Path, layout: Layout, like: _File | None = None) -> _File:
             raise DataError(f"{path.name} does not have the columns of {like.path.name}.")
     if len(names) < 2:
         raise DataError(f"{path.name} has only the label column; at least one other is needed.")
-    columns = []
-    for position, (name, array) in enumerate(zip(names, arrays, strict=True)):
-        column = _column(array, as_text=position in texts, decimal_comma=layout.delimiter == "semicolon")
+    columns: list[Column] = []
+    for position, name in enumerate(names):
+        column = parts[position].column(as_text=position in texts, decimal_comma=layout.delimiter == "semicolon")
         if isinstance(column, Texts) and position not in texts:
             must = like is not None or (position == layout.label_position)
             _refuse_stray_text(column, must, name, path, source)
@@ -195,7 +195,9 @@ def _read(path: Path, layout: Layout, like: _File | None = None) -> _File:
     dropped = int(len(labelled) - labelled.sum())
     if dropped:
         keep = np.flatnonzero(labelled)
-        label, columns = _take(label, keep), [_take(column, keep) for column in columns]
+        label = take(label, keep)
+        for place, column in enumerate(columns):
+            columns[place] = take(column, keep)
     label_name = names.pop(layout.label_position)
     return _File(path, names, label_name, columns, label, dropped)
 
@@ -204,121 +206,246 @@ def _position(feature: int, layout: Layout) -> int:
     return feature if feature < layout.label_position else feature + 1
 
 
-def _unpacked(path: Path) -> bytes:
-    raw = path.read_bytes()
-    if raw[:2] == _GZIP_MAGIC:
+def _first_bytes(path: Path) -> bytes:
+    for piece in _unpacked(path):
+        return piece[:4]
+    return b""
+
+
+def _unpacked(path: Path) -> Iterator[bytes]:
+    """The file in pieces, decompressed as it is read. Raises DataError for a gzip that is damaged or cut off."""
+    with path.open("rb") as file:
+        piece = file.read(BLOCK_BYTES)
+        if piece[:2] != _GZIP_MAGIC:
+            while piece:
+                yield piece
+                piece = file.read(BLOCK_BYTES)
+            return
+        member = zlib.decompressobj(wbits=31)  # 31: gzip's own header and checksum
         try:
-            raw = gzip.decompress(raw)
-        except EOFError:
-            raise DataError(f"{path.name} is a gzip file that ends too early.") from None
-        except (OSError, zlib.error) as error:
+            while piece:
+                yield member.decompress(piece, BLOCK_BYTES)
+                piece = member.unconsumed_tail or (b"" if member.eof else file.read(BLOCK_BYTES // 4))
+                if member.eof:
+                    # Files may follow one another, and be padded with zeros.
+                    piece = (member.unused_data or file.read(BLOCK_BYTES // 4)).lstrip(b"\0")
+                    if piece:
+                        member = zlib.decompressobj(wbits=31)
+        except zlib.error as error:
             raise DataError(f"{path.name} is a damaged gzip file ({error}).") from None
-    return raw
+        if not member.eof:
+            raise DataError(f"{path.name} is a gzip file that ends too early.")
 
 
-def _parse_parquet(raw: bytes, path: Path) -> tuple[list[str], list[Any]]:
+def _parse_parquet(path: Path, layout: Layout, texts: set[int]) -> tuple[list[str], list[_Growing]]:
+    """The columns, read a piece of a row group at a time."""
     import pyarrow.parquet as pq  # most drops are CSV; 40 ms
 
     try:
-        table = pq.read_table(pa.BufferReader(raw))
+        with path.open("rb") as file:
+            packed = file.read(2) == _GZIP_MAGIC
+        source = pa.BufferReader(b"".join(_unpacked(path))) if packed else str(path)
+        with pq.ParquetFile(source) as table:
+            names = table.schema_arrow.names
+            parts: list[_Growing] = [_Growing() for _ in names]
+            for batch in table.iter_batches(PARQUET_ROWS):
+                for position, array in enumerate(batch.columns):
+                    parts[position].add(_part(array, position in texts, position == layout.label_position))
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path.name} is a damaged Parquet file ({_first_line(error)}).") from None
-    return _unique(list(table.column_names)), list(table.columns)
+    return _unique(names), parts
+
+
+class _NotNumbers(Exception):
+    """Columns that were taken for numbers hold something else in a later block."""
+
+    def __init__(self, positions: set[int]) -> None:
+        super().__init__(positions)
+        self.positions = positions
 
 
 class _Text:
-    """A delimited text file as bytes in UTF-8, its header apart."""
+    """A delimited text file, read block by block, its header apart."""
 
-    def __init__(self, path: Path, raw: bytes, layout: Layout) -> None:
+    def __init__(self, path: Path, layout: Layout) -> None:
         self.path = path
+        self.layout = layout
         self.delimiter = DELIMITERS[layout.delimiter]
-        if layout.encoding != "utf-8":
-            try:
-                raw = raw.decode(layout.encoding).encode()
-            except UnicodeDecodeError as error:
-                raise DataError(f"{path.name} is not {layout.encoding} text: {error.reason}.") from None
-        raw = raw.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
-        if b"\n" not in raw:
-            raw = raw.replace(b"\r", b"\n")
-        self.quoted = b'"' in raw
-        if not raw.strip():
+        head = bytearray()
+        for piece in self._pieces():
+            head += piece
+            if len(head) >= HEAD_BYTES:
+                break
+        if not head.strip():
             raise DataError(f"{path.name} is empty.")
-        self.raw = raw
-        first, lines = self._first_record()
+        self.line_end = b"\n" if b"\n" in head else b"\r"
+        first, lines = self._first_record(bytes(head[:HEAD_BYTES]))
         self.header_lines = lines if layout.header else 0
+        self.start = 0
         if layout.header:
             self.names = _unique([name.strip() or f"column_{i}" for i, name in enumerate(first)])
-            start = 0
             for _ in range(lines):
-                start = raw.find(b"\n", start) + 1 or len(raw)
-            self.body = memoryview(raw)[start:]
+                self.start = head.find(self.line_end, self.start) + 1 or len(head)
         else:
             self.names = [f"column_{i}" for i in range(len(first))]
-            self.body = memoryview(raw)
-        if not bytes(self.body[:4096]).strip() and not bytes(self.body).strip():
+        if not head[self.start :].strip() and len(head) < HEAD_BYTES:
             raise DataError(f"{path.name} has a header and no rows.")
 
-    def _first_record(self) -> tuple[list[str], int]:
-        reader = csv.reader(
-            io.StringIO(self.raw[:1_000_000].decode(errors="replace"), newline=""), delimiter=self.delimiter
-        )
+    def _pieces(self) -> Iterator[bytes]:
+        """The whole file as UTF-8 without byte order mark or leading blank lines."""
+        began = False
+        for piece in self._decoded():
+            content = piece if began else piece.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+            if content:
+                began = True
+                yield content
+
+    def _decoded(self) -> Iterator[bytes]:
+        if self.layout.encoding == "utf-8":
+            yield from _unpacked(self.path)
+            return
+        decoder = codecs.getincrementaldecoder(self.layout.encoding)()
+        try:
+            for piece in _unpacked(self.path):
+                yield decoder.decode(piece).encode()
+            yield decoder.decode(b"", final=True).encode()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self.path.name} is not {self.layout.encoding} text: {error.reason}.") from None
+
+    def _first_record(self, head: bytes) -> tuple[list[str], int]:
+        reader = csv.reader(io.StringIO(head.decode(errors="replace"), newline=""), delimiter=self.delimiter)
         try:
             return next(reader), reader.line_num
         except (csv.Error, StopIteration) as error:
             raise DataError(f"{self.path.name} has an unreadable first line ({error}).") from None
 
-    def parse(self, texts: set[int]) -> list[Any]:
-        """An Arrow column per column; those in `texts` as they stand, the others as numbers where they are numbers."""
-        labels = [str(i) for i in range(len(self.names))]
-        parsing = pa_csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=self.quoted)
-        reading = pa_csv.ReadOptions(column_names=labels)
-        types = {label: pa.string() for i, label in enumerate(labels) if i in texts}
-        converting = {"null_values": _NULLS, "strings_can_be_null": True, "quoted_strings_can_be_null": True}
+    def _blocks(self) -> Iterator[memoryview]:
+        """The rows behind the header in blocks of whole rows."""
+        rest, skip = b"", self.start
+        for piece in self._pieces():
+            block = rest + piece
+            if skip:
+                block, skip = block[skip:], max(0, skip - len(block))
+            end = self._end_of_rows(block) if len(block) >= HEAD_BYTES else 0
+            rest = block[end:]
+            if end:
+                yield memoryview(block)[:end]
+        if rest.strip(b"\r\n"):
+            yield memoryview(rest + self.line_end)
+
+    def _end_of_rows(self, block: bytes) -> int:
+        """Behind the last line end that is not inside quotes; 0 if there is none."""
+        end = block.rfind(self.line_end)
+        quotes = block.count(b'"', 0, end) if end >= 0 else 0
+        while end >= 0 and quotes % 2:
+            # An odd number of quotes before it: the line end is in the value that the last of them opens.
+            quote = block.rfind(b'"', 0, end)
+            end = block.rfind(self.line_end, 0, quote)
+            quotes = block.count(b'"', 0, end) if end >= 0 else 0
+        return end + 1
+
+    def parse(self, texts: set[int]) -> list[_Growing]:
+        """The columns; those in `texts` as they stand, the others as numbers where they are."""
+        texts = set(texts)
         try:
-            # What the first block looks like; a later block that differs is met below.
-            with pa_csv.open_csv(
-                pa.BufferReader(pa.py_buffer(self.body)),
-                read_options=reading,
-                parse_options=parsing,
-                convert_options=pa_csv.ConvertOptions(column_types=types, **converting),
-            ) as head:
-                schema = head.schema
-            for field in schema:
-                numeric = (
-                    pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_null(field.type)
+            for block in self._blocks():
+                # What the first block looks like; a later block that differs is met below.
+                texts |= self._inferred_texts(
+                    block[: self._end_of_rows(bytes(block[:HEAD_BYTES])) or len(block)], texts
                 )
-                types[field.name] = pa.float64() if numeric and field.name not in types else pa.string()
+                break
             while True:
                 try:
-                    table = pa_csv.read_csv(
-                        pa.BufferReader(pa.py_buffer(self.body)),
-                        read_options=reading,
-                        parse_options=parsing,
-                        convert_options=pa_csv.ConvertOptions(column_types=types, **converting),
-                    )
-                    return list(table.columns)
-                except pa.ArrowInvalid as error:
-                    failed = re.search(r"column #(\d+): CSV conversion error to double", str(error))
-                    if not failed:
-                        raise
-                    types[str(int(failed.group(1)))] = pa.string()
+                    return self._parse_blocks(self._blocks(), texts)
+                except _NotNumbers as error:
+                    texts |= error.positions
         except pa.ArrowInvalid as error:
-            raise self._explain(error) from None
+            problem = self._explain(error)
+            if problem is None:
+                # Blocks are cut by counting quotes, which stray ones mislead.
+                whole = memoryview(b"".join(self._blocks()))
+                return self._parse_blocks([whole], set(range(len(self.names))), whole=True)
+            raise problem from None
 
-    def _explain(self, error: Exception) -> DataError:
+    def _parse_blocks(self, blocks: Iterable[memoryview], texts: set[int], whole: bool = False) -> list[_Growing]:
+        parts: list[_Growing] = [_Growing() for _ in self.names]
+        waiting: deque[Future[list[Any]]] = deque()
+
+        def collect() -> None:
+            for column, part in zip(parts, waiting.popleft().result(), strict=True):
+                column.add(part)
+
+        threads = os.cpu_count() or 1
+        pool = ThreadPoolExecutor(threads)
+        try:
+            for block in blocks:
+                waiting.append(pool.submit(self._parse_block, block, texts, whole))
+                if len(waiting) > threads:
+                    collect()
+            while waiting:
+                collect()
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return parts
+
+    def _parse_block(self, block: memoryview, texts: set[int], whole: bool) -> list[Any]:
+        types = {
+            str(i): pa.dictionary(pa.int32(), pa.string()) if i in texts else pa.float64()
+            for i in range(len(self.names))
+        }
+        try:
+            table = self._table(block, types, whole)
+        except pa.ArrowInvalid as error:
+            if "CSV conversion error to double" not in str(error):
+                raise
+            raise _NotNumbers(self._inferred_texts(block, texts)) from None
+        label = self.layout.label_position
+        return [_part(column, i in texts, i == label) for i, column in enumerate(table.columns)]
+
+    def _inferred_texts(self, block: memoryview, texts: set[int]) -> set[int]:
+        """Which of the other columns do not hold numbers in this block."""
+        table = self._table(block, {str(i): pa.string() for i in texts})
+        return {i for i, column in enumerate(table.columns) if i not in texts and not _numeric(column.type)}
+
+    def _table(self, block: memoryview, types: dict[str, Any], whole: bool = False) -> Any:
+        labels = [str(i) for i in range(len(self.names))]
+        return pa_csv.read_csv(
+            pa.BufferReader(block),
+            read_options=pa_csv.ReadOptions(column_names=labels, use_threads=False, block_size=len(block) + 1),
+            parse_options=pa_csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=whole),
+            convert_options=pa_csv.ConvertOptions(
+                column_types=types, null_values=_NULLS, strings_can_be_null=True, quoted_strings_can_be_null=True
+            ),
+        )
+
+    def _records(self, strict: bool) -> Iterator[tuple[list[str], int]]:
+        """The file's records once more, with the number of lines up to each one's end, to name a line."""
+
+        def lines() -> Iterator[str]:
+            decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+            rest = ""
+            for piece in self._pieces():
+                rest += decoder.decode(piece)
+                *whole, rest = io.StringIO(rest, newline="")
+                yield from whole
+            yield rest
+
+        reader = csv.reader(lines(), delimiter=self.delimiter, strict=strict)
+        for record in reader:
+            yield record, reader.line_num
+
+    def _explain(self, error: Exception) -> DataError | None:
+        """What is wrong with the file; None where this reader finds nothing wrong."""
         name = self.path.name
         if "UTF8" in str(error):
             return DataError(f"{name} holds bytes that are not UTF-8 text.")
         width = len(self.names)
-        reader = csv.reader(
-            io.StringIO(self.raw.decode(errors="replace"), newline=""), delimiter=self.delimiter, strict=True
-        )
         line = 0
         try:
-            for record in reader:
+            for record, end in self._records(strict=True):
                 if record and len(record) != width:
                     return DataError(f"Line {line + 1} of {name} has {len(record)} columns where {width} are expected.")
-                line = reader.line_num
+                line = end
         except csv.Error as problem:
             what = (
                 "opens a quote that never closes"
@@ -326,19 +453,18 @@ class _Text:
                 else f"can't be parsed ({problem})"
             )
             return DataError(f"Line {line + 1} of {name} {what}.")
-        return DataError(f"{name} can't be parsed ({_first_line(error)}).")
+        return None
 
     def line_of(self, row: int) -> int:
         """The line, from 1, on which a row (from 0, header not counted) begins."""
-        reader = csv.reader(io.StringIO(self.raw.decode(errors="replace"), newline=""), delimiter=self.delimiter)
         wanted = row + (1 if self.header_lines else 0)
         line = 0
-        for record in reader:
+        for record, end in self._records(strict=False):
             if record:
                 if wanted == 0:
                     break
                 wanted -= 1
-            line = reader.line_num
+            line = end
         return line + 1
 
 
@@ -358,47 +484,105 @@ def _unique(names: list[str]) -> list[str]:
     return unique
 
 
-def _column(array: Any, *, as_text: bool, decimal_comma: bool = False) -> Column:
+def _numeric(kind: Any) -> bool:
+    types = pa.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_null(kind))
+
+
+def _part(array: Any, as_text: bool, exact: bool) -> Any:
+    """A block of a column: numbers in NumPy, or texts as an Arrow dictionary. Numbers are narrowed unless `exact`."""
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
+    if _numeric(array.type) and not as_text:
+        values = _finite(array.cast(pa.float64()).to_numpy(zero_copy_only=False))
+        return values if exact else _narrowed(values)
     kind = array.type
-    if pa.types.is_dictionary(kind):
+    if pa.types.is_dictionary(kind) and not pa.types.is_string(kind.value_type):
         array = array.cast(kind.value_type)
         kind = array.type
-    if not as_text and (
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind)
-    ):
-        return _numbers(array)
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if pa.types.is_dictionary(kind):
+        return array.cast(pa.dictionary(pa.int32(), pa.string()))
+    if not pa.types.is_string(kind):
         try:
             array = array.cast(pa.string())
         except pa.ArrowException:
             raise DataError(f"A column has the type {kind}, which can't be trained on.") from None
-    # Trimming and looking for missing values is done once per different text, not once per row.
-    encoded = pa.chunked_array(array.chunks, type=array.type).dictionary_encode().combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], pa.string()).dictionary_encode()
-    trimmed = pc.utf8_trim_whitespace(encoded.dictionary)
-    missing = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(sorted(MISSING_TOKENS)))
-    kept = pc.if_else(missing, pa.scalar(None, trimmed.type), trimmed).dictionary_encode()
-    table = np.append(kept.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64), -1)
-    codes = table[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)]
-    if not as_text:
-        texts = kept.dictionary
-        if decimal_comma:  # where commas are decimal points, spreadsheets separate fields by semicolons
-            texts = pc.replace_substring_regex(texts, _DECIMAL_COMMA, r"\1.\2")
-        if len(texts) == 0 or pc.all(pc.match_substring_regex(texts, _NUMBER)).as_py():
-            values = np.append(texts.cast(pa.float64()).to_numpy(zero_copy_only=False), np.nan)
-            return _finite(values[codes])
-    return Texts(codes, kept.dictionary.to_pylist())
+    return array.dictionary_encode()
 
 
-def _numbers(array: Any) -> Numbers:
-    return _finite(array.cast(pa.float64()).to_numpy().astype(np.float64))
+def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """NaN for what is infinite."""
+    return values if np.isfinite(values.sum()) else np.where(np.isfinite(values), values, np.nan)
 
 
-def _finite(values: NDArray[np.float64]) -> Numbers:
-    if not np.isfinite(values.sum()):
-        values = np.where(np.isfinite(values), values, np.nan)
-    return Numbers(values)
+def _narrowed(values: NDArray[np.float64]) -> NDArray[Any]:
+    """In single precision, unless that would blur them: whole numbers that it can't hold, a spread far smaller than the
+    distance from zero, or a range that it does not have."""
+    if not len(values):
+        return values.astype(np.float32)
+    low, high = np.fmin.reduce(values), np.fmax.reduce(values)
+    largest = max(abs(low), abs(high))
+    if largest >= 2**24:
+        if largest >= 1e37 or bool((np.rint(values) == values).any()):
+            return values
+    elif 0 < largest < 1e-30:
+        return values
+    if high > low and largest > 256 * (high - low):
+        return values
+    return values.astype(np.float32)
+
+
+class _Growing:
+    """A column that grows by its parts.
+
+    Its memory is mapped for it alone and goes back as a whole: a heap from which columns and blocks of text are taken
+    by turns ends up twice as large as the columns.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.array: NDArray[Any] = np.empty(0, np.float32)
+        self.distinct: list[Any] = []  # a text column's, by part; then `array` points into all of them together
+        self.known = 0
+
+    def add(self, part: Any) -> None:
+        if isinstance(part, pa.DictionaryArray):
+            missing = part.indices.is_null().to_numpy(zero_copy_only=False)
+            values = part.indices.fill_null(0).to_numpy() + np.int32(self.known)
+            values[missing] = -1
+            self.distinct.append(part.dictionary)
+            self.known += len(part.dictionary)
+        else:
+            values = part
+        rows, self.rows = self.rows, self.rows + len(values)
+        kind = np.promote_types(self.array.dtype, values.dtype) if rows else values.dtype
+        if kind != self.array.dtype or self.rows > len(self.array):
+            room = max(mmap.PAGESIZE, self.rows * 3 // 2 * kind.itemsize)
+            before = self.array[:rows]
+            self.memory = mmap.mmap(-1, room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            self.array = np.frombuffer(self.memory, kind)
+            self.array[:rows] = before
+        self.array[rows : self.rows] = values
+
+    def column(self, *, as_text: bool, decimal_comma: bool = False) -> Column:
+        """What has grown; nothing can be added afterwards."""
+        self.array = self.array[: self.rows]
+        if not self.distinct:
+            return Numbers(self.array)
+        # Trimming and looking for missing values is done once per different text, not once per row.
+        trimmed = pc.utf8_trim_whitespace(pa.concat_arrays(self.distinct))
+        missing = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(sorted(MISSING_TOKENS)))
+        kept = pc.if_else(missing, pa.scalar(None, trimmed.type), trimmed).dictionary_encode()
+        places = np.append(kept.indices.fill_null(-1).to_numpy().astype(np.int32), np.int32(-1))
+        codes = places[self.array]
+        if not as_text:
+            texts = kept.dictionary
+            if decimal_comma:  # where commas are decimal points, spreadsheets separate fields by semicolons
+                texts = pc.replace_substring_regex(texts, _DECIMAL_COMMA, r"\1.\2")
+            if len(texts) == 0 or pc.all(pc.match_substring_regex(texts, _NUMBER)).as_py():
+                values = np.append(_finite(texts.cast(pa.float64()).to_numpy(zero_copy_only=False)), np.nan)
+                return Numbers(values[codes])
+        return Texts(codes, kept.dictionary.to_pylist())
 
 
 def _refuse_stray_text(column: Texts, must_be_numeric: bool, name: str, path: Path, source: _Text | None) -> None:
@@ -414,12 +598,6 @@ def _refuse_stray_text(column: Texts, must_be_numeric: bool, name: str, path: Pa
     where = f"Line {source.line_of(row)}" if source else f"Row {row + 1}"
     text = column.categories[column.codes[row]][:40]
     raise DataError(f"{where} of {path.name} has the text {text!r} in the numeric column {name!r}.")
-
-
-def _take(column: Column, rows: NDArray[np.int64]) -> Column:
-    if isinstance(column, Numbers):
-        return Numbers(column.values[rows])
-    return Texts(column.codes[rows], column.categories)
 
 
 def _codes_or_values(column: Column) -> NDArray[Any]:
@@ -474,9 +652,9 @@ def _as_they_stood(classes: list[str]) -> list[Any]:
 
 def _split(rows: Rows, shares: dict[str, float], *, stratify: bool, seed: int) -> dict[str, Rows]:
     """Takes the shares out of the rows, of each class alike; what is left is train. The seed decides which rows."""
-    shuffled = np.random.default_rng(seed).permutation(len(rows))
+    shuffled = np.random.default_rng(seed).permutation(np.arange(len(rows), dtype=np.int32))
     groups = [shuffled[rows.label[shuffled] == of] for of in np.unique(rows.label)] if stratify else [shuffled]
-    taken: dict[str, list[NDArray[np.int64]]] = {split: [] for split in ["train", *shares]}
+    taken: dict[str, list[NDArray[np.int32]]] = {split: [] for split in ["train", *shares]}
     for group in groups:
         left = group
         # Test first: a class too small for all three splits is wanted where models are compared.
@@ -486,8 +664,10 @@ def _split(rows: Rows, shares: dict[str, float], *, stratify: bool, seed: int) -
             taken[split].append(left[:count])
             left = left[count:]
         taken["train"].append(left)
-    parts = {}
-    for split, chosen in taken.items():
-        indices = np.sort(np.concatenate(chosen))
-        parts[split] = Rows([_take(column, indices) for column in rows.columns], rows.label[indices])
+    indices = {split: np.sort(np.concatenate(chosen)) for split, chosen in taken.items()}
+    parts = {split: Rows([], rows.label[chosen]) for split, chosen in indices.items()}
+    while rows.columns:  # one column at a time: the table is never there twice
+        column = rows.columns.pop(0)
+        for split, chosen in indices.items():
+            parts[split].columns.append(take(column, chosen))
     return parts

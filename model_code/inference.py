@@ -13,11 +13,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+import tensors
+import trees
 from preprocess import MISSING_CODE, MISSING_TOKENS, UNKNOWN_CODE, Encoder, Inputs
 
 _loads: Callable[[str | bytes], Any]
@@ -52,26 +54,43 @@ class BadRequest(Exception):
         self.status_code = status_code
 
 
-@dataclass(frozen=True)
-class Model:
-    """A loaded artifact."""
+class Predictor(Protocol):
+    """What answers for encoded rows; which kind an artifact holds is its schema's `model.kind`, see `load`."""
 
-    schema: dict[str, Any]
-    encoder: Encoder
-    names: list[str]
-    places: dict[str, int]
+    def probabilities(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Rows x classes."""
+
+    def numbers(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Regression: one number per row, in the label's unit."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network of network.py, in NumPy."""
+
     layers: list[tuple[NDArray[np.float32], NDArray[np.float32]]]  # weights (inputs x outputs) and biases
-    task: str
-    classes: list[Any] | None
-    version: str
+    number_inputs: int
     target_mean: float
     target_scale: float
+
+    @classmethod
+    def load(cls, schema: dict[str, Any], weights: dict[str, NDArray[Any]], encoder: Encoder) -> Network:
+        """Raises ModelFileError when the weights do not fit."""
+        # Transposed once, so that each request multiplies rows by contiguous columns.
+        layers = [
+            (np.ascontiguousarray(weights[f"{layer}.weight"].T), weights[f"{layer}.bias"])
+            for layer in ("first", "second", "last")
+        ]
+        if layers[0][0].shape[0] != encoder.inputs:
+            raise ModelFileError("The model's weights do not fit its schema.")
+        target = schema.get("target") or {"mean": 0.0, "scale": 1.0}
+        return cls(layers, encoder.number_inputs, target["mean"], target["scale"])
 
     def scores(self, inputs: Inputs) -> NDArray[np.float32]:
         """The network's last layer, before softmax; dropout is for training only."""
         weights, bias = self.layers[0]
         if inputs.codes.shape[1]:
-            hidden = inputs.numbers @ weights[: self.encoder.number_inputs] + bias
+            hidden = inputs.numbers @ weights[: self.number_inputs] + bias
             # A one-hot input times the weights is the row of the weights that it points at.
             for codes in inputs.codes.T:
                 hidden += weights[codes]
@@ -84,34 +103,40 @@ class Model:
 
     def probabilities(self, inputs: Inputs) -> NDArray[np.float64]:
         """Rows x classes."""
-        scores = self.scores(inputs).astype(np.float64)
-        scores -= scores.max(axis=1, keepdims=True)
-        np.exp(scores, out=scores)
-        scores /= scores.sum(axis=1, keepdims=True)
-        return scores
+        return trees.softmax(self.scores(inputs).astype(np.float64))
 
     def numbers(self, inputs: Inputs) -> NDArray[np.float64]:
         """Regression: one number per row, in the label's unit."""
         return self.scores(inputs)[:, 0].astype(np.float64) * self.target_scale + self.target_mean
 
 
-def _read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
-    """The float32 tensors of a safetensors file: a header's length in 8 bytes, the header in JSON, the numbers.
+@dataclass(frozen=True)
+class Model:
+    """A loaded artifact."""
 
-    The format (https://github.com/huggingface/safetensors#format) is read here, not by its library, so that serving
-    needs nothing that the container lacks: an instance that is added under load must not wait for a package index.
-    """
-    raw = path.read_bytes()
-    start = 8 + int.from_bytes(raw[:8], "little")
-    weights = {}
-    for name, tensor in json.loads(raw[8:start]).items():
-        if name == "__metadata__":
-            continue
-        if tensor["dtype"] != "F32":
-            raise ModelFileError(f"The weights {name} are {tensor['dtype']}, not F32.")
-        begin, end = tensor["data_offsets"]
-        weights[name] = np.frombuffer(raw[start + begin : start + end], dtype="<f4").reshape(tensor["shape"])
-    return weights
+    schema: dict[str, Any]
+    encoder: Encoder
+    names: list[str]
+    places: dict[str, int]
+    predictor: Predictor
+    task: str
+    classes: list[Any] | None
+    version: str
+
+    def probabilities(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Rows x classes."""
+        return self.predictor.probabilities(inputs)
+
+    def numbers(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Regression: one number per row, in the label's unit."""
+        return self.predictor.numbers(inputs)
+
+
+# Which predictor an artifact holds: its schema's model.kind.
+_KINDS: dict[str, Callable[[dict[str, Any], dict[str, NDArray[Any]], Encoder], Predictor]] = {
+    "network": Network.load,
+    trees.KIND: trees.Boosted.load,
+}
 
 
 def load(folder: Path) -> Model:
@@ -123,28 +148,21 @@ def load(folder: Path) -> Model:
         schema = json.loads((folder / SCHEMA_FILE).read_text(encoding="utf-8"))
         if schema.get("format") != FORMAT:
             raise ModelFileError(f"The model has format {schema.get('format')!r}; this code reads format {FORMAT}.")
-        weights = _read_weights(folder / WEIGHTS_FILE)
+        weights = tensors.read(folder / WEIGHTS_FILE)
         encoder = Encoder.from_schema(schema["columns"])
-        # Transposed once, so that each request multiplies rows by contiguous columns.
-        layers = [
-            (np.ascontiguousarray(weights[f"{layer}.weight"].T), weights[f"{layer}.bias"])
-            for layer in ("first", "second", "last")
-        ]
-        if layers[0][0].shape[0] != encoder.inputs:
-            raise ModelFileError("The model's weights do not fit its schema.")
         names = [column["name"] for column in schema["columns"]]
-        target = schema.get("target") or {"mean": 0.0, "scale": 1.0}
+        kind = schema.get("model", {}).get("kind", "network")
+        if kind not in _KINDS:
+            raise ModelFileError(f"The model is of kind {kind!r}; this code serves {' and '.join(_KINDS)}.")
         return Model(
             schema=schema,
             encoder=encoder,
             names=names,
             places={name: place for place, name in enumerate(names)},
-            layers=layers,
+            predictor=_KINDS[kind](schema, weights, encoder),
             task=schema["task"],
             classes=schema["classes"],
             version=schema["model_version"],
-            target_mean=target["mean"],
-            target_scale=target["scale"],
         )
     except ModelFileError:
         raise

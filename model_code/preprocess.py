@@ -40,6 +40,13 @@ class Texts:
 Column = Numbers | Texts
 
 
+def take(column: Column, chosen: slice | NDArray[Any]) -> Column:
+    """Some rows of a column."""
+    if isinstance(column, Texts):
+        return Texts(column.codes[chosen], column.categories)
+    return Numbers(column.values[chosen])
+
+
 @dataclass(frozen=True)
 class NumericEncoding:
     """How a numeric column enters the network."""

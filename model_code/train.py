@@ -20,6 +20,7 @@ import tarfile
 import tempfile
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -32,6 +33,7 @@ import distributed
 import inference
 import metrics
 import preprocess
+import report
 from dataset import DataError, Dataset, Layout, Rows
 from distributed import Group, Place
 
@@ -51,7 +53,7 @@ def _process_age_seconds() -> float:
 
 STARTED = time.monotonic() - _process_age_seconds()
 INTERRUPTED_EXIT_CODE = 143  # as a process that SIGTERM ended
-SERVING_FILES = ("inference.py", "preprocess.py")
+SERVING_FILES = ("inference.py", "preprocess.py", "tensors.py", "trees.py")
 LARGEST_LIVE_MODEL_BYTES = 2**30
 
 
@@ -194,32 +196,35 @@ def run(options: argparse.Namespace) -> None:
     _prepare_torch(settings.hidden_size, batch_size(settings, len(data.train)))
     job = Job(options, layout, settings, data, encoder, target)
     place = Place.from_environment()
+    curve = report.Curve(say, options.checkpoint_dir if place.first else None)
     with Group(place, _sentence) as group:
-        fitted = _fit(job, group)
+        fitted = _fit(job, group, curve)
         phases.end("training")
         if not place.first:
             return
         _write_artifact(job, fitted)
         phases.end("artifact")
         _report(job, fitted, phases)
+        _write_card(job, fitted, curve)
+        phases.end("card")
+        say(f"{phases} total_seconds={time.monotonic() - STARTED:.2f}")
 
 
 def _report(job: Job, fitted: Fitted, phases: Phases) -> None:
     data, options = job.data, job.options
-    report = _evaluate(data, fitted, options)
+    judged = _evaluate(data, fitted, options)
     phases.end("evaluation")
-    report["training"]["seconds"] = round(time.monotonic() - STARTED, 3)
-    _write(options.model_dir / "metrics.json", json.dumps(report, indent=1))
+    judged["training"]["seconds"] = round(time.monotonic() - STARTED, 3)
+    _write(options.model_dir / "metrics.json", json.dumps(judged, indent=1))
     output = os.environ.get("SM_OUTPUT_DATA_DIR")
     if output:
-        _write(Path(output) / "metrics.json", json.dumps(report, indent=1))
-    say(_of_the_kept_model(report["validation"], job.target["scale"]))
-    say(" ".join(f"test_{name}={_shown(value)}" for name, value in report["test"].items()))
-    if report["live"]:
-        say(" ".join(f"live_{name}={_shown(value)}" for name, value in report["live"].items()))
-    elif report["live_error"]:
-        say(f"The live model can't be compared: {report['live_error']}")
-    say(f"{phases} total_seconds={time.monotonic() - STARTED:.2f}")
+        _write(Path(output) / "metrics.json", json.dumps(judged, indent=1))
+    say(_of_the_kept_model(judged["validation"], job.target["scale"]))
+    say(" ".join(f"test_{name}={_shown(value)}" for name, value in judged["test"].items()))
+    if judged["live"]:
+        say(" ".join(f"live_{name}={_shown(value)}" for name, value in judged["live"].items()))
+    elif judged["live_error"]:
+        say(f"The live model can't be compared: {judged['live_error']}")
 
 
 def _of_the_kept_model(validation: dict[str, Any], target_scale: float) -> str:
@@ -247,7 +252,7 @@ def _prepare_torch(hidden: int, rows: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def _fit(job: Job, group: Group) -> Fitted:
+def _fit(job: Job, group: Group, log: Callable[[str], None]) -> Fitted:
     import torch
 
     import network
@@ -286,7 +291,7 @@ def _fit(job: Job, group: Group) -> Fitted:
         checkpoints=job.options.checkpoint_dir,
         fingerprint=_fingerprint(job.options.dataset_dir, job.layout, job.settings),
         should_stop=lambda: stop,
-        log=say,
+        log=log,
         group=group,
     )
 
@@ -341,7 +346,8 @@ def _cells(rows: Rows, count: int) -> list[list[Any]]:
     columns: list[list[Any]] = []
     for column in rows.columns:
         if isinstance(column, preprocess.Numbers):
-            columns.append([None if value != value else value for value in column.values[:count].tolist()])  # noqa: PLR0124
+            values = (float(str(value)) for value in column.values[:count])  # as written, also in single precision
+            columns.append([None if value != value else value for value in values])  # noqa: PLR0124
         else:
             columns.append([None if code < 0 else column.categories[code] for code in column.codes[:count].tolist()])
     return [list(row) for row in zip(*columns, strict=True)]
@@ -378,12 +384,36 @@ def _evaluate(data: Dataset, fitted: Fitted, options: argparse.Namespace) -> dic
 
 
 def _judge(model: inference.Model, rows: Rows, classes: list[Any] | None) -> dict[str, float | int | None]:
-    inputs = model.encoder.encode(rows.columns)
+    predicted = _predict(model, rows.columns, classes)
+    return metrics.of_numbers(rows.label, predicted) if classes is None else metrics.of_classes(rows.label, predicted)
+
+
+def _predict(model: inference.Model, columns: Sequence[preprocess.Column], classes: list[Any] | None) -> report.Floats:
+    """Numbers, or rows x `classes` of probabilities."""
+    inputs = model.encoder.encode(columns)
     if classes is None:
-        return metrics.of_numbers(rows.label, model.numbers(inputs))
+        return model.numbers(inputs)
     assert model.classes is not None
     order = [model.classes.index(of) for of in classes]
-    return metrics.of_classes(rows.label, model.probabilities(inputs)[:, order])
+    return model.probabilities(inputs)[:, order]
+
+
+def _write_card(job: Job, fitted: Fitted, curve: report.Curve) -> None:
+    """report.json, for the model's card. A figure that fails costs the card its figures, and not the model."""
+    elapsed = time.monotonic() - STARTED
+    try:
+        model = inference.load(job.options.model_dir)
+        found = report.build(
+            job.data,
+            lambda columns: _predict(model, columns, job.data.classes),
+            curve=curve.points(),
+            best_epoch=fitted.best_epoch,
+            seconds=min(10.0, max(0.4, elapsed * 0.06)),
+        )
+        _write(job.options.model_dir / "report.json", report.dump(found))
+    except Exception:
+        traceback.print_exc()
+        say("The model's card will have no figures: they could not be made, for the reason above.")
 
 
 def _judge_live(data: Dataset, options: argparse.Namespace) -> tuple[dict[str, float | int | None] | None, str | None]:

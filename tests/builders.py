@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import random
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from mlplatform.facts import (
 )
 from mlplatform.settings import Settings, read_settings
 
+os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # each has a snapshot: a thousand to list, nobody's
 EVENTS = Path(__file__).parents[1] / "events"
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 REGION = "us-east-1"
@@ -73,6 +76,7 @@ ENVIRONMENT = {
     "MONTHLY_CEILING_USD": "500",
     "BUDGET_NAME": "ml-platform-monthly-budget",
     "MONTHLY_BUDGET_USD": "500",
+    "APPROVAL_CEILING_USD": "100",
     "AWS_REGION": REGION,
 }
 
@@ -257,12 +261,17 @@ class Account:
     answers: dict[str, Any] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
-        return boto3.client(service, region_name=REGION)
+        return _client(service)
 
     def app(self) -> App:
         account = self
 
         class RecordingAws(Aws):
+            def _client(self, service: str) -> Any:
+                if "AWS_ENDPOINT_URL" not in os.environ:
+                    self._clients = _aws_clients
+                return super()._client(service)
+
             def _call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
                 account.calls.append((operation, parameters))
                 if operation in account.answers:
@@ -307,6 +316,11 @@ class Account:
                 found.append(json.loads(message["Body"]))
                 sqs.delete_message(QueueUrl=self.alerts_queue, ReceiptHandle=message["ReceiptHandle"])
         return found
+
+
+# Making a client reads its service's model, which takes longer than most tests. moto answers whichever client asks.
+_client = cache(partial(boto3.client, region_name=REGION))
+_aws_clients: dict[str, Any] = {}
 
 
 @contextmanager

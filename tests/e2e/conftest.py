@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from mlplatform import names
 
 ROOT = Path(__file__).parents[2]
 STACK = "ml-platform"
+TUESDAY = 2
 Value = TypeVar("Value")
 
 
@@ -134,13 +136,26 @@ def eventually(read: Callable[[], Value | None], seconds: float, otherwise: str)
     raise AssertionError(f"{otherwise} within {seconds:g} s")
 
 
+def working_day(after: datetime) -> datetime:
+    """A Tuesday's 10:01 UTC in the middle of a month: endpoints are open, and stay so for as long as tests take."""
+    moment = after.replace(hour=10, minute=1, second=0, microsecond=0)
+    while moment <= after or moment.isoweekday() != TUESDAY or not 8 <= moment.day <= 21:
+        moment += timedelta(days=1)
+    return moment
+
+
 def start_laptop() -> Laptop:
+    """Its clock begins on a working day, so that nothing depends on the day and the hour at which the tests run."""
+    at = working_day(datetime.now(UTC)).isoformat()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "laptop", "--port", str(port)], cwd=ROOT, env=environment, start_new_session=True
+        [sys.executable, "-m", "laptop", "--port", str(port), "--at", at],
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
     )
     laptop = Laptop(f"http://127.0.0.1:{port}", process)
 
@@ -151,7 +166,11 @@ def start_laptop() -> Laptop:
         except OSError:
             return None
 
-    eventually(ready, 60, "the laptop was not ready")
+    try:
+        eventually(ready, 60, "the laptop was not ready")
+    except BaseException:
+        process.kill()
+        raise
     return laptop
 
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -114,9 +114,9 @@ def sleeper(laptop: Laptop) -> str:
     laptop.endpoint_serving(DATASET, verdict["job_name"])
     laptop.scaling_policies(DATASET)
     scaling = laptop.connection.autoscaling
-    # The bounds are the stack's own: any change of capacity lets configure-autoscaling set them again.
+    # Set by hand: the stack's own upper bound is 5.
     scaling.register_scalable_target(
-        **VARIANT, MinCapacity=1, MaxCapacity=5, SuspendedState={"DynamicScalingInSuspended": True}
+        **VARIANT, MinCapacity=1, MaxCapacity=4, SuspendedState={"DynamicScalingInSuspended": True}
     )
     scaling.put_scheduled_action(
         **VARIANT,
@@ -158,7 +158,8 @@ def test_a_weekend_off_and_everything_as_it_was_on_monday(laptop: Laptop, sleepe
     before = described(laptop)
     counted = {part: len(before[part]) for part in ("targets", "policies", "scheduled", "alarms")}
     assert counted == {"targets": 1, "policies": 2, "scheduled": 1, "alarms": 2}
-    saturday = next_weekday(5, 12, datetime.now(UTC))
+    assert before["targets"][0]["MaxCapacity"] == 4  # the change to two instances did not set it back
+    saturday = next_weekday(5, 12, laptop.connection.now())
     monday = next_weekday(0, 9, saturday)
     [stopped] = tick(laptop, saturday)
     assert stopped["decision"] == "StopEndpoint", stopped
@@ -195,7 +196,7 @@ def mlp(laptop: Laptop, *arguments: str) -> str:
 
 
 def test_a_snooze_wakes_a_parked_endpoint_for_as_long_as_it_says(laptop: Laptop, sleeper: str) -> None:
-    saturday = next_weekday(5, 12, datetime.now(UTC))
+    saturday = next_weekday(5, 12, laptop.connection.now())
     assert tick(laptop, saturday)[0]["decision"] == "StopEndpoint"
     eventually(lambda: status(laptop) is None or None, 20, "the endpoint did not go")
     assert "starts within 15 minutes" in mlp(laptop, "snooze", DATASET, "--until", f"{saturday:%Y-%m-%d}T20:00")
@@ -210,7 +211,7 @@ def test_a_snooze_wakes_a_parked_endpoint_for_as_long_as_it_says(laptop: Laptop,
 
 
 def test_no_endpoint_starts_on_a_holiday_of_the_calendar(laptop: Laptop, sleeper: str) -> None:
-    monday = next_weekday(0, 9, next_weekday(5, 12, datetime.now(UTC)))
+    monday = next_weekday(0, 9, next_weekday(5, 12, laptop.connection.now()))
     calendar = f"BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART;VALUE=DATE:{monday:%Y%m%d}\nEND:VEVENT\nEND:VCALENDAR\n"
     bucket = laptop.connection.outputs["ArtifactBucketName"]
     laptop.s3.put_object(Bucket=bucket, Key=names.HOLIDAYS_KEY, Body=calendar.encode())
@@ -227,7 +228,7 @@ def test_the_schedules_keep_the_hours_when_the_clock_runs(laptop: Laptop, sleepe
     """Nothing is called here but the clock: the evening stops it, the morning brings it back."""
     arn = laptop.sagemaker.describe_endpoint(EndpointName=ENDPOINT)["EndpointArn"]
     laptop.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": names.HOURS_TAG, "Value": "daily 08:00-18:00"}])
-    now = datetime.now(UTC)
+    now = laptop.connection.now()
     evening = now.replace(hour=18, minute=5, second=0, microsecond=0)
     evening += timedelta(days=0 if evening > now + timedelta(minutes=15) else 1)
     morning = evening.replace(hour=8) + timedelta(days=1)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -83,7 +83,7 @@ def test_a_ceiling_warns_then_holds_until_people_resume(laptop: Laptop) -> None:
     assert verdict["job_name"] in saving["key"]
     assert "0.23 USD/hour for ml.m5.xlarge" in saving["formula"]
 
-    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    today = laptop.connection.now().replace(hour=0, minute=0, second=0, microsecond=0)
     monday = today + timedelta(days=7 - today.weekday())
     assert tick(laptop, "watch-spend", monday + timedelta(hours=8)) == ["RecordSpend", "Notify"]
     assert laptop.inbox("of the daily ceiling are spent")

@@ -14,6 +14,7 @@ from builders import JOB, Account
 from configure_autoscaling import configure_autoscaling
 from mlplatform import events, names
 from mlplatform.decisions import ConfigureAutoscaling, Decision, FinishDeployment, Notify, Skip
+from mlplatform.deployment import scalable_target
 from mlplatform.errors import AwsError
 
 ENDPOINT = "ml-platform-churn"
@@ -100,6 +101,67 @@ def test_new_scaling_settings_reach_an_endpoint_that_scales_already_without_new_
     ]
     assert target["MaxCapacity"] == 7
     assert "Tags" not in account.called("register_scalable_target")[-1]
+
+
+def bounds(account: Account) -> tuple[int, int]:
+    [target] = account.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")[
+        "ScalableTargets"
+    ]
+    return target["MinCapacity"], target["MaxCapacity"]
+
+
+def set_by_hand(account: Account, low: int, high: int) -> None:
+    account.client("application-autoscaling").register_scalable_target(
+        **scalable_target(ENDPOINT), MinCapacity=low, MaxCapacity=high
+    )
+
+
+def test_bounds_that_a_person_set_are_left_alone_and_said(account: Account) -> None:
+    deploy(account)
+    in_service(account)
+    set_by_hand(account, 1, 4)
+    account.settings = builders.settings(max_instances=7)  # nor do the stack's settings go before a person's
+    decision = in_service(account)
+    assert isinstance(decision, Skip)
+    assert "1 to 4 instances (as somebody set by hand; the platform's own 1 to 7 are left aside)" in decision.reason
+    assert bounds(account) == (1, 4)
+
+
+def test_bounds_that_a_person_set_back_are_the_platforms_again(account: Account) -> None:
+    deploy(account)
+    in_service(account)
+    set_by_hand(account, 1, 4)
+    in_service(account)
+    set_by_hand(account, 1, 5)
+    account.settings = builders.settings(max_instances=7)
+    assert isinstance(in_service(account), ConfigureAutoscaling)
+    assert bounds(account) == (1, 7)
+
+
+@pytest.mark.parametrize(
+    ("asked", "then", "held"),
+    [
+        ({}, {"max_instances": 9}, (1, 9)),
+        ({"max_instances": 8}, {"max_instances": 9}, (1, 9)),
+        ({"max_instances": 8}, {"max_instances": 8}, (1, 4)),  # it was trained again, and nobody asked for anything new
+        ({"max_instances": 8}, {}, (1, 4)),
+    ],
+)
+def test_a_newer_deployment_replaces_bounds_set_by_hand_if_its_job_json_asks_for_others(
+    account: Account, asked: dict[str, int], then: dict[str, int], held: tuple[int, int]
+) -> None:
+    deploy(account, tags=names.hosting_tag(asked))
+    in_service(account)
+    set_by_hand(account, 1, 4)
+    sagemaker = account.client("sagemaker")
+    arn = sagemaker.describe_endpoint(EndpointName=ENDPOINT)["EndpointArn"]
+    sagemaker.add_tags(
+        ResourceArn=arn, Tags=[{"Key": names.HOSTING_TAG, "Value": names.hosting_tag(then).get(names.HOSTING_TAG, "")}]
+    )
+    decision = in_service(account)
+    assert bounds(account) == held
+    said = "as job.json now asks, in place of the 1 to 4 that somebody set by hand"
+    assert (said in decision.reason) == (held == (1, 9))
 
 
 def test_what_job_json_asked_for_goes_before_the_stacks_settings(account: Account) -> None:

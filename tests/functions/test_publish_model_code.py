@@ -80,12 +80,23 @@ def publish(app: Any, kind: str, layer: Path) -> Answer:
 
 def test_the_code_lands_under_its_digest_and_the_stack_learns_where(app: Any, layer: Path) -> None:
     answer = publish(app, "Create", layer)
-    (bucket, key), archive = next(iter(app.aws.stored.items()))
+    bucket, key = "artifacts", f"code/{answer.attributes['Digest']}/sourcedir.tar.gz"
     assert answer.attributes["Uri"] == f"s3://{bucket}/{key}"
-    assert key == f"code/{answer.attributes['Digest']}/sourcedir.tar.gz"
+    archive = app.aws.stored[bucket, key]
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
         assert tar.getnames() == ["nested/more.py", "requirements.txt", "train.py"]
         assert tar.extractfile("train.py").read() == b"print('train')\n"  # type: ignore[union-attr]
+
+
+def test_every_file_also_lies_there_as_it_is_for_processing_jobs(app: Any, layer: Path) -> None:
+    answer = publish(app, "Create", layer)
+    below = f"code/{answer.attributes['Digest']}/source/"
+    files = {key.removeprefix(below): body for (_, key), body in app.aws.stored.items() if key.startswith(below)}
+    assert files == {
+        "nested/more.py": b"",
+        "requirements.txt": b"safetensors==0.8.0\n",
+        "train.py": b"print('train')\n",
+    }
 
 
 def test_the_same_files_give_the_same_bytes_whenever_and_by_whomever_they_were_written(layer: Path) -> None:
@@ -110,13 +121,14 @@ def test_an_update_keeps_the_physical_id_and_the_old_code(app: Any, layer: Path)
     (layer / "train.py").write_text("print('better')\n")
     updated = publish(app, "Update", layer)
     assert updated.physical_id == created.physical_id == "ml-platform-ModelCode"
-    assert len(app.aws.stored) == 2
+    assert len([key for _, key in app.aws.stored if key.endswith("sourcedir.tar.gz")]) == 2
 
 
 def test_deleting_the_stack_leaves_the_code_to_the_models_made_with_it(app: Any, layer: Path) -> None:
     publish(app, "Create", layer)
+    before = dict(app.aws.stored)
     assert publish(app, "Delete", layer).succeeded
-    assert len(app.aws.stored) == 1
+    assert app.aws.stored == before
 
 
 def test_the_model_code_is_found_beside_the_python_folder_of_whichever_layer_has_it(layer: Path) -> None:

@@ -116,6 +116,17 @@ def test_the_calls_of_a_tick_are_pages_and_configs_that_are_new(account: Account
     assert len(account.calls) < 13
 
 
+def test_what_scaling_in_saved_is_in_the_ledger_once(account: Account) -> None:
+    running(account, endpoint(count=3))
+    tick(account)
+    running(account, endpoint(count=1))
+    for hours in (12, 13, 13, 14):
+        tick(account, hours * HOUR)
+    [key] = account.keys(ARTIFACTS, "ledger/2026-11/scale-in-")
+    entry = account.document(key, ARTIFACTS)
+    assert (entry["usd"], entry["dataset"]) == ("2.244000", "churn")  # eleven hours with two instances less
+
+
 def test_repeated_ticks_change_nothing(account: Account) -> None:
     running(account, endpoint(), job(billable=1800))
     for _ in range(3):

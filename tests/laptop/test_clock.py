@@ -52,6 +52,12 @@ def test_due_work_of_several_agendas_is_done_in_the_order_of_time() -> None:
     assert [one["name"] for one in fired] == ["half", "hourly", "half", "hourly"]
 
 
+def test_a_clock_may_begin_later_but_never_in_the_past() -> None:
+    assert timedelta() <= Clock(NOON).now() - NOON < timedelta(seconds=5)
+    with pytest.raises(ValueError, match="is over"):
+        Clock(datetime(2020, 1, 1, tzinfo=UTC))
+
+
 def test_the_clock_never_moves_backwards() -> None:
     clock = Clock()
     clock.advance_to(NOON)

@@ -285,3 +285,88 @@ def test_two_files_of_any_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(TEXT)
     found = refusal(tmp_path, TEXT, name="b.csv")
     assert found == "Expected one data file, or train.* with validation.* and test.*, but found a.csv, b.csv."
+
+
+def test_values_with_line_ends_and_quotes_survive_the_borders_of_blocks(tmp_path: Path) -> None:
+    """Several blocks of text, whose borders fall anywhere."""
+    texts = ["plain", "two\nlines", 'a ""quote""', 'three\n\n"",lines', "comma, and more"]
+    rows = [f'{i},"{texts[i % 5]}{"x" * (i % 70)}",{"yes" if i % 2 else "no"}\n' for i in range(90_000)]
+    content = "size,colour,bought\n" + "".join(rows)
+    assert len(content) > 2 * dataset.BLOCK_BYTES
+    data = load(tmp_path, content)
+    assert sizes(data) == list(range(90_000))
+    columns = [part.columns[1] for part in (data.train, data.validation, data.test)]
+    found = {column.categories[code][:5] for column in columns for code in np.unique(column.codes)}
+    assert found == {"plain", "two\nl", 'a "qu', "three", "comma"}
+
+
+def test_a_stray_quote_inside_a_value_stays_there(tmp_path: Path) -> None:
+    rows = [f'{i},{i % 40}" pipe,{"yes" if i % 2 else "no"}' for i in range(150_000)]
+    rows[77] = '77,"a\nb",yes'
+    data = load(tmp_path, "\n".join(["size,colour,bought", *rows]))
+    assert sizes(data) == list(range(150_000))
+    assert '7" pipe' in colours(data)
+
+
+@pytest.mark.parametrize("padding", [b"", b"\0" * 100])
+def test_gzip_files_that_follow_one_another_are_one(padding: bytes, tmp_path: Path) -> None:
+    half = len(TEXT) // 2
+    parts = [gzip.compress(part.encode()) for part in (TEXT[:half], TEXT[half:])]
+    assert sizes(load(tmp_path, padding.join(parts) + padding)) == list(range(40))
+
+
+def test_a_large_gzip_is_read_as_it_is_unpacked(tmp_path: Path) -> None:
+    rows = "".join(f"{i},red,{'yes' if i % 2 else 'no'}\n" for i in range(400_000))
+    assert len(rows) > 2 * dataset.BLOCK_BYTES
+    assert sizes(load(tmp_path, gzip.compress(("size,colour,bought\n" + rows).encode(), 1))) == list(range(400_000))
+
+
+def test_parquet_is_read_piece_by_piece(tmp_path: Path) -> None:
+    rows = 3 * dataset.PARQUET_ROWS
+    table = pa.table({
+        "size": np.arange(rows),
+        "colour": pa.array(["red", "blue", None]).take(pa.array(np.arange(rows) % 3)),
+        "bought": pa.array(["no", "yes"]).take(pa.array(np.arange(rows) % 2)),
+    })  # fmt: skip
+    pq.write_table(table, tmp_path / "data.parquet", row_group_size=rows // 2 + 1)
+    data = dataset.load(tmp_path, LAYOUT, seed=1)
+    assert sizes(data) == list(range(rows))
+    assert colours(data) == {"red", "blue", "missing"}
+    column = data.test.columns[1]
+    first = np.flatnonzero(data.test.columns[0].values % 3 == 1)
+    assert {column.categories[code] for code in column.codes[first]} == {"blue"}
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ([0.25, -3.5, np.nan], np.float32),
+        ([1e-6, 1.0, 1e6], np.float32),  # single precision is as exact for small values as for large ones
+        ([16_777_215.0, 0.0], np.float32),  # 2 ** 24 - 1
+        ([16_777_217.0, 0.0], np.float64),
+        ([1.7e9, 1.7e9 + 40], np.float64),  # seconds since 1970: the steps of single precision are 128
+        ([1000.01, 1000.02, 1000.03], np.float64),
+        ([1e38, 0.0], np.float64),
+        ([1e-35, 3e-35], np.float64),
+        ([7.0, 7.0], np.float32),
+        ([np.nan], np.float32),
+        ([], np.float32),
+    ],
+)
+def test_a_column_is_kept_in_single_precision_where_that_is_precise_enough(values: list[float], kept: type) -> None:
+    assert dataset._narrowed(np.array(values, dtype=np.float64)).dtype == kept
+
+
+def test_a_column_that_needs_double_precision_further_down_gets_it(tmp_path: Path) -> None:
+    rows = "".join(f"{i * 200},red,{'yes' if i % 2 else 'no'}\n" for i in range(250_000))
+    data = load(tmp_path, "size,colour,bought\n" + rows)
+    assert sizes(data)[-1] == 249_999 * 200
+    assert data.train.columns[0].values.dtype == np.float64
+
+
+def test_texts_far_down_in_several_columns_of_numbers_are_met(tmp_path: Path) -> None:
+    rows = [f"{i % 3},{i % 4},{'yes' if i % 2 else 'no'}" for i in range(400_000)]
+    rows[-1] = "none of them,other,no"
+    data = load(tmp_path, "\n".join(["size,colour,bought", *rows]))
+    assert colours(data) <= {"0", "1", "2", "3", "other"}
+    assert data.train.columns[0].categories[:3] == ["0", "1", "2"]

@@ -91,8 +91,11 @@ def test_the_artifact_holds_weights_schema_metrics_sample_and_serving_code(train
     assert files == [
         "code/inference.py",
         "code/preprocess.py",
+        "code/tensors.py",
+        "code/trees.py",
         "metrics.json",
         "model.safetensors",
+        "report.json",
         "sample.json",
         "schema.json",
     ]
@@ -113,6 +116,18 @@ def test_the_metrics_are_as_the_gate_expects_them(trained: Path) -> None:
     assert found["training"]["resumed_from_epoch"] is None
     assert found["live"] is None
     assert found["live_error"] is None
+
+
+def test_the_report_is_about_the_model_and_the_data_that_the_metrics_are_about(trained: Path) -> None:
+    found = json.loads((trained / "model/report.json").read_text())
+    assert found["rows"] == {"train": 280, "validation": 60, "test": 60, "without_label": 0}
+    assert [column["name"] for column in found["columns"]] == ["size", "weight", "colour"]
+    assert [point[0] for point in found["training"]["curve"]] == [1, 2, 3, 4, 5, 6]
+    assert sum(map(sum, found["confusion"]["counts"])) == 60
+    metrics = json.loads((trained / "model/metrics.json").read_text())
+    right = sum(row[place] for place, row in enumerate(found["confusion"]["counts"]))
+    assert right / 60 == pytest.approx(metrics["test"]["accuracy"])
+    assert {column["name"] for column in found["importance"]["columns"]} == {"size", "weight", "colour"}
 
 
 def test_the_sample_is_answered_as_it_says(trained: Path) -> None:
@@ -144,7 +159,7 @@ def test_what_is_served_equals_the_network_that_was_trained(trained: Path) -> No
 def test_serving_imports_nothing_that_a_container_may_lack(trained: Path) -> None:
     code = (
         "import sys, inference, pathlib; inference.load(pathlib.Path(sys.argv[1]));"
-        "lacking = {'torch', 'pyarrow', 'safetensors', 'pandas', 'scipy', 'sklearn'};"
+        "lacking = {'torch', 'pyarrow', 'safetensors', 'pandas', 'scipy', 'sklearn', 'xgboost'};"
         "sys.exit(' '.join(lacking & set(sys.modules)) or None)"
     )
     run = subprocess.run(
@@ -161,7 +176,7 @@ def test_training_imports_nothing_slow_that_it_does_not_use(tmp_path: Path) -> N
     write_table(tmp_path / "data/data.csv")
     code = (
         "import sys, train; train.main(sys.argv[1:]);"
-        "slow = {'torch._dynamo', 'sympy', 'pandas', 'scipy', 'sklearn'};"
+        "slow = {'torch._dynamo', 'sympy', 'pandas', 'scipy', 'sklearn', 'xgboost'};"
         "sys.exit(' '.join(slow & set(sys.modules)) or None)"
     )
     run = subprocess.run(

@@ -33,7 +33,7 @@ def ours(sample: dict[str, Any], **detail: Any) -> dict[str, Any]:
     if "bucket" in event["detail"]:
         event["detail"]["bucket"]["name"] = "databucket-name"
         event["detail"]["object"]["key"] = "datasets/flowers/iris.csv"
-    for name in ("TrainingJobName", "EndpointName", "HyperParameterTuningJobName"):
+    for name in ("TrainingJobName", "EndpointName", "HyperParameterTuningJobName", "ModelPackageGroupName"):
         if name in event["detail"]:
             event["detail"][name] = "shop-flowers"
     if "HyperParameterTuningJobStatus" in event["detail"]:  # the documentation's sample has "status" there

@@ -22,10 +22,12 @@ from laptop.iam import Decision, evaluate, required
 
 LAYER = ROOT / "layers" / "platform" / "mlplatform"
 AWS_MODULES = sorted(LAYER.glob("aws*.py"))
-SERVICES = frozenset(botocore.session.get_session().get_available_services())
+BOTOCORE = botocore.session.get_session()
+SERVICES = frozenset(BOTOCORE.get_available_services())
 FUNCTIONS = sorted(path.stem for path in (ROOT / "functions").glob("*.py"))
 ARTIFACTS, DATA = "artifactbucket-name", "databucket-name"
 MODEL_CARD = f"{ARTIFACTS}/models/flowers/shop-flowers-0123456789ab-abc123/metrics.json"
+RELEASE = f"{ARTIFACTS}/releases/flowers/00003-20261124073000.json"
 LEDGER = f"{ARTIFACTS}/ledger/2026-11/spot-0123456789abcdef.json"
 # Which objects a function's S3 calls are about. A call that is not here fails: say what it touches.
 OBJECTS = {
@@ -37,8 +39,8 @@ OBJECTS = {
         f"{ARTIFACTS}/manifests/flowers/0123456789ab.json",
     ],
     ("deploy_model", "GetObject"): [f"{ARTIFACTS}/training-output/shop-flowers/output/model.tar.gz", MODEL_CARD],
-    ("deploy_model", "ListObjectsV2"): [MODEL_CARD, f"{ARTIFACTS}/ledger/told/ml.p5.48xlarge.json"],
-    ("deploy_model", "PutObject"): [MODEL_CARD, LEDGER],
+    ("deploy_model", "ListObjectsV2"): [MODEL_CARD, f"{ARTIFACTS}/ledger/told/ml.p5.48xlarge.json", RELEASE],
+    ("deploy_model", "PutObject"): [MODEL_CARD, LEDGER, RELEASE],
     ("configure_autoscaling", "GetObject"): [MODEL_CARD],
     ("configure_autoscaling", "ListObjectsV2"): [f"{ARTIFACTS}/notices/shop-flowers/config-Failed.json"],
     ("configure_autoscaling", "PutObject"): [f"{ARTIFACTS}/notices/shop-flowers/config-Failed.json", LEDGER],
@@ -55,6 +57,7 @@ OBJECTS = {
         f"{ARTIFACTS}/spend/2026-11.json",
         f"{ARTIFACTS}/spend/hold.json",
         f"{ARTIFACTS}/spend/told/2026-11-23-warning.json",
+        LEDGER,
     ],
     ("watch_spend", "DeleteObject"): [f"{ARTIFACTS}/spend/hold.json"],
     ("report_costs", "GetObject"): [f"{ARTIFACTS}/cost-explorer/2026-11-24.json", LEDGER],
@@ -86,8 +89,10 @@ TAGGED = {  # the same for the tags of what exists already
         "training-job/shop-flowers-0123456789ab-abc123",
         "hyper-parameter-tuning-job/shop-flowers-t0123456789a",
         "endpoint/shop-flowers",
+        CONFIG,
     ],
-    ("deploy_model", "AddTags"): ["endpoint/shop-flowers"],
+    ("deploy_model", "AddTags"): ["endpoint/shop-flowers", CONFIG],
+    ("deploy_model", "DeleteTags"): [CONFIG],
     ("configure_autoscaling", "ListTags"): ["endpoint/shop-flowers", CONFIG],
     ("configure_autoscaling", "AddTags"): ["endpoint/shop-flowers"],
     ("configure_autoscaling", "DeleteTags"): [CONFIG],
@@ -145,15 +150,18 @@ def defined(path: Path) -> dict[str, Place]:
     return {node.name: (node, path) for node in tree(path).body if isinstance(node, kinds) and node.name != "Aws"}
 
 
-def used(node: ast.AST) -> Iterator[tuple[str, str]]:
-    """What is used in a piece of code: (of what, name); of nothing for a plain name."""
+@functools.cache
+def used(node: ast.AST) -> tuple[tuple[str, str], ...]:
+    """What is used in a piece of code: (of what, name), each once; of nothing for a plain name."""
+    found: dict[tuple[str, str], None] = {}
     for part in ast.walk(node):
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name):
-            yield part.value.id, part.attr
+            found[part.value.id, part.attr] = None
         elif isinstance(part, ast.Attribute) and isinstance(part.value, ast.Attribute):
-            yield part.value.attr, part.attr
+            found[part.value.attr, part.attr] = None
         elif isinstance(part, ast.Name):
-            yield "", part.id
+            found["", part.id] = None
+    return tuple(found)
 
 
 def sources(function: str) -> list[ast.Module]:
@@ -162,15 +170,19 @@ def sources(function: str) -> list[ast.Module]:
     return [own, *(tree(ROOT / "functions" / f"{name}.py") for name, _ in imported(own) if name in FUNCTIONS)]
 
 
-def imported(module: ast.Module) -> Iterator[tuple[str, str]]:
+@functools.cache
+def imported(module: ast.Module) -> tuple[tuple[str, str], ...]:
     """(module, name) of `from mlplatform.module import name` and its like; (module, "") of `from mlplatform import`."""
+    found: list[tuple[str, str]] = []
     for node in ast.walk(module):
         if isinstance(node, ast.ImportFrom) and node.module == "mlplatform":
-            yield from ((alias.name, "") for alias in node.names)
+            found += [(alias.name, "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from ((node.module.removeprefix("mlplatform."), alias.name) for alias in node.names)
+            found += [(node.module.removeprefix("mlplatform."), alias.name) for alias in node.names]
+    return tuple(found)
 
 
+@functools.cache
 def decisions_of(function: str) -> set[str]:
     """What a function and the planners it uses construct, however deep."""
     made: set[str] = set()
@@ -266,13 +278,19 @@ def calls(function: str) -> frozenset[tuple[str, str]]:
 
 @functools.cache
 def service_model(service: str) -> Any:
-    return botocore.session.get_session().get_service_model(service)
+    return BOTOCORE.get_service_model(service)
+
+
+@functools.cache
+def operations(service: str) -> dict[str, str]:
+    """As they are spelled in Python, and as in the service's model."""
+    return {xform_name(name): name for name in service_model(service).operation_names}
 
 
 def requests(function: str, service: str, method: str) -> list[tuple[str, dict[str, Any]]]:
     """The operation and the parameters that its permissions depend on, for a dataset named flowers."""
     model = service_model(service)
-    operation = next(name for name in model.operation_names if xform_name(name) == method)
+    operation = operations(service)[method]
     members = model.operation_model(operation).input_shape.members
     if service == "s3":
         places = [place.partition("/") for place in OBJECTS[function, operation]]
@@ -288,6 +306,12 @@ def requests(function: str, service: str, method: str) -> list[tuple[str, dict[s
         "clusterName": "anybodys",
         **({"name": "anybodys"} if service == "eks" else {}),
         "ProcessingJobName": "anybodys",
+        "StackName": "arn:aws:cloudformation:us-east-1:123456789012:stack/shop/51af3dc0-da77-11e4-872e-1234567db123",
+        "HyperParameterTuningJobName": "shop-flowers-0123456789ab-abc123",
+        "PipelineName": "shop-pytorch",
+        "PipelineExecutionArn": f"{SAGEMAKER_ARN}:pipeline/shop-pytorch/execution/abcdefghijkl",
+        "ModelPackageName": "arn:aws:sagemaker:us-east-1:123456789012:model-package/shop-flowers/1",
+        "logGroupName": "/aws/sagemaker/Endpoints/shop-flowers",
         "TopicArn": "arn:aws:sns:us-east-1:123456789012:shop-alerts",
         "Name": "/shop/slack-webhook",
         "ServiceNamespace": "sagemaker",
@@ -295,12 +319,13 @@ def requests(function: str, service: str, method: str) -> list[tuple[str, dict[s
         "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
         "PolicyType": "TargetTrackingScaling",
         "TrainingJobName": "shop-flowers-0123456789ab-abc123",
-        "HyperParameterTuningJobName": "shop-flowers-t0123456789a",
         "TrainingJobDefinition": {"RoleArn": "arn:aws:iam::123456789012:role/trainingrole-name"},
         "ModelName": "shop-flowers-0123456789ab-abc123",
         "EndpointConfigName": "shop-flowers-0123456789ab-abc123",
         "EndpointName": "shop-flowers",
         "ModelPackageGroupName": "shop-flowers",
+        "ModelPackageArn": f"{SAGEMAKER_ARN}:model-package/shop-flowers/3",
+        **({} if operation == "CreateModelPackage" else {"ModelPackageName": "shop-flowers/3"}),
         "RoleArn": "arn:aws:iam::123456789012:role/trainingrole-name",
         "ExecutionRoleArn": "arn:aws:iam::123456789012:role/trainingrole-name",
         "Tags": [{"Key": "Project", "Value": "ml-platform"}] if service == "sagemaker" else {"Project": "ml-platform"},

@@ -213,6 +213,9 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
         "ce:UpdateCostAllocationTagsStatus",
         "sagemaker:ListEndpoints",
         "sagemaker:ListTrainingJobs",
+        "sagemaker:ListHyperParameterTuningJobs",
+        "sagemaker:ListPipelines",
+        "sagemaker:ListModelPackageGroups",
         "sagemaker:ListEndpointConfigs",
         "sagemaker:ListModels",
         "sagemaker:Search",
@@ -403,6 +406,14 @@ def test_the_topic_takes_from_aws_services_only_what_this_account_asked_for() ->
 
 
 # ---------------------------------------------------------------------------------------------------------- outputs
+def test_whatever_starts_a_function_goes_before_what_functions_made_is_ended() -> None:
+    """CloudFormation deletes a resource before what it depends on, so nothing is made anew during the teardown."""
+    starters = {"AWS::Events::Rule", "AWS::Scheduler::Schedule", "AWS::Lambda::EventSourceMapping"}
+    for name, resource in transformed()["Resources"].items():
+        if resource["Type"] in starters:
+            assert "TearDown" in listed(resource.get("DependsOn", [])), name
+
+
 def test_the_outputs_are_those_that_others_rely_on() -> None:
     outputs = {"DataBucketName", "ArtifactBucketName", "AlertsTopicArn", "TrainingRoleArn", "BudgetName"}
     assert set(raw()["Outputs"]) >= outputs

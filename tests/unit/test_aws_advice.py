@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from mlplatform.aws_advice import hours_per_week, read_advice_facts
+from mlplatform.aws_advice import read_advice_facts
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG
-from mlplatform.opening_hours import BadHours
+from mlplatform.opening_hours import BadHours, hours_per_week
 from mlplatform.recommendations import AdviceFacts
 
 NOW = datetime(2026, 11, 23, 7, 30, tzinfo=UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlplatform.containers import inference_image, training_image
+from mlplatform.containers import inference_image, training_image, xgboost_image
 from mlplatform.errors import SettingsError
 
 
@@ -32,6 +32,8 @@ from mlplatform.errors import SettingsError
             "727897471807.dkr.ecr.cn-north-1.amazonaws.com.cn/"
             "pytorch-inference:2.6.0-gpu-py312-cu124-ubuntu22.04-sagemaker",
         ),
+        (xgboost_image("us-east-1"), "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.0-5"),
+        (xgboost_image("cn-north-1"), "450853457545.dkr.ecr.cn-north-1.amazonaws.com.cn/sagemaker-xgboost:3.0-5"),
     ],
 )
 def test_an_image_is_the_regions_own_for_its_kind_of_machine(image: str, uri: str) -> None:
@@ -41,3 +43,5 @@ def test_an_image_is_the_regions_own_for_its_kind_of_machine(image: str, uri: st
 def test_an_unknown_region_is_said_before_money_is_spent() -> None:
     with pytest.raises(SettingsError, match="mars-north-1"):
         training_image("mars-north-1", "ml.m5.xlarge")
+    with pytest.raises(SettingsError, match="XGBoost container is not known to exist in ap-east-2"):
+        xgboost_image("ap-east-2")

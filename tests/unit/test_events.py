@@ -11,7 +11,7 @@ import builders
 from builders import sample_event
 from mlplatform import events
 from mlplatform.errors import BadEvent
-from mlplatform.facts import DatasetArrived, EndpointChanged, JobStatus, TrainingEnded
+from mlplatform.facts import DatasetArrived, EndpointChanged, JobStatus, TrainingEnded, TuningEnded
 
 
 def test_the_samples_of_the_documentation_are_understood() -> None:

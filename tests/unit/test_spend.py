@@ -111,6 +111,48 @@ def test_time_is_counted_with_the_fleet_that_was_seen_in_it() -> None:
     assert usd(metered([endpoint(fleet=(("ml.c5.large", 5),))], 2 * HOUR, month=month)) == Decimal("0.612")
 
 
+def fleet(count: int, **changed: Any) -> Run:
+    return endpoint(fleet=(("ml.c5.large", count),), **changed)
+
+
+def scaled_in(month: SpendMonth, since: datetime | None, now: datetime) -> list[tuple[str, Decimal]]:
+    """What the ledger gets: on what, and how much."""
+    return [(one.saving.key, one.saving.usd) for one in spend.scaled_in(month, since, now, REGION)]
+
+
+MIDNIGHT = NOON + 12 * HOUR
+
+
+def test_scaling_in_saves_what_the_days_largest_fleet_would_have_cost_more() -> None:
+    """3 hours of one, 2 of four, 7 of two: 3 x 3 and 7 x 2 instance-hours less, at 0.102 USD."""
+    month = metered([fleet(1)], HOUR, 2 * HOUR, 3 * HOUR)
+    month = metered([fleet(2)], 6 * HOUR, 12 * HOUR, month=metered([fleet(4)], 5 * HOUR, month=month))
+    [decision] = spend.scaled_in(month, NOON, MIDNIGHT, REGION)
+    assert decision.saving.usd == Decimal("2.346")
+    assert (decision.saving.kind, decision.saving.dataset, decision.saving.at.day) == ("scale-in", "churn", 23)
+    assert "3.00 hours x (0.408 - 0.102) USD/hour + 7.00 hours x (0.408 - 0.204) USD/hour" in decision.saving.formula
+
+
+def test_a_day_that_is_not_over_and_a_fleet_that_stood_still_save_nothing_by_scaling_in() -> None:
+    month = metered([fleet(1)], 12 * HOUR, month=metered([fleet(2)], HOUR))
+    assert scaled_in(month, NOON, MIDNIGHT - HOUR) == []
+    assert scaled_in(metered([fleet(3)], HOUR, 12 * HOUR), NOON, MIDNIGHT) == []
+
+
+def test_what_scaling_in_saved_is_found_by_the_first_tick_of_the_next_day_and_by_later_ones_not_again() -> None:
+    month = metered([fleet(1)], 14 * HOUR, month=metered([fleet(2)], HOUR))
+    known = [("ml-platform-churn 2026-11-23", Decimal("1.122"))]  # eleven hours with one instance less
+    assert scaled_in(month, NOON + HOUR, MIDNIGHT + 2 * HOUR) == known
+    assert scaled_in(month, None, MIDNIGHT + 2 * HOUR) == known  # the object was lost: the ledger has it already
+    assert scaled_in(month, MIDNIGHT + HOUR, MIDNIGHT + 2 * HOUR) == []
+
+
+def test_an_endpoint_that_came_back_on_the_same_day_is_one_in_the_ledger() -> None:
+    morning = metered([fleet(3, key="ARN one")], HOUR)
+    month = metered([fleet(1, key="ARN two", started=NOON + 4 * HOUR)], 6 * HOUR, month=morning)
+    assert scaled_in(month, NOON, MIDNIGHT) == [("ARN 2026-11-23", Decimal("0.408"))]
+
+
 def test_days_are_utc_days() -> None:
     month = metered([endpoint()], 24 * HOUR)
     assert usd(month, "2026-11-23") == Decimal("1.224")

@@ -52,9 +52,12 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
 
 
 def plan_autoscaling(
-    endpoint: Endpoint, prediction: Prediction, settings: Settings
+    endpoint: Endpoint, prediction: Prediction, settings: Settings, bounds: tuple[int, int] | None = None
 ) -> Skip | Notify | ConfigureAutoscaling:
-    """Scaling for an endpoint that check_endpoint let through; `prediction` is what its smoke test said."""
+    """Scaling for an endpoint that check_endpoint let through.
+
+    `prediction` is what its smoke test said, `bounds` the fewest and the most instances that it scales to now.
+    """
     if not prediction.correct:
         return Notify(
             f"Endpoint {endpoint.name} is in service with {endpoint.model_name}, but its smoke test failed: "
@@ -75,6 +78,10 @@ def plan_autoscaling(
     smallest = int(wishes.get("min_instances", settings.min_instances))
     # job.json may ask for more than the stack's usual: the larger bound follows the smaller.
     largest = max(int(wishes.get("max_instances", settings.max_instances)), smallest)
+    own = (smallest, largest)
+    asked = bool({"min_instances", "max_instances"} & wishes.keys())
+    (smallest, largest), whose = _bounds(own, bounds, endpoint.tags.get(names.BOUNDS_TAG), asked)
+    remember = names.bounds_tag(own) if (smallest, largest) == own else {}
     invocations = int(wishes.get("invocations_per_instance", settings.invocations_per_instance))
     cores = vcpus(instance_type)
     variant = scalable_target(endpoint.name)
@@ -82,9 +89,11 @@ def plan_autoscaling(
     return ConfigureAutoscaling(
         reason=(
             f"{endpoint.name} serves {endpoint.model_name} and answers as expected; it scales from {smallest} to "
-            f"{largest} instances on {invocations} invocations a minute or {settings.cpu_target_percent} % CPU each."
+            f"{largest} instances{whose} on {invocations} invocations a minute or {settings.cpu_target_percent} % CPU "
+            "each."
         ),
         endpoint_name=endpoint.name,
+        endpoint_tags={key: value for key, value in remember.items() if endpoint.tags.get(key) != value},
         target={
             **variant,
             "MinCapacity": smallest,
@@ -121,6 +130,23 @@ def plan_autoscaling(
             ),
         ),
     )
+
+
+def _bounds(
+    own: tuple[int, int], now: tuple[int, int] | None, set_last: str | None, asked: bool
+) -> tuple[tuple[int, int], str]:
+    """The bounds that hold, and whose they are: a person's stay, until job.json asks for others than it did before.
+
+    `set_last` is what the platform remembers to have set, and `asked` whether `own` comes from job.json. Bounds that
+    are neither what it remembers nor what it wants are a person's.
+    """
+    remembered = {key: value for key, value in ((names.BOUNDS_TAG, set_last),) if value}
+    if now is None or now == own or not remembered or names.bounds_tag(now) == remembered:
+        return own, ""
+    by_hand = f"{now[0]} to {now[1]}"
+    if asked and names.bounds_tag(own) != remembered:
+        return own, f" (as job.json now asks, in place of the {by_hand} that somebody set by hand)"
+    return now, f" (as somebody set by hand; the platform's own {own[0]} to {own[1]} are left aside)"
 
 
 def vcpus(instance_type: str) -> int:

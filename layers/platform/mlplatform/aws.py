@@ -10,6 +10,7 @@ import json
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, assert_never
@@ -22,15 +23,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mlplatform import ledger, names, notices
 from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
+from mlplatform.aws_registry import RegistryCalls
 from mlplatform.aws_spend import HELD, SpendCalls
 from mlplatform.aws_tuning import TuningCalls
 from mlplatform.datasets import SAMPLE_BYTES, data_files
 from mlplatform.decisions import (
     ActivateCostTags,
+    AskApproval,
     ClearFailedStart,
     ConfigureAutoscaling,
     Decision,
     DeployModel,
+    EndResource,
     FinishDeployment,
     ForgetParking,
     HoldDataset,
@@ -52,7 +56,7 @@ from mlplatform.decisions import (
     StopEndpoint,
     StopTuning,
 )
-from mlplatform.deployment import package_description
+from mlplatform.deployment import scalable_target
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
     CostFacts,
@@ -62,6 +66,7 @@ from mlplatform.facts import (
     JobStatus,
     ModelCard,
     Prediction,
+    Remnant,
     Sample,
     StoredObject,
     TrainingJob,
@@ -82,7 +87,7 @@ _CONFIG_ATTEMPTS = 6
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, TuningCalls):
+class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls):
     """One account and region, as one function's role sees them."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -324,6 +329,16 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, TuningCalls):
         card = parse_card(files)
         return card if isinstance(card, ModelCard) else None
 
+    def scaling_bounds(self, endpoint: Endpoint) -> tuple[int, int] | None:
+        """The fewest and the most instances that its scaling allows now; None where nothing scales it."""
+        found = self._call(
+            "application-autoscaling",
+            "describe_scalable_targets",
+            ServiceNamespace="sagemaker",
+            ResourceIds=[scalable_target(endpoint.name)["ResourceId"]],
+        )["ScalableTargets"]
+        return (found[0]["MinCapacity"], found[0]["MaxCapacity"]) if found else None
+
     def smoke_test(self, endpoint: Endpoint, sample_json: bytes) -> Prediction:
         """Asks for the prediction of sample.json; what the model itself refuses is an answer, and no error."""
         body = json.dumps(json.loads(sample_json)["request"]).encode()
@@ -366,8 +381,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, TuningCalls):
             case DeployModel():
                 return self._deploy(decision)
             case KeepLiveModel():
-                self._register(decision)
-                return self._finish_job(decision, decision.dataset, decision.job_name)
+                return self._finish(replace(decision, package=self._register(decision)))
+            case AskApproval():
+                return self._finish(self._ask_approval(decision))
             case FinishDeployment():
                 self._update_endpoint(decision.endpoint, decision.deregister)
                 return decision
@@ -399,6 +415,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, TuningCalls):
                 return self._hold_dataset(decision)
             case ActivateCostTags():
                 return self._activate_cost_tags(decision)
+            case EndResource():
+                return self._end_resource(decision)
             case _:
                 assert_never(decision)
 
@@ -493,7 +511,10 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, TuningCalls):
             self._put(bucket, key, json.dumps(document, indent=2, ensure_ascii=False).encode())
 
     def _deploy(self, decision: DeployModel) -> Decision:
-        self._register(decision)
+        if decision.model_package is not None:
+            decision = replace(decision, package=self._register(decision))
+        elif decision.card is not None:
+            self._put_card(decision.dataset, decision.job_name, decision.card)
         self._unless(_exists, "sagemaker", "create_model", **decision.model)
         self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
         name = decision.endpoint["EndpointName"]
@@ -502,46 +523,14 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, TuningCalls):
             raise TryAgain(
                 f"Endpoint {name} was past repair and is being deleted; {decision.job_name} takes its place."
             )
-        if decision.exists:
+        if decision.parked is not None:
+            self._move_parking(decision.parked, decision.job_name, decision.endpoint_tags)
+        elif decision.exists:
             self._tag_endpoint(name, decision.endpoint_tags)
             self._update_endpoint(decision.endpoint, decision.deregister)
         else:
             self._create_endpoint(decision.endpoint)
-        return self._finish_job(decision, decision.dataset, decision.job_name)
-
-    def _register(self, decision: DeployModel | KeepLiveModel) -> None:
-        """The model card, then the package, in a group that is made with the first one."""
-        prefix = names.model_card_prefix(decision.dataset, decision.job_name)
-        bucket = self._settings.artifact_bucket
-        self._put(bucket, f"{prefix}metrics.json", decision.card.metrics_json)
-        self._put(bucket, f"{prefix}sample.json", decision.card.sample_json)
-        if decision.page is not None:
-            self._put(bucket, decision.page.key, decision.page.html.encode(), "text/html; charset=utf-8")
-        group = decision.model_package["ModelPackageGroupName"]
-        self._unless(
-            _exists,
-            "sagemaker",
-            "create_model_package_group",
-            ModelPackageGroupName=group,
-            ModelPackageGroupDescription=f"Models trained on the dataset {decision.dataset}",
-            Tags=names.tag_list(
-                names.tags(self._settings.required_tags, stack=self._settings.stack_name, dataset=decision.dataset)
-            ),
-        )
-        if package_description(decision.job_name) not in self._package_descriptions(group):
-            self._call("sagemaker", "create_model_package", **decision.model_package)
-
-    def _package_descriptions(self, group: str) -> Iterable[str]:
-        """Of the newest hundred: only a job whose event was just handled half-way is looked for."""
-        page = self._call(
-            "sagemaker",
-            "list_model_packages",
-            ModelPackageGroupName=group,
-            SortBy="CreationTime",
-            SortOrder="Descending",
-            MaxResults=100,
-        )
-        return [summary.get("ModelPackageDescription", "") for summary in page["ModelPackageSummaryList"]]
+        return self._finish(decision)
 
     def _create_endpoint(self, request: Request) -> None:
         for attempt in range(1, _CONFIG_ATTEMPTS + 1):
@@ -572,13 +561,26 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, TuningCalls):
         if self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request):
             self._tag_endpoint(name, {names.ASKED_TAG: config})
 
-    def _finish_job(self, decision: DeployModel | KeepLiveModel, dataset: str, job: str) -> Decision:
-        bucket, key = self._settings.artifact_bucket, names.outcome_key(dataset, job)
+    def _finish(self, decision: DeployModel | KeepLiveModel | AskApproval) -> Decision:
+        """Tells people, and then remembers that it is done: under the job's outcome, or under the approval's."""
+        bucket, outcome = (
+            self._settings.artifact_bucket,
+            {
+                "decision": type(decision).__name__,
+                "reason": decision.reason,
+                "package": decision.package,
+            },
+        )
+        key = getattr(decision, "once", "") or getattr(decision, "release", "")
+        if decision.model_package is not None:
+            key = names.outcome_key(decision.dataset, decision.job_name)
+            if isinstance(decision, DeployModel):
+                version = int(decision.package.rpartition("/")[2])
+                self._put_once(bucket, names.release_key(decision.dataset, version, "new"), outcome)
         if not self._object_exists(bucket, key):
             self._announce(decision)
-        outcome = {"decision": type(decision).__name__, "reason": decision.reason}
         if not self._put_once(bucket, key, outcome):
-            return Skip(f"{job} had its outcome a moment ago: {decision.reason}")
+            return Skip(f"{decision.job_name} had its outcome a moment ago: {decision.reason}")
         return decision
 
     def _configure_autoscaling(self, decision: ConfigureAutoscaling) -> Decision:
@@ -600,12 +602,18 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, TuningCalls):
             and _holds(targets[0], target)
             and all(any(_holds(policy, wanted) for policy in policies) for wanted in decision.policies)
         ):
-            return Skip(f"{decision.endpoint_name} scales as it should already.")
+            self._remember_bounds(decision)
+            return Skip(f"As it is already: {decision.reason}")
         self._call(service, "register_scalable_target", **target, **({} if targets else {"Tags": tags}))
+        self._remember_bounds(decision)
         for policy in decision.policies:
             self._call(service, "put_scaling_policy", **policy)
         self._announce(decision)
         return decision
+
+    def _remember_bounds(self, decision: ConfigureAutoscaling) -> None:
+        if decision.endpoint_tags:
+            self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
 
     def _restore_endpoint(self, decision: RestoreEndpoint) -> Decision:
         """The record is what brings it here again after an error, so that it goes last but for the message."""
@@ -662,6 +670,26 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, TuningCalls):
         if address.hostname and address.hostname.endswith((".amazonaws.com", ".amazonaws.com.cn")):
             console = f"https://console.{'amazonaws.cn' if region.startswith('cn-') else 'aws.amazon.com'}"
         return f"{console}/s3/object/{bucket}?region={region}&prefix={quote(key, safe='')}"
+
+    # ---- the stack's end ----
+
+    def stack_status(self, stack_id: str) -> str:
+        """CloudFormation's StackStatus; Raises AwsError where there never was such a stack."""
+        from mlplatform import aws_teardown  # one function alone pays for its import
+
+        return aws_teardown.stack_status(self._call, stack_id)
+
+    def remnants(self) -> tuple[Remnant, ...]:
+        """What is left of what the stack's functions made."""
+        from mlplatform import aws_teardown  # as above
+
+        return aws_teardown.read_remnants(self._call, self._settings.stack_name)
+
+    def _end_resource(self, decision: EndResource) -> EndResource:
+        from mlplatform import aws_teardown  # as above
+
+        aws_teardown.end(self._call, decision)
+        return decision
 
     # ---- objects and secrets ----
 

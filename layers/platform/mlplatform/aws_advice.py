@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from mlplatform import names
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG
-from mlplatform.opening_hours import BadHours, openings, parse_hours
+from mlplatform.opening_hours import BadHours, hours_per_week
 from mlplatform.recommendations import (
     HOURS_PER_WEEK,
     AdviceFacts,
@@ -81,13 +81,6 @@ def read_advice_facts(
         savings_plan_usd_per_hour=reader.part("savings plans", reader.savings_plans),
         missing=tuple(reader.missing),
     )
-
-
-def hours_per_week(hours: str, zone: str) -> Decimal:
-    """How long they are open in a week without holidays or a change of the clocks. Raises BadHours."""
-    monday = datetime(2001, 1, 8, tzinfo=UTC)
-    week = openings(parse_hours(hours, zone), (), monday, monday + timedelta(days=7))
-    return Decimal(sum(int((closes - opens).total_seconds()) for opens, closes in week)) / 3600
 
 
 class _Reader:

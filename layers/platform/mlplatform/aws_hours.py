@@ -7,6 +7,7 @@ hundred endpoints), so that a tick that changes nothing costs no call per endpoi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date
 from typing import Any
 
@@ -20,7 +21,7 @@ from mlplatform.decisions import (
     StartEndpoint,
     StopEndpoint,
 )
-from mlplatform.errors import AwsError
+from mlplatform.errors import AwsError, TryAgain
 from mlplatform.facts import STACK_TAG, Endpoint, HostedEndpoint, Parked
 from mlplatform.parking import BadRecord, parking_record, parking_tags, read_record, record_tags
 from mlplatform.settings import Settings
@@ -128,7 +129,53 @@ class OfficeHoursCalls:
         record = read_record(self._tags(names.config_arn(endpoint.arn, config)))
         return record if record is not None and record.endpoint == endpoint.name else None
 
+    def parked_endpoint(self, name: str) -> tuple[Endpoint, Parked] | None:
+        """What a stopped endpoint will come back as: its parked config's model, type and tags. Its status is Parked."""
+        for arn, tags in self._tags_of_stack().items():
+            try:
+                parked = read_record(tags) if ":endpoint-config/" in arn else None
+            except BadRecord:
+                continue  # nobody knows whose it is; office hours tell of it
+            if parked is None or parked.endpoint != name:
+                continue
+            config = self._found("sagemaker", "describe_endpoint_config", EndpointConfigName=parked.config) or {}
+            variant: Mapping[str, Any] = next(iter(config.get("ProductionVariants", [])), {})
+            model: Mapping[str, Any] = {}
+            if "ModelName" in variant:
+                model = self._found("sagemaker", "describe_model", ModelName=variant["ModelName"]) or {}
+            endpoint = Endpoint(
+                name=name,
+                arn=f"{arn.partition(':endpoint-config/')[0]}:endpoint/{name}",
+                status="Parked",
+                config_name=parked.config,
+                failure_reason=None,
+                variant_name=variant.get("VariantName"),
+                instance_type=variant.get("InstanceType"),
+                instance_count=variant.get("InitialInstanceCount"),
+                model_name=variant.get("ModelName"),
+                artifact_uri=model.get("PrimaryContainer", {}).get("ModelDataUrl"),
+                tags=parked.tags,
+            )
+            return endpoint, parked
+        return None
+
     # ---- decisions ----
+
+    def _move_parking(self, parked: Parked, config: str, tags: Mapping[str, str]) -> None:
+        """Has a stopped endpoint come back with another config. Raises TryAgain where it came back meanwhile.
+
+        The new record goes first: with two of them the endpoint comes back with either, with none it would not.
+        """
+        moved = replace(parked, config=config, tags={**parked.tags, **tags, names.ASKED_TAG: config})
+        new = self._call("sagemaker", "describe_endpoint_config", EndpointConfigName=config)["EndpointConfigArn"]
+        old = self._call("sagemaker", "describe_endpoint_config", EndpointConfigName=parked.config)["EndpointConfigArn"]
+        self._call("sagemaker", "add_tags", ResourceArn=new, Tags=names.tag_list(record_tags(moved, self._tags(new))))
+        if new != old:
+            keys = parking_tags(self._tags(old))
+            if keys:
+                self._call("sagemaker", "delete_tags", ResourceArn=old, TagKeys=keys)
+        if self._found("sagemaker", "describe_endpoint", EndpointName=parked.endpoint) is not None:
+            raise TryAgain(f"Endpoint {parked.endpoint} came back just now; {config} can be deployed on it.")
 
     def _stop_endpoint(self, decision: StopEndpoint) -> StopEndpoint | Skip:
         """Record first, then deletion. A record that is there already is the truth: the endpoint is half stopped, or

@@ -589,6 +589,8 @@ def _unit_costs(jobs: Sequence[_PricedJob], datasets: Table | None, facts: CostF
 _CAVEATS = {
     "spot": "Against the on-demand price of the same seconds. A short job saves cents, however high the percentage.",
     "night": "A closed endpoint refuses every request, and AWS counts none of them: who called at night is not known.",
+    "scale-in": "Against the largest fleet of the same day, while it was on, by the hourly meter: changes that people "
+    "make by hand count too, and so do the hours before the load came.",
 }
 
 

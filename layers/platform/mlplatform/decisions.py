@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from mlplatform.facts import Hold, ModelCard, Parked, Saving
+from mlplatform.facts import Hold, ModelCard, Parked, RemnantKind, Saving
 
 Request = Mapping[str, Any]  # the parameters of one AWS call, built pure and held against the service model in tests
 
@@ -84,20 +84,24 @@ class CardPage:
 
 @dataclass(frozen=True)
 class DeployModel:
-    """Register the model package, then create or update the dataset's endpoint with it."""
+    """Create or update the dataset's endpoint with a model, which is registered first if it is not yet."""
 
     reason: str
     dataset: str
-    job_name: str
-    model_package: Request  # CreateModelPackage
+    job_name: str  # also the name of the model and of its config; of a package of others it is made from its number
+    model_package: Request | None  # CreateModelPackage; None where the model is registered already
     model: Request  # CreateModel
     endpoint_config: Request  # CreateEndpointConfig
     endpoint: Request  # CreateEndpoint or UpdateEndpoint
     endpoint_tags: Mapping[str, str]  # put on an existing endpoint; a new one has them in its request
     exists: bool  # whether the endpoint exists: update instead of create
-    card: ModelCard
+    card: ModelCard | None
     replace: bool = False  # the endpoint is past updating: delete it first
     deregister: Request | None = None  # DeregisterScalableTarget: the instance type changes, which scaling forbids
+    parked: Parked | None = None  # the endpoint is parked: nothing starts, and its record goes to the new config
+    difference: tuple[str, ...] = ()  # what changes for people: sentences
+    package: str = ""  # the package's ARN, once there is one
+    release: str = ""  # key in the artifact bucket that remembers that an approval was acted upon
     page: CardPage | None = None
 
 
@@ -110,6 +114,23 @@ class KeepLiveModel:
     job_name: str
     model_package: Request
     card: ModelCard
+    package: str = ""
+    page: CardPage | None = None
+
+
+@dataclass(frozen=True)
+class AskApproval:
+    """The model is good, but a person decides: it is registered as PendingManualApproval, and people are asked."""
+
+    reason: str
+    dataset: str
+    job_name: str
+    model_package: Request | None  # CreateModelPackage; None where it is registered already
+    card: ModelCard | None
+    difference: tuple[str, ...] = ()
+    package: str = ""  # the package's ARN, once there is one
+    hold: Request | None = None  # UpdateModelPackage: it was registered as Approved by something that did not ask
+    once: str = ""  # key in the artifact bucket that remembers that people were asked, where no outcome of a job does
     page: CardPage | None = None
 
 
@@ -130,6 +151,7 @@ class ConfigureAutoscaling:
     endpoint_name: str
     target: Request  # RegisterScalableTarget
     policies: tuple[Request, ...]  # PutScalingPolicy
+    endpoint_tags: Mapping[str, str] = field(default_factory=dict)  # the bounds, where they are newly the platform's
 
 
 @dataclass(frozen=True)
@@ -257,6 +279,15 @@ class ActivateCostTags:
     done_key: str | None
 
 
+@dataclass(frozen=True)
+class EndResource:
+    """Stop or delete one thing that a function made, because the stack goes."""
+
+    reason: str
+    kind: RemnantKind
+    name: str
+
+
 Decision = (
     Skip
     | Notify
@@ -266,6 +297,7 @@ Decision = (
     | RejectDataset
     | DeployModel
     | KeepLiveModel
+    | AskApproval
     | FinishDeployment
     | ConfigureAutoscaling
     | StopEndpoint
@@ -281,4 +313,5 @@ Decision = (
     | HoldDataset
     | ReportCosts
     | ActivateCostTags
+    | EndResource
 )

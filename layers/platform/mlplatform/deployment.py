@@ -1,25 +1,32 @@
-"""An ended training job becomes a deployed model, a kept one, or a notice: the quality gate."""
+"""An ended training job becomes a deployed model, a kept one, one that waits for a person, or a notice: the gate.
+
+plan_deployment is the gate, for whatever trains a model; `deployment` makes any model of the registry the one that its
+dataset's endpoint serves, and is the only way there: for a model that the gate just accepted, for one that a person
+approved, for one that is rolled back to (releases.py).
+"""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from mlplatform import containers, names
-from mlplatform.decisions import DeployModel, KeepLiveModel, Notify, Request, Skip
+from mlplatform import approval, containers, names, registry
+from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify, Request, Skip
 from mlplatform.errors import TryAgain
 from mlplatform.facts import (
     STACK_TAG,
+    Approval,
     Endpoint,
     JobStatus,
     ModelCard,
     ModelMetrics,
+    Parked,
     Task,
     TrainingJob,
     UnreadableCard,
 )
+from mlplatform.model_cost import wished_hosting_cost
 from mlplatform.settings import Settings
 
 # SageMaker API reference, DescribeTrainingJob, SecondaryStatus: how a Stopped job came to stop.
@@ -33,11 +40,22 @@ _STOPPED_BECAUSE = {
 
 @dataclass(frozen=True)
 class Live:
-    """What the dataset's endpoint has at the moment the new model is judged."""
+    """What the dataset's endpoint has at the moment the new model is judged, or has parked for the morning."""
 
-    endpoint: Endpoint
+    endpoint: Endpoint  # of a parked one, what it will come back as
     job: TrainingJob | None  # that trained the live model
     card: ModelCard | None  # as registered with it
+    parked: Parked | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is deployed: a model of the registry, or one that is registered on the way."""
+
+    dataset: str
+    name: str  # also of its config
+    container: Request
+    hosting: str  # the tag that says what job.json asked for, names.hosting_tag
 
 
 def is_trial(job: TrainingJob, settings: Settings) -> bool:
@@ -64,7 +82,7 @@ def skip_job(job: TrainingJob, outcome_exists: bool, settings: Settings) -> Skip
 
 def plan_deployment(
     job: TrainingJob, card: ModelCard | UnreadableCard | None, live: Live | None, settings: Settings
-) -> Notify | DeployModel | KeepLiveModel:
+) -> Notify | DeployModel | KeepLiveModel | AskApproval:
     """What becomes of an ended job that skip_job let through. `card` is None where the job left no artifact.
 
     Raises TryAgain while the endpoint is being deleted: Lambda delivers the event again a minute later.
@@ -95,57 +113,82 @@ def plan_deployment(
     if live and live.endpoint.status == "Deleting":
         raise TryAgain(f"Endpoint {live.endpoint.name} is being deleted; {job.name} can be deployed once it is gone.")
     serving = live if live and not live.endpoint.dead else None
-    better, why = _judge(job, card.metrics, serving)
-    reason = f"{why} {_billing(job)}"
-    if not better:
-        return KeepLiveModel(
-            reason, dataset, job.name, _model_package(job, card, approved=False, settings=settings), card
-        )
-    return _deploy(reason, job, card, live, settings)
+    good, finding, action = _judge(job, card.metrics, serving)
+    cost = wished_hosting_cost(job.tags, settings)
+    wishes = names.hosting_wishes(job.tags)
+    container = _container(job, wishes.get("instance_type", settings.hosting_instance_type), settings)
+    differs = tuple(approval.difference(card, serving.endpoint if serving else None, cost, settings))
 
+    def package(verdict: Approval, reason: str, asked: str = "") -> Request:
+        return registry.package_request(
+            job, card, container, approval=verdict, reason=reason, cost=cost, asked=asked, settings=settings
+        )
 
-def _judge(job: TrainingJob, new: ModelMetrics, live: Live | None) -> tuple[bool, str]:
-    """Whether the new model goes live, and why, in a sentence."""
-    score, name = new.score, new.objective
-    if score is None or not math.isfinite(score):
-        return False, f"{job.name} says no usable {name} for its test rows, so it can't be judged and is not deployed."
-    good, chance = _beats_chance(new)
-    if live is None:
-        verb = "the first model goes live" if good else "it is not deployed"
-        return good, f"{job.name} {chance}; {verb}."
-    if job.inputs.get("live_model") != live.endpoint.artifact_uri:
-        return _judge_late(job, new, score, live)
-    if new.live_score is None or not math.isfinite(new.live_score):
-        said = new.live_error or "no reason given"
-        verb = "goes live" if good else "is not deployed either"
-        return (
-            good,
-            f"The live model could not be scored on the new test rows ({_clause(said)}); {job.name} {chance}, so it "
-            f"{verb}.",
+    if not good:
+        reason = f"{finding}; {action}. {_billing(job)}"
+        return KeepLiveModel(reason, dataset, job.name, package(Approval.REJECTED, reason), card)
+    ask = approval.why_ask(job, card, serving.card if serving else None, serving is not None, cost, settings)
+    if ask is not None:
+        reason = f"{finding}; it waits for a person's approval, because {ask.reason}. {_billing(job)}"
+        return AskApproval(
+            reason,
+            dataset,
+            job.name,
+            model_package=package(Approval.PENDING, reason, ask.kinds),
+            card=card,
+            difference=differs,
         )
-    if _better(new, score, new.live_score):
-        return True, (
-            f"{job.name} has {name} {score:.4f} on the new test rows, better than the live model's "
-            f"{new.live_score:.4f}; it replaces it."
-        )
-    return False, (
-        f"{job.name} has {name} {score:.4f} on the new test rows, no better than the live model's "
-        f"{new.live_score:.4f}; the live model stays."
+    reason = f"{finding}; {action}. {_billing(job)}"
+    model = Model(dataset, job.name, container, job.tags.get(names.HOSTING_TAG, ""))
+    return deployment(
+        reason,
+        model,
+        live,
+        settings,
+        model_package=package(Approval.APPROVED, reason),
+        card=card,
+        difference=differs,
     )
 
 
-def _judge_late(job: TrainingJob, new: ModelMetrics, score: float, live: Live) -> tuple[bool, str]:
+def _judge(job: TrainingJob, new: ModelMetrics, live: Live | None) -> tuple[bool, str, str]:
+    """Whether the new model passes the gate; what was found, and what becomes of it: two clauses."""
+    score, name = new.score, new.objective
+    if score is None or not math.isfinite(score):
+        finding = f"{job.name} says no usable {name} for its test rows, so that it can't be judged"
+        return False, finding, "it is not deployed"
+    good, chance = _beats_chance(new)
+    if live is None:
+        return good, f"{job.name} {chance}", "the first model goes live" if good else "it is not deployed"
+    if job.inputs.get("live_model") != live.endpoint.artifact_uri:
+        return _judge_late(job, new, score, live)
+    if new.live_score is None or not math.isfinite(new.live_score):
+        said = _clause(new.live_error or "no reason given")
+        return (
+            good,
+            f"The live model could not be scored on the new test rows ({said}); {job.name} {chance}",
+            "it goes live" if good else "it is not deployed either",
+        )
+    has = f"{job.name} has {name} {score:.4f} on the new test rows"
+    if _better(new, score, new.live_score):
+        return True, f"{has}, better than the live model's {new.live_score:.4f}", "it replaces it"
+    return False, f"{has}, no better than the live model's {new.live_score:.4f}", "the live model stays"
+
+
+def _judge_late(job: TrainingJob, new: ModelMetrics, score: float, live: Live) -> tuple[bool, str, str]:
     """Another model went live while this one trained, so that the two never met on the same test rows."""
     other = live.endpoint.model_name
     if live.job and live.job.created and job.created and live.job.created > job.created:
-        return False, f"{job.name} finished after {other}, which was started later, went live; the newer one stays."
+        return False, f"{job.name} finished after {other}, which was started later, went live", "the newer one stays"
     theirs = live.card.metrics.score if live.card and live.card.metrics.objective == new.objective else None
     if theirs is None or not math.isfinite(theirs):
-        return False, f"{job.name} was not compared with {other}, which went live meanwhile; the live model stays."
+        return False, f"{job.name} was not compared with {other}, which went live meanwhile", "the live model stays"
     better = _better(new, score, theirs)
-    return better, (
+    return (
+        better,
         f"{other} went live while {job.name} trained; on their own test rows they have {new.objective} {theirs:.4f} "
-        f"and {score:.4f}, so the {'newer one replaces it' if better else 'live model stays'}."
+        f"and {score:.4f}",
+        "the newer one replaces it" if better else "the live model stays",
     )
 
 
@@ -166,39 +209,58 @@ def _beats_chance(metrics: ModelMetrics) -> tuple[bool, str]:
     )
 
 
-def _deploy(reason: str, job: TrainingJob, card: ModelCard, live: Live | None, settings: Settings) -> DeployModel:
-    dataset = job.dataset or ""
-    wishes = names.hosting_wishes(job.tags)
+def deployment(
+    reason: str,
+    model: Model,
+    live: Live | None,
+    settings: Settings,
+    *,
+    model_package: Request | None = None,
+    card: ModelCard | None = None,
+    difference: tuple[str, ...] = (),
+    package: str = "",
+    release: str = "",
+) -> DeployModel:
+    """Makes a model the one that its dataset's endpoint serves; a parked endpoint will come back with it.
+
+    Raises TryAgain while the endpoint is being deleted: Lambda delivers the event again a minute later.
+    """
+    wishes = names.hosting_wishes({names.HOSTING_TAG: model.hosting})
     instance_type = wishes.get("instance_type", settings.hosting_instance_type)
-    name = names.endpoint(settings.stack_name, dataset)
-    tags = names.tags(settings.required_tags, stack=settings.stack_name, dataset=dataset)
+    name = names.endpoint(settings.stack_name, model.dataset)
+    if live and live.endpoint.status == "Deleting":
+        raise TryAgain(f"Endpoint {name} is being deleted; {model.name} can be deployed once it is gone.")
+    tags = names.tags(settings.required_tags, stack=settings.stack_name, dataset=model.dataset)
     # Empty rather than absent: an update must also clear what an earlier job.json asked for.
-    deployed = tags | {names.HOSTING_TAG: job.tags.get(names.HOSTING_TAG, ""), names.WANTED_TAG: job.name}
-    exists = live is not None and not live.endpoint.dead
+    deployed = tags | {names.HOSTING_TAG: model.hosting, names.WANTED_TAG: model.name}
+    parked = live.parked if live else None
+    exists = live is not None and parked is None and not live.endpoint.dead
     if live and live.endpoint.busy:
         reason += f" The endpoint is {live.endpoint.status}; the model follows when that is over."
+    if parked:
+        reason += " The endpoint is stopped now, and will come back with this model."
     create: Request = {
         "EndpointName": name,
-        "EndpointConfigName": job.name,
-        "Tags": names.tag_list(deployed | {names.ASKED_TAG: job.name}),
+        "EndpointConfigName": model.name,
+        "Tags": names.tag_list(deployed | {names.ASKED_TAG: model.name}),
     }
     return DeployModel(
         reason=reason,
-        dataset=dataset,
-        job_name=job.name,
-        model_package=_model_package(job, card, approved=True, settings=settings),
+        dataset=model.dataset,
+        job_name=model.name,
+        model_package=model_package,
         model={
-            "ModelName": job.name,
+            "ModelName": model.name,
             "ExecutionRoleArn": settings.training_role_arn,
-            "PrimaryContainer": _container(job, instance_type, settings),
+            "PrimaryContainer": model.container,
             "Tags": names.tag_list(tags),
         },
         endpoint_config={
-            "EndpointConfigName": job.name,
+            "EndpointConfigName": model.name,
             "ProductionVariants": [
                 {
                     "VariantName": names.VARIANT,
-                    "ModelName": job.name,
+                    "ModelName": model.name,
                     "InstanceType": instance_type,
                     "InitialInstanceCount": int(wishes.get("min_instances", settings.min_instances)),
                     "InitialVariantWeight": 1.0,
@@ -206,12 +268,16 @@ def _deploy(reason: str, job: TrainingJob, card: ModelCard, live: Live | None, s
             ],
             "Tags": names.tag_list(tags),
         },
-        endpoint=update_request(name, job.name) if exists else create,
+        endpoint=update_request(name, model.name) if exists else create,
         endpoint_tags=deployed,
         exists=exists,
         card=card,
         replace=live is not None and live.endpoint.dead,
         deregister=deregistration(live.endpoint, instance_type) if live and exists else None,
+        parked=parked,
+        difference=difference,
+        package=package,
+        release=release,
     )
 
 
@@ -252,46 +318,6 @@ def _container(job: TrainingJob, instance_type: str, settings: Settings) -> Requ
             "SAGEMAKER_CONTAINER_LOG_LEVEL": "20",
         },
     }
-
-
-def _model_package(job: TrainingJob, card: ModelCard, *, approved: bool, settings: Settings) -> Request:
-    """CreateModelPackage, with where the model comes from; the group carries the tags of all its packages."""
-    dataset, version = job.dataset or "", job.tags.get(names.VERSION_TAG, "")
-    wishes = names.hosting_wishes(job.tags)
-    instance_type = wishes.get("instance_type", settings.hosting_instance_type)
-    card_uri = f"s3://{settings.artifact_bucket}/{names.model_card_prefix(dataset, job.name)}metrics.json"
-    metrics = card.metrics
-    lineage = {
-        "dataset": dataset,
-        "dataset_version": version,
-        "training_job": job.name,
-        "tuning_job": job.tuning or "",
-        "manifest": f"s3://{settings.artifact_bucket}/{names.manifest_key(dataset, version)}",
-        "code": job.hyperparameters.get("sagemaker_submit_directory", "").strip('"'),
-        "compared_with": job.inputs.get("live_model", ""),
-        "objective": metrics.objective,
-        f"test_{metrics.objective}": "" if metrics.score is None else f"{metrics.score:.6f}",
-    }
-    return {
-        "ModelPackageGroupName": names.endpoint(settings.stack_name, dataset),
-        "ModelPackageDescription": package_description(job.name),
-        # The same job asks with the same token, should two copies of its event be handled at once.
-        "ClientToken": hashlib.sha256(job.name.encode()).hexdigest()[:36],
-        "ModelApprovalStatus": "Approved" if approved else "Rejected",
-        "InferenceSpecification": {
-            "Containers": [_container(job, instance_type, settings)],
-            "SupportedContentTypes": ["application/json", "text/csv"],
-            "SupportedResponseMIMETypes": ["application/json", "text/csv"],
-            "SupportedRealtimeInferenceInstanceTypes": [instance_type],
-        },
-        "ModelMetrics": {"ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": card_uri}}},
-        "CustomerMetadataProperties": {key: value[:256] for key, value in lineage.items() if value},
-    }
-
-
-def package_description(job_name: str) -> str:
-    """Packages have numbers, not names; ListModelPackages shows this, by which a job's package is found again."""
-    return f"Trained by {job_name}"
 
 
 def _billing(job: TrainingJob) -> str:

@@ -7,17 +7,26 @@ Amazon EventBridge" (SageMaker developer guide), "Using Lambda with Amazon SQS" 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from mlplatform.errors import BadEvent
-from mlplatform.facts import DatasetArrived, EndpointChanged, JobStatus, TrainingEnded, TuningEnded
+from mlplatform.facts import (
+    Approval,
+    DatasetArrived,
+    EndpointChanged,
+    JobStatus,
+    PackageChanged,
+    TrainingEnded,
+    TuningEnded,
+)
 
 Event = Mapping[str, Any]
 
-TUNING_STATE_CHANGE = "SageMaker HyperParameter Tuning Job State Change"
-
+_PACKAGE_CHANGE = "SageMaker Model Package State Change"
+_TUNING_CHANGE = "SageMaker HyperParameter Tuning Job State Change"
 # Events shout (IN_SERVICE) where the API has InService; some sources already write the API's form.
 _ENDPOINT_STATUSES = {
     status.lower(): status
@@ -78,7 +87,7 @@ def training_ended(event: Event) -> TrainingEnded:
 
 def tuning_ended(event: Event) -> TuningEnded:
     """The status is only what the event says; the tuning job has to be described. Raises BadEvent."""
-    detail = _detail(event, "aws.sagemaker", TUNING_STATE_CHANGE)
+    detail = _detail(event, "aws.sagemaker", _TUNING_CHANGE)
     return TuningEnded(
         tuning_name=_member(detail, "HyperParameterTuningJobName", str),
         status=_member(detail, "HyperParameterTuningJobStatus", str),
@@ -87,7 +96,7 @@ def tuning_ended(event: Event) -> TuningEnded:
 
 def is_tuning(event: Event) -> bool:
     """Whether the event is a tuning job's, for a function that hears of both kinds of jobs."""
-    return event.get("detail-type") == TUNING_STATE_CHANGE
+    return event.get("detail-type") == _TUNING_CHANGE
 
 
 def endpoint_changed(event: Event) -> EndpointChanged:
@@ -98,6 +107,34 @@ def endpoint_changed(event: Event) -> EndpointChanged:
     if status is None:
         raise BadEvent(f"Unknown EndpointStatus {spelled!r}.")
     return EndpointChanged(endpoint_name=_member(detail, "EndpointName", str), status=status)
+
+
+def is_package_change(event: Event) -> bool:
+    return event.get("detail-type") == _PACKAGE_CHANGE
+
+
+def package_changed(event: Event) -> PackageChanged:
+    """From the event of a numbered package. The approval is only what the event says; the package has to be described.
+
+    AWS's sample of an update has a LastModifiedTime and does not say what was changed; events of
+    today name it in UpdatedModelPackageFields, also where a package that is Approved gets other metadata. Raises
+    BadEvent.
+    """
+    detail = _detail(event, "aws.sagemaker", _PACKAGE_CHANGE)
+    status = _member(detail, "ModelApprovalStatus", str)
+    if status not in set(Approval):
+        raise BadEvent(f"Unknown ModelApprovalStatus {status!r}; expected one of {', '.join(Approval)}.")
+    fields, modified = detail.get("UpdatedModelPackageFields"), detail.get("LastModifiedTime")
+    new = fields is None and modified in (None, detail.get("CreationTime"))
+    return PackageChanged(
+        arn=_member(detail, "ModelPackageArn", str),
+        group=_member(detail, "ModelPackageGroupName", str),
+        version=_member(detail, "ModelPackageVersion", int),
+        approval=Approval(status),
+        new=new,
+        fields=tuple(map(str, fields)) if isinstance(fields, list) else None,
+        stamp="new" if new else re.sub(r"\D", "", str(modified)),
+    )
 
 
 def _detail(event: Event, source: str, detail_type: str) -> dict[str, Any]:

@@ -32,6 +32,14 @@ class JobStatus(StrEnum):
     STOPPED = "Stopped"
 
 
+class Approval(StrEnum):
+    """SageMaker's ModelApprovalStatus."""
+
+    APPROVED = "Approved"
+    REJECTED = "Rejected"
+    PENDING = "PendingManualApproval"
+
+
 @dataclass(frozen=True)
 class StoredObject:
     """One object under `datasets/<dataset>/`."""
@@ -123,6 +131,7 @@ class JobSpec:
     instance_type: str | None = None
     instance_count: int = 1
     hosting: Mapping[str, Any] = field(default_factory=dict)
+    ask_approval: bool = False  # "approval": "manual"
     tuning: TuningSpec | None = None
 
 
@@ -198,6 +207,7 @@ class ModelMetrics:
     test: Mapping[str, float]
     live: Mapping[str, float] | None
     live_error: str | None  # why the live model could not be scored
+    warnings: tuple[str, ...] = ()  # what the training found that makes its own score doubtful, such as a leak
 
     @property
     def score(self) -> float | None:
@@ -224,6 +234,26 @@ class UnreadableCard:
     """A model artifact that does not say what it is."""
 
     explanation: str  # a clause: what is missing or wrong
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """One numbered model of a dataset's group in the registry, as DescribeModelPackage tells it."""
+
+    arn: str
+    group: str
+    version: int
+    approval: Approval
+    description: str
+    image: str  # of its container, with what follows
+    artifact_uri: str
+    environment: Mapping[str, str]
+    instance_types: tuple[str, ...]  # that it says it can be hosted on; the first is the one it was made for
+    properties: Mapping[str, str]  # CustomerMetadataProperties, see registry.py
+    created: datetime
+    modified: datetime
+    approval_description: str = ""
+    metrics_uri: str | None = None
 
 
 @dataclass(frozen=True)
@@ -331,6 +361,19 @@ class TuningEnded:
 
     tuning_name: str
     status: str
+
+
+@dataclass(frozen=True)
+class PackageChanged:
+    """A model package was made or changed, says an event that may be late or come again."""
+
+    arn: str
+    group: str
+    version: int
+    approval: Approval
+    new: bool  # it was just registered
+    fields: tuple[str, ...] | None  # what was changed; None for a new package, or where the event does not say
+    stamp: str  # tells this change of the package from its others, and is the same when the event comes again
 
 
 @dataclass(frozen=True)
@@ -478,6 +521,8 @@ class Metered:
     through: datetime  # up to when it has been counted
     final: bool = False  # it has ended, and this is what it cost
     estimate: bool = False  # more than it may turn out to be: a spot job's discount is known at its end
+    # of an endpoint: UTC day -> USD an hour of the fleet -> seconds with that fleet
+    fleets: Mapping[str, Mapping[Decimal, Decimal]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -502,3 +547,30 @@ class SpendFacts:
     runs: tuple[Run, ...]
     hold: Hold | None
     resumed: frozenset[str] = frozenset()  # periods for which people have lifted the hold
+
+
+# ---- what is left when the stack goes ----
+
+RemnantKind = Literal[
+    "tuning-job",
+    "pipeline-execution",
+    "training-job",
+    "endpoint",
+    "scaling-target",
+    "endpoint-config",
+    "model",
+    "model-package",
+    "model-package-group",
+    "log-group",
+    "alarm",
+    "parameter",
+]
+
+
+@dataclass(frozen=True)
+class Remnant:
+    """Something that a function of the stack made, and that is still there."""
+
+    kind: RemnantKind
+    name: str  # by which AWS ends it: a name, an ARN, or a resource id
+    state: str = ""  # AWS's status of a job or an endpoint

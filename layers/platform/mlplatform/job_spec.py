@@ -14,7 +14,17 @@ from mlplatform.errors import DataRejected
 from mlplatform.facts import JobSpec, Range, Scale, Task, TuningSpec
 from mlplatform.names import JOB_SPEC_FILE
 
-_KEYS = ("label", "task", "algorithm", "hyperparameters", "instance_type", "instance_count", "hosting", "tuning")
+_KEYS = (
+    "label",
+    "task",
+    "algorithm",
+    "hyperparameters",
+    "instance_type",
+    "instance_count",
+    "hosting",
+    "approval",
+    "tuning",
+)
 _LATER = {
     "pipeline": "leave it out, and the dataset trains as a single job",
 }
@@ -84,6 +94,7 @@ def parse_job_spec(content: bytes | None) -> JobSpec:
         instance_type=_optional(spec, "instance_type", _training_type),
         instance_count=_optional(spec, "instance_count", _instance_count) or 1,
         hosting=_optional(spec, "hosting", _hosting) or {},
+        ask_approval=_optional(spec, "approval", _approval) or False,
         tuning=_optional(spec, "tuning", lambda value: _tuning(value, hyperparameters)),
     )
 
@@ -293,6 +304,10 @@ def _hosting(value: Any) -> dict[str, Any]:
             f"has 'hosting.min_instances' {fewest} above 'hosting.max_instances' {most}; lower one or raise the other"
         )
     return wishes
+
+
+def _approval(value: Any) -> bool:
+    return _one_of("approval", value, ("automatic", "manual")) == "manual"
 
 
 def _instance_type(path: str, value: Any, known: Collection[str], does: str, example: str) -> str:

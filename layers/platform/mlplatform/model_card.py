@@ -61,7 +61,13 @@ def _metrics(document: Any) -> ModelMetrics:
         test=_numbers(document["test"]),
         live=_numbers(document["live"]) if document.get("live") is not None else None,
         live_error=document.get("live_error"),
+        warnings=tuple(map(_warning, document.get("warnings") or ())),
     )
+
+
+def _warning(said: Any) -> str:
+    """A sentence, or an object that holds one as its message."""
+    return str(said.get("message", said)) if isinstance(said, Mapping) else str(said)
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

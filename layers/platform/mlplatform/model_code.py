@@ -7,7 +7,7 @@ import hashlib
 import io
 import sys
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,10 @@ _NOT_MODEL_CODE = {"python", "extensions", "__pycache__", "Makefile"}
 
 @dataclass(frozen=True)
 class ModelCode:
-    """The archive, and the fingerprint of what is in it: 64 hexadecimal digits, the same for the same files."""
+    """The archive, the files in it, and their fingerprint: 64 hexadecimal digits, the same for the same files."""
 
     archive: bytes
+    files: Mapping[str, bytes]  # by path below the root
     digest: str
 
 
@@ -45,15 +46,17 @@ def layer_root(search_path: Iterable[str] | None = None) -> Path:
 def pack(root: Path) -> ModelCode:
     """The files below `root` as a gzipped tar. Times, owners and order are fixed: equal files give equal bytes."""
     digest = hashlib.sha256()
+    files: dict[str, bytes] = {}
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path in _files(root):
             name, content = path.relative_to(root).as_posix(), path.read_bytes()
+            files[name] = content
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
             entry = tarfile.TarInfo(name)  # uid, gid and mtime are 0 unless said
             entry.size, entry.mode = len(content), 0o644
             tar.addfile(entry, io.BytesIO(content))
-    return ModelCode(gzip.compress(plain.getvalue(), mtime=0), digest.hexdigest())
+    return ModelCode(gzip.compress(plain.getvalue(), mtime=0), files, digest.hexdigest())
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from mlplatform import names, prices
 from mlplatform.cost_report import money, precise
-from mlplatform.decisions import CardPage, Decision, DeployModel, KeepLiveModel
+from mlplatform.decisions import AskApproval, CardPage, Decision, DeployModel, KeepLiveModel
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import ModelCard, Task, TrainingJob
 from mlplatform.html_page import document, figure_card
@@ -61,8 +61,12 @@ def with_page(decision: Decision, job: TrainingJob, link: str, settings: Setting
             outcome, hosting = "goes live", decision.endpoint_config["ProductionVariants"][0]
         case KeepLiveModel():
             outcome = "kept out"
+        case AskApproval():
+            outcome = "waits for a person's approval"
         case _:
             return decision
+    if decision.card is None:
+        return decision
     facts = Facts(job, decision.card, outcome, decision.reason, hosting, settings)
     return replace(decision, page=CardPage(names.model_card_key(decision.dataset, job.name), page(facts), link))
 

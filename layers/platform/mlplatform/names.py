@@ -26,13 +26,17 @@ CEILING_TAG = "ml-platform:max-cost-usd"  # on a tuning job: what it may cost
 HOSTING_TAG = "ml-platform:hosting"  # on a training job and an endpoint: what job.json asked for, see hosting_tag
 WANTED_TAG = "ml-platform:wanted-config"  # on an endpoint: the config that it should run
 ASKED_TAG = "ml-platform:asked-config"  # on an endpoint: the config of the last create or update call
+BOUNDS_TAG = "ml-platform:scaling-bounds"  # on an endpoint: those that the platform set last, see bounds_tag
+APPROVAL_TAG = "ml-platform:approval"  # on a training job: "manual" where job.json wants a person to approve its model
 HOURS_TAG = "ml-platform:hours"  # on an endpoint, or its config while parked: opening hours, see opening_hours.py
 KEEP_ON_TAG = "ml-platform:keep-on-until"  # the same: a moment before which it is not stopped
 PARKED_TAG = "ml-platform:parked-"  # and a number from 0, on an endpoint config: pieces of the record, see parking.py
+REPORTS_PREFIX = "reports/"  # in the artifact bucket
 HOLIDAYS_KEY = "config/holidays.ics"  # in the artifact bucket
 VARIANT = "AllTraffic"  # must stay the same over updates, or scaling and retained instance counts are lost
 _VERSION_LENGTH = 12
 _TUNING_DIGEST_LENGTH = 11
+_TUNING_JOB = re.compile(rf"[a-z][a-z0-9-]*-t[0-9a-f]{{{_TUNING_DIGEST_LENGTH}}}")
 _CODE_LENGTH = 5  # so that the longest dataset name, 32 characters, fits beside a stack named ml-platform
 
 
@@ -70,6 +74,16 @@ def tuning_job(stack: str, dataset: str, version: str, code_digest: str) -> str 
     return "-".join(part for part in (stack, shown, fingerprint) if part)
 
 
+def is_tuning_job(name: str) -> bool:
+    """Whether a job's name is one of tuning_job."""
+    return _TUNING_JOB.fullmatch(name) is not None
+
+
+def tuned_for(tuning: str) -> str:
+    """The part of a tuning job's name that stands for the stack and as much of the dataset as there was room for."""
+    return tuning.rpartition("-t")[0]
+
+
 def longest_tuning_stack() -> int:
     """How many characters a stack's name may have so that its tuning jobs still have a legal name."""
     return TUNING_NAME_LIMIT - len("-t") - _TUNING_DIGEST_LENGTH
@@ -104,6 +118,11 @@ def model_code_key(code_digest: str) -> str:
     return f"code/{code_digest}/sourcedir.tar.gz"
 
 
+def model_source_prefix(code_digest: str) -> str:
+    """In the artifact bucket: the same code file by file, which a processing job mounts as it is."""
+    return f"code/{code_digest}/source/"
+
+
 def model_card_prefix(dataset: str, job: str) -> str:
     """In the artifact bucket: metrics.json, sample.json and card.html of a registered model."""
     return f"models/{dataset}/{job}/"
@@ -117,6 +136,18 @@ def model_card_key(dataset: str, job: str) -> str:
 def outcome_key(dataset: str, job: str) -> str:
     """In the artifact bucket: what became of a training job. Written last, so that repeated events do nothing."""
     return f"{model_card_prefix(dataset, job)}outcome.json"
+
+
+def package_model(group: str, version: int) -> str:
+    """The model, and its config, of a package whose training job was none of the platform's."""
+    return f"{group}-v{version}"
+
+
+def release_key(dataset: str, version: int, stamp: str = "") -> str:
+    """In the artifact bucket: that an approval of a model package was acted upon, and how. Without a stamp, the prefix
+    of all approvals of one version; `stamp` is "new" for the registration of an approved one.
+    """
+    return f"releases/{dataset}/{version:05d}-{stamp}{'.json' if stamp else ''}"
 
 
 def notice_key(endpoint_name: str, config: str, status: str) -> str:
@@ -163,6 +194,11 @@ def hosting_wishes(tags: Mapping[str, str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in tags.get(HOSTING_TAG, "").split())
 
 
+def bounds_tag(bounds: tuple[int, int]) -> dict[str, str]:
+    """The fewest and the most instances that the platform lets an endpoint scale to: `1..5`."""
+    return {BOUNDS_TAG: f"{bounds[0]}..{bounds[1]}"}
+
+
 def cost_answers_key(day: date) -> str:
     """In the artifact bucket: what Cost Explorer answered on a UTC day, so that it is paid for once."""
     return f"cost-explorer/{day.isoformat()}.json"
@@ -170,4 +206,4 @@ def cost_answers_key(day: date) -> str:
 
 def report_key(day: date, form: str) -> str:
     """In the artifact bucket: the report made on a UTC day; `form` is "html" or "json"."""
-    return f"reports/{day.isoformat()}.{form}"
+    return f"{REPORTS_PREFIX}{day.isoformat()}.{form}"

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from mlplatform import aws_messages
+from mlplatform import aws_messages, registry
 from mlplatform.decisions import (
+    AskApproval,
     CardPage,
     ConfigureAutoscaling,
     Decision,
@@ -86,8 +87,13 @@ def for_decision(decision: Decision, *, stack: str, environment: str) -> Notice 
             text = f"{decision.reason}\n\nDataset {decision.dataset}, version {decision.version}, in {where}."
             return Notice(f"{stack}: dataset {decision.dataset} was rejected", text, Severity.WARNING)
         case DeployModel():
-            text = f"{decision.reason}\n\nTraining job {decision.job_name}, in {where}.{_card(decision.page)}"
+            parts = [decision.reason, "\n".join(decision.difference), f"Model {decision.job_name}, in {where}."]
+            if decision.exists or decision.parked:
+                parts.append(f"To go back to the model before it: mlp rollback {decision.dataset}")
+            text = "\n\n".join(filter(None, parts)) + _card(decision.page)
             return Notice(f"{stack}: new model for {decision.dataset}", text, Severity.INFO)
+        case AskApproval():
+            return _ask(decision, stack, where)
         case KeepLiveModel():
             text = f"{decision.reason}\n\nTraining job {decision.job_name}, in {where}.{_card(decision.page)}"
             return Notice(f"{stack}: {decision.dataset} keeps its model", text, Severity.INFO)
@@ -115,6 +121,28 @@ def for_decision(decision: Decision, *, stack: str, environment: str) -> Notice 
             return Notice(f"{stack}: dataset {decision.dataset} has to wait", text, Severity.WARNING)
         case _:
             return None
+
+
+def _ask(decision: AskApproval, stack: str, where: str) -> Notice:
+    """What is decided, what it changes, and the commands: a section each, so that the commands can be copied."""
+    name = registry.spoken(decision.package, stack) if decision.package else decision.dataset
+    update = f"aws sagemaker update-model-package --model-package-arn {decision.package} --model-approval-status"
+    commands = [
+        ("Approve, and it goes live", f"mlp approve {name} --reason TEXT"),
+        ("Reject", f"mlp reject {name} --reason TEXT"),
+        ("Go back, once it is live", f"mlp rollback {decision.dataset}"),
+        ("Without mlp", f"{update} Approved, or {update} Rejected"),
+    ]
+    parts = [
+        decision.reason,
+        "\n".join(decision.difference),
+        "\n".join(f"{what}: {command}" for what, command in commands),
+        f"Model {decision.job_name}, in {where}.{_card(decision.page)}",
+    ]
+    subject = f"{stack}: a model for {decision.dataset} waits for approval"
+    sections = [{"type": "section", "text": _plain(_shortened(part, _SECTION_LIMIT))} for part in parts if part]
+    header = {"type": "header", "text": _plain(_shortened(subject, _HEADER_LIMIT))}
+    return Notice(subject, "\n\n".join(filter(None, parts)), Severity.WARNING, (header, *sections))
 
 
 def _card(page: CardPage | None) -> str:

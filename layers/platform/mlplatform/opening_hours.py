@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -140,6 +141,13 @@ def openings(hours: Hours, holidays: Iterable[date], begin: datetime, end: datet
             found += [_opening(window, day, hours.zone) for window in hours.windows if day.weekday() in window.days]
         day += timedelta(1)
     return [(max(one[0], begin), min(one[1], end)) for one in joined(found) if one[0] < end and one[1] > begin]
+
+
+def hours_per_week(hours: str, zone: str) -> Decimal:
+    """How long they are open in a week without holidays or a change of the clocks. Raises BadHours."""
+    monday = datetime(2001, 1, 8, tzinfo=UTC)
+    week = openings(parse_hours(hours, zone), (), monday, monday + timedelta(days=7))
+    return Decimal(sum(int((closes - opens).total_seconds()) for opens, closes in week)) / 3600
 
 
 def joined(stretches: Iterable[Opening]) -> list[Opening]:

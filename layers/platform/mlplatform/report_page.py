@@ -429,7 +429,7 @@ def _saving(kind: SavingsOfKind) -> str:
     names = {
         "spot": "Spot instead of on-demand training",
         "night": "Endpoints closed outside of office hours",
-        "scale-in": "Instances taken away when idle",
+        "scale-in": "Smaller fleets than the day's largest",
         "serverless": "Serverless instead of an instance",
     }
     rows = "".join(

@@ -129,6 +129,7 @@ class Settings:
     monthly_ceiling_usd: Decimal = field(metadata=_USD)
     budget_name: str = field(metadata=_pattern("the name of a budget, without : and \\", r"[^:\\]{1,100}"))
     monthly_budget_usd: Decimal = field(metadata=_USD)
+    approval_ceiling_usd: Decimal = field(metadata=_USD)  # of a model's hosting a month, in prod
     aws_region: str = field(metadata=_pattern("a region such as us-east-1", r"[a-z]{2}(-[a-z]+)+-\d"))
 
     @property

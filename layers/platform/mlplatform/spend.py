@@ -36,8 +36,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from mlplatform import prices
-from mlplatform.decisions import Decision, HoldLaunches, LiftHold, Notify, RecordSpend, Request
+from mlplatform import ledger, prices
+from mlplatform.decisions import Decision, HoldLaunches, LiftHold, Notify, RecordSaving, RecordSpend, Request
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import DATASET_TAG, Hold, Metered, Run, SpendFacts, SpendMonth
 from mlplatform.settings import Settings
@@ -148,9 +148,13 @@ def _standing(run: Run, before: Metered | None, per_hour: Decimal, start: dateti
     assert run.started is not None
     since = max(before.through if before else run.started, run.started, start)
     days = dict(before.days) if before else {}
+    fleets = {day: dict(seconds) for day, seconds in before.fleets.items()} if before else {}
     for day, seconds in _seconds_by_day(since, end):
         days[day] = days.get(day, Decimal(0)) + (seconds * per_hour / prices.SECONDS_PER_HOUR).quantize(_MICRO)
-    return Metered(run.use, run.name, _kept(run.tags), days, max(since, end))
+        of_day = fleets.setdefault(day, {})
+        of_day[per_hour] = of_day.get(per_hour, Decimal(0)) + seconds
+    fleets = fleets if run.use == "hosting" else {}
+    return Metered(run.use, run.name, _kept(run.tags), days, max(since, end), fleets=fleets)
 
 
 def _kept(tags: Mapping[str, str]) -> dict[str, str]:
@@ -163,6 +167,41 @@ def _seconds_by_day(start: datetime, end: datetime) -> Iterable[tuple[str, Decim
         stop = min(midnight, end)
         yield day_of(start), Decimal(str((stop - start).total_seconds()))
         start = stop
+
+
+def scaled_in(month: SpendMonth, since: datetime | None, now: datetime, region: str) -> list[RecordSaving]:
+    """What scaling in saved on each day that is over, but was not yet at `since`.
+
+    Against the largest fleet that the endpoint had on that day: what it would have cost to stand so big for all the
+    time that it was on. Hours of the night are in none of it, because nothing is metered then.
+    """
+    first, today = ("" if since is None else day_of(since)), day_of(now)
+    found: dict[tuple[str, str], dict[Decimal, Decimal]] = {}
+    of: dict[str, Metered] = {}
+    for key, item in month.items.items():
+        arn = key.partition(" ")[0]
+        of[arn] = item
+        for day, fleets in item.fleets.items():
+            if first <= day < today:
+                seconds = found.setdefault((arn, day), {})
+                for rate, more in fleets.items():
+                    seconds[rate] = seconds.get(rate, Decimal(0)) + more
+    savings = []
+    for (arn, day), seconds in sorted(found.items()):
+        largest = max(seconds)
+        smaller = {rate: time / prices.SECONDS_PER_HOUR for rate, time in sorted(seconds.items()) if rate < largest}
+        usd = sum((hours * (largest - rate) for rate, hours in smaller.items()), start=Decimal(0))
+        if usd <= 0:
+            continue
+        parts = " + ".join(f"{hours:.2f} hours x ({largest} - {rate}) USD/hour" for rate, hours in smaller.items())
+        formula = (
+            f"{parts} = {usd:.4f} USD less than the day's largest fleet, at {largest} USD/hour, for all the time that "
+            f"it was on (list price in {region})"
+        )
+        end = datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1) - timedelta(seconds=1)
+        saving = ledger.entry("scale-in", f"{arn} {day}", usd, formula, end, of[arn].tags.get(DATASET_TAG))
+        savings.append(RecordSaving(f"Scaling in saved {usd:.2f} USD on {of[arn].name} on {day}: {formula}.", saving))
+    return savings
 
 
 def total(month: SpendMonth, period: str, only: Callable[[Metered], bool] = lambda _: True) -> Decimal:
@@ -226,9 +265,12 @@ def plan_spend(facts: SpendFacts, settings: Settings) -> list[Decision]:
     decisions: list[Decision] = []
     if facts.previous is not None:
         closed = meter(facts.previous, facts.runs, facts.now, settings.aws_region)
+        # Before what says up to when was counted: after an error they are found again, and kept once.
+        decisions += scaled_in(closed, facts.previous.through, facts.now, settings.aws_region)
         reason = f"{closed.month} is over: {_dollars(total(closed, closed.month))} in all."
         decisions.append(RecordSpend(reason, month_key(closed.month), document(closed), ()))
     month = meter(facts.month, facts.runs, facts.now, settings.aws_region)
+    decisions += scaled_in(month, facts.month.through, facts.now, settings.aws_region)
     today = day_of(facts.now)
     reason = (
         f"{_dollars(total(month, today))} today and {_dollars(total(month, month.month))} this month (UTC) for "
@@ -318,6 +360,10 @@ def document(month: SpendMonth) -> dict[str, Any]:
                 "through": item.through.isoformat(),
                 "final": item.final,
                 "estimate": item.estimate,
+                "fleets": {
+                    day: {str(rate): str(seconds) for rate, seconds in of_day.items()}
+                    for day, of_day in item.fleets.items()
+                },
             }
             for key, item in month.items.items()
         },
@@ -339,6 +385,10 @@ def read_month(found: Mapping[str, Any]) -> SpendMonth:
                 datetime.fromisoformat(item["through"]),
                 item["final"],
                 item["estimate"],
+                {
+                    day: {Decimal(rate): Decimal(seconds) for rate, seconds in of_day.items()}
+                    for day, of_day in item.get("fleets", {}).items()  # months from before have none
+                },
             )
             for key, item in found["items"].items()
         },

@@ -166,6 +166,7 @@ def _training_job(
             names.tags(settings.required_tags, stack=settings.stack_name, dataset=drop.dataset)
             | {names.VERSION_TAG: drop.version}
             | names.hosting_tag(spec.hosting)
+            | ({names.APPROVAL_TAG: "manual"} if spec.ask_approval else {})
         ),
     }
 

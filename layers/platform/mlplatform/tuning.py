@@ -23,7 +23,7 @@ from decimal import Decimal
 from typing import Any
 
 from mlplatform import names, prices
-from mlplatform.decisions import DeployModel, KeepLiveModel, Notify, Request, Skip, StartTuning, StopTuning
+from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify, Request, Skip, StartTuning, StopTuning
 from mlplatform.errors import DataRejected, UnknownPrice
 from mlplatform.facts import (
     STACK_TAG,
@@ -43,7 +43,7 @@ _MOST_TRIALS = (
     500  # of a tuning job and its parents together ("Resource Limits for Automatic Model Tuning", same place)
 )
 _CENT = Decimal("0.01")
-Judged = DeployModel | KeepLiveModel | Notify
+Judged = DeployModel | KeepLiveModel | AskApproval | Notify
 # What the toolkit is told for each job by itself; the trials of a tuning share all of their static hyperparameters.
 _OF_ONE_JOB = "sagemaker_job_name"
 

@@ -1,0 +1,137 @@
+"""What is read and written in SageMaker's model registry: a part of Aws (aws.py), which has the calls themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC
+from typing import Any
+
+from mlplatform import names, registry
+from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel
+from mlplatform.errors import AwsError
+from mlplatform.facts import Approval, ModelCard, ModelPackage
+from mlplatform.settings import Settings
+
+
+class RegistryCalls:
+    """Mixed into Aws."""
+
+    _settings: Settings
+
+    def _call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _unless(self, expected: Callable[[AwsError], bool], service: str, operation: str, **parameters: Any) -> bool:
+        raise NotImplementedError
+
+    def _found(self, service: str, operation: str, **parameters: Any) -> dict[str, Any] | None:
+        raise NotImplementedError
+
+    def _pages(self, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+        raise NotImplementedError
+
+    def _put(self, bucket: str, key: str, content: bytes, content_type: str = "application/json") -> None:
+        raise NotImplementedError
+
+    # ---- facts ----
+
+    def model_package(self, arn: str) -> ModelPackage | None:
+        found = self._found("sagemaker", "describe_model_package", ModelPackageName=arn)
+        return None if found is None else read_package(found)
+
+    def live_version(self, group: str, model: str) -> int | None:
+        """The number of the package whose model serves under that name; None where none of the newest hundred is it."""
+        wanted = registry.package_description(model)
+        for summary in self._newest_packages(group):
+            version = int(summary["ModelPackageVersion"])
+            if summary.get("ModelPackageDescription", "").startswith(wanted) or model == names.package_model(
+                group, version
+            ):
+                return version
+        return None
+
+    def _newest_packages(self, group: str) -> list[dict[str, Any]]:
+        page = self._call(
+            "sagemaker",
+            "list_model_packages",
+            ModelPackageGroupName=group,
+            SortBy="CreationTime",
+            SortOrder="Descending",
+            MaxResults=100,
+        )
+        found: list[dict[str, Any]] = page["ModelPackageSummaryList"]
+        return found
+
+    # ---- decisions ----
+
+    def _register(self, decision: DeployModel | KeepLiveModel | AskApproval) -> str:
+        """The model card, then the package, in a group that is made with the first one. The package's ARN."""
+        assert decision.model_package is not None
+        assert decision.card is not None
+        self._put_card(decision.dataset, decision.job_name, decision.card)
+        if decision.page is not None:
+            self._put(
+                self._settings.artifact_bucket,
+                decision.page.key,
+                decision.page.html.encode(),
+                "text/html; charset=utf-8",
+            )
+        group = decision.model_package["ModelPackageGroupName"]
+        self._unless(
+            _is_there,
+            "sagemaker",
+            "create_model_package_group",
+            ModelPackageGroupName=group,
+            ModelPackageGroupDescription=f"Models trained on the dataset {decision.dataset}",
+            Tags=names.tag_list(
+                names.tags(self._settings.required_tags, stack=self._settings.stack_name, dataset=decision.dataset)
+            ),
+        )
+        # Of the newest hundred: only a job whose event was just handled half-way is looked for.
+        begins = registry.package_description(decision.job_name)
+        for summary in self._newest_packages(group):
+            if summary.get("ModelPackageDescription", "").startswith(begins):
+                return str(summary["ModelPackageArn"])
+        return str(self._call("sagemaker", "create_model_package", **decision.model_package)["ModelPackageArn"])
+
+    def _put_card(self, dataset: str, model: str, card: ModelCard) -> None:
+        prefix, bucket = names.model_card_prefix(dataset, model), self._settings.artifact_bucket
+        self._put(bucket, f"{prefix}metrics.json", card.metrics_json)
+        self._put(bucket, f"{prefix}sample.json", card.sample_json)
+
+    def _ask_approval(self, decision: AskApproval) -> AskApproval:
+        if decision.model_package is not None:
+            decision = replace(decision, package=self._register(decision))
+        if decision.hold is not None:
+            self._call("sagemaker", "update_model_package", **decision.hold)
+        return decision
+
+
+def read_package(found: Mapping[str, Any]) -> ModelPackage:
+    """From DescribeModelPackage. Of several containers, which the platform never registers, it is the first."""
+    specification = found.get("InferenceSpecification", {})
+    container: Mapping[str, Any] = next(iter(specification.get("Containers", [])), {})
+    source = container.get("ModelDataSource", {}).get("S3DataSource", {})
+    statistics = found.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {})
+    created = found["CreationTime"].astimezone(UTC)
+    return ModelPackage(
+        arn=found["ModelPackageArn"],
+        group=found["ModelPackageGroupName"],
+        version=int(found["ModelPackageVersion"]),
+        approval=Approval(found["ModelApprovalStatus"]),
+        description=found.get("ModelPackageDescription", ""),
+        image=container.get("Image", ""),
+        artifact_uri=container.get("ModelDataUrl") or source.get("S3Uri", ""),
+        environment=container.get("Environment", {}),
+        instance_types=tuple(specification.get("SupportedRealtimeInferenceInstanceTypes", ())),
+        properties=found.get("CustomerMetadataProperties", {}),
+        created=created,
+        modified=found["LastModifiedTime"].astimezone(UTC) if "LastModifiedTime" in found else created,
+        approval_description=found.get("ApprovalDescription", ""),
+        metrics_uri=statistics.get("S3Uri"),
+    )
+
+
+def _is_there(error: AwsError) -> bool:
+    return "already exist" in error.aws_message.lower()

@@ -1,0 +1,223 @@
+"""Finds in AWS what functions have made, and ends it. Nothing is touched but what carries the stack's tag.
+
+A name alone proves nothing: another stack's name may begin with this one's, and people name things as they like. What
+can't be tagged belongs to the stack if what it is named after does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, assert_never
+
+from mlplatform.decisions import EndResource
+from mlplatform.errors import AwsError
+from mlplatform.facts import STACK_TAG, Remnant
+
+Call = Callable[..., dict[str, Any]]  # (service, operation, **parameters); raises AwsError
+ENDPOINT_LOGS = "/aws/sagemaker/Endpoints/"
+
+
+def stack_status(call: Call, stack_id: str) -> str:
+    """CloudFormation's StackStatus. A deleted stack is still found by its id (DescribeStacks, API reference)."""
+    return str(call("cloudformation", "describe_stacks", StackName=stack_id)["Stacks"][0]["StackStatus"])
+
+
+def read_remnants(call: Call, stack: str) -> tuple[Remnant, ...]:
+    """What is left of what the stack's functions made, in no particular order. Raises AwsError."""
+    tagged = frozenset(_tagged(call, stack))
+    found = [*_jobs(call, stack, tagged), *_hosting(call, stack, tagged)]
+    groups = [
+        entry["ModelPackageGroupName"]
+        for entry in _pages(
+            call, "ModelPackageGroupSummaryList", "sagemaker", "list_model_package_groups", NameContains=f"{stack}-"
+        )
+        if entry["ModelPackageGroupArn"] in tagged
+    ]
+    for group in groups:
+        found.append(Remnant("model-package-group", group))
+        found += [
+            Remnant("model-package", entry["ModelPackageArn"])
+            for entry in _pages(
+                call, "ModelPackageSummaryList", "sagemaker", "list_model_packages", ModelPackageGroupName=group
+            )
+        ]
+    # An endpoint and the group of its models have one name, and so has the log.
+    owners = {one.name for one in found if one.kind in ("endpoint", "model-package-group")}
+    found += _logs(call, stack, owners)
+    found += _alarms(call, stack, tagged)
+    if _is_there(call, "ssm", "get_parameter", Name=_webhook(stack)):
+        found.append(Remnant("parameter", _webhook(stack)))
+    return tuple(found)
+
+
+def end(call: Call, decision: EndResource) -> None:
+    """Does it; what is gone or ending already is as it should be. Raises AwsError."""
+    name = decision.name
+    try:
+        match decision.kind:
+            case "tuning-job":
+                call("sagemaker", "stop_hyper_parameter_tuning_job", HyperParameterTuningJobName=name)
+            case "pipeline-execution":
+                token = name[-32:].replace("/", "-").rjust(32, "0")  # the same for the same execution
+                call("sagemaker", "stop_pipeline_execution", PipelineExecutionArn=name, ClientRequestToken=token)
+            case "training-job":
+                call("sagemaker", "stop_training_job", TrainingJobName=name)
+            case "endpoint":
+                call("sagemaker", "delete_endpoint", EndpointName=name)
+            case "scaling-target":
+                call(
+                    "application-autoscaling",
+                    "deregister_scalable_target",
+                    ServiceNamespace="sagemaker",
+                    ResourceId=name,
+                    ScalableDimension="sagemaker:variant:DesiredInstanceCount",
+                )
+            case "endpoint-config":
+                call("sagemaker", "delete_endpoint_config", EndpointConfigName=name)
+            case "model":
+                call("sagemaker", "delete_model", ModelName=name)
+            case "model-package":
+                call("sagemaker", "delete_model_package", ModelPackageName=name)
+            case "model-package-group":
+                call("sagemaker", "delete_model_package_group", ModelPackageGroupName=name)
+            case "log-group":
+                call("logs", "delete_log_group", logGroupName=name)
+            case "alarm":
+                call("cloudwatch", "delete_alarms", AlarmNames=[name])
+            case "parameter":
+                call("ssm", "delete_parameter", Name=name)
+            case _:
+                assert_never(decision.kind)
+    except AwsError as error:
+        if not _gone(error):
+            raise
+
+
+def _tagged(call: Call, stack: str) -> Iterator[str]:
+    """ARNs of what carries the stack's tag, a hundred a call. The list may lag behind, so it only confirms."""
+    token: dict[str, str] = {}
+    while True:
+        page = call(
+            "resourcegroupstaggingapi",
+            "get_resources",
+            TagFilters=[{"Key": STACK_TAG, "Values": [stack]}],
+            ResourceTypeFilters=["sagemaker", "cloudwatch:alarm"],
+            ResourcesPerPage=100,
+            **token,
+        )
+        yield from (resource["ResourceARN"] for resource in page["ResourceTagMappingList"])
+        if not page.get("PaginationToken"):
+            return
+        token = {"PaginationToken": page["PaginationToken"]}
+
+
+def _pages(call: Call, member: str, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+    token: dict[str, str] = {}
+    while True:
+        page = call(service, operation, **parameters, **token)
+        yield from page.get(member, [])
+        if not page.get("NextToken"):
+            return
+        token = {"NextToken": page["NextToken"]}
+
+
+def _jobs(call: Call, stack: str, tagged: frozenset[str]) -> Iterator[Remnant]:
+    """Those that run: a job that ended costs nothing and can't be deleted. A pipeline's jobs are not listed here: they
+    stop with its execution (StopPipelineExecution, SageMaker API reference)."""
+    prefix = f"{stack}-"
+    # Without the dash at the end, which that prefix may not have
+    for pipeline in _pages(call, "PipelineSummaries", "sagemaker", "list_pipelines", PipelineNamePrefix=stack):
+        if pipeline["PipelineArn"] in tagged:
+            for entry in _pages(
+                call,
+                "PipelineExecutionSummaries",
+                "sagemaker",
+                "list_pipeline_executions",
+                PipelineName=pipeline["PipelineName"],
+            ):
+                if entry["PipelineExecutionStatus"] in ("Executing", "Stopping"):
+                    yield Remnant("pipeline-execution", entry["PipelineExecutionArn"], entry["PipelineExecutionStatus"])
+    for status in ("InProgress", "Stopping"):
+        for entry in _pages(
+            call,
+            "HyperParameterTuningJobSummaries",
+            "sagemaker",
+            "list_hyper_parameter_tuning_jobs",
+            StatusEquals=status,
+            NameContains=prefix,
+        ):
+            if entry["HyperParameterTuningJobArn"] in tagged:
+                yield Remnant("tuning-job", entry["HyperParameterTuningJobName"], status)
+        for entry in _pages(
+            call, "TrainingJobSummaries", "sagemaker", "list_training_jobs", StatusEquals=status, NameContains=prefix
+        ):
+            if entry["TrainingJobArn"] in tagged:
+                yield Remnant("training-job", entry["TrainingJobName"], status)
+
+
+def _hosting(call: Call, stack: str, tagged: frozenset[str]) -> Iterator[Remnant]:
+    prefix = f"{stack}-"
+    for entry in _pages(call, "Endpoints", "sagemaker", "list_endpoints", NameContains=prefix):
+        if entry["EndpointArn"] in tagged:
+            yield Remnant("endpoint", entry["EndpointName"], entry["EndpointStatus"])
+    for entry in _pages(call, "EndpointConfigs", "sagemaker", "list_endpoint_configs", NameContains=prefix):
+        if entry["EndpointConfigArn"] in tagged:
+            yield Remnant("endpoint-config", entry["EndpointConfigName"])
+    for entry in _pages(call, "Models", "sagemaker", "list_models", NameContains=prefix):
+        if entry["ModelArn"] in tagged:
+            yield Remnant("model", entry["ModelName"])
+    for entry in _pages(
+        call,
+        "ScalableTargets",
+        "application-autoscaling",
+        "describe_scalable_targets",
+        ServiceNamespace="sagemaker",
+    ):
+        # Gone with its endpoint as a rule; asked for its own tags, since nothing else is left to tell whose it was.
+        if entry["ResourceId"].startswith(f"endpoint/{prefix}"):
+            tags = call("application-autoscaling", "list_tags_for_resource", ResourceARN=entry["ScalableTargetARN"])
+            if tags["Tags"].get(STACK_TAG) == stack:
+                yield Remnant("scaling-target", entry["ResourceId"])
+
+
+def _logs(call: Call, stack: str, owners: set[str]) -> Iterator[Remnant]:
+    """SageMaker makes an endpoint's log group without tags; training logs lie in a group of the whole account's."""
+    token: dict[str, str] = {}
+    while True:
+        page = call("logs", "describe_log_groups", logGroupNamePrefix=f"{ENDPOINT_LOGS}{stack}-", **token)
+        for group in page["logGroups"]:
+            if group["logGroupName"].removeprefix(ENDPOINT_LOGS) in owners:
+                yield Remnant("log-group", group["logGroupName"])
+        if not page.get("nextToken"):
+            return
+        token = {"nextToken": page["nextToken"]}
+
+
+def _alarms(call: Call, stack: str, tagged: frozenset[str]) -> Iterator[Remnant]:
+    """CloudFormation's own alarms lack the tag; those of target tracking go with their policy."""
+    for entry in _pages(call, "MetricAlarms", "cloudwatch", "describe_alarms", AlarmNamePrefix=f"{stack}-"):
+        if entry["AlarmArn"] in tagged:
+            yield Remnant("alarm", entry["AlarmName"])
+
+
+def _webhook(stack: str) -> str:
+    return f"/{stack}/slack-webhook"
+
+
+def _is_there(call: Call, service: str, operation: str, **parameters: Any) -> bool:
+    try:
+        call(service, operation, **parameters)
+    except AwsError as error:
+        if _gone(error):
+            return False
+        raise
+    return True
+
+
+def _gone(error: AwsError) -> bool:
+    """SageMaker says ValidationException for what is gone, and for a stop that is no longer possible."""
+    if error.code in {"ResourceNotFound", "ResourceNotFoundException", "ObjectNotFoundException", "ParameterNotFound"}:
+        return True
+    text = error.aws_message.lower()
+    refused = error.code in {"ValidationException", "ValidationError"}
+    return refused and any(words in text for words in ("could not find", "not found", "does not exist", "not running"))

@@ -1,0 +1,69 @@
+"""What a model costs: its training once, and its hosting every month for as long as it is live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from mlplatform import names, prices
+from mlplatform.errors import UnknownPrice
+from mlplatform.facts import TrainingJob
+from mlplatform.opening_hours import BadHours, hours_per_week
+from mlplatform.settings import Settings
+
+_WEEK_HOURS = Decimal(168)
+_CENT = Decimal("0.01")
+
+
+@dataclass(frozen=True)
+class HostingCost:
+    """A month of an endpoint at its fewest instances: more of them, under load, cost more."""
+
+    usd_per_month: Decimal | None  # None where there is no price; `formula` says so
+    formula: str  # with its numbers, so that anybody can check it
+
+
+def hosting_cost(instance_type: str, instances: int, tags: Mapping[str, str], settings: Settings) -> HostingCost:
+    """At list price, for the hours that its schedule lets it run: `tags` are the endpoint's, or those it will have.
+
+    In prod an endpoint runs all hours unless it is tagged with others (office_hours.py). Holidays are not counted.
+    """
+    hours = _WEEK_HOURS
+    if tags.get("Environment", settings.environment) != "prod" or names.HOURS_TAG in tags:
+        try:
+            hours = hours_per_week(tags.get(names.HOURS_TAG) or settings.office_hours, settings.time_zone)
+        except BadHours:
+            hours = _WEEK_HOURS  # a tag that can't be read leaves the endpoint running
+    try:
+        price = prices.usd_per_hour(instance_type, "hosting", settings.aws_region)
+    except UnknownPrice as error:
+        return HostingCost(None, f"not known: {error}")
+    month_hours = prices.HOURS_PER_MONTH * hours / _WEEK_HOURS
+    usd = (instances * price * month_hours).quantize(_CENT)
+    return HostingCost(usd, f"{instances} x {instance_type} at {price} USD an hour, {month_hours:.0f} hours a month")
+
+
+def wished_hosting_cost(tags: Mapping[str, str], settings: Settings) -> HostingCost:
+    """Of the endpoint that a model with these tags gets: what its job.json asked for, else the stack's usual."""
+    wishes = names.hosting_wishes(tags)
+    return hosting_cost(
+        wishes.get("instance_type", settings.hosting_instance_type),
+        int(wishes.get("min_instances", settings.min_instances)),
+        tags,
+        settings,
+    )
+
+
+def training_usd(job: TrainingJob, region: str) -> Decimal | None:
+    """What was billed for a training job, at list price; None where SageMaker or the table of prices does not say.
+
+    Managed spot bills BillableTimeInSeconds at the on-demand price (DescribeTrainingJob, SageMaker API reference).
+    """
+    if job.billable_seconds is None:
+        return None
+    try:
+        price = prices.usd_per_hour(job.instance_type, "training", region)
+    except UnknownPrice:
+        return None
+    return job.billable_seconds * job.instance_count * price / prices.SECONDS_PER_HOUR

@@ -1,0 +1,140 @@
+"""A dataset's models in SageMaker's model registry: what a package is registered with, and what it says when read.
+
+A package's number comes from SageMaker, so that it is found again by its description, which begins with its training
+job's name. What can be counted or compared is in CustomerMetadataProperties: at most 50 of them, of letters, digits,
+spaces and `_.:/=+-@` (SageMaker API reference, CreateModelPackage). Full sentences go where any text may stand:
+ModelPackageDescription for the gate's, ApprovalDescription for a person's.
+
+    gate             passed, or failed
+    asked            cost, suspicious or requested: why a person was asked; only where one was
+    dataset, dataset_version, manifest, training_job, tuning_job, instance, code, code_digest, hp_*
+                     what it was made of
+    objective, test_*, live_*, compared_with
+                     its metrics on the test rows, those of the model that was live on the same rows, and its artifact
+    training_usd, hosting_usd_per_month, hosting
+                     what it cost, what it will cost, and what job.json asked for
+    approved_by, rejected_by, rolled_back_to, forced_by, forced_at
+                     what people did, as `mlp` writes it
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+from mlplatform import names
+from mlplatform.decisions import Request
+from mlplatform.facts import Approval, ModelCard, ModelPackage, TrainingJob
+from mlplatform.model_cost import HostingCost, training_usd
+from mlplatform.settings import Settings
+
+PROPERTIES_LIMIT = 50
+_DESCRIPTION_LIMIT = 1024
+_VALUE_LIMIT = 256
+_KEY_LIMIT = 128
+# \w has the letters and digits of all languages, as \p{L} and \p{N} have.
+_NOT_IN_A_VALUE = re.compile(r"[^\w \u00a0.:/=+\-@]")
+_MODEL_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+
+
+def package_request(
+    job: TrainingJob,
+    card: ModelCard,
+    container: Request,
+    *,
+    approval: Approval,
+    reason: str,
+    cost: HostingCost,
+    asked: str = "",
+    settings: Settings,
+) -> Request:
+    """CreateModelPackage for a judged model. The group carries the tags of all its packages."""
+    dataset = job.dataset or ""
+    instance_type = names.hosting_wishes(job.tags).get("instance_type", settings.hosting_instance_type)
+    card_uri = f"s3://{settings.artifact_bucket}/{names.model_card_prefix(dataset, job.name)}metrics.json"
+    known = {"gate": "failed" if approval is Approval.REJECTED else "passed", "asked": asked}
+    known |= _lineage(job, card, cost, settings)
+    return {
+        "ModelPackageGroupName": names.endpoint(settings.stack_name, dataset),
+        "ModelPackageDescription": f"{package_description(job.name)} {reason}"[:_DESCRIPTION_LIMIT],
+        # The same job asks with the same token, should two copies of its event be handled at once.
+        "ClientToken": hashlib.sha256(job.name.encode()).hexdigest()[:36],
+        "ModelApprovalStatus": approval.value,
+        "InferenceSpecification": {
+            "Containers": [container],
+            "SupportedContentTypes": ["application/json", "text/csv"],
+            "SupportedResponseMIMETypes": ["application/json", "text/csv"],
+            "SupportedRealtimeInferenceInstanceTypes": [instance_type],
+        },
+        "ModelMetrics": {"ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": card_uri}}},
+        "MetadataProperties": {"GeneratedBy": job.arn},
+        "CustomerMetadataProperties": properties(known),
+    }
+
+
+def _lineage(job: TrainingJob, card: ModelCard, cost: HostingCost, settings: Settings) -> dict[str, str]:
+    dataset, version = job.dataset or "", job.tags.get(names.VERSION_TAG, "")
+    metrics, code = card.metrics, job.hyperparameters.get("sagemaker_submit_directory", "").strip('"')
+    trained = training_usd(job, settings.aws_region)
+    return {
+        "dataset": dataset,
+        "dataset_version": version,
+        "manifest": f"s3://{settings.artifact_bucket}/{names.manifest_key(dataset, version)}",
+        "training_job": job.name,
+        "tuning_job": job.tuning or "",
+        "instance": f"{job.instance_count} x {job.instance_type}{' spot' if job.spot else ''}",
+        "code": code,
+        "code_digest": code.rsplit("/", 2)[-2] if code.count("/") > 2 else "",
+        "objective": metrics.objective,
+        **{f"test_{name}": f"{value:.6f}" for name, value in metrics.test.items() if name != "rows"},
+        **{f"live_{name}": f"{value:.6f}" for name, value in (metrics.live or {}).items() if name != "rows"},
+        "compared_with": job.inputs.get("live_model", ""),
+        "training_usd": "" if trained is None else f"{trained:.4f}",
+        "hosting_usd_per_month": "" if cost.usd_per_month is None else f"{cost.usd_per_month:.2f}",
+        "hosting": job.tags.get(names.HOSTING_TAG, ""),
+        **{
+            f"hp_{name}": value.strip('"')
+            for name, value in sorted(job.hyperparameters.items())
+            if not name.startswith("sagemaker_")
+        },
+    }
+
+
+def properties(values: Mapping[str, str]) -> dict[str, str]:
+    """As CustomerMetadataProperties takes them: what is empty is left out, what it forbids becomes a space."""
+    fitting = {
+        _NOT_IN_A_VALUE.sub(" ", key)[:_KEY_LIMIT]: _NOT_IN_A_VALUE.sub(" ", value)[:_VALUE_LIMIT].strip()
+        for key, value in values.items()
+    }
+    return dict([pair for pair in fitting.items() if pair[1]][: PROPERTIES_LIMIT - 8])  # 8 for what people add
+
+
+def package_description(job_name: str) -> str:
+    """How ListModelPackages tells a job's package: packages have numbers, not names."""
+    return f"Trained by {job_name}."
+
+
+def model_name(package: ModelPackage) -> str:
+    """The name of the model and of the endpoint config that serve a package: its training job's, if that is ours."""
+    job = package.properties.get("training_job", "")
+    tuning = package.properties.get("tuning_job", "")  # whose trials have its name, with little of the dataset's
+    trial = names.is_tuning_job(tuning) and package.group.startswith(names.tuned_for(tuning))
+    own = job.startswith((f"{package.group}-", *([f"{tuning}-"] if trial else []))) and _MODEL_NAME.fullmatch(job)
+    return job if own else names.package_model(package.group, package.version)
+
+
+def passed_gate(package: ModelPackage) -> bool:
+    """Also true of what was registered by others, whose gate is theirs."""
+    return package.properties.get("gate") != "failed"
+
+
+def dataset_of(group: str, stack: str) -> str | None:
+    """The dataset of a model package group; None where it is none of the stack's."""
+    dataset = group.removeprefix(f"{stack}-")
+    return dataset if group != dataset and names.is_dataset(stack, dataset) else None
+
+
+def spoken(package_arn: str, stack: str) -> str:
+    """How people and `mlp` call a package: `churn/3`."""
+    return package_arn.rsplit("model-package/", 1)[-1].removeprefix(f"{stack}-")

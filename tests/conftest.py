@@ -1,0 +1,18 @@
+"""What holds for all tests."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuses versions of pytest and pytest-xdist that don't keep groups together, as 9.2.0 and 3.8.0 do not.
+
+    Each worker would start a laptop of its own for each group, and tests that build on one another would be torn apart.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    torn = [item.nodeid for item in items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
+    if torn:
+        raise pytest.UsageError(f"xdist_group has no effect with these versions of pytest and pytest-xdist: {torn[0]}")
