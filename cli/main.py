@@ -18,6 +18,7 @@ from rich.table import Table
 from cli import advice, costs, laptop_clock, summary_page
 from cli import drop as dropping
 from cli import hours as office_hours
+from cli import models as registered
 from cli import status as overview
 from cli import summary as deployed
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
@@ -50,6 +51,8 @@ costs.app.command()(advice.apply)
 app.command()(office_hours.hours)
 app.command()(office_hours.snooze)
 app.command()(teardown)
+for command in (registered.models, registered.approve, registered.reject, registered.rollback):
+    app.command()(command)
 console = Console(soft_wrap=True)
 
 

@@ -6,6 +6,7 @@ Of a tuning, the best trial is judged like any training job; the other trials on
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from mlplatform import events, names, registry
@@ -16,13 +17,16 @@ from mlplatform.facts import JobStatus, PackageChanged, TrainingEnded, TrainingJ
 from mlplatform.ledger import plan_spot_saving
 from mlplatform.model_page import with_page
 from mlplatform.observability import decided, observed
-from mlplatform.releases import Known, plan_release, skip_package
+from mlplatform.releases import Known, lost_approval, plan_release, skip_package
 from mlplatform.tuning import Judged, skip_tuning, spending, told, without_best
 
 
 @observed
-def handler(event: Mapping[str, Any], _context: object) -> dict[str, str]:
-    """SageMaker's "Training Job", "HyperParameter Tuning Job" and "Model Package State Change"."""
+def handler(event: Mapping[str, Any], _context: object) -> dict[str, str] | list[dict[str, str]]:
+    """SageMaker's "... State Change" of a training job, tuning job or model package; the Scheduler every 4 hours."""
+    now = events.scheduled_time(event)
+    if now is not None:
+        return [decided(one) for one in find_lost_approvals(live_app(), now)]
     if events.is_tuning(event):
         return decided(deploy_tuned(live_app(), events.tuning_ended(event)))
     if events.is_package_change(event):
@@ -82,9 +86,7 @@ def _with_page(app: App, decision: Decision, job: TrainingJob) -> Decision:
 def release_model(app: App, changed: PackageChanged) -> Decision:
     dataset = registry.dataset_of(changed.group, app.settings.stack_name)
     package = app.aws.model_package(changed.arn) if dataset else None
-    acted_upon = bool(package) and app.aws.artifact_exists(
-        names.release_key(dataset or "", changed.version, changed.stamp)
-    )
+    acted_upon = dataset is not None and app.aws.acted_upon(dataset, changed.version, changed.stamp)
     skip = skip_package(package, changed, acted_upon, app.settings)
     if skip is not None or package is None or dataset is None:
         return skip or Skip(f"Model package {changed.arn} is gone.")
@@ -95,6 +97,18 @@ def release_model(app: App, changed: PackageChanged) -> Decision:
         card=app.aws.stored_card(dataset, registry.model_name(package)) or app.aws.artifact_card(package.artifact_uri),
     )
     return app.aws.apply(plan_release(package, changed, known, app.settings))
+
+
+def find_lost_approvals(app: App, now: datetime) -> list[Decision]:
+    """Events may be lost; what was approved is deployed all the same, some hours later."""
+    found = []
+    for package in app.aws.newest_approvals():
+        dataset = registry.dataset_of(package.group, app.settings.stack_name)
+        done = dataset is None or app.aws.acted_upon(dataset, package.version)
+        lost = lost_approval(package, done, now)
+        if lost is not None:
+            found.append(release_model(app, lost))
+    return found or [Skip("Every approval was acted upon.")]
 
 
 def _live(app: App, dataset: str) -> Live | None:

@@ -8,7 +8,7 @@ from typing import Any
 from mlplatform import events, names
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision, StartTraining, StartTuning
-from mlplatform.facts import DatasetArrived
+from mlplatform.facts import DatasetArrived, Endpoint
 from mlplatform.observability import decided, logger, observed
 from mlplatform.spend import hold_applies
 from mlplatform.training import plan_training, refuse_launch, skip_drop
@@ -39,9 +39,7 @@ def start_training(app: App, arrived: DatasetArrived) -> Decision:
     drop = app.aws.read_drop(arrived, objects)
     stack = app.settings.stack_name
     # A name that no dataset can have is no endpoint's either; the planner says so better than SageMaker would.
-    live = (
-        app.aws.endpoint(names.endpoint(stack, arrived.dataset)) if names.is_dataset(stack, arrived.dataset) else None
-    )
+    live = _live(app, names.endpoint(stack, arrived.dataset)) if names.is_dataset(stack, arrived.dataset) else None
     decision: Decision = plan_training(drop, live, app.settings)
     if isinstance(decision, StartTuning) and decision.warm_start:
         decision = with_warm_start(decision, app.aws.tunings_of(arrived.dataset))
@@ -50,3 +48,12 @@ def start_training(app: App, arrived: DatasetArrived) -> Decision:
         if hold is not None and hold_applies(hold, app.aws.now()):
             decision = refuse_launch(decision, hold)
     return app.aws.apply(decision)
+
+
+def _live(app: App, endpoint: str) -> Endpoint | None:
+    """What serves the dataset, or is parked for the morning: the new model has to beat that too."""
+    parked = None
+    serving = app.aws.endpoint(endpoint)
+    if serving is None:
+        parked = app.aws.parked_endpoint(endpoint)
+    return parked[0] if parked else serving

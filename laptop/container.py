@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import psutil
 from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
@@ -103,9 +104,19 @@ class Process:
         return code if code is None or code >= 0 else 128 - code
 
     def send(self, number: signal.Signals) -> None:
-        """Signals every process of the container; does nothing where none is left."""
+        """Signals every process of the container; does nothing where none is left.
+
+        torchrun's workers have sessions of their own. It passes a request to end on to them, but not a SIGKILL.
+        """
+        workers: list[psutil.Process] = []
+        if number is signal.SIGKILL:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                workers = psutil.Process(self._process.pid).children(recursive=True)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
+        for worker in workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.send_signal(number)
 
     def discard(self) -> None:
         """Ends what is left of it."""

@@ -20,7 +20,7 @@ SHIP_SECONDS = 0.25  # between two deliveries of log lines and metrics
 class Monitor:
     """Takes a job's log lines to CloudWatch Logs, and the metrics that it finds in them to CloudWatch.
 
-    One log stream per machine, `<job>/algo-1-<epoch milliseconds>`, written with the execution role's rights; a role
+    One log stream per machine, `<job>/<host>-<epoch milliseconds>`, written with the execution role's rights; a role
     that may not write logs or metrics gets none, and the job goes on, as on AWS.
     """
 
@@ -32,8 +32,10 @@ class Monitor:
         log_group: str,
         definitions: Iterable[Mapping[str, str]] = (),
         on_metric: Callable[[str, float, datetime], None] = lambda _name, _value, _moment: None,
+        host: str = "algo-1",
     ) -> None:
         """`definitions` are the MetricDefinitions of a training job; `on_metric` hears of every value at once."""
+        self._host = host
         self._account = account
         self._name = job_name
         self._role = role
@@ -82,7 +84,7 @@ class Monitor:
     def _ship(self) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        stream = f"{self._name}/algo-1-{int(self._account.clock.now().timestamp() * 1000)}"
+        stream = f"{self._name}/{self._host}-{int(self._account.clock.now().timestamp() * 1000)}"
         try:
             logs = self._account.client("logs", self._role)
             self._open_stream(logs, stream)

@@ -21,7 +21,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
@@ -43,13 +43,14 @@ from laptop.sagemaker_common import (
     split_s3_uri,
     tag_operations,
 )
-from laptop.training_process import CONTAINERS, Machine
+from laptop.training_process import CONTAINERS, Cluster, hosts
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 DEFAULT_MAX_RUNTIME_SECONDS = 86_400
 GRACE_SECONDS = 120.0  # StopTrainingJob: from SIGTERM to the end
 INSTANCE_SECONDS = 0.2  # how long a simulated instance takes to start; also the least that a state is to be seen
 CAPACITY_SECONDS = 0.5  # how long a simulated spot interruption waits for new capacity
+MOST_INSTANCES = 4  # of one job: each is a training process of its own on this machine
 SYNC_SECONDS = 1.0  # between two looks at the checkpoint folder
 FAILURE_REASON_LIMIT = 1024  # FailureReason of the service model
 
@@ -124,7 +125,7 @@ class Job:
     machines: int = 1  # how many jobs share this machine's cores: those of a tuning that run at once
     ending: Ending | None = None  # asked for, not yet obeyed
     stopping: bool = False
-    machine: Machine | None = None
+    cluster: Cluster | None = None
     # Held while any of the above is read or changed together; `changed` wakes the job's thread.
     lock: threading.RLock = field(default_factory=threading.RLock)
     changed: threading.Event = field(default_factory=threading.Event)
@@ -286,8 +287,8 @@ class Training:
             jobs, threads = list(self._jobs.values()), list(self._threads.values())
         for job in jobs:
             job.changed.set()
-            if job.machine is not None:
-                job.machine.send(signal.SIGKILL)
+            if job.cluster is not None:
+                job.cluster.send(signal.SIGKILL)
         for thread in threads:
             if thread.is_alive():
                 thread.join(timeout=2)
@@ -429,40 +430,43 @@ class Training:
 
     def _run(self, job: Job) -> None:
         definitions = job.request["AlgorithmSpecification"].get("MetricDefinitions", [])
-        monitor = Monitor(self._account, job.name, job.request["RoleArn"], LOG_GROUP, definitions, job.measured)
+        monitors = [
+            Monitor(self._account, job.name, job.request["RoleArn"], LOG_GROUP, definitions, job.measured, host)
+            for host in hosts(int(job.request["ResourceConfig"].get("InstanceCount", 1)))
+        ]
         attempts = 0
         try:
             while True:
                 attempts += 1
-                ending = self._attempt(job, monitor, attempts)
+                ending = self._attempt(job, monitors, attempts)
                 if self._closing:
                     return
                 if ending is not Ending.INTERRUPTION:
                     break
-                if job.machine is not None:
-                    job.machine.discard()
+                if job.cluster is not None:
+                    job.cluster.discard()
                 self._enter(job, "InProgress", "Interrupted", "Managed spot training was interrupted")
                 ending = self._pause(job, CAPACITY_SECONDS)
                 if ending not in (None, Ending.INTERRUPTION):
                     break
                 self._enter(job, "InProgress", "Starting", "Starting the training job")
-            monitor.close()
+            _close(monitors)
             self._finish(job, ending)
         except TransferError as error:
-            self._fail(job, monitor, str(error))
+            self._fail(job, monitors, str(error))
         except Exception:
             if self._closing:
                 return
             # A defect of the laptop, not of the job: SageMaker's own words for one of its own, the details to the log.
             self._account.journal.record("job", job=job.name, status="Failed", error=traceback.format_exc())
-            self._fail(job, monitor, "InternalServerError: We encountered an internal error. Please try again.")
+            self._fail(job, monitors, "InternalServerError: We encountered an internal error. Please try again.")
         finally:
-            monitor.close()
-            if job.machine is not None:
-                job.machine.discard()
+            _close(monitors)
+            if job.cluster is not None:
+                job.cluster.discard()
 
-    def _attempt(self, job: Job, monitor: Monitor, attempt: int) -> Ending | None:
-        """One machine, from its launch to the upload; None when the script ended well by itself.
+    def _attempt(self, job: Job, monitors: Sequence[Monitor], attempt: int) -> Ending | None:
+        """One set of machines, from their launch to the upload; None when the script ended well by itself.
 
         Raises TransferError, also for a script that failed.
         """
@@ -480,10 +484,10 @@ class Training:
             **({"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // job.machines))} if job.machines > 1 else {}),
             **{name.upper(): value for name, value in self._account.identities.credentials(role).items()},
         }
-        machine = Machine(self._account.home / "training" / job.name / f"{attempt}" / "ml", job.request, s3)
+        cluster = Cluster(self._account.home / "training" / job.name / f"{attempt}", job.request, s3)
         with job.lock:
-            job.machine = machine
-        machine.prepare(environment)
+            job.cluster = cluster
+        cluster.prepare(environment)
         if ending := self._pause(job, INSTANCE_SECONDS / 2):
             return ending
 
@@ -492,69 +496,74 @@ class Training:
             job.started = job.started or self._account.clock.now()
         try:
             self._enter(job, "InProgress", "Downloading", "Downloading input data")
-            machine.write_config()
-            machine.download_inputs()
+            cluster.write_config()
+            cluster.download_inputs()
             if ending := self._pause(job, INSTANCE_SECONDS - (time.monotonic() - began)):
                 return ending
             self._enter(job, "InProgress", "Training", "Training image download completed. Training in progress.")
-            ending, code = self._train(job, machine, monitor, began)
+            ending, code = self._train(job, cluster, monitors, began)
             if self._closing or ending is Ending.INTERRUPTION:
                 return ending
             if ending in (Ending.MAX_RUNTIME, Ending.MAX_WAIT):
                 self._enter(job, "Stopping", "Stopping", "Stopping the training job")
             if ending is None and code != 0:
-                machine.upload_output()
-                raise TransferError(failure_reason(machine.failure(), code))
+                cluster.upload_output()
+                raise TransferError(failure_reason(cluster.failure(), code))
             self._enter(job, "InProgress", "Uploading", "Uploading generated training model")
-            self._upload(job, machine)
+            self._upload(job, cluster)
             return ending
         finally:
             with job.lock:
                 job.training_seconds += time.monotonic() - began
 
-    def _train(self, job: Job, machine: Machine, monitor: Monitor, began: float) -> tuple[Ending | None, int]:
+    def _train(
+        self, job: Job, cluster: Cluster, monitors: Sequence[Monitor], began: float
+    ) -> tuple[Ending | None, int]:
         """Runs the script to its end: why it was ended, if it was, and its exit code."""
         done = threading.Event()
-        syncing = threading.Thread(target=self._sync, args=(machine, done), daemon=True)
-        monitor.open()
-        reader = machine.start(monitor.line)
+        syncing = threading.Thread(target=self._sync, args=(cluster, done), daemon=True)
+        for monitor in monitors:
+            monitor.open()
+        readers = cluster.start([monitor.line for monitor in monitors])
         syncing.start()
         left_seconds = job.max_runtime_seconds - job.training_seconds
         ending: Ending | None = None
         try:
-            while (code := machine.wait(0.05)) is None and ending is None and not self._closing:
+            while (code := cluster.wait(0.05)) is None and ending is None and not self._closing:
                 ending = self._asked(job)
                 if ending is None and time.monotonic() - began > left_seconds:
                     ending = Ending.MAX_RUNTIME
             if code is None:
-                machine.send(signal.SIGTERM)
-                code = machine.wait(0 if self._closing else self._grace_seconds)
-            # Whatever is left: a script that would not end, or processes that it left behind.
-            machine.send(signal.SIGKILL)
-            code = machine.wait(10) if code is None else code
+                cluster.send(signal.SIGTERM)
+                code = cluster.wait_for_all(0 if self._closing else self._grace_seconds)
+            # Whatever is left: a script that would not end, processes that it left behind, and the other instances of
+            # one that has failed.
+            cluster.send(signal.SIGKILL)
+            code = cluster.wait_for_all(10) if code is None else code
         finally:
             done.set()
-            machine.send(signal.SIGKILL)
+            cluster.send(signal.SIGKILL)
         syncing.join()
-        reader.join(timeout=5)
+        for reader in readers:
+            reader.join(timeout=5)
         if not self._closing:
-            machine.sync_checkpoints()
+            cluster.sync_checkpoints()
         return ending, 1 if code is None else code
 
-    def _sync(self, machine: Machine, done: threading.Event) -> None:
+    def _sync(self, cluster: Cluster, done: threading.Event) -> None:
         from botocore.exceptions import BotoCoreError
 
         while not done.wait(SYNC_SECONDS):
             try:
-                machine.sync_checkpoints()
+                cluster.sync_checkpoints()
             except (TransferError, BotoCoreError) as error:
                 # The next look tries again, and the last one, after the script's end, is not forgiven.
-                self._account.journal.record("job", job=machine.request["TrainingJobName"], error=str(error))
+                self._account.journal.record("job", job=cluster.request["TrainingJobName"], error=str(error))
 
-    def _upload(self, job: Job, machine: Machine) -> None:
+    def _upload(self, job: Job, cluster: Cluster) -> None:
         began = time.monotonic()
-        uri = machine.upload_model()
-        machine.upload_output()
+        uri = cluster.upload_model()
+        cluster.upload_output()
         with job.lock:
             job.artifact_uri = uri
         time.sleep(max(0.0, INSTANCE_SECONDS - (time.monotonic() - began)))
@@ -607,12 +616,17 @@ class Training:
                 case _:
                     self._enter(job, "Stopped", "Stopped", "Training job stopped")
 
-    def _fail(self, job: Job, monitor: Monitor, reason: str) -> None:
-        monitor.close()
+    def _fail(self, job: Job, monitors: Sequence[Monitor], reason: str) -> None:
+        _close(monitors)
         with job.lock:
             job.failure_reason = reason[:FAILURE_REASON_LIMIT]
             job.ended = self._account.clock.now()
             self._enter(job, "Failed", "Failed", "Training job failed")
+
+
+def _close(monitors: Sequence[Monitor]) -> None:
+    for monitor in monitors:
+        monitor.close()
 
 
 def assert_startable(parameters: Mapping[str, Any]) -> None:
@@ -647,8 +661,13 @@ def assert_startable(parameters: Mapping[str, Any]) -> None:
         raise invalid(
             "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set to true"
         )
-    if "InstanceType" not in resources or resources.get("InstanceCount", 1) != 1:
-        raise invalid("The laptop trains on one machine: give ResourceConfig.InstanceType and InstanceCount 1.")
+    if "InstanceType" not in resources or not 1 <= resources.get("InstanceCount", 1) <= MOST_INSTANCES:
+        raise invalid(
+            f"The laptop trains on 1 to {MOST_INSTANCES} instances of one type, which are processes of this machine: "
+            "give ResourceConfig.InstanceType and InstanceCount."
+        )
+    if repository == "sagemaker-xgboost" and resources.get("InstanceCount", 1) > 1:
+        raise invalid("The laptop runs the built-in XGBoost on one instance; several need AWS.")
     if parameters.get("EnableNetworkIsolation"):
         raise invalid("The laptop can't isolate a job's network; EnableNetworkIsolation needs AWS.")
     channels = parameters.get("InputDataConfig", [])

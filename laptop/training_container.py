@@ -3,7 +3,7 @@
 In AWS's PyTorch Deep Learning Container the program `train` is the official training toolkit, and the PyTorch framework
 module hands the job's script to the toolkit's `entry_point.run` with the script's error output captured, so that the
 traceback lands in FailureReason (https://github.com/aws/sagemaker-pytorch-training-toolkit). This file does just that
-with the same toolkit, and differs in three things:
+with the same toolkit, and differs in four things:
 
 - SIGTERM does not end the toolkit, so that the job's script, which gets the signal too, has the whole grace period of
   StopTrainingJob (120 s) to save its state. In AWS's image the script may not even get the signal
@@ -11,6 +11,9 @@ with the same toolkit, and differs in three things:
 - It loads the toolkit first and waits for a line on its standard input, while the instance downloads the data.
 - A `requirements.txt` whose packages are all here already is looked up in place of starting pip, which takes the better
   part of a second to say the same.
+- Several instances are processes on this machine, to which the name algo-1 does not lead: torchrun gets 127.0.0.1 and a
+  free port in place of that name and the toolkit's fixed port
+  (https://github.com/aws/sagemaker-training-toolkit, torch_distributed.py).
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from typing import Any
 import boto3.s3.inject
 import boto3.s3.transfer  # noqa: F401
 from packaging.requirements import InvalidRequirement, Requirement
-from sagemaker_training import entry_point, environment, modules, trainer
+from sagemaker_training import entry_point, environment, modules, runner, torch_distributed, trainer
 
 
 def _stay(_signal: int, _frame: FrameType | None) -> None:
@@ -66,7 +69,33 @@ _pip_install_requirements: Any = modules.install_requirements
 def main() -> None:
     """The framework module's entry point, called by the toolkit (SAGEMAKER_TRAINING_MODULE)."""
     job = environment.Environment()
-    entry_point.run(job.module_dir, job.user_entry_point, job.to_cmd_args(), job.to_env_vars(), capture_error=True)
+    entry_point.run(
+        job.module_dir,
+        job.user_entry_point,
+        job.to_cmd_args(),
+        job.to_env_vars(),
+        capture_error=True,
+        runner_type=_runner(job),
+    )
+
+
+def _runner(job: Any) -> Any:
+    """What starts the script. The framework module looks at the same hyperparameter
+    (https://github.com/aws/sagemaker-pytorch-training-toolkit/pull/248)."""
+    if not job.additional_framework_parameters.get("sagemaker_torch_distributed_enabled"):
+        return runner.ProcessRunnerType
+    torch_distributed.MASTER_PORT = os.environ["LAPTOP_MEETING_PORT"]
+    return torch_distributed.TorchDistributedRunner(
+        job.user_entry_point,
+        job.to_cmd_args(),
+        job.to_env_vars(),
+        1,  # process per host: there is no GPU
+        "127.0.0.1",
+        job.distribution_hosts,
+        job.current_host,
+        job.network_interface_name,
+        job.current_instance_type,
+    )
 
 
 if __name__ == "__main__":

@@ -1,21 +1,29 @@
-"""One ML instance of a training job: its folder in the container's layout, its process, its way to and from S3.
+"""The ML instances of a training job: their folders in the container's layout, their processes, their way to S3.
 
 The layout is the contract of training containers
 (https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html): `input/config`,
 `input/data/<channel>`, `checkpoints`, `model`, `output`. In a container it lies in /opt/ml; here in a folder of the
 job's own, which the official training toolkit learns from SAGEMAKER_BASE_DIR.
+
+Several instances are called algo-1, algo-2 and so on, as on SageMaker. There the names resolve to the machines; here
+they resolve to nothing, and all instances are processes on the loopback interface. The toolkit's own switch for
+SageMaker Studio's local mode keeps it from waiting for the names, and the container's program
+(laptop/training_container.py) takes 127.0.0.1 and a free port for the address at which the instances meet.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import random
 import shutil
 import signal
+import socket
 import sys
 import tarfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +38,117 @@ CONTAINERS = {
     "pytorch-training": Path(__file__).with_name("training_container.py"),
     "sagemaker-xgboost": Path(__file__).with_name("xgboost_container.py"),
 }
+# Where instances meet: below the ports that systems hand out by themselves, so that nobody is given one meanwhile.
+_MEETING_PORTS = range(20_000, 30_000)
+
+
+class Cluster:
+    """The instances of a job, from empty folders to an exit code. A spot interruption throws all of them away."""
+
+    def __init__(self, folder: Path, request: Mapping[str, Any], s3: Any) -> None:
+        count = int(request["ResourceConfig"].get("InstanceCount", 1))
+        self.request = request
+        self.hosts = hosts(count)
+        names = [HOST] if count == 1 else self.hosts
+        self._machines = [
+            Machine(folder / host / "ml", request, s3, name, names)
+            for host, name in zip(self.hosts, names, strict=True)
+        ]
+        self._failed = self._machines[0]
+
+    def prepare(self, environment: Mapping[str, str]) -> None:
+        """Starts the containers' programs, which load the toolkit meanwhile and wait for `start`."""
+        meeting = {}
+        if len(self._machines) > 1:
+            meeting = {"SM_STUDIO_LOCAL_MODE": "true", "LAPTOP_MEETING_PORT": str(_free_port())}
+        for machine in self._machines:
+            machine.prepare({**environment, **meeting, "CURRENT_HOST": machine.host})
+
+    def write_config(self) -> None:
+        for machine in self._machines:
+            machine.write_config()
+
+    def download_inputs(self) -> None:
+        """Every machine's part of the channels. Raises TransferError."""
+        for machine in self._machines:
+            machine.download_inputs()
+
+    def start(self, on_line: Sequence[Callable[[str], None]]) -> list[threading.Thread]:
+        """Lets the toolkit begin everywhere; each machine's lines go to its own listener."""
+        return [machine.start(listener) for machine, listener in zip(self._machines, on_line, strict=True)]
+
+    def wait(self, seconds: float) -> int | None:
+        """The exit code of the first that failed; 0 when all have ended well; None if neither is so after `seconds`."""
+        until = time.monotonic() + seconds
+        while True:
+            left = max(0.0, until - time.monotonic())
+            codes = [machine.wait(left / len(self._machines)) for machine in self._machines]
+            failed = [place for place, code in enumerate(codes) if code]
+            if failed:
+                self._failed = self._machines[failed[0]]
+                return codes[failed[0]]
+            if None not in codes:
+                return 0
+            if left <= 0:
+                return None
+
+    def wait_for_all(self, seconds: float) -> int | None:
+        """As `wait`, but one that has failed does not end the waiting for the others: they were all told to end."""
+        until = time.monotonic() + seconds
+        codes = [machine.wait(max(0.0, until - time.monotonic())) for machine in self._machines]
+        return None if None in codes else max(code or 0 for code in codes)
+
+    def send(self, number: signal.Signals) -> None:
+        """Signals every process of every machine."""
+        for machine in self._machines:
+            machine.send(number)
+
+    def sync_checkpoints(self) -> None:
+        """Brings S3 to what the machines' folders hold; of several writers the last wins. Raises TransferError."""
+        for machine in self._machines:
+            machine.sync_checkpoints()
+
+    def failure(self) -> str:
+        """What the machine that failed first wrote to /opt/ml/output/failure, if anything."""
+        return self._failed.failure()
+
+    def upload_model(self) -> str | None:
+        """Packs and uploads the first model folder that is not empty; its S3 URI. Raises TransferError."""
+        return next((uri for machine in self._machines if (uri := machine.upload_model())), None)
+
+    def upload_output(self) -> None:
+        """Packs and uploads the output folders that are not empty. Raises TransferError."""
+        for machine in reversed(self._machines):
+            machine.upload_output()
+
+    def discard(self) -> None:
+        """Ends what is left of the processes and removes the folders."""
+        for machine in self._machines:
+            machine.send(signal.SIGKILL)
+        for machine in self._machines:
+            machine.discard()
+
+
+def hosts(count: int) -> list[str]:
+    """What SageMaker calls the instances of a job."""
+    return [f"algo-{number}" for number in range(1, count + 1)]
+
+
+def _free_port() -> int:
+    while True:
+        port = random.choice(_MEETING_PORTS)  # noqa: S311  (no secret)
+        with socket.socket() as trial, contextlib.suppress(OSError):
+            trial.bind(("127.0.0.1", port))
+            return port
 
 
 class Machine:
-    """One instance, from empty folder to exit code. A spot interruption throws it away and a job gets another."""
+    """One instance, from empty folder to exit code."""
 
-    def __init__(self, base: Path, request: Mapping[str, Any], s3: Any) -> None:
+    def __init__(self, base: Path, request: Mapping[str, Any], s3: Any, host: str, all_hosts: Sequence[str]) -> None:
         self.base = base
         self.request = request
+        self.host, self._hosts = host, list(all_hosts)
         self._repository = assert_runnable_image(request["AlgorithmSpecification"]["TrainingImage"], *CONTAINERS)
         self._store = Store(s3)
         self._process: Process | None = None
@@ -71,14 +182,14 @@ class Machine:
             "hyperparameters": self.request.get("HyperParameters", {}),
             "inputdataconfig": channels,
             "resourceconfig": {
-                "current_host": HOST,
+                "current_host": self.host,
                 "current_instance_type": instance_type,
                 "current_group_name": "homogeneousCluster",
-                "hosts": [HOST],
+                "hosts": self._hosts,
                 "instance_groups": [
-                    {"instance_group_name": "homogeneousCluster", "instance_type": instance_type, "hosts": [HOST]}
+                    {"instance_group_name": "homogeneousCluster", "instance_type": instance_type, "hosts": self._hosts}
                 ],
-                "network_interface_name": "lo",
+                "network_interface_name": "lo0" if sys.platform == "darwin" else "lo",
             },
             **({"checkpointconfig": self.request["CheckpointConfig"]} if "CheckpointConfig" in self.request else {}),
         }
@@ -95,7 +206,10 @@ class Machine:
             folder = self.base / "input/data" / channel["ChannelName"]
             folder.mkdir(exist_ok=True)
             source = channel["DataSource"]["S3DataSource"]
-            for bucket, key, relative in self._store.objects(source["S3Uri"], source["S3DataType"]):
+            objects = list(self._store.objects(source["S3Uri"], source["S3DataType"]))
+            if source.get("S3DataDistributionType") == "ShardedByS3Key":
+                objects = objects[self._hosts.index(self.host) :: len(self._hosts)]
+            for bucket, key, relative in objects:
                 yield bucket, key, folder, relative
         if config := self.request.get("CheckpointConfig"):
             bucket, prefix = split_s3_uri(config["S3Uri"])

@@ -70,6 +70,8 @@ class Group:
             import torch.distributed as dist
             from torch.distributed.rendezvous import rendezvous
 
+            if interface := os.environ.get("SM_NETWORK_INTERFACE_NAME"):  # of the SageMaker training toolkit
+                os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
             patience = timedelta(seconds=float(os.environ.get("GROUP_PATIENCE_SECONDS", PATIENCE_SECONDS)))
             try:
                 self._store, _, _ = next(rendezvous("env://", self.rank, self.size, timeout=patience))

@@ -20,7 +20,7 @@ import tarfile
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -39,6 +39,9 @@ from distributed import Group, Place
 
 if TYPE_CHECKING:
     from network import Fitted, Settings, Tensors
+
+
+Metrics = dict[str, float | int | None]  # of one split, as metrics.py names them
 
 
 def _process_age_seconds() -> float:
@@ -160,13 +163,11 @@ def _settings(options: argparse.Namespace) -> Settings:
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
-def run(options: argparse.Namespace) -> None:
-    """The whole job.
+def read(options: argparse.Namespace) -> tuple[Layout, Dataset]:
+    """The channel, as the options say; the same options give the same splits everywhere.
 
-    Raises DataError, and network.Interrupted after SIGTERM.
+    Raises DataError.
     """
-    phases = Phases()
-    phases.end("import")
     layout = Layout(
         label_position=options.label_column,
         header=options.header == "true",
@@ -179,6 +180,17 @@ def run(options: argparse.Namespace) -> None:
         f"rows_train={len(data.train)} rows_validation={len(data.validation)} rows_test={len(data.test)} "
         f"rows_without_label={data.rows_without_label} columns={len(data.names)}"
     )
+    return layout, data
+
+
+def run(options: argparse.Namespace) -> None:
+    """The whole job.
+
+    Raises DataError, and network.Interrupted after SIGTERM.
+    """
+    phases = Phases()
+    phases.end("import")
+    layout, data = read(options)
     encoder = preprocess.Encoder(
         [preprocess.fit(name, column) for name, column in zip(data.names, data.train.columns, strict=True)]
     )
@@ -215,10 +227,10 @@ def _report(job: Job, fitted: Fitted, phases: Phases) -> None:
     judged = _evaluate(data, fitted, options)
     phases.end("evaluation")
     judged["training"]["seconds"] = round(time.monotonic() - STARTED, 3)
-    _write(options.model_dir / "metrics.json", json.dumps(judged, indent=1))
+    write(options.model_dir / "metrics.json", json.dumps(judged, indent=1))
     output = os.environ.get("SM_OUTPUT_DATA_DIR")
     if output:
-        _write(Path(output) / "metrics.json", json.dumps(judged, indent=1))
+        write(Path(output) / "metrics.json", json.dumps(judged, indent=1))
     say(_of_the_kept_model(judged["validation"], job.target["scale"]))
     say(" ".join(f"test_{name}={_shown(value)}" for name, value in judged["test"].items()))
     if judged["live"]:
@@ -327,18 +339,25 @@ def _write_artifact(job: Job, fitted: Fitted) -> None:
             "dropout": job.settings.dropout,
         },
     }
-    _write(folder / inference.SCHEMA_FILE, json.dumps(schema, ensure_ascii=False))
+    write(folder / inference.SCHEMA_FILE, json.dumps(schema, ensure_ascii=False))
     save_file(
         {name: tensor.cpu().contiguous() for name, tensor in fitted.weights.items()}, folder / inference.WEIGHTS_FILE
     )
+    finish_artifact(folder, data.test)
+
+
+def finish_artifact(folder: Path, test: Rows) -> inference.Model:
+    """Adds the serving code and a sample request with its answer to schema and weights; the model as it will serve."""
+    (folder / "code").mkdir(parents=True, exist_ok=True)
     for name in SERVING_FILES:
         shutil.copyfile(Path(__file__).parent / name, folder / "code" / name)
-    request = {"features": _cells(data.test, 3)}
+    request = {"features": _cells(test, 3)}
     model = inference.load(folder)
     status, response, _ = inference.answer(model, json.dumps(request).encode())
     assert status == 200, response
     sample = {"request": request, "response": json.loads(response)}
-    _write(folder / "sample.json", json.dumps(sample, ensure_ascii=False))
+    write(folder / "sample.json", json.dumps(sample, ensure_ascii=False))
+    return model
 
 
 def _cells(rows: Rows, count: int) -> list[list[Any]]:
@@ -356,24 +375,32 @@ def _cells(rows: Rows, count: int) -> list[list[Any]]:
 def _evaluate(data: Dataset, fitted: Fitted, options: argparse.Namespace) -> dict[str, Any]:
     """metrics.json. What is judged is the written artifact, through the code that will serve it."""
     model = inference.load(options.model_dir)
-    live, live_error = _judge_live(data, options)
-    regression = data.classes is None
+    training = {
+        "epochs_run": fitted.epochs_run,
+        "best_epoch": fitted.best_epoch,
+        "resumed_from_epoch": fitted.resumed_from_epoch,
+    }
+    validation = judge(model, data.validation, data.classes)
+    return verdict(data, options.task, model, validation, training, options.live_model_dir / "model.tar.gz")
+
+
+def verdict(
+    data: Dataset, task: str, model: inference.Model, validation: Metrics, training: dict[str, Any], live: Path
+) -> dict[str, Any]:
+    """metrics.json: the model and the one in the archive `live`, if that is a file, on the same test rows."""
+    scored, error = _judge_live(data, task, live)
     return {
         "format": 1,
-        "task": options.task,
+        "task": task,
         "classes": data.classes,
         "objective": {"name": "rmse", "direction": "minimize"}
-        if regression
+        if data.classes is None
         else {"name": "roc_auc", "direction": "maximize"},
-        "test": _judge(model, data.test, data.classes),
-        "validation": _judge(model, data.validation, data.classes),
-        "live": live,
-        "live_error": live_error,
-        "training": {
-            "epochs_run": fitted.epochs_run,
-            "best_epoch": fitted.best_epoch,
-            "resumed_from_epoch": fitted.resumed_from_epoch,
-        },
+        "test": judge(model, data.test, data.classes),
+        "validation": validation,
+        "live": scored,
+        "live_error": error,
+        "training": training,
         "data": {
             "rows_train": len(data.train),
             "rows_validation": len(data.validation),
@@ -383,12 +410,13 @@ def _evaluate(data: Dataset, fitted: Fitted, options: argparse.Namespace) -> dic
     }
 
 
-def _judge(model: inference.Model, rows: Rows, classes: list[Any] | None) -> dict[str, float | int | None]:
-    predicted = _predict(model, rows.columns, classes)
+def judge(model: inference.Model, rows: Rows, classes: list[Any] | None) -> Metrics:
+    """The model on a split, through the code that will serve it."""
+    predicted = predict(model, rows.columns, classes)
     return metrics.of_numbers(rows.label, predicted) if classes is None else metrics.of_classes(rows.label, predicted)
 
 
-def _predict(model: inference.Model, columns: Sequence[preprocess.Column], classes: list[Any] | None) -> report.Floats:
+def predict(model: inference.Model, columns: Sequence[preprocess.Column], classes: list[Any] | None) -> report.Floats:
     """Numbers, or rows x `classes` of probabilities."""
     inputs = model.encoder.encode(columns)
     if classes is None:
@@ -405,31 +433,30 @@ def _write_card(job: Job, fitted: Fitted, curve: report.Curve) -> None:
         model = inference.load(job.options.model_dir)
         found = report.build(
             job.data,
-            lambda columns: _predict(model, columns, job.data.classes),
+            lambda columns: predict(model, columns, job.data.classes),
             curve=curve.points(),
             best_epoch=fitted.best_epoch,
-            seconds=min(10.0, max(0.4, elapsed * 0.06)),
+            seconds=min(10.0, max(0.5, elapsed * 0.06)),
         )
-        _write(job.options.model_dir / "report.json", report.dump(found))
+        write(job.options.model_dir / "report.json", report.dump(found))
     except Exception:
         traceback.print_exc()
         say("The model's card will have no figures: they could not be made, for the reason above.")
 
 
-def _judge_live(data: Dataset, options: argparse.Namespace) -> tuple[dict[str, float | int | None] | None, str | None]:
+def _judge_live(data: Dataset, task: str, archive: Path) -> tuple[Metrics | None, str | None]:
     """The live model on the new test rows, or a sentence why it can't be judged; neither when there is none."""
-    archive = options.live_model_dir / "model.tar.gz"
     if not archive.is_file():
         return None, None
     try:
         with tempfile.TemporaryDirectory() as folder:
-            _extract(archive, Path(folder))
+            extract(archive, Path(folder), {inference.WEIGHTS_FILE, inference.SCHEMA_FILE}, "live model")
             live = inference.load(Path(folder))
-        if live.task != options.task:
-            raise DataError(f"The live model's task is {live.task}, the new one's is {options.task}.")
+        if live.task != task:
+            raise DataError(f"The live model's task is {live.task}, the new one's is {task}.")
         if data.classes is not None and sorted(map(str, live.classes or [])) != sorted(map(str, data.classes)):
             raise DataError("The live model knows other classes than the new data has.")
-        return _judge(live, _as_live_wants(data, live), data.classes), None
+        return judge(live, _as_live_wants(data, live), data.classes), None
     except (DataError, inference.ModelFileError) as error:
         return None, str(error)
     except Exception as error:
@@ -437,31 +464,31 @@ def _judge_live(data: Dataset, options: argparse.Namespace) -> tuple[dict[str, f
         return None, f"The live model can't be scored ({type(error).__name__}: {error})."
 
 
-def _extract(archive: Path, folder: Path) -> None:
-    """Only the two files that are data, by name, as regular files of a bounded size; nothing of it is ever executed.
+def extract(archive: Path, folder: Path, wanted: set[str], whose: str, welcome: Set[str] = frozenset()) -> None:
+    """Only files that are wanted, by name, as regular files of a bounded size; nothing of it is ever executed.
 
-    Raises DataError.
+    Those that are `welcome` may be missing. `whose` says in errors which model's archive it is. Raises DataError.
     """
-    wanted = {inference.WEIGHTS_FILE, inference.SCHEMA_FILE}
+    left = wanted | welcome
     try:
         with tarfile.open(archive, "r|gz") as tar:
             for member in tar:
                 name = member.name.removeprefix("./")
-                if name not in wanted:
+                if name not in left:
                     continue
                 if not member.isreg():
-                    raise DataError(f"The live model's {name} is not a regular file.")
+                    raise DataError(f"The {whose}'s {name} is not a regular file.")
                 if member.size > LARGEST_LIVE_MODEL_BYTES:
-                    raise DataError(f"The live model's {name} is larger than {LARGEST_LIVE_MODEL_BYTES} bytes.")
+                    raise DataError(f"The {whose}'s {name} is larger than {LARGEST_LIVE_MODEL_BYTES} bytes.")
                 source = tar.extractfile(member)
                 assert source is not None
                 with (folder / name).open("wb") as target:
                     shutil.copyfileobj(source, target)
-                wanted.discard(name)
+                left.discard(name)
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(f"The live model's archive can't be read ({error}).") from None
-    if wanted:
-        raise DataError(f"The live model's archive lacks {' and '.join(sorted(wanted))}.")
+        raise DataError(f"The {whose}'s archive can't be read ({error}).") from None
+    if missing := left & wanted:
+        raise DataError(f"The {whose}'s archive lacks {' and '.join(sorted(missing))}.")
 
 
 def _as_live_wants(data: Dataset, live: inference.Model) -> Rows:
@@ -484,7 +511,8 @@ def _as_live_wants(data: Dataset, live: inference.Model) -> Rows:
     return Rows(columns, data.test.label)
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """The whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
     draft.write_text(text, encoding="utf-8")
@@ -495,7 +523,7 @@ def fail(sentence: str) -> NoReturn:
     """Ends the job with one sentence. The toolkit leaves a failure file alone that exists already."""
     base = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
     try:
-        _write(base / "output" / "failure", sentence)
+        write(base / "output" / "failure", sentence)
     except OSError as error:
         say(f"Could not write the failure file: {error}")
     print(sentence, file=sys.stderr, flush=True)

@@ -38,6 +38,9 @@ class Features:
     def load(cls, arrays: dict[str, NDArray[Any]], encoder: Encoder) -> Features:
         return cls([arrays[f"table.{place}"] for place in range(len(encoder.offsets))], encoder.offsets)
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {f"table.{place}": table for place, table in enumerate(self.tables)}
+
     def of(self, inputs: Inputs) -> NDArray[np.float32]:
         """Rows x features; NaN is missing."""
         parts = [inputs.numbers]

@@ -25,12 +25,15 @@ from mlplatform.aws import Aws
 from mlplatform.facts import (
     DATASET_TAG,
     STACK_TAG,
+    Approval,
     DatasetArrived,
     Drop,
     Endpoint,
     JobStatus,
     ModelCard,
     ModelMetrics,
+    ModelPackage,
+    PackageChanged,
     Sample,
     StoredObject,
     Task,
@@ -169,6 +172,36 @@ def endpoint(**changed: Any) -> Endpoint:
             names.WANTED_TAG: LIVE_JOB,
             names.ASKED_TAG: LIVE_JOB,
         },
+    )
+    return replace(one, **changed)
+
+
+IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.6.0-cpu-py312-ubuntu22.04-sagemaker"
+
+
+def model_package(version: int = 2, **changed: Any) -> ModelPackage:
+    """Of JOB, which passed the gate, and which a person approved an hour after noon."""
+    one = ModelPackage(
+        arn=f"arn:aws:sagemaker:{REGION}:123456789012:model-package/ml-platform-churn/{version}",
+        group="ml-platform-churn",
+        version=version,
+        approval=Approval.APPROVED,
+        description=f"Trained by {JOB}. It has roc_auc 0.9000.",
+        image=IMAGE,
+        artifact_uri=f"s3://ml-platform-artifacts/training-output/{JOB}/output/model.tar.gz",
+        environment={"SAGEMAKER_PROGRAM": "inference.py"},
+        instance_types=("ml.c5.large",),
+        properties={"gate": "passed", "training_job": JOB},
+        created=NOON,
+        modified=NOON + timedelta(hours=1),
+    )
+    return replace(one, **changed)
+
+
+def package_changed(package: ModelPackage, **changed: Any) -> PackageChanged:
+    """The event of its approval."""
+    one = PackageChanged(
+        package.arn, package.group, package.version, package.approval, False, ("ModelApprovalStatus",), "1764"
     )
     return replace(one, **changed)
 

@@ -182,7 +182,7 @@ def test_functions_log_decisions_with_reasons_to_cloudwatch(laptop: Laptop, depl
 
 
 def test_an_interrupted_spot_job_resumes_and_completes(laptop: Laptop) -> None:
-    laptop.put("resumed", "job.json", json.dumps({"hyperparameters": {"epochs": 400, "patience": 400}}))
+    laptop.put("resumed", "job.json", json.dumps({"hyperparameters": {"epochs": 150, "patience": 150}}))
     laptop.put("resumed", "train.csv", customers(3000, seed=2))
     job_name = laptop.verdict("resumed")["job_name"]
 

@@ -130,10 +130,10 @@ class Sandbox:
         with tarfile.open(fileobj=io.BytesIO(body)) as tar:
             return {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}
 
-    def log(self, name: str) -> list[str]:
+    def log(self, name: str, host: str = "algo-1") -> list[str]:
         logs, group = self.logs, "/aws/sagemaker/TrainingJobs"
         try:
-            found = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/algo-1-")
+            found = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/{host}-")
         except logs.exceptions.ResourceNotFoundException:
             return []  # the very first line of the account makes the group
         streams = found["logStreams"]
@@ -446,14 +446,14 @@ SPOT = "Invalid MaxWaitTimeInSeconds. It "
         ({"CheckpointConfig": {"S3Uri": "s3://no-such-bucket/y"}}, "bucket .*no-such-bucket/y.* does not exist"),
         ({"OutputDataConfig": {"S3OutputPath": "https://sandbox-data/x"}}, "is not valid. Expected s3://"),
         ({"image": IMAGE.replace("us-east-1", "eu-west-1")}, "must be in the same region"),
-        ({"image": IMAGE.replace("pytorch-training", "xgboost")}, "runs only AWS's pytorch-training images"),
+        ({"image": IMAGE.replace("pytorch-training", "xgboost")}, "runs only AWS's pytorch-training and"),
         ({"image": "pytorch:latest"}, "Elastic Container Registry path"),
         (
             {"uri": "s3://sandbox-data/datasets/none/"},
             'No S3 objects found under S3 URL "s3://sandbox-data/datasets/none/"',
         ),
         ({"uri": "s3://no-such-bucket/"}, "No S3 objects found under S3 URL"),
-        ({"ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 2}}, "trains on one machine"),
+        ({"ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 5}}, "trains on 1 to 4 instances"),
         ({"Tags": [{"Key": "aws:x", "Value": "y"}]}, "aws: prefixed tag key"),
     ],
 )
@@ -552,7 +552,7 @@ time.sleep(60)
 """,
         )
     )
-    pids = sandbox.account.home / "training/left/1/ml/tmp/pids"
+    pids = sandbox.account.home / "training/left/1/algo-1/ml/tmp/pids"
     sandbox.until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
     numbers = [int(pid) for pid in pids.read_text().split()]
     assert all(map(alive, numbers))
@@ -625,3 +625,75 @@ def test_a_role_that_may_not_write_the_results_fails_the_job_by_name() -> None:
         assert job["FailureReason"].startswith("ClientError: Artifact upload failed:")
         assert "s3:PutObject" in job["FailureReason"]
         assert job["FinalMetricDataList"][0]["Value"] == 0.5, "metrics are found though the role may not write them"
+
+
+def test_several_instances_know_one_another_and_are_logged_apart(sandbox: Sandbox) -> None:
+    """Each has a folder of its own and, of a channel sharded by key, its part of the files."""
+    request = sandbox.request("several")
+    source = request["InputDataConfig"][0]["DataSource"]["S3DataSource"]
+    source["S3DataDistributionType"] = "ShardedByS3Key"
+    sandbox.start(
+        "several",
+        """
+channel = pathlib.Path(os.environ["SM_CHANNEL_DATASET"])
+files = sorted(path.name for path in channel.rglob("*") if path.is_file())
+print(f"{os.environ['SM_CURRENT_HOST']} of {json.loads(os.environ['SM_HOSTS'])} has {files}", flush=True)
+if os.environ["SM_CURRENT_HOST"] == "algo-1":
+    (model / "weights").write_text("of the first")
+""",
+        InputDataConfig=request["InputDataConfig"],
+        ResourceConfig={**request["ResourceConfig"], "InstanceCount": 2},
+    )
+    job = sandbox.finish("several")
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert sandbox.artifact("several") == {"weights": b"of the first"}
+    both = "of ['algo-1', 'algo-2'] has"
+    assert [line for line in sandbox.log("several") if both in line] == [f"algo-1 {both} ['job.json', 'second.csv']"]
+    assert [line for line in sandbox.log("several", "algo-2") if both in line] == [
+        f"algo-2 {both} ['first file+ü.csv']"
+    ]
+
+
+ONE_OF_TWO = """
+host = os.environ["SM_CURRENT_HOST"]
+def stop(*_):
+    if host == "algo-1":
+        (checkpoints / "state").write_text("saved")
+    print(f"{host} was told to stop", flush=True)
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+if (checkpoints / "state").exists():
+    (model / host).write_text("resumed")
+    sys.exit(0)
+print(f"{host} waits", flush=True)
+time.sleep(60)
+"""
+
+
+def test_an_interruption_takes_all_instances_and_all_find_the_checkpoint_again(sandbox: Sandbox) -> None:
+    resources = {"InstanceType": "ml.m5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 5}
+    sandbox.start("taken", ONE_OF_TWO, ResourceConfig=resources)
+    sandbox.until(lambda: all(f"{host} waits" in sandbox.log("taken", host) for host in ("algo-1", "algo-2")))
+    sandbox.training.interrupt("taken")
+    job = sandbox.finish("taken")
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert "Interrupted" in sandbox.states("taken")
+    assert "algo-2 was told to stop" in sandbox.log("taken", "algo-2")
+    assert sandbox.artifact("taken") == {"algo-1": b"resumed"}
+
+
+def test_when_one_instance_fails_the_job_fails_with_its_sentence_and_the_others_end(sandbox: Sandbox) -> None:
+    sandbox.start(
+        "one-fails",
+        """
+if os.environ["SM_CURRENT_HOST"] == "algo-2":
+    (base / "output/failure").write_text("The second disk is full.")
+    sys.exit(3)
+time.sleep(60)
+""",
+        ResourceConfig={"InstanceType": "ml.m5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 5},
+    )
+    job = sandbox.finish("one-fails")
+    assert job["TrainingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("AlgorithmError: The second disk is full., exit code: ")
+    sandbox.until(lambda: not [path for path in sandbox.machine_folders() if "one-fails" in str(path)])

@@ -427,6 +427,7 @@ SCHEDULES = resources("AWS::Scheduler::Schedule")
     ("name", "expression", "zone"),
     [
         ("KeepOfficeHoursSchedule", "cron(0/15 * * * ? *)", "UTC"),
+        ("DeployModelSchedule", "cron(30 0/4 * * ? *)", "UTC"),
         ("WatchSpendSchedule", "cron(0 * * * ? *)", "UTC"),
         ("ReportCostsSchedule", "cron(30 07 * * ? *)", "UTC"),
         ("ActivateCostTagsSchedule", "cron(0 5 * * ? *)", "UTC"),

@@ -11,7 +11,7 @@ import builders
 from builders import sample_event
 from mlplatform import events
 from mlplatform.errors import BadEvent
-from mlplatform.facts import DatasetArrived, EndpointChanged, JobStatus, TrainingEnded, TuningEnded
+from mlplatform.facts import Approval, DatasetArrived, EndpointChanged, JobStatus, TrainingEnded, TuningEnded
 
 
 def test_the_samples_of_the_documentation_are_understood() -> None:
@@ -107,3 +107,30 @@ def test_a_tuning_job_is_told_apart_from_its_trials_and_named() -> None:
     assert not events.is_tuning(trial)
     with pytest.raises(BadEvent, match="Tuning Job State Change"):
         events.tuning_ended(trial)
+
+
+@pytest.mark.parametrize(
+    ("detail", "new", "fields", "stamp"),
+    [
+        ({}, False, None, "20210224170014"),
+        ({"LastModifiedTime": None}, True, None, "new"),
+        ({"LastModifiedTime": "2021-02-24T17:00:13Z", "CreationTime": "2021-02-24T17:00:13Z"}, True, None, "new"),
+        ({"LastModifiedTime": "1764339000123", "UpdatedModelPackageFields": ["ApprovalDescription"]}, False,
+         ("ApprovalDescription",), "1764339000123"),
+    ],
+)  # fmt: skip
+def test_a_package_event_says_which_change_of_the_package_it_is_about(
+    detail: dict[str, Any], new: bool, fields: tuple[str, ...] | None, stamp: str
+) -> None:
+    event = sample_event("sagemaker_model_package_state_change")
+    event["detail"] |= {"CreationTime": "2021-02-20T09:00:00Z", **detail}
+    changed = events.package_changed(event)
+    assert (changed.version, changed.approval) == (2, Approval.REJECTED)
+    assert (changed.new, changed.fields, changed.stamp) == (new, fields, stamp)
+
+
+def test_a_package_status_that_nobody_knows_is_a_bad_event() -> None:
+    event = sample_event("sagemaker_model_package_state_change")
+    event["detail"]["ModelApprovalStatus"] = "Maybe"
+    with pytest.raises(BadEvent, match="Maybe"):
+        events.package_changed(event)

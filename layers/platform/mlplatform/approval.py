@@ -17,7 +17,7 @@ import math
 from dataclasses import dataclass
 
 from mlplatform import names
-from mlplatform.facts import Endpoint, ModelCard, ModelMetrics, Task, TrainingJob
+from mlplatform.facts import Endpoint, ModelCard, ModelMetrics, Task
 from mlplatform.model_cost import HostingCost, hosting_cost
 from mlplatform.settings import Settings
 
@@ -34,13 +34,19 @@ class Ask:
 
 
 def why_ask(
-    job: TrainingJob, card: ModelCard, live_card: ModelCard | None, serving: bool, cost: HostingCost, settings: Settings
+    card: ModelCard,
+    live_card: ModelCard | None,
+    cost: HostingCost,
+    settings: Settings,
+    *,
+    serving: bool,
+    requested: bool = False,
 ) -> Ask | None:
     """For a model that passed the gate. `serving`: a model is live, whose card, if there is one, is `live_card`."""
     found = {
         "cost": too_expensive(cost, settings),
         "suspicious": _suspicious(card.metrics, live_card.metrics if live_card else None, serving, settings),
-        "requested": "its job.json asks for a person's approval" if names.APPROVAL_TAG in job.tags else None,
+        "requested": "its job.json asks for that" if requested else None,
     }
     said = {kind: why for kind, why in found.items() if why}
     return Ask(" ".join(said), ", and ".join(said.values())) if said else None

@@ -7,7 +7,6 @@ first use. Every refusal becomes an AwsError with the operation and the code.
 from __future__ import annotations
 
 import json
-import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -294,6 +293,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
 
     def artifact_card(self, uri: str) -> ModelCard | UnreadableCard:
         """Its card's files from a model.tar.gz: streamed, bounded, and never put on a disk."""
+        import tarfile  # brings three decompressors with it, which most functions never need
+
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         answer = self._found("s3", "get_object", Bucket=bucket, Key=key)
         if answer is None:
@@ -381,9 +382,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             case DeployModel():
                 return self._deploy(decision)
             case KeepLiveModel():
-                return self._finish(replace(decision, package=self._register(decision)))
+                return self._finish(self._registered(decision))
             case AskApproval():
-                return self._finish(self._ask_approval(decision))
+                return self._finish(self._registered(decision))
             case FinishDeployment():
                 self._update_endpoint(decision.endpoint, decision.deregister)
                 return decision
@@ -571,7 +572,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 "package": decision.package,
             },
         )
-        key = getattr(decision, "once", "") or getattr(decision, "release", "")
+        key = decision.release
         if decision.model_package is not None:
             key = names.outcome_key(decision.dataset, decision.job_name)
             if isinstance(decision, DeployModel):

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC
-from typing import Any
+from typing import Any, TypeVar
 
 from mlplatform import names, registry
 from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel
 from mlplatform.errors import AwsError
 from mlplatform.facts import Approval, ModelCard, ModelPackage
 from mlplatform.settings import Settings
+
+Registered = TypeVar("Registered", KeepLiveModel, AskApproval)
 
 
 class RegistryCalls:
@@ -63,6 +65,34 @@ class RegistryCalls:
         found: list[dict[str, Any]] = page["ModelPackageSummaryList"]
         return found
 
+    def newest_approvals(self) -> Iterator[ModelPackage]:
+        """The newest approved package of each of the stack's groups."""
+        prefix = f"{self._settings.stack_name}-"
+        for page in self._pages("sagemaker", "list_model_package_groups", NameContains=prefix, MaxResults=100):
+            for group in page["ModelPackageGroupSummaryList"]:
+                name = group["ModelPackageGroupName"]
+                if not name.startswith(prefix):
+                    continue
+                newest = self._call(
+                    "sagemaker",
+                    "list_model_packages",
+                    ModelPackageGroupName=name,
+                    ModelApprovalStatus=Approval.APPROVED.value,
+                    SortBy="CreationTime",
+                    SortOrder="Descending",
+                    MaxResults=1,
+                )["ModelPackageSummaryList"]
+                package = self.model_package(newest[0]["ModelPackageArn"]) if newest else None
+                if package is not None:
+                    yield package
+
+    def acted_upon(self, dataset: str, version: int, stamp: str = "") -> bool:
+        """Whether a change of a package was acted upon in any way; without a stamp, whether it was ever deployed."""
+        prefix = names.releases_prefix(dataset, version, stamp)
+        page = self._call("s3", "list_objects_v2", Bucket=self._settings.artifact_bucket, Prefix=prefix, MaxKeys=100)
+        keys = [entry["Key"] for entry in page.get("Contents", [])]
+        return any(stamp or not key.endswith(names.ASKED_SUFFIX) for key in keys)
+
     # ---- decisions ----
 
     def _register(self, decision: DeployModel | KeepLiveModel | AskApproval) -> str:
@@ -100,11 +130,12 @@ class RegistryCalls:
         self._put(bucket, f"{prefix}metrics.json", card.metrics_json)
         self._put(bucket, f"{prefix}sample.json", card.sample_json)
 
-    def _ask_approval(self, decision: AskApproval) -> AskApproval:
+    def _registered(self, decision: Registered) -> Registered:
+        """The decision with its package, which is registered, or gets the status that it should have."""
         if decision.model_package is not None:
-            decision = replace(decision, package=self._register(decision))
-        if decision.hold is not None:
-            self._call("sagemaker", "update_model_package", **decision.hold)
+            return replace(decision, package=self._register(decision))
+        if decision.update is not None:
+            self._call("sagemaker", "update_model_package", **decision.update)
         return decision
 
 

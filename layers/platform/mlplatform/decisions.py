@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlplatform.facts import Hold, ModelCard, Parked, RemnantKind, Saving
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from mlplatform.records import dataclass  # the same, and quicker to start
 
 Request = Mapping[str, Any]  # the parameters of one AWS call, built pure and held against the service model in tests
 
@@ -112,10 +117,12 @@ class KeepLiveModel:
     reason: str
     dataset: str
     job_name: str
-    model_package: Request
+    model_package: Request | None  # CreateModelPackage; None where it is registered already
     card: ModelCard
     package: str = ""
     page: CardPage | None = None
+    update: Request | None = None  # UpdateModelPackage, which rejects what something else registered
+    release: str = ""  # as in DeployModel
 
 
 @dataclass(frozen=True)
@@ -129,8 +136,8 @@ class AskApproval:
     card: ModelCard | None
     difference: tuple[str, ...] = ()
     package: str = ""  # the package's ARN, once there is one
-    hold: Request | None = None  # UpdateModelPackage: it was registered as Approved by something that did not ask
-    once: str = ""  # key in the artifact bucket that remembers that people were asked, where no outcome of a job does
+    update: Request | None = None  # UpdateModelPackage: it was registered as Approved by something that did not ask
+    release: str = ""  # as in DeployModel
     page: CardPage | None = None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from mlplatform import approval, containers, names, registry
@@ -46,6 +47,15 @@ class Live:
     job: TrainingJob | None  # that trained the live model
     card: ModelCard | None  # as registered with it
     parked: Parked | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What the gate judges, whatever it was trained by."""
+
+    name: str
+    created: datetime | None
+    compared_with: str | None  # the artifact that was live, and was scored on the same test rows
 
 
 @dataclass(frozen=True)
@@ -113,7 +123,8 @@ def plan_deployment(
     if live and live.endpoint.status == "Deleting":
         raise TryAgain(f"Endpoint {live.endpoint.name} is being deleted; {job.name} can be deployed once it is gone.")
     serving = live if live and not live.endpoint.dead else None
-    good, finding, action = _judge(job, card.metrics, serving)
+    candidate = Candidate(job.name, job.created, job.inputs.get("live_model"))
+    good, finding, action = judge(candidate, card.metrics, serving)
     cost = wished_hosting_cost(job.tags, settings)
     wishes = names.hosting_wishes(job.tags)
     container = _container(job, wishes.get("instance_type", settings.hosting_instance_type), settings)
@@ -127,7 +138,14 @@ def plan_deployment(
     if not good:
         reason = f"{finding}; {action}. {_billing(job)}"
         return KeepLiveModel(reason, dataset, job.name, package(Approval.REJECTED, reason), card)
-    ask = approval.why_ask(job, card, serving.card if serving else None, serving is not None, cost, settings)
+    ask = approval.why_ask(
+        card,
+        serving.card if serving else None,
+        cost,
+        settings,
+        serving=serving is not None,
+        requested=names.APPROVAL_TAG in job.tags,
+    )
     if ask is not None:
         reason = f"{finding}; it waits for a person's approval, because {ask.reason}. {_billing(job)}"
         return AskApproval(
@@ -151,43 +169,51 @@ def plan_deployment(
     )
 
 
-def _judge(job: TrainingJob, new: ModelMetrics, live: Live | None) -> tuple[bool, str, str]:
+def judge(candidate: Candidate, new: ModelMetrics, live: Live | None) -> tuple[bool, str, str]:
     """Whether the new model passes the gate; what was found, and what becomes of it: two clauses."""
     score, name = new.score, new.objective
     if score is None or not math.isfinite(score):
-        finding = f"{job.name} says no usable {name} for its test rows, so that it can't be judged"
+        finding = f"{candidate.name} says no usable {name} for its test rows, so that it can't be judged"
         return False, finding, "it is not deployed"
     good, chance = _beats_chance(new)
     if live is None:
-        return good, f"{job.name} {chance}", "the first model goes live" if good else "it is not deployed"
-    if job.inputs.get("live_model") != live.endpoint.artifact_uri:
-        return _judge_late(job, new, score, live)
+        return good, f"{candidate.name} {chance}", "the first model goes live" if good else "it is not deployed"
+    if candidate.compared_with != live.endpoint.artifact_uri:
+        return _judge_late(candidate, new, score, live)
     if new.live_score is None or not math.isfinite(new.live_score):
         said = _clause(new.live_error or "no reason given")
         return (
             good,
-            f"The live model could not be scored on the new test rows ({said}); {job.name} {chance}",
+            f"The live model could not be scored on the new test rows ({said}); {candidate.name} {chance}",
             "it goes live" if good else "it is not deployed either",
         )
-    has = f"{job.name} has {name} {score:.4f} on the new test rows"
+    has = f"{candidate.name} has {name} {score:.4f} on the new test rows"
     if _better(new, score, new.live_score):
         return True, f"{has}, better than the live model's {new.live_score:.4f}", "it replaces it"
     return False, f"{has}, no better than the live model's {new.live_score:.4f}", "the live model stays"
 
 
-def _judge_late(job: TrainingJob, new: ModelMetrics, score: float, live: Live) -> tuple[bool, str, str]:
+def _judge_late(candidate: Candidate, new: ModelMetrics, score: float, live: Live) -> tuple[bool, str, str]:
     """Another model went live while this one trained, so that the two never met on the same test rows."""
     other = live.endpoint.model_name
-    if live.job and live.job.created and job.created and live.job.created > job.created:
-        return False, f"{job.name} finished after {other}, which was started later, went live", "the newer one stays"
+    if live.job and live.job.created and candidate.created and live.job.created > candidate.created:
+        return (
+            False,
+            f"{candidate.name} finished after {other}, which was started later, went live",
+            "the newer one stays",
+        )
     theirs = live.card.metrics.score if live.card and live.card.metrics.objective == new.objective else None
     if theirs is None or not math.isfinite(theirs):
-        return False, f"{job.name} was not compared with {other}, which went live meanwhile", "the live model stays"
+        return (
+            False,
+            f"{candidate.name} was not compared with {other}, which went live meanwhile",
+            "the live model stays",
+        )
     better = _better(new, score, theirs)
     return (
         better,
-        f"{other} went live while {job.name} trained; on their own test rows they have {new.objective} {theirs:.4f} "
-        f"and {score:.4f}",
+        f"{other} went live while {candidate.name} trained; on their own test rows they have {new.objective} "
+        f"{theirs:.4f} and {score:.4f}",
         "the newer one replaces it" if better else "the live model stays",
     )
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from mlplatform.records import dataclass  # the same, and quicker to start
 
 # Tags by which the platform knows its own resources and what they belong to; names.tags writes them.
 STACK_TAG = "ml-platform:stack"

@@ -30,6 +30,10 @@ _LATER = {
 }
 Value = TypeVar("Value")
 
+# More would wait for one another longer than they save on tables; an account's quota for the type may be lower, which
+# SageMaker then says itself when the job is created.
+_MOST_TRAINING_INSTANCES = 16
+
 _ALGORITHMS = ("pytorch",)
 
 # name -> (whole number?, smallest, largest, whether the largest itself is allowed); they are train.py's arguments
@@ -158,8 +162,8 @@ def _training_type(value: Any) -> str:
 
 def _instance_count(value: Any) -> int:
     count = _whole_number("instance_count", value)
-    if count != 1:
-        _reject(f"asks for {count} training instances; 'instance_count' can only be 1 so far, so leave it out")
+    if not 1 <= count <= _MOST_TRAINING_INSTANCES:
+        _reject(f"has {count} as 'instance_count'; it must be from 1 to {_MOST_TRAINING_INSTANCES}")
     return count
 
 

@@ -33,6 +33,7 @@ KEEP_ON_TAG = "ml-platform:keep-on-until"  # the same: a moment before which it 
 PARKED_TAG = "ml-platform:parked-"  # and a number from 0, on an endpoint config: pieces of the record, see parking.py
 REPORTS_PREFIX = "reports/"  # in the artifact bucket
 HOLIDAYS_KEY = "config/holidays.ics"  # in the artifact bucket
+ASKED_SUFFIX = "-asked.json"
 VARIANT = "AllTraffic"  # must stay the same over updates, or scaling and retained instance counts are lost
 _VERSION_LENGTH = 12
 _TUNING_DIGEST_LENGTH = 11
@@ -143,11 +144,19 @@ def package_model(group: str, version: int) -> str:
     return f"{group}-v{version}"
 
 
-def release_key(dataset: str, version: int, stamp: str = "") -> str:
-    """In the artifact bucket: that an approval of a model package was acted upon, and how. Without a stamp, the prefix
-    of all approvals of one version; `stamp` is "new" for the registration of an approved one.
-    """
-    return f"releases/{dataset}/{version:05d}-{stamp}{'.json' if stamp else ''}"
+def releases_prefix(dataset: str, version: int, stamp: str = "") -> str:
+    """In the artifact bucket: where it is remembered which changes of a model package were acted upon."""
+    return f"releases/{dataset}/{version:05d}-{stamp}"
+
+
+def release_key(dataset: str, version: int, stamp: str) -> str:
+    """That a package was deployed because of one change of it; `stamp` is "new" for its registration."""
+    return f"{releases_prefix(dataset, version, stamp)}.json"
+
+
+def asked_key(dataset: str, version: int, stamp: str) -> str:
+    """That people were told or asked because of one change of a package, and nothing was deployed."""
+    return f"{releases_prefix(dataset, version, stamp)}{ASKED_SUFFIX}"
 
 
 def notice_key(endpoint_name: str, config: str, status: str) -> str:

@@ -6,7 +6,8 @@ spaces and `_.:/=+-@` (SageMaker API reference, CreateModelPackage). Full senten
 ModelPackageDescription for the gate's, ApprovalDescription for a person's.
 
     gate             passed, or failed
-    asked            cost, suspicious or requested: why a person was asked; only where one was
+    asked            cost, suspicious or requested: why a person was asked; only where one was. What registers a model
+                     itself, such as a pipeline, may set it, to have it wait; and compared_with, hosting, training_job
     dataset, dataset_version, manifest, training_job, tuning_job, instance, code, code_digest, hp_*
                      what it was made of
     objective, test_*, live_*, compared_with
@@ -57,7 +58,7 @@ def package_request(
     known |= _lineage(job, card, cost, settings)
     return {
         "ModelPackageGroupName": names.endpoint(settings.stack_name, dataset),
-        "ModelPackageDescription": f"{package_description(job.name)} {reason}"[:_DESCRIPTION_LIMIT],
+        "ModelPackageDescription": one_line(f"{package_description(job.name)} {reason}"),
         # The same job asks with the same token, should two copies of its event be handled at once.
         "ClientToken": hashlib.sha256(job.name.encode()).hexdigest()[:36],
         "ModelApprovalStatus": approval.value,
@@ -108,6 +109,23 @@ def properties(values: Mapping[str, str]) -> dict[str, str]:
         for key, value in values.items()
     }
     return dict([pair for pair in fitting.items() if pair[1]][: PROPERTIES_LIMIT - 8])  # 8 for what people add
+
+
+def judgement(package_arn: str, verdict: Approval, reason: str, asked: str = "") -> Request:
+    """UpdateModelPackage for what something else registered, and the gate then judged."""
+    return {
+        "ModelPackageArn": package_arn,
+        "ModelApprovalStatus": verdict.value,
+        "ApprovalDescription": one_line(reason),
+        "CustomerMetadataProperties": properties(
+            {"gate": "failed" if verdict is Approval.REJECTED else "passed", "asked": asked}
+        ),
+    }
+
+
+def one_line(text: str) -> str:
+    """As ApprovalDescription takes it: at most 1024 characters, and no line breaks."""
+    return " ".join(text.split())[:_DESCRIPTION_LIMIT]
 
 
 def package_description(job_name: str) -> str:

@@ -8,13 +8,17 @@ that the same event never deploys again, while the same package can be approved 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from mlplatform import approval, names, registry
-from mlplatform.decisions import AskApproval, DeployModel, Notify, Request, Skip
-from mlplatform.deployment import Live, Model, deployment
+from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify, Skip
+from mlplatform.deployment import Candidate, Live, Model, deployment, judge
 from mlplatform.facts import Approval, ModelCard, ModelPackage, PackageChanged, UnreadableCard
 from mlplatform.model_cost import wished_hosting_cost
 from mlplatform.settings import Settings
+
+_ON_ITS_WAY = timedelta(minutes=10)
+_FORGOTTEN = timedelta(days=14)
 
 
 @dataclass(frozen=True)
@@ -49,61 +53,130 @@ def skip_package(
     return None
 
 
+def lost_approval(package: ModelPackage, acted_upon: bool, now: datetime) -> PackageChanged | None:
+    """The event of a group's newest approval, should it have been lost; None where nothing says so.
+
+    Young approvals are left to their event, which may be on its way. Nobody waits for old ones: they are from a time
+    when nothing was remembered of them.
+    """
+    age = now - package.modified
+    if acted_upon or package.approval is not Approval.APPROVED or not _ON_ITS_WAY < age < _FORGOTTEN:
+        return None
+    new = "gate" not in package.properties and "approved_by" not in package.properties
+    return PackageChanged(
+        package.arn, package.group, package.version, package.approval, new=new, fields=None, stamp="found"
+    )
+
+
 def plan_release(
     package: ModelPackage, changed: PackageChanged, known: Known, settings: Settings
-) -> Skip | Notify | AskApproval | DeployModel:
+) -> Skip | Notify | KeepLiveModel | AskApproval | DeployModel:
     """For a changed package that skip_package let through. Raises TryAgain while the endpoint is being deleted."""
     name = registry.spoken(package.arn, settings.stack_name)
     dataset = registry.dataset_of(package.group, settings.stack_name) or ""
-    key = names.release_key(dataset, package.version, changed.stamp)
-    model = registry.model_name(package)
-    running = _runs(known.live, model)
+    told = names.asked_key(dataset, package.version, changed.stamp)
+    running = _runs(known.live, registry.model_name(package))
     if package.approval is Approval.REJECTED:
-        return _rejected(package, name, dataset, running, key)
-    card = known.card if isinstance(known.card, ModelCard) else None
-    tags = {names.HOSTING_TAG: package.properties.get("hosting", "")}
-    cost = wished_hosting_cost(tags, settings)
-    serving = known.live if known.live and not known.live.endpoint.dead else None
-    differs = tuple(approval.difference(card, serving.endpoint if serving else None, cost, settings))
-    if package.approval is Approval.PENDING:
-        if not changed.new:
-            return Skip(f"Model package {name} was set back to {package.approval.value}; what is live stays.")
-        reason = f"Model package {name} was registered and waits for a person's approval."
-        return AskApproval(reason, dataset, model, None, card, differs, package.arn, once=key)
+        return _rejected(package, name, dataset, running, told)
+    if package.approval is Approval.PENDING and not changed.new:
+        return Skip(f"Model package {name} was set back to {package.approval.value}; what is live stays.")
     if running:
         return Skip(f"Model package {name} is approved, and {'parked' if running.parked else 'live'} already.")
-    if not registry.passed_gate(package) and "forced_by" not in package.properties:
+    if not changed.new and not registry.passed_gate(package) and "forced_by" not in package.properties:
         return Notify(
             f"Model package {name} was approved, but it failed its gate, so that it is not deployed: "
             f"{package.description} To deploy it all the same: mlp approve {name} --force --reason TEXT",
             f"Approval of {name} was not acted upon",
-            key,
+            told,
         )
     if not isinstance(known.card, ModelCard):
         wrong = known.card.explanation if known.card else f"there is nothing at {package.artifact_uri}"
         return Notify(
-            f"Model package {name} was approved, but its model can't be used: {wrong}. What is live stays.",
+            f"Model package {name} is {package.approval.value}, but its model can't be used: {wrong}. What is live "
+            "stays.",
             f"Model {name} can't be used",
-            key,
+            told,
         )
-    expensive = approval.too_expensive(cost, settings) if changed.new else None
-    if expensive is not None:
-        reason = f"Model package {name} was registered as approved, but waits for a person, because {expensive}."
-        hold = {
-            "ModelPackageArn": package.arn,
-            "ModelApprovalStatus": Approval.PENDING.value,
-            "ApprovalDescription": reason[:1024],
-        }
-        return AskApproval(reason, dataset, model, None, card, differs, package.arn, hold, once=key)
+    if changed.new:
+        return _judge(package, name, known, known.card, told, settings)
+    return _deploy(_why(package, name, known), package, known, known.card, changed.stamp, settings)
+
+
+def _judge(
+    package: ModelPackage,
+    name: str,
+    known: Known,
+    card: ModelCard,
+    told: str,
+    settings: Settings,
+) -> KeepLiveModel | AskApproval | DeployModel:
+    """The gate, for what was registered by something that left the judgement to it: a pipeline, or people."""
+    serving = known.live if known.live and not known.live.endpoint.dead else None
+    # Metrics that have the live model's score were made beside it; who does not say which one it was means this one.
+    compared = package.properties.get("compared_with")
+    if compared is None and card.metrics.live_score is not None and serving is not None:
+        compared = serving.endpoint.artifact_uri
+    good, finding, action = judge(Candidate(name, package.created, compared), card.metrics, serving)
+    dataset, model = registry.dataset_of(package.group, settings.stack_name) or "", registry.model_name(package)
+    if not good:
+        reason = f"{finding}; {action}."
+        update = registry.judgement(package.arn, Approval.REJECTED, reason)
+        return KeepLiveModel(reason, dataset, model, None, card, package.arn, update=update, release=told)
+    cost = wished_hosting_cost({names.HOSTING_TAG: package.properties.get("hosting", "")}, settings)
+    ask = approval.why_ask(
+        card,
+        serving.card if serving else None,
+        cost,
+        settings,
+        serving=serving is not None,
+        requested="asked" in package.properties,
+    )
+    if ask is None and package.approval is Approval.APPROVED:
+        return _deploy(f"{finding}; {action}.", package, known, card, "new", settings)
+    why = ask.reason if ask else "it was registered to wait for that"
+    reason = f"{finding}; it waits for a person's approval, because {why}."
+    return AskApproval(
+        reason,
+        dataset,
+        model,
+        None,
+        card,
+        tuple(approval.difference(card, serving.endpoint if serving else None, cost, settings)),
+        package.arn,
+        update=registry.judgement(package.arn, Approval.PENDING, reason, ask.kinds if ask else "requested"),
+        release=told,
+    )
+
+
+def _deploy(
+    reason: str,
+    package: ModelPackage,
+    known: Known,
+    card: ModelCard,
+    stamp: str,
+    settings: Settings,
+) -> DeployModel:
+    dataset, hosting = (
+        registry.dataset_of(package.group, settings.stack_name) or "",
+        package.properties.get("hosting", ""),
+    )
+    serving = known.live.endpoint if known.live and not known.live.endpoint.dead else None
+    cost = wished_hosting_cost({names.HOSTING_TAG: hosting}, settings)
+    # As it was registered: an image that is replaced by a newer one could not read an old artifact.
+    container = {
+        "Image": package.image,
+        "ModelDataUrl": package.artifact_uri,
+        "Environment": dict(package.environment),
+    }
     return deployment(
-        _why(package, name, known, changed),
-        Model(dataset, model, _container(package), tags[names.HOSTING_TAG]),
+        reason,
+        Model(dataset, registry.model_name(package), container, hosting),
         known.live,
         settings,
         card=card,
-        difference=differs,
+        difference=tuple(approval.difference(card, serving, cost, settings)),
         package=package.arn,
-        release=key,
+        release=names.release_key(dataset, package.version, stamp),
     )
 
 
@@ -127,19 +200,13 @@ def _rejected(package: ModelPackage, name: str, dataset: str, running: Live | No
     )
 
 
-def _why(package: ModelPackage, name: str, known: Known, changed: PackageChanged) -> str:
-    by = package.properties.get("approved_by")
-    who = f" by {by}" if by else ""
+def _why(package: ModelPackage, name: str, known: Known) -> str:
+    by = f" by {package.properties['approved_by']}" if "approved_by" in package.properties else ""
     forced = ", although it failed its gate" if not registry.passed_gate(package) else ""
-    said = f" ({package.approval_description.rstrip('.')})" if package.approval_description and not changed.new else ""
-    what = f"Model package {name} was {'registered as ' if changed.new else ''}approved{who}{forced}{said}"
+    said = f" ({package.approval_description.rstrip('.')})" if package.approval_description else ""
+    what = f"Model package {name} was approved{by}{forced}{said}"
     if known.live_version is not None and package.version < known.live_version:
         return f"{what}; it is older than the live version {known.live_version}, so that this is a rollback to it."
     if known.live is None:
         return f"{what}; it goes live."
     return f"{what}; it replaces {known.live.endpoint.model_name}."
-
-
-def _container(package: ModelPackage) -> Request:
-    """As it was registered: an image that is replaced by a newer one could not read an old artifact."""
-    return {"Image": package.image, "ModelDataUrl": package.artifact_uri, "Environment": dict(package.environment)}

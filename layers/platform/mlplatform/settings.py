@@ -9,14 +9,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlplatform import instances
 from mlplatform.errors import SettingsError
 from mlplatform.opening_hours import BadHours, find_zone, parse_hours
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from mlplatform.records import dataclass  # the same, and quicker to start
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mlplatform import containers, names
+from mlplatform import containers, names, prices
 from mlplatform.datasets import data_files, plan_dataset
 from mlplatform.decisions import HoldDataset, RejectDataset, Request, Skip, StartTraining, StartTuning
-from mlplatform.errors import DataRejected
+from mlplatform.errors import DataRejected, UnknownPrice
 from mlplatform.facts import DatasetArrived, Drop, Endpoint, Hold, JobSpec, StoredObject, Table, Task
 from mlplatform.settings import Settings
 from mlplatform.tuning import plan_tuning
@@ -79,8 +79,7 @@ def plan_training(drop: Drop, live: Endpoint | None, settings: Settings) -> Star
     return StartTraining(
         reason=(
             f"{drop.dataset} version {drop.version} is good to train on: {table.explanation} {job_name} runs on "
-            f"{request['ResourceConfig']['InstanceType']} spot for at most "
-            f"{request['StoppingCondition']['MaxRuntimeInSeconds']} seconds."
+            f"{_fleet(request, settings.aws_region)}."
         ),
         dataset=drop.dataset,
         version=drop.version,
@@ -89,6 +88,20 @@ def plan_training(drop: Drop, live: Endpoint | None, settings: Settings) -> Star
         manifest=_manifest(drop.dataset, table, settings),
         request=request,
     )
+
+
+def _fleet(request: Request, region: str) -> str:
+    """What a job runs on and for how long at most; of several instances also the most that they can cost."""
+    kind, count = request["ResourceConfig"]["InstanceType"], request["ResourceConfig"]["InstanceCount"]
+    seconds = request["StoppingCondition"]["MaxRuntimeInSeconds"]
+    if count == 1:
+        return f"{kind} spot for at most {seconds} seconds"
+    said = f"{count} x {kind} spot, which share its rows, for at most {seconds} seconds"
+    try:
+        most = count * seconds * prices.usd_per_hour(kind, "training", region) / prices.SECONDS_PER_HOUR
+    except UnknownPrice:
+        return said
+    return f"{said} (at most {most:.2f} USD at the on-demand price)"
 
 
 def refuse_launch(decision: StartTraining | StartTuning, hold: Hold) -> HoldDataset:
@@ -172,6 +185,7 @@ def _training_job(
 
 
 def _channel(name: str, kind: str, uri: str, content_type: str) -> dict[str, Any]:
+    """Every instance gets every file. A drop is one file, or one per split: sharded by key, most would get none."""
     return {
         "ChannelName": name,
         "ContentType": content_type,
@@ -206,13 +220,17 @@ def _hyperparameters(job_name: str, table: Table, spec: JobSpec, settings: Setti
         "task": table.task.value,
         **spec.hyperparameters,
     }
-    toolkit: Mapping[str, str | int] = {
+    toolkit: Mapping[str, str | int | bool] = {
         "sagemaker_program": "train.py",
         "sagemaker_submit_directory": settings.model_code_uri,
         "sagemaker_region": settings.aws_region,
         "sagemaker_container_log_level": 20,
         "sagemaker_job_name": job_name,
     }
+    if spec.instance_count > 1:
+        # The script is started by torchrun, which tells the instances of one another (TorchDistributedRunner of the
+        # toolkit; "Launch distributed training", SageMaker developer guide, distributed-data-parallelism).
+        toolkit = {**toolkit, "sagemaker_torch_distributed_enabled": True}
     quoted = {
         name: json.dumps(value) if value in {"true", "false", "null"} else value for name, value in arguments.items()
     }
