@@ -45,8 +45,14 @@ _HYPERPARAMETERS: Mapping[str, tuple[bool, float, float, bool]] = {
     "dropout": (False, 0, 1, False),
     "weight_decay": (False, 0, 10, True),
     "patience": (True, 1, 10_000, True),
-    "seed": (True, 0, 2**32 - 1, True),
+    "folds": (True, 1, 100, True),
+    "embedding_size": (True, 1, 1_024, True),
+    "blocks": (True, 1, 16, True),
+    "members": (True, 1, 256, True),
+    "seed": (True, 0, 2**31 - 1, True),
 }
+# name -> what it may be
+_CHOICES: Mapping[str, tuple[str, ...]] = {"network": ("tabm", "mlp")}
 # name -> (smallest, largest); an account's quota may be lower, which SageMaker then says itself
 _HOSTING_NUMBERS: Mapping[str, tuple[int, int]] = {
     "min_instances": (1, 100),
@@ -169,11 +175,13 @@ def _instance_count(value: Any) -> int:
 
 def _hyperparameters(value: Any) -> dict[str, str]:
     wishes = _object("hyperparameters", value)
-    _only_known("hyperparameters", wishes, tuple(_HYPERPARAMETERS))
+    _only_known("hyperparameters", wishes, (*_HYPERPARAMETERS, *_CHOICES))
     return {name: _hyperparameter(f"hyperparameters.{name}", name, wish) for name, wish in wishes.items()}
 
 
 def _hyperparameter(path: str, name: str, value: Any) -> str:
+    if name in _CHOICES:
+        return _one_of(path, value, _CHOICES[name])
     whole, smallest, largest, inclusive = _HYPERPARAMETERS[name]
     number: int | float
     if whole:
@@ -238,7 +246,7 @@ def _max_cost(value: Any) -> Decimal:
 def _ranges(value: Any, fixed: Mapping[str, str]) -> tuple[Range, ...]:
     """What is asked for, and the defaults for the rest."""
     wishes = _object("tuning.ranges", value)
-    _only_known("tuning.ranges", wishes, tuple(_HYPERPARAMETERS))
+    _only_known("tuning.ranges", wishes, (*_HYPERPARAMETERS, *_CHOICES))
     for name in wishes:
         if name in fixed:
             _reject(
@@ -271,6 +279,8 @@ def _range(name: str, value: Any) -> Range:
         _only_known(path, value, ("values",))
         return Range(name, "Categorical", values=_values(path, name, value["values"]))
     _only_known(path, value, ("min", "max", "scale"))
+    if name in _CHOICES:
+        _reject(f'has a range as \'{path}\'; it can only be tuned among values, such as {{"values": ["tabm", "mlp"]}}')
     for end in ("min", "max"):
         if end not in value:
             _reject(f"lacks '{path}.{end}'; a range has a smallest and a largest value")
