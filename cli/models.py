@@ -92,7 +92,7 @@ def approve(
     Example: `mlp approve churn`, `mlp approve churn/3 --reason "checked by hand"`
     """
     connection: Connection = context.obj
-    group, chosen = _find(connection, package)
+    group, chosen = find(connection, package)
     if chosen is None:
         waiting = [one for one in group.packages if one.approval is Approval.PENDING]
         if force:
@@ -128,7 +128,7 @@ def reject(context: typer.Context, package: Package, reason: Reason) -> None:
     Example: `mlp reject churn/3 --reason "the label leaks"`
     """
     connection: Connection = context.obj
-    group, chosen = _find(connection, package)
+    group, chosen = find(connection, package)
     if chosen is None:
         raise CommandError(f"Name the model, such as {group.dataset}/{group.packages[0].version}.")
     connection.sagemaker.update_model_package(
@@ -210,7 +210,7 @@ def _wanted(connection: Connection, dataset: str) -> tuple[str | None, bool]:
     return endpoint.tags.get(names.WANTED_TAG), endpoint.status is None
 
 
-def _find(connection: Connection, text: str) -> tuple[Group, ModelPackage | None]:
+def find(connection: Connection, text: str) -> tuple[Group, ModelPackage | None]:
     """From churn, churn/3, ml-platform-churn/3 or an ARN. Raises CommandError."""
     dataset, _, version = text.rpartition("model-package/")[2].partition("/")
     if version and not version.isdecimal():

@@ -60,7 +60,11 @@ def release_model(app: App, changed: PackageChanged) -> Decision:
         live_version=app.aws.live_version(package.group, live.endpoint.model_name or "") if live else None,
         card=app.aws.stored_card(dataset, registry.model_name(package)) or app.aws.artifact_card(package.artifact_uri),
     )
-    return app.aws.apply(plan_release(package, changed, known, app.settings))
+    decision: Decision = plan_release(package, changed, known, app.settings)
+    if changed.new:  # of what the platform registered itself, the page was made when its training ended
+        link = app.aws.artifact_link(names.model_card_key(dataset, registry.model_name(package)))
+        decision = with_page(decision, package, link, app.settings)
+    return app.aws.apply(decision)
 
 
 def find_lost_approvals(app: App, now: datetime) -> list[Decision]:

@@ -135,6 +135,7 @@ class Account:
     runtime_api: RuntimeApi = field(init=False)
     # "POST /_laptop/interrupt" -> what answers it; for routes that laptop/server.py does not have itself
     routes: dict[str, Route] = field(default_factory=dict)
+    dashboard: Callable[[str], str] = field(init=False)  # a CloudWatch dashboard's name -> its page
     # what GET /_laptop/health tells; laptop/__main__.py fills it once the stack is deployed
     stack: str = ""
     outputs: dict[str, str] = field(default_factory=dict)

@@ -190,6 +190,14 @@ def test_what_others_register_passes_the_same_gate(
         assert decision.release == "releases/churn/00002-new-asked.json"
 
 
+def test_of_two_algorithms_the_reason_begins_with_which_was_taken_and_what_it_cost() -> None:
+    choice = "XGBoost has roc_auc 0.9100 on the validation rows, 0.0100 better than PyTorch's 0.9000; and so on."
+    package = model_package(approval=Approval.APPROVED, properties={})
+    decision = decide(package, found=card(test=0.9, live=0.85, choice=choice), new=True, fields=None, stamp="new")
+    assert decision.reason.startswith(f"{choice} ")
+    assert "better than the live model's 0.8500" in decision.reason
+
+
 @pytest.mark.parametrize(
     ("minutes", "acted_upon", "found"),
     [(30, False, True), (30, True, False), (5, False, False), (15 * 24 * 60, False, False)],

@@ -13,7 +13,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, assert_never
-from urllib.parse import quote, urlsplit
 
 import botocore.session
 from botocore.config import Config
@@ -495,6 +494,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
             decision = replace(decision, package=self._register(decision))
         elif decision.card is not None:
             self._put_card(decision.dataset, decision.job_name, decision.card)
+            self._put_page(decision.page)
         self._unless(_exists, "sagemaker", "create_model", **decision.model)
         self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
         name = decision.endpoint["EndpointName"]
@@ -642,16 +642,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
         return self._object_exists(self._settings.artifact_bucket, key)
 
     def artifact_link(self, key: str) -> str:
-        """Where a person with access to the account finds an object in a browser; the link itself gives no access.
-
-        The console's address of an S3 object; where AWS_ENDPOINT_URL names another place than AWS, the same path there.
-        """
-        bucket, region = self._settings.artifact_bucket, self._settings.aws_region
-        address = urlsplit(str(self._client("s3").meta.endpoint_url))
-        console = f"{address.scheme}://{address.netloc}"
-        if address.hostname and address.hostname.endswith((".amazonaws.com", ".amazonaws.com.cn")):
-            console = f"https://console.{'amazonaws.cn' if region.startswith('cn-') else 'aws.amazon.com'}"
-        return f"{console}/s3/object/{bucket}?region={region}&prefix={quote(key, safe='')}"
+        """Where a person with access to the account finds an object in a browser; the link itself gives no access."""
+        address = str(self._client("s3").meta.endpoint_url)
+        return names.console_link(address, self._settings.artifact_bucket, self._settings.aws_region, key)
 
     # ---- the stack's end ----
 

@@ -580,7 +580,8 @@ def _unit_costs(jobs: Sequence[_PricedJob], datasets: Table | None, facts: CostF
                 UnitCost(
                     f"per 1,000 predictions of {row.name}",
                     row.month_to_date / asked * 1000,
-                    f"{money(row.month_to_date)} of training and hosting this month / {asked:,} predictions x 1,000",
+                    f"{money(row.month_to_date)} of training and hosting this month / {asked:,} predictions (the "
+                    "platform's own check after each start and change among them) x 1,000",
                 )
             )
     return tuple(units)

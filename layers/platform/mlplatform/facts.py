@@ -149,6 +149,7 @@ class ModelMetrics:
     live: Mapping[str, float] | None
     live_error: str | None  # why the live model could not be scored
     warnings: tuple[str, ...] = ()  # what the training found that makes its own score doubtful, such as a leak
+    choice: str = ""  # of several models that were trained: a sentence on which was taken, by how much, at what cost
 
     @property
     def score(self) -> float | None:

@@ -35,8 +35,14 @@ _HYPERPARAMETERS: Mapping[str, tuple[bool, float, float, bool]] = {
     "dropout": (False, 0, 1, False),
     "weight_decay": (False, 0, 10, True),
     "patience": (True, 1, 10_000, True),
-    "seed": (True, 0, 2**32 - 1, True),
+    "folds": (True, 1, 100, True),
+    "embedding_size": (True, 1, 1_024, True),
+    "blocks": (True, 1, 16, True),
+    "members": (True, 1, 256, True),
+    "seed": (True, 0, 2**31 - 1, True),
 }
+# name -> what it may be
+_CHOICES: Mapping[str, tuple[str, ...]] = {"network": ("tabm", "mlp")}
 # name -> (smallest, largest); an account's quota may be lower, which SageMaker then says itself
 _HOSTING_NUMBERS: Mapping[str, tuple[int, int]] = {
     "min_instances": (1, 100),
@@ -135,13 +141,15 @@ def _instance_count(value: Any) -> int:
 
 def _hyperparameters(value: Any) -> dict[str, str]:
     wishes = _object("hyperparameters", value)
-    _only_known("hyperparameters", wishes, tuple(_HYPERPARAMETERS))
+    _only_known("hyperparameters", wishes, (*_HYPERPARAMETERS, *_CHOICES))
     return {name: _hyperparameter(name, wish) for name, wish in wishes.items()}
 
 
 def _hyperparameter(name: str, value: Any) -> str:
-    whole, smallest, largest, inclusive = _HYPERPARAMETERS[name]
     path = f"hyperparameters.{name}"
+    if name in _CHOICES:
+        return _one_of(path, value, _CHOICES[name])
+    whole, smallest, largest, inclusive = _HYPERPARAMETERS[name]
     number: int | float
     if whole:
         number = _whole_number(path, value)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from mlplatform.facts import DATASET_TAG, STACK_TAG, StoredObject
 
@@ -96,6 +97,15 @@ def model_card_prefix(dataset: str, job: str) -> str:
 def model_card_key(dataset: str, job: str) -> str:
     """In the artifact bucket: the model's card as a page for people."""
     return f"{model_card_prefix(dataset, job)}card.html"
+
+
+def console_link(s3_address: str, bucket: str, region: str, key: str) -> str:
+    """The address of an object in the S3 console; where S3 is at another address than AWS's, the same path there."""
+    address = urlsplit(s3_address)
+    console = f"{address.scheme}://{address.netloc}"
+    if address.hostname and address.hostname.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+        console = f"https://console.{'amazonaws.cn' if region.startswith('cn-') else 'aws.amazon.com'}"
+    return f"{console}/s3/object/{bucket}?region={region}&prefix={quote(key, safe='')}"
 
 
 def outcome_key(dataset: str, job: str) -> str:

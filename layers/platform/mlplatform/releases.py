@@ -117,6 +117,7 @@ def _judge(
     if compared is None and card.metrics.live_score is not None and serving is not None:
         compared = serving.endpoint.artifact_uri
     good, finding, action = judge(Candidate(name, package.created, compared), card.metrics, serving)
+    finding = f"{card.metrics.choice} {finding}".lstrip()
     dataset, model = registry.dataset_of(package.group, settings.stack_name) or "", registry.model_name(package)
     cost = wished_hosting_cost({names.HOSTING_TAG: package.properties.get("hosting", "")}, settings)
     found = registry.findings(card, cost)
