@@ -531,6 +531,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             self._update_endpoint(decision.endpoint, decision.deregister)
         else:
             self._create_endpoint(decision.endpoint)
+        if decision.update is not None:
+            self._call("sagemaker", "update_model_package", **decision.update)
         return self._finish(decision)
 
     def _create_endpoint(self, request: Request) -> None:

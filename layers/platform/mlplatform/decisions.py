@@ -107,6 +107,7 @@ class DeployModel:
     difference: tuple[str, ...] = ()  # what changes for people: sentences
     package: str = ""  # the package's ARN, once there is one
     release: str = ""  # key in the artifact bucket that remembers that an approval was acted upon
+    update: Request | None = None  # UpdateModelPackage: what the gate found, of what something else registered
     page: CardPage | None = None
 
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from mlplatform import names
 from mlplatform.decisions import Request
@@ -76,7 +77,7 @@ def package_request(
 
 def _lineage(job: TrainingJob, card: ModelCard, cost: HostingCost, settings: Settings) -> dict[str, str]:
     dataset, version = job.dataset or "", job.tags.get(names.VERSION_TAG, "")
-    metrics, code = card.metrics, job.hyperparameters.get("sagemaker_submit_directory", "").strip('"')
+    code = job.hyperparameters.get("sagemaker_submit_directory", "").strip('"')
     trained = training_usd(job, settings.aws_region)
     return {
         "dataset": dataset,
@@ -87,18 +88,26 @@ def _lineage(job: TrainingJob, card: ModelCard, cost: HostingCost, settings: Set
         "instance": f"{job.instance_count} x {job.instance_type}{' spot' if job.spot else ''}",
         "code": code,
         "code_digest": code.rsplit("/", 2)[-2] if code.count("/") > 2 else "",
-        "objective": metrics.objective,
-        **{f"test_{name}": f"{value:.6f}" for name, value in metrics.test.items() if name != "rows"},
-        **{f"live_{name}": f"{value:.6f}" for name, value in (metrics.live or {}).items() if name != "rows"},
+        **findings(card, cost),
         "compared_with": job.inputs.get("live_model", ""),
         "training_usd": "" if trained is None else f"{trained:.4f}",
-        "hosting_usd_per_month": "" if cost.usd_per_month is None else f"{cost.usd_per_month:.2f}",
         "hosting": job.tags.get(names.HOSTING_TAG, ""),
         **{
             f"hp_{name}": value.strip('"')
             for name, value in sorted(job.hyperparameters.items())
             if not name.startswith("sagemaker_")
         },
+    }
+
+
+def findings(card: ModelCard, cost: HostingCost) -> dict[str, str]:
+    """What the gate looks at."""
+    metrics = card.metrics
+    return {
+        "objective": metrics.objective,
+        **{f"test_{name}": f"{value:.6f}" for name, value in metrics.test.items() if name != "rows"},
+        **{f"live_{name}": f"{value:.6f}" for name, value in (metrics.live or {}).items() if name != "rows"},
+        "hosting_usd_per_month": "" if cost.usd_per_month is None else f"{cost.usd_per_month:.2f}",
     }
 
 
@@ -111,15 +120,18 @@ def properties(values: Mapping[str, str]) -> dict[str, str]:
     return dict([pair for pair in fitting.items() if pair[1]][: PROPERTIES_LIMIT - 8])  # 8 for what people add
 
 
-def judgement(package_arn: str, verdict: Approval, reason: str, asked: str = "") -> Request:
-    """UpdateModelPackage for what something else registered, and the gate then judged."""
+def judgement(package_arn: str, found: Mapping[str, str], *, passed: bool, asked: str = "") -> dict[str, Any]:
+    """UpdateModelPackage for what something else registered, and the gate then judged: what it found."""
+    known = {"gate": "passed" if passed else "failed", "asked": asked, **found}
+    return {"ModelPackageArn": package_arn, "CustomerMetadataProperties": properties(known)}
+
+
+def verdict(package_arn: str, found: Mapping[str, str], approval: Approval, reason: str, asked: str = "") -> Request:
+    """The same where the approval changes too."""
     return {
-        "ModelPackageArn": package_arn,
-        "ModelApprovalStatus": verdict.value,
+        **judgement(package_arn, found, passed=approval is not Approval.REJECTED, asked=asked),
+        "ModelApprovalStatus": approval.value,
         "ApprovalDescription": one_line(reason),
-        "CustomerMetadataProperties": properties(
-            {"gate": "failed" if verdict is Approval.REJECTED else "passed", "asked": asked}
-        ),
     }
 
 
