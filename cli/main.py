@@ -18,6 +18,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from cli import advice, costs, laptop_clock, summary_page
+from cli import card as cards
 from cli import drop as dropping
 from cli import hours as office_hours
 from cli import models as registered
@@ -52,6 +53,7 @@ costs.app.command()(advice.advice)
 costs.app.command()(advice.apply)
 app.command()(office_hours.hours)
 app.command()(office_hours.snooze)
+app.command()(cards.card)
 app.command()(teardown)
 for command in (registered.models, registered.approve, registered.reject, registered.rollback):
     app.command()(command)
@@ -95,9 +97,11 @@ def drop(
     outcome = Follower(connection, console, name, version, since).run()
     style = "green" if outcome.good else "red"
     console.print(f"[bold {style}]{outcome.kind}[/bold {style}]: {outcome.reason}", highlight=False)
+    flag = "--laptop " if connection.endpoint_url else ""
     if outcome.kind == "deployed":
-        flag = "--laptop " if connection.endpoint_url else ""
         console.print(f"try it: mlp {flag}predict {name} FILE.csv")
+    if outcome.kind == "asked":
+        console.print(f"decide: mlp {flag}approve {name}; what there is: mlp {flag}models {name}")
     if not outcome.good:
         raise typer.Exit(1)
 
@@ -124,6 +128,11 @@ def status(
     for row in rows:
         if row.reason and (dataset or row.verdict == "rejected"):
             console.print(f"{row.dataset}: {row.reason}", highlight=False)
+    if dataset and rows[0].model and (link := cards.where(context.obj, dataset, rows[0].model)):
+        flag = "--laptop " if context.obj.endpoint_url else ""
+        console.print(f"the model's card: mlp {flag}card {dataset}, or {link}", highlight=False)
+    elif any(row.model for row in rows):
+        console.print("a model's card, with how well it does and on what data: mlp card DATASET", highlight=False)
     sleeper = next((row.dataset for row in rows if row.asleep), None)
     if sleeper:
         console.print(f"To wake one sooner: mlp snooze {sleeper} --hours 2", highlight=False)

@@ -14,9 +14,9 @@ import builders
 import report
 from dataset import Dataset, Rows
 from mlplatform.charts import Axis
-from mlplatform.decisions import Decision, DeployModel, Skip
+from mlplatform.decisions import AskApproval, Decision, DeployModel, KeepLiveModel, Skip
 from mlplatform.deployment import plan_deployment
-from mlplatform.facts import ModelCard, Task
+from mlplatform.facts import Approval, ModelCard, ModelPackage, Task
 from mlplatform.model_page import with_page
 from preprocess import Numbers, Texts
 
@@ -80,8 +80,56 @@ def test_what_training_cost_is_what_was_billed_at_the_list_price() -> None:
     assert "67 % saved by spot: 100 s billed of 300 s" in said
 
 
-def test_hosting_is_projected_for_a_month_of_730_hours() -> None:
-    assert "$74.46" in text_of(html())  # ml.c5.large, 0.102 USD an hour
+def test_hosting_is_projected_for_the_hours_that_the_endpoint_is_open() -> None:
+    # 50 of 168 hours a week, of 730 a month: 217 hours of ml.c5.large at 0.102 USD
+    assert "$22.16" in text_of(html())
+
+
+def test_a_model_that_is_kept_out_costs_nothing_more_and_says_why_it_was() -> None:
+    card = builders.card(test=0.4)
+    ended = builders.training_job()
+    made = with_page(plan_deployment(ended, card, None, builders.settings()), ended, LINK, builders.settings())
+    assert isinstance(made, KeepLiveModel)
+    assert made.page is not None
+    said = text_of(made.page.html)
+    assert "kept out by its gate" in said
+    assert "it gets no endpoint" in said
+    assert made.reason in said
+
+
+def test_a_model_that_something_else_registered_has_its_package_as_its_lineage() -> None:
+    evaluation = {
+        "choice": "xgboost has roc_auc 0.95 on the validation rows, 0.01 better than pytorch's 0.94.",
+        "candidates": {
+            "xgboost": {"validation": {}, "seconds": 90, "usd": 0.00575},
+            "pytorch": {"validation": {}, "seconds": 180, "usd": 0.0115},
+        },
+    }
+    card = replace(builders.card(), metrics_json=json.dumps(evaluation).encode())
+    package = ModelPackage(
+        "arn:aws:sagemaker:us-east-1:123456789012:model-package/ml-platform-churn/4",
+        "ml-platform-churn",
+        4,
+        Approval.PENDING,
+        "",
+        "123.dkr.ecr/image:1",
+        "s3://artifacts/model.tar.gz",
+        {},
+        (),
+        {"dataset_version": "0123456789ab", "hosting": "instance_type=ml.m5.large"},
+        builders.NOON,
+        builders.NOON,
+    )
+    asked = AskApproval("It waits.", "churn", "ml-platform-churn-p4", None, card, package=package.arn)
+    made = with_page(asked, package, LINK, builders.settings())
+    assert isinstance(made, AskApproval)
+    assert made.page is not None
+    assert made.page.key == "models/churn/ml-platform-churn-p4/card.html"
+    said = text_of(made.page.html)
+    assert evaluation["choice"] in said
+    assert "$0.017" in said  # 0.00575 and 0.0115
+    assert "package/ml-platform-churn/4" in said
+    assert "a person decides" in said
 
 
 def test_a_type_without_a_price_is_said_and_not_a_zero() -> None:

@@ -8,18 +8,20 @@ whatever somebody put into a file: each is escaped, and the page can neither run
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from html import escape
 from typing import Any
 
-from mlplatform import model_plots, names, prices
+from mlplatform import model_plots, names, registry
 from mlplatform.decisions import AskApproval, CardPage, Decision, DeployModel, KeepLiveModel
 from mlplatform.dollars import money, precise
-from mlplatform.errors import UnknownPrice
-from mlplatform.facts import ModelCard, Task, TrainingJob
+from mlplatform.facts import ModelCard, ModelPackage, Task, TrainingJob
 from mlplatform.html_page import document, figure_card
+from mlplatform.model_cost import HostingCost, training_usd, wished_hosting_cost
 from mlplatform.model_figures import METRICS, counted, escaped, number, percent, score, signed
 from mlplatform.settings import Settings
 
@@ -28,36 +30,48 @@ _MOST_WARNINGS = 50
 
 @dataclass(frozen=True)
 class Facts:
-    """What a page is made of."""
+    """What a page is made of. Rows are a name and a value as HTML; one without a value is left out."""
 
-    job: TrainingJob
-    card: ModelCard
-    outcome: str  # what became of the model, in a few words
-    reason: str
-    hosting: Mapping[str, Any] | None  # the endpoint's only variant; None where the model gets no endpoint
     settings: Settings
+    dataset: str
+    version: str  # of the dataset
+    at: datetime | None
+    card: ModelCard
+    outcome: str  # of the gate, in a few words that stay true whatever people decide later
+    good: bool
+    reason: str
+    hosting: HostingCost | None  # None where the model gets no endpoint
+    training: tuple[str, str]  # what it cost, and a line under it; both HTML
+    cost: Sequence[tuple[str, str]]
+    lineage: Sequence[tuple[str, str]]
 
-    @property
-    def dataset(self) -> str:
-        return self.job.dataset or ""
 
+def with_page(decision: Decision, source: TrainingJob | ModelPackage, link: str, settings: Settings) -> Decision:
+    """The decision with the page that goes with its model; any other decision as it is.
 
-def with_page(decision: Decision, job: TrainingJob, link: str, settings: Settings) -> Decision:
-    """The decision with the page that goes with its model; any other decision as it is."""
-    hosting: Mapping[str, Any] | None = None
+    `source` is the job that trained it, or the package that something else, such as a pipeline, registered.
+    """
     match decision:
         case DeployModel():
-            outcome, hosting = "goes live", decision.endpoint_config["ProductionVariants"][0]
+            outcome = "passed its gate"
         case KeepLiveModel():
-            outcome = "kept out"
+            outcome = "kept out by its gate"
         case AskApproval():
-            outcome = "waits for a person's approval"
+            outcome = "passed its gate; a person decides"
         case _:
             return decision
     if decision.card is None:
         return decision
-    facts = Facts(job, decision.card, outcome, decision.reason, hosting, settings)
-    return replace(decision, page=CardPage(names.model_card_key(decision.dataset, job.name), page(facts), link))
+    kept = isinstance(decision, KeepLiveModel)
+    if isinstance(source, TrainingJob):
+        facts = _of_job(source, decision.card, settings)
+    else:
+        facts = _of_package(source, decision.card, settings)
+    facts = replace(facts, outcome=outcome, good=not kept, reason=decision.reason)
+    if kept:
+        facts = replace(facts, hosting=None)
+    key = names.model_card_key(decision.dataset, decision.job_name)
+    return replace(decision, page=CardPage(key, page(facts), link))
 
 
 def page(facts: Facts) -> str:
@@ -81,7 +95,7 @@ def page(facts: Facts) -> str:
         _shown(_lead, facts, report),
         _shown(_cards, facts),
         _shown(_warnings, metrics),
-        _shown(_scores, facts),
+        _shown(_scores, facts, metrics),
         _two(charts),
         _shown(model_plots.large_confusion, report) if classes else "",
         _shown(model_plots.importance, report),
@@ -164,14 +178,13 @@ def _shown(draw: Callable[..., str], *given: Any) -> str:
 
 
 def _header(facts: Facts) -> str:
-    settings, job = facts.settings, facts.job
-    ended = f"Trained on {job.ended:%-d %B %Y at %H:%M} UTC.<br>" if job.ended else ""
-    style = "down" if facts.hosting is not None else "up"
+    settings = facts.settings
+    at = f"Trained by {facts.at:%-d %B %Y, %H:%M} UTC.<br>" if facts.at else ""
+    version = f"Dataset version {escape(facts.version)}: " if facts.version else ""
     return (
         f'<header><div><div class="kicker">{escape(settings.stack_name)} · {escape(settings.environment)} · model card'
-        f"</div><h1>{escape(facts.dataset)}</h1></div>"
-        f'<div class="meta">{ended}Version {escape(job.tags.get(names.VERSION_TAG, "not known"))}: '
-        f'<span class="{style}">{escape(facts.outcome)}</span></div></header>'
+        f'</div><h1>{escape(facts.dataset)}</h1></div><div class="meta">{at}{version}'
+        f'<span class="{"down" if facts.good else "up"}">{escape(facts.outcome)}</span></div></header>'
     )
 
 
@@ -204,10 +217,8 @@ def _cards(facts: Facts) -> str:
     first = card.objective
     second = "r2" if card.task is Task.REGRESSION else "accuracy"
     shown = [_score_card(card.test, card.live, name) for name in dict.fromkeys((first, second))]
-    usd, note = _training_usd(facts)
-    shown.append(figure_card("Training it cost", usd, note))
-    usd, note = _hosting_usd(facts)
-    shown.append(figure_card("Hosting it, a month", usd, note))
+    shown.append(figure_card("Training it cost", *facts.training))
+    shown.append(figure_card("Hosting it, a month", *_hosting_usd(facts)))
     return f'<div class="cards">{"".join(shown)}</div>'
 
 
@@ -232,7 +243,7 @@ def _warnings(metrics: Mapping[str, Any]) -> str:
     return f'<section class="missing"><h2>Worth a look before it is trusted</h2><ul>{items}</ul></section>'
 
 
-def _scores(facts: Facts) -> str:
+def _scores(facts: Facts, told: Mapping[str, Any]) -> str:
     metrics = facts.card.metrics
     rows = []
     for name in [*METRICS, *sorted(set(metrics.test) - set(METRICS) - {"rows"})]:
@@ -262,11 +273,12 @@ def _scores(facts: Facts) -> str:
         note += f" The live model could not be scored on them: {escaped(metrics.live_error, 500)}"
     count = metrics.test.get("rows")
     over = f" on {counted(int(count), 'test row')}" if count else ""
+    choice = f'<p class="verdict">{escaped(told["choice"], 1000)}</p>' if told.get("choice") else ""
     beside = "" if metrics.live is None else "<th>live model</th><th>difference</th>"
     return (
         f'<section><h2>How well it does{over}</h2><div class="note">{note}</div><div class="scroll">'
         f'<table class="scores"><thead><tr><th></th><th class="text way"></th><th>this model</th>{beside}</tr></thead>'
-        f'<tbody>{"".join(rows)}</tbody></table></div><p class="verdict">{escape(facts.reason)}</p></section>'
+        f'<tbody>{"".join(rows)}</tbody></table></div><p class="verdict">{escape(facts.reason)}</p>{choice}</section>'
     )
 
 
@@ -280,73 +292,111 @@ def _better_or_worse(value: float, other: float, more_is_better: bool | None) ->
 # ---- cost and lineage ----
 
 
-def _training_usd(facts: Facts) -> tuple[str, str]:
-    """The figure, and a line under it; both HTML."""
-    job = facts.job
-    if not job.training_seconds or job.billable_seconds is None:
+def _of_job(job: TrainingJob, card: ModelCard, settings: Settings) -> Facts:
+    dataset, version = job.dataset or "", job.tags.get(names.VERSION_TAG, "")
+    given = {
+        name: value
+        for name, value in sorted(job.hyperparameters.items())
+        if not name.startswith(("sagemaker_", "_tuning"))
+    }
+    return Facts(
+        settings=settings,
+        dataset=dataset,
+        version=version,
+        at=job.ended,
+        card=card,
+        outcome="",
+        good=True,
+        reason="",
+        hosting=wished_hosting_cost(job.tags, settings),
+        training=_training_usd(job, settings),
+        cost=[
+            ("Instance", f"{job.instance_count} × {escape(job.instance_type)}, {'spot' if job.spot else 'on demand'}"),
+            ("Trained for", _seconds(job.training_seconds)),
+            ("Billed for", _seconds(job.billable_seconds)),
+        ],
+        lineage=[
+            ("Training job", escape(job.name)),
+            ("Dataset version", escape(version)),
+            ("Its files", escape(f"s3://{settings.artifact_bucket}/{names.manifest_key(dataset, version)}")),
+            ("Code", escape(job.hyperparameters.get("sagemaker_submit_directory", "").strip('"'))),
+            ("Image", escape(job.image)),
+            ("Artifact", escape(job.artifact_uri or "")),
+            ("Compared with", escape(job.inputs.get("live_model", ""))),
+            ("Hyperparameters", "<br>".join(escape(f"{name} = {value}") for name, value in given.items())),
+        ],
+    )
+
+
+def _of_package(package: ModelPackage, card: ModelCard, settings: Settings) -> Facts:
+    """What a package says of itself, as registry.py has it, and what its evaluation says of each algorithm's cost."""
+    said = dict(package.properties)
+    paid, cost = Decimal(0), []
+    candidates = _read(card.metrics_json).get("candidates")
+    for name, one in candidates.items() if isinstance(candidates, Mapping) else ():
+        seconds, usd = (one.get("seconds"), one.get("usd")) if isinstance(one, Mapping) else (None, None)
+        if isinstance(usd, int | float) and math.isfinite(usd):
+            paid += Decimal(str(usd))
+            cost.append((f"Training {escaped(name, 30)}", f"{precise(Decimal(str(usd)))}, {_seconds(seconds)} billed"))
+    known = said.get("training_usd", "")
+    if known.replace(".", "", 1).isdigit():
+        paid = Decimal(known)
+    return Facts(
+        settings=settings,
+        dataset=registry.dataset_of(package.group, settings.stack_name) or "",
+        version=said.get("dataset_version", ""),
+        at=package.created,
+        card=card,
+        outcome="",
+        good=True,
+        reason="",
+        hosting=wished_hosting_cost({names.HOSTING_TAG: said.get("hosting", "")}, settings),
+        training=(precise(paid), "what its training was billed") if paid else ("Not known", "its package does not say"),
+        cost=cost,
+        lineage=[
+            ("Model package", escape(package.arn)),
+            *((escaped(name.replace("_", " ").capitalize()), escaped(value, 256)) for name, value in said.items()),
+            ("Image", escape(package.image)),
+            ("Artifact", escape(package.artifact_uri)),
+        ],
+    )
+
+
+def _training_usd(job: TrainingJob, settings: Settings) -> tuple[str, str]:
+    paid = training_usd(job, settings.aws_region)
+    if job.billable_seconds is None or not job.training_seconds:
         return "Not known", "SageMaker has not said for how long it is billed"
-    try:
-        price = _hour(facts, job.instance_type, "training")
-    except UnknownPrice:
+    if paid is None:
         return "Not known", f"{job.billable_seconds} s billed; there is no price for {escape(job.instance_type)}"
-    paid = job.billable_seconds * job.instance_count * price / prices.SECONDS_PER_HOUR
-    saved = (job.training_seconds - job.billable_seconds) * job.instance_count * price / prices.SECONDS_PER_HOUR
     note = f"{job.billable_seconds} s billed"
-    if saved > 0:
+    if job.billable_seconds < job.training_seconds:
         share = 1 - job.billable_seconds / job.training_seconds
         note = f'<span class="down">{share * 100:.0f} % saved</span> by spot: {note} of {job.training_seconds} s'
     return precise(paid), note
 
 
 def _hosting_usd(facts: Facts) -> tuple[str, str]:
-    if facts.hosting is None:
+    cost = facts.hosting
+    if cost is None:
         return "Nothing", "it gets no endpoint"
-    kind, count = facts.hosting.get("InstanceType"), int(facts.hosting.get("InitialInstanceCount", 1))
-    if kind is None:
-        return "By use", "serverless: billed by the request"
-    try:
-        month = _hour(facts, kind, "hosting") * prices.HOURS_PER_MONTH * count
-    except UnknownPrice:
-        return "Not known", f"there is no price for {escape(kind)}"
-    closed = "" if facts.settings.environment == "prod" else "; less by its closed hours"
-    return money(month), f"{count} × {escape(kind)} around the clock{closed}"
-
-
-def _hour(facts: Facts, kind: str, use: prices.Use) -> Decimal:
-    return prices.usd_per_hour(kind, use, facts.settings.aws_region)
+    return "Not known" if cost.usd_per_month is None else money(cost.usd_per_month), escape(cost.formula)
 
 
 def _cost(facts: Facts) -> str:
-    job = facts.job
     rows = [
-        ("Instance", f"{job.instance_count} × {escape(job.instance_type)}, {'spot' if job.spot else 'on demand'}"),
-        ("Trained for", _seconds(job.training_seconds)),
-        ("Billed for", _seconds(job.billable_seconds)),
-        ("Cost", " — ".join(_training_usd(facts))),
-        ("Hosting", " a month, ".join(_hosting_usd(facts))),
+        *facts.cost,
+        ("Cost", " — ".join(facts.training)),
+        ("Hosting", " a month — ".join(_hosting_usd(facts))),
     ]
     return _facts("What it costs", "At list price, before tax and credits.", rows)
 
 
 def _lineage(facts: Facts, report: Mapping[str, Any]) -> str:
-    job, settings = facts.job, facts.settings
-    version = job.tags.get(names.VERSION_TAG, "")
     packages = report.get("packages")
-    given = {
-        name: value for name, value in job.hyperparameters.items() if not name.startswith(("sagemaker_", "_tuning"))
-    }
-    rows = [
-        ("Training job", escape(job.name)),
-        ("Dataset version", escape(version)),
-        ("Its files", escape(f"s3://{settings.artifact_bucket}/{names.manifest_key(facts.dataset, version)}")),
-        ("Code", escape(job.hyperparameters.get("sagemaker_submit_directory", "").strip('"'))),
-        ("Image", escape(job.image)),
-        ("Artifact", escape(job.artifact_uri or "")),
-        ("Compared with", escape(job.inputs.get("live_model", ""))),
-        ("Hyperparameters", "<br>".join(escape(f"{name} = {value}") for name, value in sorted(given.items()))),
-    ]
+    rows = [*facts.lineage]
     if isinstance(packages, Mapping):
-        rows.append(("Packages", "<br>".join(escape(f"{name} {value}") for name, value in packages.items())))
+        listed = [f"{escaped(name, 60)} {escaped(value, 60)}" for name, value in packages.items()]
+        rows.append(("Packages", "<br>".join(listed[:_MOST_WARNINGS])))
     return _facts("Where it comes from", "", [(name, value) for name, value in rows if value], code=True)
 
 
@@ -369,5 +419,5 @@ def _footer(report: Mapping[str, Any]) -> str:
     )
 
 
-def _seconds(seconds: int | None) -> str:
-    return "not known" if seconds is None else f"{seconds:,} s"
+def _seconds(seconds: object) -> str:
+    return f"{seconds:,} s" if isinstance(seconds, int) else "not known"
