@@ -51,6 +51,7 @@ _SERVICES = (
     "pipelines",
     "hosting",
     "search",
+    "quotas",
     "savings_plans",
     "scaling",
     "tagging",
