@@ -99,9 +99,11 @@ def drop(
     outcome = Follower(connection, console, name, version, since).run()
     style = "green" if outcome.good else "red"
     console.print(f"[bold {style}]{outcome.kind}[/bold {style}]: {outcome.reason}", highlight=False)
+    flag = "--laptop " if connection.endpoint_url else ""
     if outcome.kind == "deployed":
-        flag = "--laptop " if connection.endpoint_url else ""
         console.print(f"try it: mlp {flag}predict {name} FILE.csv")
+    if outcome.kind == "asked":
+        console.print(f"decide: mlp {flag}approve {name}; what there is: mlp {flag}models {name}")
     if not outcome.good:
         raise typer.Exit(1)
 

@@ -46,6 +46,7 @@ _SERVICES = (
     "cloudformation",
     "inbox",
     "training",
+    "tuning",
     "processing",
     "registry",
     "pipelines",

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+import metrics
 import tensors
 import trees
 from preprocess import MISSING_CODE, MISSING_TOKENS, UNKNOWN_CODE, Encoder, Inputs
@@ -36,7 +37,7 @@ else:
     _loads = orjson.loads
     _dumps = orjson.dumps
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS_FILE = "model.safetensors"
 SCHEMA_FILE = "schema.json"
 JSON = "application/json"
@@ -66,50 +67,203 @@ class Predictor(Protocol):
         """Regression: one number per row, in the label's unit."""
 
 
-@dataclass(frozen=True)
-class Network:
-    """The network of network.py, in NumPy."""
+Weights = dict[str, NDArray[np.float32]]
+Floats = NDArray[np.float32]
 
-    layers: list[tuple[NDArray[np.float32], NDArray[np.float32]]]  # weights (inputs x outputs) and biases
-    number_inputs: int
-    target_mean: float
-    target_scale: float
 
-    @classmethod
-    def load(cls, schema: dict[str, Any], weights: dict[str, NDArray[Any]], encoder: Encoder) -> Network:
-        """Raises ModelFileError when the weights do not fit."""
+class Mlp:
+    """The reference network, see network.Mlp."""
+
+    def __init__(self, weights: Weights, schema: dict[str, Any], encoder: Encoder) -> None:
+        self.bend = np.float32(schema["bend"])
+        self.indicators = np.array([i for i, (_, e) in enumerate(encoder.numeric) if e.missing], dtype=np.int64)
+        self.number_inputs = len(encoder.numeric) + len(self.indicators)
         # Transposed once, so that each request multiplies rows by contiguous columns.
-        layers = [
+        self.layers = [
             (np.ascontiguousarray(weights[f"{layer}.weight"].T), weights[f"{layer}.bias"])
             for layer in ("first", "second", "last")
         ]
-        if layers[0][0].shape[0] != encoder.inputs:
+        if self.layers[0][0].shape[0] != self.number_inputs + encoder.codes:
             raise ModelFileError("The model's weights do not fit its schema.")
-        target = schema.get("target") or {"mean": 0.0, "scale": 1.0}
-        return cls(layers, encoder.number_inputs, target["mean"], target["scale"])
 
-    def scores(self, inputs: Inputs) -> NDArray[np.float32]:
-        """The network's last layer, before softmax; dropout is for training only."""
+    def scores(self, inputs: Inputs) -> Floats:
+        """1 x rows x outputs: the last layer, before softmax; dropout is for training only."""
+        numbers, missing = _bent(inputs.numbers, self.bend)
+        if len(self.indicators):
+            flags = np.zeros((len(numbers), len(self.indicators)), dtype=np.float32)
+            if missing is not None:
+                flags[:] = missing[:, self.indicators]
+            numbers = np.hstack((numbers, flags))
         weights, bias = self.layers[0]
         if inputs.codes.shape[1]:
-            hidden = inputs.numbers @ weights[: self.number_inputs] + bias
+            hidden = numbers @ weights[: self.number_inputs] + bias
             # A one-hot input times the weights is the row of the weights that it points at.
             for codes in inputs.codes.T:
-                hidden += weights[codes]
+                hidden += weights[codes + self.number_inputs]
         else:
-            hidden = inputs.numbers @ weights + bias
+            hidden = numbers @ weights + bias
         for weights, bias in self.layers[1:]:
             np.maximum(hidden, 0, out=hidden)
             hidden = hidden @ weights + bias
-        return hidden
+        return hidden[None]
+
+
+class TabM:
+    """Many networks in one, see network.TabM.
+
+    Between two knots an embedding is a line, so that a number's is found by the place of its knot: the vector there,
+    and the number times the slope from there on.
+    """
+
+    ROWS = 1024  # at a time, so that a large request does not take memory in proportion
+
+    def __init__(self, weights: Weights, schema: dict[str, Any], encoder: Encoder) -> None:
+        knots = encoder.knots()
+        columns, categorical = len(knots), len(encoder.categorical)
+        bins = max((len(of) for of in knots), default=1) - 1
+        embedding = schema["embedding_size"]
+        self.bend = np.float32(schema["bend"])
+        pieces, self.table = weights["pieces"], weights["table"]
+        first = weights["weight_0"]
+        if pieces.shape != (columns, bins, embedding) or first.shape[0] != (columns + categorical) * embedding:
+            raise ModelFileError("The model's weights do not fit its schema.")
+        if self.table.shape != (encoder.codes, embedding):
+            raise ModelFileError("The model's weights do not fit its schema.")
+        # Place 0 is before the first knot, place i after the i-th; after the last a column's embedding no longer bends.
+        self.knots = np.full((columns, bins + 1), np.inf, dtype=np.float32)
+        slopes = np.zeros((columns, bins + 2), dtype=np.float32)
+        shifts = np.zeros((columns, bins + 2), dtype=np.float32)
+        directions = np.zeros((columns, bins + 2, embedding), dtype=np.float32)
+        bases = np.zeros((columns, bins + 2, embedding), dtype=np.float32)
+        for column, of in enumerate(knots):
+            edges = np.array(of, dtype=np.float32)
+            self.knots[column, : len(edges)] = edges
+            slopes[column, 1 : len(edges)] = 1 / np.diff(edges)
+            shifts[column, 1 : len(edges)] = -edges[:-1] / np.diff(edges)
+            directions[column, 1 : len(edges)] = pieces[column, : len(edges) - 1]
+            bases[column, 2 : len(edges) + 1] = np.cumsum(pieces[column, : len(edges) - 1], axis=0)
+        bases += weights["shift"][:, None]
+        self.starts = np.arange(columns) * (bins + 2)
+        self.slopes, self.shifts = slopes.reshape(-1), shifts.reshape(-1)
+        self.directions, self.bases = directions.reshape(-1, embedding), bases.reshape(-1, embedding)
+        self.linear = weights["linear"]
+        self.absent = weights["absent"] + weights["shift"]
+        self.blocks = [
+            tuple(weights[f"{name}_{block}"] for name in ("weight", "r", "s", "bias"))
+            for block in range(schema["blocks"])
+        ]
+        self.head, self.head_bias = weights["head"], weights["head_bias"]
+
+    def scores(self, inputs: Inputs) -> Floats:
+        """Members x rows x outputs: the last layer, before softmax; dropout is for training only."""
+        rows = len(inputs.numbers)
+        if rows <= self.ROWS:
+            return self._scores(inputs)
+        parts = [
+            self._scores(Inputs(inputs.numbers[start : start + self.ROWS], inputs.codes[start : start + self.ROWS]))
+            for start in range(0, rows, self.ROWS)
+        ]
+        return np.concatenate(parts, axis=1)
+
+    def _scores(self, inputs: Inputs) -> Floats:
+        x: Any = self._embed(inputs)
+        members = len(self.head)
+        for weight, r, s, bias in self.blocks:
+            # Members x rows x inputs; the first block's input is every member's.
+            x = (x * r[:, None]).reshape(-1, len(weight)) @ weight
+            x = x.reshape(members, -1, x.shape[1])
+            x *= s[:, None]
+            x += bias[:, None]
+            np.maximum(x, 0, out=x)
+        scores: Floats = x @ self.head + self.head_bias
+        return scores
+
+    def _embed(self, inputs: Inputs) -> Floats:
+        parts = []
+        numbers = inputs.numbers
+        if numbers.shape[1]:
+            bent, missing = _bent(numbers, self.bend)
+            if len(numbers) <= 16:
+                places = (numbers[:, :, None] >= self.knots).sum(axis=2)
+            else:
+                places = np.empty(numbers.shape, dtype=np.int64)
+                for column, knots in enumerate(self.knots):
+                    places[:, column] = np.searchsorted(knots, numbers[:, column], side="right")
+            if missing is not None:
+                places[missing] = 0
+            places += self.starts
+            along = numbers * self.slopes[places] + self.shifts[places]
+            if missing is not None:
+                along[missing] = 0
+            embedded = self.directions[places]
+            embedded *= along[:, :, None]
+            embedded += self.bases[places]
+            embedded += bent[:, :, None] * self.linear
+            if missing is not None:
+                rows, columns = missing.nonzero()
+                embedded[rows, columns] = self.absent[columns]
+            parts.append(embedded.reshape(len(numbers), -1))
+        if inputs.codes.shape[1]:
+            parts.append(self.table[inputs.codes].reshape(len(inputs.codes), -1))
+        return parts[0] if len(parts) == 1 else np.hstack(parts)
+
+
+def _bent(numbers: Floats, bend: np.float32) -> tuple[Floats, NDArray[np.bool_] | None]:
+    """As network.bent: bent numbers, 0 where missing, and where that is, if anywhere."""
+    missing = None
+    # One sum tells whether anything is missing; asking every cell costs more than the rest for a single row.
+    if not np.isfinite(numbers.sum()):
+        missing = np.isnan(numbers)
+        numbers = np.where(missing, np.float32(0), numbers)
+    bent: Floats = numbers / np.sqrt(1 + (numbers / bend) ** 2)
+    return bent, missing
+
+
+NETWORKS: dict[str, type[Mlp] | type[TabM]] = {"mlp": Mlp, "tabm": TabM}
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The mean of one network's members, or of several networks', each of which learnt from other rows."""
+
+    networks: list[Mlp | TabM]
+    target_mean: float
+    target_scale: float
+    temperature: float
+
+    @classmethod
+    def load(cls, schema: dict[str, Any], weights: Weights, encoder: Encoder) -> Networks:
+        """Raises ModelFileError when the weights do not fit."""
+        network = schema["network"]
+        networks = [
+            NETWORKS[network["network"]](
+                {name.partition("/")[2]: of for name, of in weights.items() if name.startswith(f"{fold}/")},
+                network,
+                encoder,
+            )
+            for fold in range(network["folds"])
+        ]
+        target = schema.get("target") or {"mean": 0.0, "scale": 1.0}
+        return cls(networks, target["mean"], target["scale"], schema.get("temperature", 1.0))
 
     def probabilities(self, inputs: Inputs) -> NDArray[np.float64]:
-        """Rows x classes."""
-        return trees.softmax(self.scores(inputs).astype(np.float64))
+        """Rows x classes: the mean of all members of all networks, calibrated."""
+        total: Any = 0.0
+        for network in self.networks:
+            scores = network.scores(inputs).astype(np.float64)
+            scores -= scores.max(axis=2, keepdims=True)
+            np.exp(scores, out=scores)
+            scores /= scores.sum(axis=2, keepdims=True)
+            total = total + scores.mean(axis=0)
+        return metrics.calibrated(total / len(self.networks), self.temperature)
 
     def numbers(self, inputs: Inputs) -> NDArray[np.float64]:
         """Regression: one number per row, in the label's unit."""
-        return self.scores(inputs)[:, 0].astype(np.float64) * self.target_scale + self.target_mean
+        total: Any = 0.0
+        for network in self.networks:
+            total = total + network.scores(inputs)[:, :, 0].mean(axis=0, dtype=np.float64)
+        found: NDArray[np.float64] = total / len(self.networks) * self.target_scale + self.target_mean
+        return found
 
 
 @dataclass(frozen=True)
@@ -136,7 +290,7 @@ class Model:
 
 # Which predictor an artifact holds: its schema's model.kind.
 _KINDS: dict[str, Callable[[dict[str, Any], dict[str, NDArray[Any]], Encoder], Predictor]] = {
-    "network": Network.load,
+    "network": Networks.load,
     trees.KIND: trees.Boosted.load,
 }
 

@@ -21,7 +21,7 @@ from mlplatform.facts import StoredObject
 from .conftest import STACK, Laptop, eventually
 
 pytestmark = pytest.mark.xdist_group("laptop")
-SHORT = json.dumps({"hyperparameters": {"epochs": 3}})
+SHORT = json.dumps({"hyperparameters": {"network": "mlp", "epochs": 3}})
 
 
 def customers(rows: int = 400, seed: int = 1, slipped: bool = False) -> str:
@@ -52,7 +52,9 @@ def invoke(laptop: Laptop, dataset: str, body: Any, content_type: str = "applica
 @pytest.fixture(scope="session")
 def deployed(laptop: Laptop) -> str:
     """The dataset `churn`, dropped under an awkward file name and deployed; the name of its training job."""
-    laptop.put("churn", names.JOB_SPEC_FILE, json.dumps({"label": "stays", "hyperparameters": {"epochs": 8}}))
+    laptop.put(
+        "churn", names.JOB_SPEC_FILE, json.dumps({"label": "stays", "hyperparameters": {"network": "mlp", "epochs": 8}})
+    )
     laptop.put("churn", "März 50%+1 customers.csv", customers())
     verdict = laptop.verdict("churn")
     assert verdict["verdict"] == "accepted", verdict
@@ -204,7 +206,9 @@ def test_functions_log_decisions_with_reasons_to_cloudwatch(laptop: Laptop, depl
 
 
 def test_an_interrupted_spot_job_resumes_and_completes(laptop: Laptop) -> None:
-    laptop.put("resumed", "job.json", json.dumps({"hyperparameters": {"epochs": 150, "patience": 150}}))
+    laptop.put(
+        "resumed", "job.json", json.dumps({"hyperparameters": {"network": "mlp", "epochs": 150, "patience": 150}})
+    )
     laptop.put("resumed", "train.csv", customers(3000, seed=2))
     job_name = laptop.verdict("resumed")["job_name"]
 
@@ -235,7 +239,7 @@ def test_a_worse_version_is_kept_out_with_a_reason(laptop: Laptop, deployed: str
     serving = laptop.sagemaker.describe_endpoint(EndpointName=names.endpoint(STACK, "churn"))["EndpointConfigName"]
     header, *rows = customers().splitlines()
     slipped = customers(slipped=True).splitlines()[1:]
-    laptop.put("kept", "job.json", json.dumps({"label": "stays", "hyperparameters": {"epochs": 8}}))
+    laptop.put("kept", "job.json", json.dumps({"label": "stays", "hyperparameters": {"network": "mlp", "epochs": 8}}))
     laptop.put("kept", "train.csv", "\n".join([header, *rows[:300]]))
     laptop.put("kept", "test.csv", "\n".join([header, *rows[300:]]))
     first = laptop.verdict("kept")["job_name"]
@@ -257,7 +261,7 @@ def test_a_worse_version_is_kept_out_with_a_reason(laptop: Laptop, deployed: str
 def test_a_better_version_replaces_the_first_without_a_failed_request(laptop: Laptop) -> None:
     header, *rows = customers(900, seed=3).splitlines()
     slipped = customers(900, seed=3, slipped=True).splitlines()[1:]
-    spec = json.dumps({"label": "stays", "hyperparameters": {"epochs": 12}})
+    spec = json.dumps({"label": "stays", "hyperparameters": {"network": "mlp", "epochs": 12}})
     laptop.put("better", "job.json", spec)
     # The first model learns from few rows, half of them wrong; the second from all of them.
     laptop.put("better", "train.csv", "\n".join([header, *rows[:120], *slipped[120:200]]))
