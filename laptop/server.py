@@ -52,6 +52,7 @@ _SERVICES = (
     "pipelines",
     "hosting",
     "search",
+    "quotas",
     "savings_plans",
     "scaling",
     "tagging",
