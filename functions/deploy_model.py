@@ -13,7 +13,7 @@ from mlplatform import events, names, registry
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision, Skip
 from mlplatform.deployment import Live, is_trial, plan_deployment, skip_job
-from mlplatform.facts import JobStatus, PackageChanged, TrainingEnded, TrainingJob, TuningEnded
+from mlplatform.facts import JobStatus, ModelPackage, PackageChanged, TrainingEnded, TrainingJob, TuningEnded
 from mlplatform.ledger import plan_spot_saving
 from mlplatform.observability import decided, observed
 from mlplatform.releases import Known, lost_approval, plan_release, skip_package
@@ -45,7 +45,7 @@ def deploy_model(app: App, ended: TrainingEnded) -> Decision:
     if skip is not None:
         return skip
     _record_saving(app, job)
-    return app.aws.apply(_with_page(app, _judged(app, job), job))
+    return app.aws.apply(_with_page(app, _judged(app, job), job, job.name, job.dataset))
 
 
 def deploy_tuned(app: App, ended: TuningEnded) -> Decision:
@@ -61,7 +61,7 @@ def deploy_tuned(app: App, ended: TuningEnded) -> Decision:
     job = app.aws.training_job(tuning.best) if tuning.best else None
     if job is None:
         return app.aws.apply(without_best(tuning, spent))
-    return app.aws.apply(_with_page(app, told(_judged(app, job), tuning, spent), job))
+    return app.aws.apply(_with_page(app, told(_judged(app, job), tuning, spent), job, job.name, job.dataset))
 
 
 def _record_saving(app: App, job: TrainingJob) -> None:
@@ -77,11 +77,13 @@ def _judged(app: App, job: TrainingJob) -> Judged:
     return plan_deployment(job, card, _live(app, job.dataset or ""), app.settings)
 
 
-def _with_page(app: App, decision: Decision, job: TrainingJob) -> Decision:
+def _with_page(
+    app: App, decision: Decision, of: TrainingJob | ModelPackage, model: str, dataset: str | None
+) -> Decision:
     from mlplatform.model_page import with_page  # most events are of no end that is judged, and pay for no page
 
-    link = app.aws.artifact_link(names.model_card_key(job.dataset or "", job.name))
-    return with_page(decision, job, link, app.settings)
+    link = app.aws.artifact_link(names.model_card_key(dataset or "", model))
+    return with_page(decision, of, link, app.settings)
 
 
 def release_model(app: App, changed: PackageChanged) -> Decision:
@@ -99,8 +101,7 @@ def release_model(app: App, changed: PackageChanged) -> Decision:
     )
     decision: Decision = plan_release(package, changed, known, app.settings)
     if changed.new:  # of what the platform registered itself, the page was made when its training ended
-        link = app.aws.artifact_link(names.model_card_key(dataset, registry.model_name(package)))
-        decision = with_page(decision, package, link, app.settings)
+        decision = _with_page(app, decision, package, registry.model_name(package), dataset)
     return app.aws.apply(decision)
 
 
