@@ -92,17 +92,25 @@ def write_model(folder: Path) -> None:
     widths = [INPUTS, HIDDEN, HIDDEN // 2, 2]
     weights = {}
     for layer, (into, out) in zip(("first", "second", "last"), pairwise(widths), strict=True):
-        weights[f"{layer}.weight"] = random.standard_normal((out, into), dtype=np.float32)
-        weights[f"{layer}.bias"] = random.standard_normal(out, dtype=np.float32)
+        weights[f"0/{layer}.weight"] = random.standard_normal((out, into), dtype=np.float32)
+        weights[f"0/{layer}.bias"] = random.standard_normal(out, dtype=np.float32)
     (folder / "code").mkdir(parents=True)
     save_file(weights, folder / "model.safetensors")
     columns = [
-        {"kind": "numeric", "name": f"column_{number}", "mean": 0.0, "scale": 1.0, "indicator": False}
+        {"kind": "numeric", "name": f"column_{number}", "center": 0.0, "scale": 1.0, "knots": [0.0], "missing": False}
         for number in range(INPUTS)
     ]
-    schema = {"format": 1, "task": "binary", "classes": [0, 1], "columns": columns, "model_version": "bench"}
+    network = {"network": "mlp", "folds": 1, "bend": 3.0}
+    schema = {
+        "format": 2,
+        "task": "binary",
+        "classes": [0, 1],
+        "columns": columns,
+        "model_version": "bench",
+        "network": network,
+    }
     (folder / "schema.json").write_text(json.dumps({**schema, "target": None}))
-    for name in ("inference.py", "preprocess.py", "tensors.py", "trees.py"):
+    for name in ("inference.py", "metrics.py", "preprocess.py", "tensors.py", "trees.py"):
         (folder / "code" / name).write_bytes((ROOT / "model_code" / name).read_bytes())
 
 

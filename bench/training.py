@@ -70,7 +70,7 @@ def measure() -> list[Figure]:
             subprocess.run(
                 [
                     sys.executable, str(ROOT / "model_code/train.py"),
-                    "--label_column", "0", "--header", "false", "--task", "binary",
+                    "--label_column", "0", "--header", "false", "--task", "binary", "--network", "mlp",
                     "--dataset_dir", str(folder / "data"), "--model_dir", str(base / "model"),
                     "--checkpoint_dir", str(base / "checkpoints"), "--live_model_dir", str(base / "none"),
                 ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from mlplatform import holidays as calendars
 from mlplatform import names
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import STACK_TAG, HostedEndpoint
-from mlplatform.office_hours import keep_on_until, on_stretches, plan_office_hours
+from mlplatform.office_hours import keep_on_until, on_stretches, plan_office_hours, read_wish
 from mlplatform.opening_hours import BadHours, Hours, parse_hours
 from mlplatform.parking import read_record
 from mlplatform.restoring import hourly
@@ -151,6 +152,36 @@ def find(connection: Connection, name: str) -> tuple[HostedEndpoint, list[dict[s
 
 
 def _parked(connection: Connection, name: str) -> tuple[HostedEndpoint, list[dict[str, Any]], str]:
+    for endpoint, arn in _all_parked(connection):
+        if endpoint.name == name and endpoint.parked is not None:
+            return endpoint, [dict(one) for one in endpoint.parked.variants], arn
+    raise CommandError(f"There is no endpoint {name}, running or parked. `mlp status` shows what there is.")
+
+
+def asleep(connection: Connection) -> dict[str, str]:
+    """Until when each parked endpoint of the stack sleeps, by name: "until Mon 30 Nov 08:00 (UTC)"."""
+    parked = [endpoint for endpoint, _ in _all_parked(connection)]
+    if not parked:
+        return {}
+    settings, now = stack_settings(connection), connection.now()
+    closed = holidays(connection, settings, now.date())
+    return {endpoint.name: _until(endpoint, settings, closed, now) for endpoint in parked}
+
+
+def _until(endpoint: HostedEndpoint, settings: Settings, closed: frozenset[date], now: datetime) -> str:
+    try:
+        wish = read_wish(endpoint.tags, settings, closed, now)
+    except BadHours as error:
+        return f"until its hours can be understood: {error}"
+    if wish.now.open or wish.kept_on(now):
+        return "until a tick wakes it, within 15 minutes unless a spending ceiling holds it"
+    if wish.now.until is None:
+        return "for more than a year"
+    return f"until {wish.now.until.astimezone(wish.hours.zone):%a %d %b %H:%M} ({wish.hours.zone.key})"
+
+
+def _all_parked(connection: Connection) -> Iterator[tuple[HostedEndpoint, str]]:
+    """Every parked endpoint, and the ARN that has its tags about hours."""
     pages = (
         connection.client("resourcegroupstaggingapi")
         .get_paginator("get_resources")
@@ -162,10 +193,8 @@ def _parked(connection: Connection, name: str) -> tuple[HostedEndpoint, list[dic
     for page in pages:
         for resource in page["ResourceTagMappingList"]:
             record = read_record({tag["Key"]: tag["Value"] for tag in resource["Tags"]})
-            if record is not None and record.endpoint == name:
-                endpoint = HostedEndpoint(name, None, None, record.tags, record)
-                return endpoint, [dict(one) for one in record.variants], resource["ResourceARN"]
-    raise CommandError(f"There is no endpoint {name}, running or parked. `mlp status` shows what there is.")
+            if record is not None:
+                yield HostedEndpoint(record.endpoint, None, None, record.tags, record), resource["ResourceARN"]
 
 
 def holidays(connection: Connection, settings: Settings, today: date) -> frozenset[date]:

@@ -7,6 +7,7 @@ import re
 import urllib.error
 import urllib.request
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, time, timedelta
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -22,6 +23,7 @@ console = Console(soft_wrap=True)
 
 # A move does all that falls due on the way; a month of schedules takes minutes.
 MOVE_SECONDS = 1800
+STEP = timedelta(hours=6)  # so that what happens is told while more of it does
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 # Decisions of every hour that change nothing; `mlp logs` has them.
 _ROUTINE = {"Skip", "RecordSpend"}
@@ -48,22 +50,42 @@ def clock(
         console.print(shown(now, zone), highlight=False)
         return
     body = {"to": moment(to, now, zone).isoformat()} if to is not None else {"advance_seconds": seconds(advance or "")}
-    with console.status("the time passes"):
-        now = move(connection, body, zone)
+    with console.status("the time passes") as status:
+        now = move(connection, body, zone, lambda at: status.update(f"the time passes: {at.astimezone(zone):%a %H:%M}"))
     console.print(shown(now, zone), highlight=False)
 
 
-def move(connection: Connection, body: dict[str, Any], zone: ZoneInfo) -> datetime:
-    """Moves the clock as POST /_laptop/clock takes it, tells what happened on the way, and returns the new time."""
+def move(
+    connection: Connection, body: dict[str, Any], zone: ZoneInfo, reached: Callable[[datetime], None] = lambda _: None
+) -> datetime:
+    """Moves the clock as POST /_laptop/clock takes it, tells what happened on the way, and returns the new time.
+
+    A long move is made in steps, and `reached` is told the time after each.
+    """
     entries = call(connection, "/_laptop/events")
     last = entries[-1]["n"] if entries else 0
-    answer = call(connection, "/_laptop/clock", body)
-    tell(call(connection, f"/_laptop/events?after={last}"), answer["fired"], zone)
-    return datetime.fromisoformat(answer["now"])
+    now = datetime.fromisoformat(call(connection, "/_laptop/clock")["now"])
+    end = datetime.fromisoformat(body["to"]) if "to" in body else now + timedelta(seconds=body["advance_seconds"])
+    steps = []
+    while (now := now + STEP) < end:
+        steps.append({"to": now.isoformat()})
+    fired: list[dict[str, Any]] = []
+    for step in [*steps, {"to": end.isoformat()} if steps else body]:
+        answer = call(connection, "/_laptop/clock", step)
+        now = datetime.fromisoformat(answer["now"])
+        reached(now)
+        entries = call(connection, f"/_laptop/events?after={last}")
+        last = entries[-1]["n"] if entries else last
+        tell(entries, zone)
+        fired += answer["fired"]
+    for (schedule, failed), count in Counter((one["schedule"], bool(one["error"])) for one in fired).items():
+        how = "failed" if failed else "ran"
+        console.print(f"{schedule} {how} {count} time{'s' if count > 1 else ''}", highlight=False)
+    return now
 
 
-def tell(entries: list[dict[str, Any]], fired: list[dict[str, Any]], zone: ZoneInfo) -> None:
-    """What functions decided on the way, and how often each schedule ran."""
+def tell(entries: list[dict[str, Any]], zone: ZoneInfo) -> None:
+    """What functions decided on the way."""
     for entry in entries:
         if entry["kind"] == "function" and (
             entry["error"] or not _ROUTINE.issuperset((entry["decision"] or "Skip").split("; "))
@@ -72,9 +94,6 @@ def tell(entries: list[dict[str, Any]], fired: list[dict[str, Any]], zone: ZoneI
             text = entry["error"] or f"{entry['decision']}: {entry['reason']}"
             name = entry["function"]
             console.print(f"[dim]{at:%a %H:%M}[/dim]  [bold]{name:<32}[/bold] {escape(text)}", highlight=False)
-    for (schedule, failed), count in Counter((one["schedule"], bool(one["error"])) for one in fired).items():
-        how = "failed" if failed else "ran"
-        console.print(f"{schedule} {how} {count} time{'s' if count > 1 else ''}", highlight=False)
 
 
 def shown(now: datetime, zone: ZoneInfo) -> str:

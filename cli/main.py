@@ -13,14 +13,18 @@ from typing import Annotated
 import typer
 from botocore.exceptions import ClientError
 from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from cli import advice, costs, laptop_clock, summary_page
+from cli import card as cards
 from cli import drop as dropping
 from cli import hours as office_hours
 from cli import models as registered
 from cli import status as overview
 from cli import summary as deployed
+from cli.check import check
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
 from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower
 from cli.predict import content_type_of, invoke
@@ -50,6 +54,8 @@ costs.app.command()(advice.advice)
 costs.app.command()(advice.apply)
 app.command()(office_hours.hours)
 app.command()(office_hours.snooze)
+app.command()(cards.card)
+app.command()(check)
 app.command()(teardown)
 for command in (registered.models, registered.approve, registered.reject, registered.rollback):
     app.command()(command)
@@ -93,9 +99,11 @@ def drop(
     outcome = Follower(connection, console, name, version, since).run()
     style = "green" if outcome.good else "red"
     console.print(f"[bold {style}]{outcome.kind}[/bold {style}]: {outcome.reason}", highlight=False)
+    flag = "--laptop " if connection.endpoint_url else ""
     if outcome.kind == "deployed":
-        flag = "--laptop " if connection.endpoint_url else ""
         console.print(f"try it: mlp {flag}predict {name} FILE.csv")
+    if outcome.kind == "asked":
+        console.print(f"decide: mlp {flag}approve {name}; what there is: mlp {flag}models {name}")
     if not outcome.good:
         raise typer.Exit(1)
 
@@ -122,6 +130,14 @@ def status(
     for row in rows:
         if row.reason and (dataset or row.verdict == "rejected"):
             console.print(f"{row.dataset}: {row.reason}", highlight=False)
+    if dataset and rows[0].model and (link := cards.where(context.obj, dataset, rows[0].model)):
+        flag = "--laptop " if context.obj.endpoint_url else ""
+        console.print(f"the model's card: mlp {flag}card {dataset}, or {link}", highlight=False)
+    elif any(row.model for row in rows):
+        console.print("a model's card, with how well it does and on what data: mlp card DATASET", highlight=False)
+    sleeper = next((row.dataset for row in rows if row.asleep), None)
+    if sleeper:
+        console.print(f"To wake one sooner: mlp snooze {sleeper} --hours 2", highlight=False)
 
 
 @app.command()
@@ -205,14 +221,14 @@ def summary(
         console.print(f"written to {html}")
         return
     for group in dict.fromkeys(item.group for item in found.items):
-        table = Table("resource", "purpose", "a month", "saves", "security", title=group, title_justify="left")
+        console.print(f"\n[bold]{escape(group)}[/bold]", highlight=False)
         for item in found.items:
             if item.group == group:
+                console.print(f"  {escape(item.logical_id)}  ${item.usd:.2f} a month", highlight=False)
                 security = [*item.security, *(f"lacks the tag {tag}" for tag in item.missing_tags or ())]
-                table.add_row(
-                    item.logical_id, item.purpose, f"${item.usd:.2f}", item.saves, "; ".join(security), end_section=True
-                )
-        console.print(table)
+                for text in filter(None, (item.purpose, item.saves, "; ".join(security))):
+                    console.print(Padding(escape(text), (0, 0, 0, 6)), style="dim", highlight=False, soft_wrap=False)
+    console.print()
     own, list_price = found.own_cost
     for one in found.serving:
         cost = "unknown" if one.usd is None else f"${one.usd:.2f}"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -22,13 +23,14 @@ from mlplatform.facts import Approval, ModelPackage
 
 console = Console(soft_wrap=True)
 _PATIENCE_SECONDS = 60.0
+_MOST = 100  # packages of a dataset that are described, a call each
 Package = Annotated[str, typer.Argument(help="Such as churn/3, or an ARN.", metavar="DATASET/VERSION")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept with the model.")]
 
 
 @dataclass(frozen=True)
 class Group:
-    """The registered models of one dataset, newest first, and which of them is live."""
+    """The newest registered models of one dataset, newest first, and which of them is live."""
 
     dataset: str
     packages: tuple[ModelPackage, ...]
@@ -90,7 +92,7 @@ def approve(
     Example: `mlp approve churn`, `mlp approve churn/3 --reason "checked by hand"`
     """
     connection: Connection = context.obj
-    group, chosen = _find(connection, package)
+    group, chosen = find(connection, package)
     if chosen is None:
         waiting = [one for one in group.packages if one.approval is Approval.PENDING]
         if force:
@@ -117,7 +119,7 @@ def approve(
     said = {"approved_by": by}
     if force and not registry.passed_gate(chosen):
         said |= {"forced_by": by, "forced_at": f"{connection.now():%Y-%m-%dT%H:%M:%SZ}", "forced_because": reason}
-    _release(connection, group, chosen, reason or f"Approved by {by}", said)
+    _release(connection, group, chosen, reason, said)
 
 
 def reject(context: typer.Context, package: Package, reason: Reason) -> None:
@@ -126,7 +128,7 @@ def reject(context: typer.Context, package: Package, reason: Reason) -> None:
     Example: `mlp reject churn/3 --reason "the label leaks"`
     """
     connection: Connection = context.obj
-    group, chosen = _find(connection, package)
+    group, chosen = find(connection, package)
     if chosen is None:
         raise CommandError(f"Name the model, such as {group.dataset}/{group.packages[0].version}.")
     connection.sagemaker.update_model_package(
@@ -161,12 +163,12 @@ def rollback(
     if not registry.passed_gate(chosen) and "forced_by" not in chosen.properties:
         raise CommandError(f"{name} failed its gate. If you want it all the same: mlp approve {name} --force.")
     by = _who(connection)
-    because = reason or f"Rolled back from {group.dataset}/{bad.version} by {by}"
+    because = reason or f"Rolled back from {group.dataset}/{bad.version}"
     _release(connection, group, chosen, because, {"approved_by": by})
     connection.sagemaker.update_model_package(
         ModelPackageArn=bad.arn,
         ModelApprovalStatus=Approval.REJECTED.value,
-        ApprovalDescription=registry.one_line(reason or f"Rolled back to {name} by {by}"),
+        ApprovalDescription=registry.one_line(reason or f"Rolled back to {name}"),
         CustomerMetadataProperties=registry.properties({"rejected_by": by, "rolled_back_to": str(chosen.version)}),
     )
     console.print(f"{group.dataset}/{bad.version} is rejected", highlight=False)
@@ -177,7 +179,7 @@ def read_group(connection: Connection, dataset: str) -> Group:
     dataset = dataset.removeprefix(f"{connection.stack}-")
     group = connection.endpoint_name(dataset)
     try:
-        packages = tuple(_packages(connection, group))
+        packages = tuple(islice(_packages(connection, group), _MOST))
     except ClientError as error:
         if "does not exist" not in str(error):
             raise
@@ -208,7 +210,7 @@ def _wanted(connection: Connection, dataset: str) -> tuple[str | None, bool]:
     return endpoint.tags.get(names.WANTED_TAG), endpoint.status is None
 
 
-def _find(connection: Connection, text: str) -> tuple[Group, ModelPackage | None]:
+def find(connection: Connection, text: str) -> tuple[Group, ModelPackage | None]:
     """From churn, churn/3, ml-platform-churn/3 or an ARN. Raises CommandError."""
     dataset, _, version = text.rpartition("model-package/")[2].partition("/")
     if version and not version.isdecimal():

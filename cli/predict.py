@@ -7,6 +7,7 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
+from cli import hours
 from cli.connection import CommandError, Connection
 
 
@@ -30,6 +31,11 @@ def invoke(connection: Connection, dataset: str, body: bytes, content_type: str,
         if code == "ModelError":
             raise CommandError(_refusal(error.response.get("OriginalMessage", str(error)))) from error
         if code == "ValidationError" and "not found" in str(error):
+            until = hours.asleep(connection).get(connection.endpoint_name(dataset))
+            if until:
+                raise CommandError(
+                    f"{dataset} is asleep {until}. To wake it sooner: mlp snooze {dataset} --hours 2"
+                ) from error
             raise CommandError(
                 f"{dataset} has no endpoint. `mlp status {dataset}` says how far it has come."
             ) from error

@@ -10,6 +10,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from cli import hours
 from cli.connection import Connection
 from mlplatform import names
 
@@ -28,6 +29,7 @@ class Row:
     endpoint: str
     instances: str
     reason: str
+    asleep: bool
 
 
 def rows(connection: Connection, only: str | None = None) -> list[Row]:
@@ -49,12 +51,14 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
         for page in connection.sagemaker.get_paginator("list_endpoints").paginate(NameContains=connection.stack)
         for entry in page["Endpoints"]
     }
+    missing = any(connection.endpoint_name(dataset) not in endpoints for dataset in datasets)
+    asleep = hours.asleep(connection) if missing else {}
     found = []
     for dataset in datasets:
         verdict = _read_verdict(connection, verdict_keys.get(dataset))
         job = jobs.get(dataset)
         endpoint = connection.endpoint_name(dataset)
-        if only and not (verdict or job or endpoint in endpoints):
+        if only and not (verdict or job or endpoint in endpoints or endpoint in asleep):
             continue
         live, instances = _live(connection, endpoint) if endpoint in endpoints else ("", "")
         found.append(
@@ -63,9 +67,10 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
                 verdict.get("verdict", "not judged yet"),
                 job["TrainingJobStatus"] if job else "",
                 live,
-                endpoints.get(endpoint, "none"),
+                endpoints.get(endpoint) or (f"asleep {asleep[endpoint]}" if endpoint in asleep else "none"),
                 instances,
                 verdict.get("reason", ""),
+                endpoint not in endpoints and endpoint in asleep,
             )
         )
     return found

@@ -1,4 +1,4 @@
-"""A dataset was dropped: one spot training job or pipeline for each version of it, or a reason why not."""
+"""A dataset was dropped: one spot training, tuning or pipeline for each version of it, or a reason why not."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 from mlplatform import events, names
 from mlplatform.app import App, live_app
 from mlplatform.datasets import data_files
-from mlplatform.decisions import Decision, Skip, StartPipeline, StartTraining
+from mlplatform.decisions import Decision, Skip, StartPipeline, StartTraining, StartTuning
 from mlplatform.facts import DatasetArrived, Endpoint, Hold, PipelineAsked
 from mlplatform.observability import decided, logger, observed
 from mlplatform.spend import hold_applies
 from mlplatform.training import plan_training, refuse_launch, skip_drop
+from mlplatform.tuning import with_warm_start
 
 
 @observed
@@ -44,7 +45,9 @@ def start_training(app: App, arrived: DatasetArrived) -> Decision:
         return skip
     drop = app.aws.read_drop(arrived, objects)
     decision: Decision = plan_training(drop, _live(app, arrived.dataset), app.settings)
-    if isinstance(decision, StartTraining | StartPipeline):
+    if isinstance(decision, StartTuning) and decision.warm_start:
+        decision = with_warm_start(decision, app.aws.tunings_of(arrived.dataset))
+    if isinstance(decision, StartTraining | StartTuning | StartPipeline):
         hold = _hold(app)
         if hold is not None:
             decision = refuse_launch(decision, hold)
@@ -70,9 +73,15 @@ def start_pipeline(app: App, asked: PipelineAsked) -> Decision:
 
 
 def _live(app: App, dataset: str) -> Endpoint | None:
-    """A name that no dataset can have is no endpoint's either; the planner says so better than SageMaker would."""
+    """What serves the dataset, or is parked for the morning: the new model has to beat that too."""
     stack = app.settings.stack_name
-    return app.aws.endpoint(names.endpoint(stack, dataset)) if names.is_dataset(stack, dataset) else None
+    if not names.is_dataset(stack, dataset):
+        return None  # it is no endpoint's name either; the planner says so better than SageMaker would
+    name, parked = names.endpoint(stack, dataset), None
+    serving = app.aws.endpoint(name)
+    if serving is None:
+        parked = app.aws.parked_endpoint(name)
+    return parked[0] if parked else serving
 
 
 def _hold(app: App) -> Hold | None:

@@ -14,6 +14,7 @@ from laptop.journal import Journal
 
 if TYPE_CHECKING:
     from laptop.aws_request import Call
+    from laptop.training import Training
 
 ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
@@ -130,11 +131,13 @@ class Account:
     functions: Functions = field(init=False)
     identities: Identities = field(init=False)
     invoke: Invoke = field(init=False)
+    training: Training = field(init=False)
     # service name as in botocore ("sagemaker") -> operation name ("CreateTrainingJob") -> implementation
     operations: dict[str, dict[str, Operation]] = field(default_factory=dict)
     runtime_api: RuntimeApi = field(init=False)
     # "POST /_laptop/interrupt" -> what answers it; for routes that laptop/server.py does not have itself
     routes: dict[str, Route] = field(default_factory=dict)
+    dashboard: Callable[[str], str] = field(init=False)  # a CloudWatch dashboard's name -> its page
     # what GET /_laptop/health tells; laptop/__main__.py fills it once the stack is deployed
     stack: str = ""
     outputs: dict[str, str] = field(default_factory=dict)

@@ -950,17 +950,20 @@ class Alarm(Kind):
 
 
 class Dashboard(Kind):
-    properties = _set("DashboardName DashboardBody")
+    properties = _set("DashboardName DashboardBody Tags")
     replacing = _set("DashboardName")
     named_by = "DashboardName"
 
     def create(self, context: Context, properties: Properties) -> Made:
         name = properties.get("DashboardName") or context.name(255)
-        context.call("cloudwatch", "PutDashboard", DashboardName=name, DashboardBody=properties["DashboardBody"])
+        tags = context.tag_list(properties)  # of a new dashboard only (PutDashboard, API reference)
+        context.call("cloudwatch", "PutDashboard", DashboardName=name, Tags=tags, **picked(properties, "DashboardBody"))
         return Made(name)
 
     def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
-        return self.create(context, {"DashboardName": made.physical_id, **new})
+        name = made.physical_id
+        context.call("cloudwatch", "PutDashboard", DashboardName=name, **picked(new, "DashboardBody"))
+        return made
 
     def delete(self, context: Context, made: Made, properties: Properties) -> None:
         context.call("cloudwatch", "DeleteDashboards", DashboardNames=[made.physical_id])

@@ -52,6 +52,10 @@ MAX_BODY_BYTES = 6_291_456  # InvokeEndpoint's BodyBlob in the service model
 INVOCATION_TIMEOUT_SECONDS = 60.0  # "model containers must respond to requests within 60 seconds" (InvokeEndpoint)
 HEALTH_CHECK_TIMEOUT_SECONDS = 60.0  # SageMaker waits minutes; a process is up in a second unless the machine is busy
 DRAIN_SECONDS = 60.0
+# Health checks of what is in service: "/ping" has 2 seconds ("How your container should respond to health check
+# requests", developer guide). One that hangs is replaced after so many without an answer and without a request under
+# way, for a container may work on one request at a time; or when the longest request should long have ended.
+PING_PAUSE_SECONDS, PING_TIMEOUT_SECONDS, PING_MISSES, PING_LOST_SECONDS = 2.0, 2.0, 3, 90.0
 MAX_ARTIFACT_BYTES = 8 * 1024**3
 EVENT_STATUS = {
     "Creating": "CREATING",
@@ -173,6 +177,8 @@ class Instance:
     process: subprocess.Popen[bytes] = field(init=False)
     stopping: bool = False
     ended: Callable[[], None] = lambda: None  # called once it no longer runs
+    misses: int = 0  # health checks without an answer since the last that had one
+    answered: float = field(default_factory=time.monotonic)  # the last health check that had one
     _measured: psutil.Process | None = None
 
     @property
@@ -214,16 +220,28 @@ class Instance:
         """True once /ping answered 200; False if the process ended or the time did."""
         deadline = time.monotonic() + timeout_seconds
         while self.alive and time.monotonic() < deadline and not self.stopping:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as ping:
-                    ping.sendall(b"GET /ping HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-                    ping.settimeout(1.0)
-                    if b" 200 " in ping.recv(64).split(b"\r\n", 1)[0]:
-                        return True
-            except OSError:
-                pass
+            if self._ping(1.0):
+                self.answered = time.monotonic()
+                return True
             time.sleep(0.02)
         return False
+
+    def _ping(self, timeout_seconds: float) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=timeout_seconds) as ping:
+                ping.sendall(b"GET /ping HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+                return b" 200 " in ping.recv(64).split(b"\r\n", 1)[0]
+        except OSError:
+            return False
+
+    def hangs(self) -> bool:
+        """Checks its health; whether it has not answered for so long that it is to be replaced."""
+        busy = self.in_flight > 0
+        if self._ping(PING_TIMEOUT_SECONDS):
+            self.misses, self.answered = 0, time.monotonic()
+        elif not busy and not self.in_flight:
+            self.misses += 1
+        return self.misses >= PING_MISSES or time.monotonic() - self.answered > PING_LOST_SECONDS
 
     def usage(self) -> tuple[float, float]:
         """CPU since the last call (100 per busy core) and memory, both in percent."""
@@ -338,7 +356,7 @@ class Hosting:
         self._logs_client: Any = None
         self._extracting = threading.Lock()
         self._work = account.home / "hosting"
-        for work in (self._watch, self._ship_logs):
+        for work in (self._watch, self._check_health, self._ship_logs):
             threading.Thread(target=work, daemon=True, name=f"hosting{work.__name__}").start()
 
     # --- models ---------------------------------------------------------------------------------------------------
@@ -850,6 +868,22 @@ class Hosting:
                     dead = [instance for instance in variant.fleet if not instance.alive and not instance.stopping]
                     if endpoint.status == "InService" and (dead or len(variant.fleet) < variant.desired_count):
                         self._replace(endpoint, variant, dead)
+
+    def _check_health(self) -> None:
+        """Ends instances that hang; those that have ended are replaced."""
+        with ThreadPoolExecutor(16, "ping") as pool:
+            while not self._closed.wait(PING_PAUSE_SECONDS):
+                serving = [
+                    instance
+                    for endpoint in list(self.endpoints.values())
+                    for variant in endpoint.variants
+                    for instance in variant.fleet
+                    if instance.alive and not instance.stopping
+                ]
+                for instance, hangs in zip(serving, pool.map(Instance.hangs, serving), strict=True):
+                    if hangs and instance.alive and not instance.stopping:
+                        self._log(instance.endpoint, instance.stream, "instance does not answer /ping; it is ended")
+                        os.killpg(instance.process.pid, signal.SIGKILL)
 
     def _replace(self, endpoint: Endpoint, variant: Variant, dead: list[Instance]) -> None:
         with endpoint.lock:

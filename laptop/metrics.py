@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -168,6 +168,10 @@ class MetricStore:
             removed = len(data) - KEPT_DATAPOINTS
             del data[:removed]
             self._next -= removed
+
+    def keys(self) -> Iterator[Key]:
+        """Every metric that has a datapoint."""
+        return iter(list(self._minutes))
 
     def periods(self, where: Key, minutes_each: int, count: int) -> list[Statistics | None]:
         """The newest `count` periods of `minutes_each` minutes, newest first; None where there is no datapoint."""

@@ -17,6 +17,7 @@ from laptop.errors import ServiceError
 from laptop.sagemaker_common import arn, between, epoch_milliseconds, invalid, page, read_tags, split_s3_uri
 
 DEFAULT_PAGE = 100
+PROPERTIES_LIMIT = 50
 _CREATED_BY = {
     "IamIdentity": {"Arn": f"arn:aws:iam::{ACCOUNT_ID}:root", "PrincipalId": ACCOUNT_ID},
 }
@@ -54,6 +55,7 @@ class Package:
     group: str | None
     version: int | None
     name: str | None = None
+    updated: bool = False
 
 
 @dataclass
@@ -252,19 +254,24 @@ class Registry:
         package = self._package(parameters["ModelPackageArn"])
         if package.version is None and "ModelApprovalStatus" in parameters:
             raise invalid("ModelApprovalStatus does not apply to unversioned model packages.")
+        self._assert_model_data(parameters.get("InferenceSpecification", {}))
         changed = [name for name in _UPDATABLE if name in parameters]
-        package.members.update({name: parameters[name] for name in changed})
+        members = {name: parameters[name] for name in changed}
         if "CustomerMetadataProperties" in parameters or "CustomerMetadataPropertiesToRemove" in parameters:
             properties = package.members.get("CustomerMetadataProperties", {})
             properties = {**properties, **parameters.get("CustomerMetadataProperties", {})}
             for name in parameters.get("CustomerMetadataPropertiesToRemove", []):
                 properties.pop(name, None)
-            package.members["CustomerMetadataProperties"] = properties
+            if len(properties) > PROPERTIES_LIMIT:
+                # CustomerMetadataProperties, CreateModelPackage: at most 50 entries; so also after an update
+                raise invalid(f"A model package has at most {PROPERTIES_LIMIT} customer metadata properties.")
+            members["CustomerMetadataProperties"] = properties
             changed.append("CustomerMetadataProperties")
+        package.members.update(members)
         if more := parameters.get("AdditionalInferenceSpecificationsToAdd"):
             package.members.setdefault("AdditionalInferenceSpecifications", []).extend(more)
             changed.append("AdditionalInferenceSpecifications")
-        package.modified = self.account.clock.now()
+        package.modified, package.updated = self.account.clock.now(), True
         self._emit(package, changed)
         return {"ModelPackageArn": package.arn}
 
@@ -303,7 +310,7 @@ def _description(package: Package) -> dict[str, Any]:
         "ModelPackageStatusDetails": {"ValidationStatuses": [], "ImageScanStatuses": []},
         "CertifyForMarketplace": False,
         **package.members,
-        "LastModifiedTime": package.modified if package.modified != package.created else None,
+        **({"LastModifiedTime": package.modified, "LastModifiedBy": _CREATED_BY} if package.updated else {}),
     }
     return {name: value for name, value in known.items() if value is not None}
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from laptop import dashboard
 from laptop.account import ACCOUNT_ID, REGION, Account
 from laptop.alarms import Alarms
 from laptop.errors import ServiceError
@@ -489,4 +490,5 @@ def install(account: Account) -> Scaling:
     assert isinstance(hosting, Hosting)
     scaling = Scaling(account, hosting)
     scaling.start()
+    account.dashboard = lambda name: dashboard.page(account, scaling.store, name)
     return scaling

@@ -46,11 +46,13 @@ _SERVICES = (
     "cloudformation",
     "inbox",
     "training",
+    "tuning",
     "processing",
     "registry",
     "pipelines",
     "hosting",
     "search",
+    "quotas",
     "savings_plans",
     "scaling",
     "tagging",
@@ -60,6 +62,7 @@ _SERVICES = (
 )
 _CONSOLE = Path(__file__).parent / "console.html"
 _CONSOLE_OBJECT = "/s3/object/"
+_DASHBOARDS = "GET /_laptop/dashboards/"
 _JSON = {"content-type": "application/json"}
 
 _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -195,6 +198,9 @@ class Server:
             if not after.isdigit():
                 raise ServiceError("ValidationException", "'after' must be the number of an entry.")
             return 200, _JSON, _json(self.account.journal.entries(int(after)))
+        if route.startswith(_DASHBOARDS):
+            page = self.account.dashboard(unquote(route[len(_DASHBOARDS) :]))
+            return 200, {"content-type": "text/html; charset=utf-8"}, page.encode()
         handler = self.account.routes.get(route) or self._routes.get(route)
         if handler is None:
             raise ServiceError("NotFound", f"There is no {route}.", 404)

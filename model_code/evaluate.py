@@ -33,6 +33,7 @@ from dataset import DataError, Dataset
 from train import Metrics
 
 MODEL_FILE = "xgboost-model"  # what the built-in algorithm leaves
+_SPOKEN = {"xgboost": "XGBoost", "pytorch": "PyTorch"}
 COMPARED_ROWS = 1000  # on which the converted trees must answer as XGBoost does
 _SAME = 1e-3  # of a metric computed twice, on two kinds of machine
 
@@ -159,7 +160,8 @@ def choose(candidates: list[Candidate]) -> tuple[Candidate, str | None]:
     ahead = sign * (_value(best, name) - _value(other, name))
     how = f"{ahead:.4f} better than" if ahead > 0 else "the same as"
     return best, (
-        f"{best.algorithm} has {name} {_value(best, name):.4f} on the validation rows, {how} {other.algorithm}'s "
+        f"{_SPOKEN[best.algorithm]} has {name} {_value(best, name):.4f} on the validation rows, {how} "
+        f"{_SPOKEN[other.algorithm]}'s "
         f"{_value(other, name):.4f}; {_cost(best)}, {_cost(other)}."
     )
 
@@ -179,9 +181,9 @@ def _value(candidate: Candidate, name: str) -> float:
 
 def _cost(candidate: Candidate) -> str:
     if candidate.seconds is None:
-        return f"what {candidate.algorithm} cost was not said"
+        return f"what {_SPOKEN[candidate.algorithm]} cost was not said"
     price = "" if candidate.usd is None else f" for {candidate.usd:.4f} USD"
-    return f"{candidate.algorithm} was billed {candidate.seconds} seconds{price}"
+    return f"{_SPOKEN[candidate.algorithm]} was billed {candidate.seconds} seconds{price}"
 
 
 def _finish(

@@ -18,8 +18,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+import metrics
+import numerals
 import tensors
 import trees
+from numerals import Spelling
 from preprocess import MISSING_CODE, MISSING_TOKENS, UNKNOWN_CODE, Encoder, Inputs
 
 _loads: Callable[[str | bytes], Any]
@@ -35,7 +38,7 @@ else:
     _loads = orjson.loads
     _dumps = orjson.dumps
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS_FILE = "model.safetensors"
 SCHEMA_FILE = "schema.json"
 JSON = "application/json"
@@ -64,50 +67,203 @@ class Predictor(Protocol):
         """Regression: one number per row, in the label's unit."""
 
 
-@dataclass(frozen=True)
-class Network:
-    """The network of network.py, in NumPy."""
+Weights = dict[str, NDArray[np.float32]]
+Floats = NDArray[np.float32]
 
-    layers: list[tuple[NDArray[np.float32], NDArray[np.float32]]]  # weights (inputs x outputs) and biases
-    number_inputs: int
-    target_mean: float
-    target_scale: float
 
-    @classmethod
-    def load(cls, schema: dict[str, Any], weights: dict[str, NDArray[Any]], encoder: Encoder) -> Network:
-        """Raises ModelFileError when the weights do not fit."""
+class Mlp:
+    """The reference network, see network.Mlp."""
+
+    def __init__(self, weights: Weights, schema: dict[str, Any], encoder: Encoder) -> None:
+        self.bend = np.float32(schema["bend"])
+        self.indicators = np.array([i for i, (_, e) in enumerate(encoder.numeric) if e.missing], dtype=np.int64)
+        self.number_inputs = len(encoder.numeric) + len(self.indicators)
         # Transposed once, so that each request multiplies rows by contiguous columns.
-        layers = [
+        self.layers = [
             (np.ascontiguousarray(weights[f"{layer}.weight"].T), weights[f"{layer}.bias"])
             for layer in ("first", "second", "last")
         ]
-        if layers[0][0].shape[0] != encoder.inputs:
+        if self.layers[0][0].shape[0] != self.number_inputs + encoder.codes:
             raise ModelFileError("The model's weights do not fit its schema.")
-        target = schema.get("target") or {"mean": 0.0, "scale": 1.0}
-        return cls(layers, encoder.number_inputs, target["mean"], target["scale"])
 
-    def scores(self, inputs: Inputs) -> NDArray[np.float32]:
-        """The network's last layer, before softmax; dropout is for training only."""
+    def scores(self, inputs: Inputs) -> Floats:
+        """1 x rows x outputs: the last layer, before softmax; dropout is for training only."""
+        numbers, missing = _bent(inputs.numbers, self.bend)
+        if len(self.indicators):
+            flags = np.zeros((len(numbers), len(self.indicators)), dtype=np.float32)
+            if missing is not None:
+                flags[:] = missing[:, self.indicators]
+            numbers = np.hstack((numbers, flags))
         weights, bias = self.layers[0]
         if inputs.codes.shape[1]:
-            hidden = inputs.numbers @ weights[: self.number_inputs] + bias
+            hidden = numbers @ weights[: self.number_inputs] + bias
             # A one-hot input times the weights is the row of the weights that it points at.
             for codes in inputs.codes.T:
-                hidden += weights[codes]
+                hidden += weights[codes + self.number_inputs]
         else:
-            hidden = inputs.numbers @ weights + bias
+            hidden = numbers @ weights + bias
         for weights, bias in self.layers[1:]:
             np.maximum(hidden, 0, out=hidden)
             hidden = hidden @ weights + bias
-        return hidden
+        return hidden[None]
+
+
+class TabM:
+    """Many networks in one, see network.TabM.
+
+    Between two knots an embedding is a line, so that a number's is found by the place of its knot: the vector there,
+    and the number times the slope from there on.
+    """
+
+    ROWS = 1024  # at a time, so that a large request does not take memory in proportion
+
+    def __init__(self, weights: Weights, schema: dict[str, Any], encoder: Encoder) -> None:
+        knots = encoder.knots()
+        columns, categorical = len(knots), len(encoder.categorical)
+        bins = max((len(of) for of in knots), default=1) - 1
+        embedding = schema["embedding_size"]
+        self.bend = np.float32(schema["bend"])
+        pieces, self.table = weights["pieces"], weights["table"]
+        first = weights["weight_0"]
+        if pieces.shape != (columns, bins, embedding) or first.shape[0] != (columns + categorical) * embedding:
+            raise ModelFileError("The model's weights do not fit its schema.")
+        if self.table.shape != (encoder.codes, embedding):
+            raise ModelFileError("The model's weights do not fit its schema.")
+        # Place 0 is before the first knot, place i after the i-th; after the last a column's embedding no longer bends.
+        self.knots = np.full((columns, bins + 1), np.inf, dtype=np.float32)
+        slopes = np.zeros((columns, bins + 2), dtype=np.float32)
+        shifts = np.zeros((columns, bins + 2), dtype=np.float32)
+        directions = np.zeros((columns, bins + 2, embedding), dtype=np.float32)
+        bases = np.zeros((columns, bins + 2, embedding), dtype=np.float32)
+        for column, of in enumerate(knots):
+            edges = np.array(of, dtype=np.float32)
+            self.knots[column, : len(edges)] = edges
+            slopes[column, 1 : len(edges)] = 1 / np.diff(edges)
+            shifts[column, 1 : len(edges)] = -edges[:-1] / np.diff(edges)
+            directions[column, 1 : len(edges)] = pieces[column, : len(edges) - 1]
+            bases[column, 2 : len(edges) + 1] = np.cumsum(pieces[column, : len(edges) - 1], axis=0)
+        bases += weights["shift"][:, None]
+        self.starts = np.arange(columns) * (bins + 2)
+        self.slopes, self.shifts = slopes.reshape(-1), shifts.reshape(-1)
+        self.directions, self.bases = directions.reshape(-1, embedding), bases.reshape(-1, embedding)
+        self.linear = weights["linear"]
+        self.absent = weights["absent"] + weights["shift"]
+        self.blocks = [
+            tuple(weights[f"{name}_{block}"] for name in ("weight", "r", "s", "bias"))
+            for block in range(schema["blocks"])
+        ]
+        self.head, self.head_bias = weights["head"], weights["head_bias"]
+
+    def scores(self, inputs: Inputs) -> Floats:
+        """Members x rows x outputs: the last layer, before softmax; dropout is for training only."""
+        rows = len(inputs.numbers)
+        if rows <= self.ROWS:
+            return self._scores(inputs)
+        parts = [
+            self._scores(Inputs(inputs.numbers[start : start + self.ROWS], inputs.codes[start : start + self.ROWS]))
+            for start in range(0, rows, self.ROWS)
+        ]
+        return np.concatenate(parts, axis=1)
+
+    def _scores(self, inputs: Inputs) -> Floats:
+        x: Any = self._embed(inputs)
+        members = len(self.head)
+        for weight, r, s, bias in self.blocks:
+            # Members x rows x inputs; the first block's input is every member's.
+            x = (x * r[:, None]).reshape(-1, len(weight)) @ weight
+            x = x.reshape(members, -1, x.shape[1])
+            x *= s[:, None]
+            x += bias[:, None]
+            np.maximum(x, 0, out=x)
+        scores: Floats = x @ self.head + self.head_bias
+        return scores
+
+    def _embed(self, inputs: Inputs) -> Floats:
+        parts = []
+        numbers = inputs.numbers
+        if numbers.shape[1]:
+            bent, missing = _bent(numbers, self.bend)
+            if len(numbers) <= 16:
+                places = (numbers[:, :, None] >= self.knots).sum(axis=2)
+            else:
+                places = np.empty(numbers.shape, dtype=np.int64)
+                for column, knots in enumerate(self.knots):
+                    places[:, column] = np.searchsorted(knots, numbers[:, column], side="right")
+            if missing is not None:
+                places[missing] = 0
+            places += self.starts
+            along = numbers * self.slopes[places] + self.shifts[places]
+            if missing is not None:
+                along[missing] = 0
+            embedded = self.directions[places]
+            embedded *= along[:, :, None]
+            embedded += self.bases[places]
+            embedded += bent[:, :, None] * self.linear
+            if missing is not None:
+                rows, columns = missing.nonzero()
+                embedded[rows, columns] = self.absent[columns]
+            parts.append(embedded.reshape(len(numbers), -1))
+        if inputs.codes.shape[1]:
+            parts.append(self.table[inputs.codes].reshape(len(inputs.codes), -1))
+        return parts[0] if len(parts) == 1 else np.hstack(parts)
+
+
+def _bent(numbers: Floats, bend: np.float32) -> tuple[Floats, NDArray[np.bool_] | None]:
+    """As network.bent: bent numbers, 0 where missing, and where that is, if anywhere."""
+    missing = None
+    # One sum tells whether anything is missing; asking every cell costs more than the rest for a single row.
+    if not np.isfinite(numbers.sum()):
+        missing = np.isnan(numbers)
+        numbers = np.where(missing, np.float32(0), numbers)
+    bent: Floats = numbers / np.sqrt(1 + (numbers / bend) ** 2)
+    return bent, missing
+
+
+NETWORKS: dict[str, type[Mlp] | type[TabM]] = {"mlp": Mlp, "tabm": TabM}
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The mean of one network's members, or of several networks', each of which learnt from other rows."""
+
+    networks: list[Mlp | TabM]
+    target_mean: float
+    target_scale: float
+    temperature: float
+
+    @classmethod
+    def load(cls, schema: dict[str, Any], weights: Weights, encoder: Encoder) -> Networks:
+        """Raises ModelFileError when the weights do not fit."""
+        network = schema["network"]
+        networks = [
+            NETWORKS[network["network"]](
+                {name.partition("/")[2]: of for name, of in weights.items() if name.startswith(f"{fold}/")},
+                network,
+                encoder,
+            )
+            for fold in range(network["folds"])
+        ]
+        target = schema.get("target") or {"mean": 0.0, "scale": 1.0}
+        return cls(networks, target["mean"], target["scale"], schema.get("temperature", 1.0))
 
     def probabilities(self, inputs: Inputs) -> NDArray[np.float64]:
-        """Rows x classes."""
-        return trees.softmax(self.scores(inputs).astype(np.float64))
+        """Rows x classes: the mean of all members of all networks, calibrated."""
+        total: Any = 0.0
+        for network in self.networks:
+            scores = network.scores(inputs).astype(np.float64)
+            scores -= scores.max(axis=2, keepdims=True)
+            np.exp(scores, out=scores)
+            scores /= scores.sum(axis=2, keepdims=True)
+            total = total + scores.mean(axis=0)
+        return metrics.calibrated(total / len(self.networks), self.temperature)
 
     def numbers(self, inputs: Inputs) -> NDArray[np.float64]:
         """Regression: one number per row, in the label's unit."""
-        return self.scores(inputs)[:, 0].astype(np.float64) * self.target_scale + self.target_mean
+        total: Any = 0.0
+        for network in self.networks:
+            total = total + network.scores(inputs)[:, :, 0].mean(axis=0, dtype=np.float64)
+        found: NDArray[np.float64] = total / len(self.networks) * self.target_scale + self.target_mean
+        return found
 
 
 @dataclass(frozen=True)
@@ -122,6 +278,8 @@ class Model:
     task: str
     classes: list[Any] | None
     version: str
+    spellings: dict[str, Spelling]  # of the columns that training data did not write plainly
+    dotted: bool  # whether "1.234" is 1234 in some of them
 
     def probabilities(self, inputs: Inputs) -> NDArray[np.float64]:
         """Rows x classes."""
@@ -134,7 +292,7 @@ class Model:
 
 # Which predictor an artifact holds: its schema's model.kind.
 _KINDS: dict[str, Callable[[dict[str, Any], dict[str, NDArray[Any]], Encoder], Predictor]] = {
-    "network": Network.load,
+    "network": Networks.load,
     trees.KIND: trees.Boosted.load,
 }
 
@@ -154,6 +312,9 @@ def load(folder: Path) -> Model:
         kind = schema.get("model", {}).get("kind", "network")
         if kind not in _KINDS:
             raise ModelFileError(f"The model is of kind {kind!r}; this code serves {' and '.join(_KINDS)}.")
+        # Where semicolons separate fields, commas may be decimal points.
+        usual = Spelling(",", "") if schema.get("delimiter") == ";" else None
+        spellings = {e.name: spelling for _, e in encoder.numeric if (spelling := e.spelling or usual)}
         return Model(
             schema=schema,
             encoder=encoder,
@@ -163,6 +324,8 @@ def load(folder: Path) -> Model:
             task=schema["task"],
             classes=schema["classes"],
             version=schema["model_version"],
+            spellings=spellings,
+            dotted=any(spelling.group == "." for spelling in spellings.values()),
         )
     except ModelFileError:
         raise
@@ -200,7 +363,10 @@ def _wanted(accept: str) -> str:
 
 
 def _read(model: Model, body: bytes, content_type: str) -> Inputs:
-    kind = content_type if content_type in (JSON, CSV) else content_type.split(";", 1)[0].strip().lower()
+    kind = content_type
+    if kind not in (JSON, CSV):
+        kind, _, parameters = content_type.partition(";")
+        kind, body = kind.strip().lower(), _as_utf8(body, parameters)
     if kind in ("", "application/octet-stream"):  # no type was said
         kind = JSON if body.lstrip()[:1] == b"{" else CSV
     if kind == JSON:
@@ -208,6 +374,21 @@ def _read(model: Model, body: bytes, content_type: str) -> Inputs:
     if kind == CSV:
         return _read_csv(model, body)
     raise BadRequest(f"Send {JSON} or {CSV}, not {content_type}.", 415)
+
+
+def _as_utf8(body: bytes, parameters: str) -> bytes:
+    """The body in UTF-8, whichever `charset=` the content type's parameters say."""
+    for parameter in parameters.split(";"):
+        name, _, charset = parameter.partition("=")
+        charset = charset.strip().strip('"')
+        if name.strip().lower() == "charset" and charset.lower() not in ("utf-8", "utf8", ""):
+            try:
+                return body.decode(charset).encode()
+            except LookupError:
+                raise BadRequest(f"The charset {charset[:40]!r} is not known; send UTF-8.", 415) from None
+            except UnicodeError as error:
+                raise BadRequest(f"The body is not text in {charset}: {error}.") from None
+    return body
 
 
 def _read_json(model: Model, body: bytes) -> Inputs:
@@ -311,17 +492,18 @@ def _encode(model: Model, rows: list[list[Any]]) -> Inputs:
 
 
 def _numbers(model: Model, rows: list[list[Any]], places: list[int] | None = None) -> NDArray[np.float64]:
-    try:
-        # None becomes NaN and "1.5" becomes 1.5 here; only what else may be missing or wrong needs the slow way.
-        values = np.array(rows, dtype=np.float64)
-        if values.ndim == 2:  # a list in every cell would make it three
-            return values
-    except (ValueError, TypeError, OverflowError):
-        pass
+    if not model.dotted:
+        try:
+            # None becomes NaN and "1.5" becomes 1.5 here; only what else may be missing or wrong needs the slow way.
+            values = np.array(rows, dtype=np.float64)
+            if values.ndim == 2:  # a list in every cell would make it three
+                return values
+        except (ValueError, TypeError, OverflowError):
+            pass
     return np.array(
         [
             [
-                _number(cell, number, model.names[places[i] if places else i])
+                _number(cell, number, model.names[places[i] if places else i], model.spellings)
                 for i, cell in enumerate(row)
             ]
             for number, row in enumerate(rows, 1)
@@ -330,13 +512,16 @@ def _numbers(model: Model, rows: list[list[Any]], places: list[int] | None = Non
     )  # fmt: skip
 
 
-def _number(cell: Any, row: int, column: str) -> float:
+def _number(cell: Any, row: int, column: str, spellings: dict[str, Spelling]) -> float:
     if cell is None:
         return np.nan
     if isinstance(cell, str):
         text = cell.strip()
         if text.lower() in MISSING_TOKENS:
             return np.nan
+        spelled = numerals.number(text, spellings[column]) if column in spellings else None
+        if spelled is not None:
+            return spelled
         try:
             return float(text)
         except ValueError:

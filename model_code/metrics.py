@@ -74,6 +74,34 @@ def r2(truth: Floats, predicted: Floats) -> float:
     return 1 - left / total
 
 
+def calibrated(probabilities: Floats, temperature: float) -> Floats:
+    """Temperature scaling (https://arxiv.org/abs/1706.04599): log-probabilities divided by `temperature`."""
+    if temperature == 1:
+        return probabilities
+    powers: Floats = np.maximum(probabilities, 1e-30) ** (1 / temperature)
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
+
+
+def brier(labels: Integers, probabilities: Floats) -> float:
+    """Mean squared distance of the probabilities from the truth: from 0 to 1 for two classes, where only the second
+    class's probability counts, as Brier's score is usually given, and to 2 for more."""
+    right = np.zeros_like(probabilities)
+    right[np.arange(len(labels)), labels] = 1
+    squares = ((probabilities - right) ** 2).sum(axis=1)
+    return float(squares.mean()) / (2 if probabilities.shape[1] == 2 else 1)
+
+
+def calibration_error(labels: Integers, probabilities: Floats, bins: int = 10) -> float:
+    """Expected calibration error (Guo et al., https://arxiv.org/abs/1706.04599): how far, on average over the rows, the
+    probability of the likeliest class is from the share of rows where it is right, in bins of as many rows each."""
+    sure = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    order = np.argsort(sure, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return float(sum(abs(sure[part].sum() - right[part].sum()) for part in parts) / len(labels))
+
+
 def of_classes(labels: Integers, probabilities: Floats) -> dict[str, float | int | None]:
     """What metrics.json says of a split with classes."""
     return {
@@ -81,6 +109,8 @@ def of_classes(labels: Integers, probabilities: Floats) -> dict[str, float | int
         "accuracy": accuracy(labels, probabilities),
         "roc_auc": roc_auc(labels, probabilities),
         "log_loss": log_loss(labels, probabilities),
+        "brier": brier(labels, probabilities),
+        "calibration_error": calibration_error(labels, probabilities),
     }
 
 

@@ -21,12 +21,10 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
-
-import numpy as np
 
 import dataset
 import distributed
@@ -38,7 +36,7 @@ from dataset import DataError, Dataset, Layout, Rows
 from distributed import Group, Place
 
 if TYPE_CHECKING:
-    from network import Fitted, Settings, Tensors
+    from learning import Learned
 
 
 Metrics = dict[str, float | int | None]  # of one split, as metrics.py names them
@@ -56,7 +54,11 @@ def _process_age_seconds() -> float:
 
 STARTED = time.monotonic() - _process_age_seconds()
 INTERRUPTED_EXIT_CODE = 143  # as a process that SIGTERM ended
-SERVING_FILES = ("inference.py", "preprocess.py", "tensors.py", "trees.py")
+SERVING_FILES = ("inference.py", "metrics.py", "numerals.py", "preprocess.py", "tensors.py", "trees.py")
+HYPERPARAMETERS = (
+    "network", "epochs", "batch_size", "learning_rate", "hidden_size", "dropout", "weight_decay", "patience", "folds",
+    "embedding_size", "blocks", "members", "seed",
+)  # fmt: skip
 LARGEST_LIVE_MODEL_BYTES = 2**30
 
 
@@ -72,10 +74,8 @@ class Job:
 
     options: argparse.Namespace
     layout: Layout
-    settings: Settings
+    asked: dict[str, Any]  # hyperparameters
     data: Dataset
-    encoder: preprocess.Encoder
-    target: dict[str, float]  # mean and scale of a regression's label
 
 
 class Phases:
@@ -114,6 +114,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--delimiter", choices=list(dataset.DELIMITERS), default="comma")
     parser.add_argument("--encoding", choices=["utf-8", "utf-16", "latin-1"], default="utf-8")
     parser.add_argument("--task", choices=["binary", "multiclass", "regression"], required=True)
+    parser.add_argument("--network", choices=["tabm", "mlp"])
     parser.add_argument("--epochs", type=_number(int, 1, 100_000))
     parser.add_argument("--batch_size", type=_number(int, 1, 1_000_000))
     parser.add_argument("--learning_rate", type=_number(float, 1e-8, 10.0))
@@ -121,6 +122,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--dropout", type=_number(float, 0.0, 0.95))
     parser.add_argument("--weight_decay", type=_number(float, 0.0, 10.0))
     parser.add_argument("--patience", type=_number(int, 1, 100_000))
+    parser.add_argument("--folds", type=_number(int, 1, 100))
+    parser.add_argument("--embedding_size", type=_number(int, 1, 1024))
+    parser.add_argument("--blocks", type=_number(int, 1, 16))
+    parser.add_argument("--members", type=_number(int, 1, 256))
     parser.add_argument("--seed", type=_number(int, 0, 2**31 - 1))
     parser.add_argument("--dataset_dir", type=Path, default=Path(channel))
     parser.add_argument("--live_model_dir", type=Path, default=Path(live))
@@ -129,12 +134,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--checkpoint_dir", type=Path, default=Path(checkpoints))
     parser.add_argument("--job_name", default=_job_name())
     parser.add_argument("--wishes", type=json.loads, default={}, help="more of these, as a JSON object")
+    parser.add_argument("--_tuning_objective_metric", dest="tuned_for", help="SageMaker's, to a tuning job's trial")
     options, unknown = parser.parse_known_args(arguments)
     if options.wishes:  # the names of hyperparameters are fixed in a pipeline's definition, but for what this one holds
         wished = [text for name, value in options.wishes.items() for text in (f"--{name}", str(value))]
         options, unknown = parser.parse_known_args([*arguments, *wished])
     if unknown:
         say(f"Ignoring the arguments {' '.join(unknown)}.")
+    if options.tuned_for:
+        # A tuning job has one checkpoint prefix, and its trials run at the same time.
+        options.checkpoint_dir /= options.job_name
     return options
 
 
@@ -154,13 +163,6 @@ def _job_name() -> str:
     if not name:
         name = json.loads(os.environ.get("SM_TRAINING_ENV") or "{}").get("job_name")
     return name or "local"
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    from network import Settings
-
-    given = {name: getattr(options, name) for name in Settings.__dataclass_fields__}
-    return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
 def read(options: argparse.Namespace) -> tuple[Layout, Dataset]:
@@ -191,46 +193,42 @@ def run(options: argparse.Namespace) -> None:
     phases = Phases()
     phases.end("import")
     layout, data = read(options)
-    encoder = preprocess.Encoder(
-        [preprocess.fit(name, column) for name, column in zip(data.names, data.train.columns, strict=True)]
-    )
-    target = {"mean": 0.0, "scale": 1.0}
-    if data.classes is None:
-        scale = float(data.train.label.std())
-        target = {"mean": float(data.train.label.mean()), "scale": scale if scale > 0 else 1.0}
     phases.end("data")
 
+    # Threads that wait must not spin: where other processes want the processors too, that makes all of it ten times
+    # slower. The library reads this when PyTorch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Imports PyTorch, which takes longer than everything before it; bad data is told without waiting for it.
-    from network import batch_size
+    import learning  # noqa: F401
 
     phases.end("import_torch")
-    settings = _settings(options)
-    _prepare_torch(settings.hidden_size, batch_size(settings, len(data.train)))
-    job = Job(options, layout, settings, data, encoder, target)
+    asked = {name: value for name in HYPERPARAMETERS if (value := getattr(options, name)) is not None}
+    job = Job(options, layout, asked, data)
     place = Place.from_environment()
     curve = report.Curve(say, options.checkpoint_dir if place.first else None)
     with Group(place, _sentence) as group:
-        fitted = _fit(job, group, curve)
+        learned = _learn(job, group, curve)
         phases.end("training")
         if not place.first:
             return
-        _write_artifact(job, fitted)
+        _write_artifact(job, learned)
         phases.end("artifact")
-        _report(job, fitted, phases)
-        _write_card(job, fitted, curve)
+        _report(job, learned, phases)
+        _write_card(job, learned, curve)
         phases.end("card")
         say(f"{phases} total_seconds={time.monotonic() - STARTED:.2f}")
 
 
-def _report(job: Job, fitted: Fitted, phases: Phases) -> None:
+def _report(job: Job, learned: Learned, phases: Phases) -> None:
     data, options = job.data, job.options
-    judged = _evaluate(data, fitted, options)
+    judged = _evaluate(data, learned, options)
     phases.end("evaluation")
     judged["training"]["seconds"] = round(time.monotonic() - STARTED, 3)
     write(options.model_dir / "metrics.json", json.dumps(judged, indent=1))
     output = os.environ.get("SM_OUTPUT_DATA_DIR")
     if output:
         write(Path(output) / "metrics.json", json.dumps(judged, indent=1))
+    say(_of_the_kept_model(judged["validation"], learned.target["scale"]))
     say(" ".join(f"test_{name}={_shown(value)}" for name, value in judged["test"].items()))
     if judged["live"]:
         say(" ".join(f"live_{name}={_shown(value)}" for name, value in judged["live"].items()))
@@ -238,39 +236,28 @@ def _report(job: Job, fitted: Fitted, phases: Phases) -> None:
         say(f"The live model can't be compared: {judged['live_error']}")
 
 
+def _of_the_kept_model(validation: dict[str, Any], target_scale: float) -> str:
+    """An epoch's metrics once more, of the model that is kept: a tuning job goes by the last that a trial prints."""
+    if "rmse" in validation:
+        loss, named = (validation["rmse"] / target_scale) ** 2, f"validation_rmse={_shown(validation['rmse'])}"
+    else:
+        loss, named = validation["log_loss"], f"validation_accuracy={_shown(validation['accuracy'])}"
+    return f"validation_loss={_shown(loss)} {named}"
+
+
 def _shown(value: float | None) -> str:
     return "none" if value is None else f"{value:.6g}"
 
 
-def _prepare_torch(hidden: int, rows: int) -> None:
+def _learn(job: Job, group: Group, log: Callable[[str], None]) -> Learned:
     import torch
 
-    # Handing small matrices to several threads costs more than multiplying them: measured slower up to this size.
-    torch.set_num_threads(1 if hidden * rows <= 2**19 else os.cpu_count() or 1)
+    import learning
+
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
     # The same as torch.use_deterministic_algorithms(True), which imports PyTorch's compiler besides: 1 second.
     torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def _fit(job: Job, group: Group, log: Callable[[str], None]) -> Fitted:
-    import torch
-
-    import network
-
-    data, encoder, target = job.data, job.encoder, job.target
-    device = distributed.device_of(group.place)
-
-    def tensors(rows: Rows) -> Tensors:
-        inputs = encoder.encode(rows.columns)
-        if data.classes is None:
-            label = torch.from_numpy(((rows.label - target["mean"]) / target["scale"]).astype(np.float32))
-        else:
-            label = torch.from_numpy(rows.label)
-        return network.Tensors(
-            torch.from_numpy(inputs.numbers).to(device), torch.from_numpy(inputs.codes).to(device), label.to(device)
-        )
-
     stop = False
 
     def on_sigterm(_signal: int, _frame: FrameType | None) -> None:
@@ -280,33 +267,28 @@ def _fit(job: Job, group: Group, log: Callable[[str], None]) -> Fitted:
     # SageMaker sends SIGTERM and kills 120 seconds later, on a stop as on a spot interruption
     # (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_StopTrainingJob.html).
     signal.signal(signal.SIGTERM, on_sigterm)
-    train = data.train if group.size == 1 else data.train[group.share(len(data.train))]
-    return network.fit(
-        tensors(train),
-        tensors(data.validation),
-        encoder.inputs,
-        1 if data.classes is None else len(data.classes),
-        job.settings,
-        classes=data.classes is not None,
-        target_scale=target["scale"],
+    return learning.learn(
+        job.data,
+        job.asked,
+        distributed.device_of(group.place),
         checkpoints=job.options.checkpoint_dir,
-        fingerprint=_fingerprint(job.options.dataset_dir, job.layout, job.settings),
+        fingerprint=_fingerprint(job.options.dataset_dir, job.layout, job.asked),
         should_stop=lambda: stop,
         log=log,
         group=group,
     )
 
 
-def _fingerprint(folder: Path, layout: Layout, settings: Settings) -> str:
+def _fingerprint(folder: Path, layout: Layout, asked: dict[str, Any]) -> str:
     """What a checkpoint must have been made from to be resumed: these files and these hyperparameters."""
-    digest = hashlib.sha256(repr((layout, settings)).encode())
+    digest = hashlib.sha256(repr((layout, asked)).encode())
     for split, path in sorted(dataset.data_files(folder).items()):
         with path.open("rb") as file:
             digest.update(f"\0{split}\0{hashlib.file_digest(file, 'sha256').hexdigest()}".encode())
     return digest.hexdigest()
 
 
-def _write_artifact(job: Job, fitted: Fitted) -> None:
+def _write_artifact(job: Job, learned: Learned) -> None:
     from safetensors.torch import save_file
 
     data, options = job.data, job.options
@@ -320,17 +302,19 @@ def _write_artifact(job: Job, fitted: Fitted) -> None:
         "label": data.label_name,
         "header": options.header == "true",
         "delimiter": dataset.DELIMITERS[options.delimiter],
-        "columns": job.encoder.to_schema(),
-        "target": job.target if data.classes is None else None,
-        "network": {
-            "inputs": job.encoder.inputs,
-            "hidden_size": job.settings.hidden_size,
-            "dropout": job.settings.dropout,
-        },
+        "columns": learned.encoder.to_schema(),
+        "target": learned.target if data.classes is None else None,
+        "temperature": learned.temperature,
+        "network": {**asdict(learned.settings), "bend": preprocess.BEND},
     }
     write(folder / inference.SCHEMA_FILE, json.dumps(schema, ensure_ascii=False))
     save_file(
-        {name: tensor.cpu().contiguous() for name, tensor in fitted.weights.items()}, folder / inference.WEIGHTS_FILE
+        {
+            f"{fold}/{name}": tensor.cpu().contiguous()
+            for fold, weights in enumerate(learned.weights)
+            for name, tensor in weights.items()
+        },
+        folder / inference.WEIGHTS_FILE,
     )
     finish_artifact(folder, data.test)
 
@@ -361,16 +345,17 @@ def _cells(rows: Rows, count: int) -> list[list[Any]]:
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def _evaluate(data: Dataset, fitted: Fitted, options: argparse.Namespace) -> dict[str, Any]:
+def _evaluate(data: Dataset, learned: Learned, options: argparse.Namespace) -> dict[str, Any]:
     """metrics.json. What is judged is the written artifact, through the code that will serve it."""
     model = inference.load(options.model_dir)
     training = {
-        "epochs_run": fitted.epochs_run,
-        "best_epoch": fitted.best_epoch,
-        "resumed_from_epoch": fitted.resumed_from_epoch,
+        "epochs_run": learned.epochs_run,
+        "best_epoch": learned.best_epoch,
+        "resumed_from_epoch": learned.resumed_from_epoch,
+        "settings": asdict(learned.settings),
+        "temperature": learned.temperature,
     }
-    validation = judge(model, data.validation, data.classes)
-    return verdict(data, options.task, model, validation, training, options.live_model_dir / "model.tar.gz")
+    return verdict(data, options.task, model, learned.validation, training, options.live_model_dir / "model.tar.gz")
 
 
 def verdict(
@@ -415,7 +400,7 @@ def predict(model: inference.Model, columns: Sequence[preprocess.Column], classe
     return model.probabilities(inputs)[:, order]
 
 
-def _write_card(job: Job, fitted: Fitted, curve: report.Curve) -> None:
+def _write_card(job: Job, learned: Learned, curve: report.Curve) -> None:
     """report.json, for the model's card. A figure that fails costs the card its figures, and not the model."""
     elapsed = time.monotonic() - STARTED
     try:
@@ -424,8 +409,8 @@ def _write_card(job: Job, fitted: Fitted, curve: report.Curve) -> None:
             job.data,
             lambda columns: predict(model, columns, job.data.classes),
             curve=curve.points(),
-            best_epoch=fitted.best_epoch,
-            seconds=min(10.0, max(0.4, elapsed * 0.06)),
+            best_epoch=learned.best_epoch,
+            seconds=min(10.0, max(0.5, elapsed * 0.06)),
         )
         write(job.options.model_dir / "report.json", report.dump(found))
     except Exception:

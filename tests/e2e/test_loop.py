@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import threading
 import time
+import urllib.request
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError
+from typer.testing import CliRunner
 
+from cli.main import app
 from mlplatform import names
 from mlplatform.facts import StoredObject
 
 from .conftest import STACK, Laptop, eventually
 
 pytestmark = pytest.mark.xdist_group("laptop")
-SHORT = json.dumps({"hyperparameters": {"epochs": 3}})
+SHORT = json.dumps({"hyperparameters": {"network": "mlp", "epochs": 3}})
 
 
 def customers(rows: int = 400, seed: int = 1, slipped: bool = False) -> str:
@@ -48,7 +52,9 @@ def invoke(laptop: Laptop, dataset: str, body: Any, content_type: str = "applica
 @pytest.fixture(scope="session")
 def deployed(laptop: Laptop) -> str:
     """The dataset `churn`, dropped under an awkward file name and deployed; the name of its training job."""
-    laptop.put("churn", names.JOB_SPEC_FILE, json.dumps({"label": "stays", "hyperparameters": {"epochs": 8}}))
+    laptop.put(
+        "churn", names.JOB_SPEC_FILE, json.dumps({"label": "stays", "hyperparameters": {"network": "mlp", "epochs": 8}})
+    )
     laptop.put("churn", "März 50%+1 customers.csv", customers())
     verdict = laptop.verdict("churn")
     assert verdict["verdict"] == "accepted", verdict
@@ -100,6 +106,24 @@ def test_everything_made_for_a_model_carries_the_required_tags(laptop: Laptop, d
     ):
         tags = {tag["Key"] for tag in laptop.sagemaker.list_tags(ResourceArn=arn)["Tags"]}
         assert {"Project", "Environment", "CostCenter", "Owner"} <= tags, arn
+
+
+def test_the_model_has_a_card_that_the_message_the_status_and_a_command_lead_to(
+    laptop: Laptop, deployed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", laptop.url)
+    status = CliRunner().invoke(app, ["status", "churn"]).output
+    assert "mlp --laptop card churn" in status
+    link = next(word for word in status.split() if word.endswith("card.html"))
+    with urllib.request.urlopen(link, timeout=10) as answer:
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        page = answer.read()
+    assert link in json.dumps(laptop.inbox(link))
+    assert CliRunner().invoke(app, ["card", "churn", "--save", str(tmp_path / "card.html")]).exit_code == 0
+    assert (tmp_path / "card.html").read_bytes() == page
+    shown = page.decode()
+    for part in ("Predicts <b>stays</b> from 3 columns", "What it relies on", "How training went", "income", deployed):
+        assert part in shown
 
 
 def test_the_endpoint_answers_features_records_and_csv_alike(laptop: Laptop, deployed: str) -> None:
@@ -182,7 +206,9 @@ def test_functions_log_decisions_with_reasons_to_cloudwatch(laptop: Laptop, depl
 
 
 def test_an_interrupted_spot_job_resumes_and_completes(laptop: Laptop) -> None:
-    laptop.put("resumed", "job.json", json.dumps({"hyperparameters": {"epochs": 150, "patience": 150}}))
+    laptop.put(
+        "resumed", "job.json", json.dumps({"hyperparameters": {"network": "mlp", "epochs": 150, "patience": 150}})
+    )
     laptop.put("resumed", "train.csv", customers(3000, seed=2))
     job_name = laptop.verdict("resumed")["job_name"]
 
@@ -213,7 +239,7 @@ def test_a_worse_version_is_kept_out_with_a_reason(laptop: Laptop, deployed: str
     serving = laptop.sagemaker.describe_endpoint(EndpointName=names.endpoint(STACK, "churn"))["EndpointConfigName"]
     header, *rows = customers().splitlines()
     slipped = customers(slipped=True).splitlines()[1:]
-    laptop.put("kept", "job.json", json.dumps({"label": "stays", "hyperparameters": {"epochs": 8}}))
+    laptop.put("kept", "job.json", json.dumps({"label": "stays", "hyperparameters": {"network": "mlp", "epochs": 8}}))
     laptop.put("kept", "train.csv", "\n".join([header, *rows[:300]]))
     laptop.put("kept", "test.csv", "\n".join([header, *rows[300:]]))
     first = laptop.verdict("kept")["job_name"]
@@ -235,7 +261,7 @@ def test_a_worse_version_is_kept_out_with_a_reason(laptop: Laptop, deployed: str
 def test_a_better_version_replaces_the_first_without_a_failed_request(laptop: Laptop) -> None:
     header, *rows = customers(900, seed=3).splitlines()
     slipped = customers(900, seed=3, slipped=True).splitlines()[1:]
-    spec = json.dumps({"label": "stays", "hyperparameters": {"epochs": 12}})
+    spec = json.dumps({"label": "stays", "hyperparameters": {"network": "mlp", "epochs": 12}})
     laptop.put("better", "job.json", spec)
     # The first model learns from few rows, half of them wrong; the second from all of them.
     laptop.put("better", "train.csv", "\n".join([header, *rows[:120], *slipped[120:200]]))

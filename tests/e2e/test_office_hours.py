@@ -185,14 +185,14 @@ def parking(laptop: Laptop, config: str) -> set[str]:
     return {key for key in tags(laptop, arn) if key.startswith(names.PARKED_TAG)}
 
 
-def mlp(laptop: Laptop, *arguments: str) -> str:
+def mlp(laptop: Laptop, *arguments: str, code: int = 0) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "cli.main", *arguments],
         env={**os.environ, "AWS_ENDPOINT_URL": laptop.url, "COLUMNS": "200"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout
 
 
 def test_a_snooze_wakes_a_parked_endpoint_for_as_long_as_it_says(laptop: Laptop, sleeper: str) -> None:
@@ -238,6 +238,11 @@ def test_the_schedules_keep_the_hours_when_the_clock_runs(laptop: Laptop, sleepe
     plan = mlp(laptop, "hours", DATASET, "--days", "1")
     assert f"is parked: it opens at {morning:%a %d %b} 08:00" in plan
     assert "off 14.00 of 24.00 hours" in plan
+    asleep = f"asleep until {morning:%a %d %b} 08:00 (UTC)"
+    assert asleep in mlp(laptop, "status", DATASET)
+    refused = mlp(laptop, "predict", DATASET, "--json", "{}", code=1)
+    assert asleep in refused
+    assert f"mlp snooze {DATASET}" in refused
     laptop.post("/_laptop/clock", {"to": morning.isoformat()})
     eventually(lambda: (not parking(laptop, sleeper) and _instances(laptop) == 2) or None, 30, "it is not back")
     assert described(laptop) == before

@@ -87,6 +87,14 @@ def test_a_model_that_waits_is_told_with_what_changes_and_every_command(
     assert account.alerts() == []
 
 
+def test_an_approval_leaves_the_card_as_the_training_made_it(account: Account, asked: dict[str, Any]) -> None:
+    card = account.client("s3").get_object(Bucket=ARTIFACTS, Key=f"models/churn/{JOB}/card.html")["Body"].read()
+    assert b"passed its gate; a person decides" in card
+    account.calls.clear()
+    assert isinstance(tell(account, say(account, asked, "Approved", approved_by="ann")), DeployModel)
+    assert [one["Key"] for one in account.called("put_object") if one["Key"].endswith(".html")] == []
+
+
 def test_an_approval_deploys_once_however_often_its_event_comes(account: Account, asked: dict[str, Any]) -> None:
     event = say(account, asked, "Approved")
     decision = tell(account, event)
@@ -247,11 +255,15 @@ def test_what_a_pipeline_registers_is_judged_and_gets_its_card(account: Account)
     )["ModelPackageArn"]
     event = event_of({"ModelPackageArn": arn}, "Approved")
     del event["detail"]["LastModifiedTime"]
+    account.answers["update_model_package"] = {}  # moto forgets the approval where an update leaves it out
     decision = tell(account, event)
     assert isinstance(decision, DeployModel), decision
     assert "better than the live model's 0.8000; it replaces it" in decision.reason
     assert endpoint(account)["EndpointConfigName"] == "ml-platform-churn-v2"
     assert account.document("models/churn/ml-platform-churn-v2/sample.json", ARTIFACTS) == builders.SAMPLE_JSON
+    [noted] = account.called("update_model_package")
+    assert noted["CustomerMetadataProperties"]["live_roc_auc"] == "0.800000"
+    assert account.keys(ARTIFACTS, "models/churn/ml-platform-churn-v2/card.html")
     assert isinstance(tell(account, event), Skip)
 
 

@@ -11,9 +11,11 @@ import pytest
 
 import builders
 from builders import Account
-from mlplatform import events
+from mlplatform import events, names
 from mlplatform.decisions import Decision, HoldDataset, RejectDataset, Skip, StartTraining
 from mlplatform.errors import AwsError, NotAsPlanned
+from mlplatform.facts import Parked
+from mlplatform.parking import record_tags
 from start_training import start_training
 
 
@@ -256,3 +258,17 @@ def test_a_hold_whose_period_is_over_holds_nothing_even_if_nobody_removed_it(acc
 def test_a_bad_drop_is_rejected_under_a_hold_as_ever(account: Account) -> None:
     hold(account, "2999-12-31")
     assert isinstance(handle(account, account.put("datasets/churn/data.csv", b"a,b,label\n")), RejectDataset)
+
+
+def test_a_stopped_endpoints_model_is_the_one_to_beat(account: Account) -> None:
+    arn = f"arn:aws:sagemaker:us-east-1:123456789012:endpoint-config/{builders.LIVE_JOB}"
+    record = record_tags(Parked("ml-platform-churn", builders.LIVE_JOB, builders.NOON, {}, ()), {})
+    found = [{"ResourceARN": arn, "Tags": names.tag_list(record)}]
+    account.answers["get_resources"] = {"ResourceTagMappingList": found}
+    variant = {"VariantName": names.VARIANT, "ModelName": builders.LIVE_JOB, "InstanceType": "ml.c5.large"}
+    account.answers["describe_endpoint_config"] = {"ProductionVariants": [variant]}
+    account.answers["describe_model"] = {"PrimaryContainer": {"ModelDataUrl": builders.LIVE_ARTIFACT}}
+    decision = handle(account, account.put("datasets/churn/data.csv", builders.csv()))
+    assert isinstance(decision, StartTraining)
+    channels = {one["ChannelName"]: one["DataSource"]["S3DataSource"] for one in decision.request["InputDataConfig"]}
+    assert channels["live_model"]["S3Uri"] == builders.LIVE_ARTIFACT

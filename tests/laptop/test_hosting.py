@@ -247,6 +247,16 @@ def test_an_instance_that_dies_is_replaced(here: Here) -> None:
     assert here.invoke()[0] == 200
 
 
+def test_an_instance_that_hangs_is_replaced(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosting, "PING_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(hosting, "PING_TIMEOUT_SECONDS", 0.3)
+    here.endpoint("one")
+    (first,) = here.pids()
+    os.killpg(first, signal.SIGSTOP)
+    until(lambda: here.pids() and here.pids() != {first})
+    assert here.invoke()[0] == 200
+
+
 def test_a_request_goes_to_another_instance_when_one_is_gone(here: Here) -> None:
     here.endpoint("one", InitialInstanceCount=2)
     gone = min(here.pids())

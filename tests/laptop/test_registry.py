@@ -172,3 +172,42 @@ def test_a_package_without_a_group_has_a_name_of_its_own_and_no_approval(registr
     assert listed["ModelPackageArn"] == arn
     with pytest.raises(ServiceError, match="does not apply to unversioned"):
         registry.UpdateModelPackage(ModelPackageArn=arn, ModelApprovalStatus="Approved")
+
+
+def test_an_update_that_is_refused_changes_nothing(registry: Registry) -> None:
+    registry.CreateModelPackageGroup(ModelPackageGroupName="full")
+    package = registry.package("full", CustomerMetadataProperties={f"key{n}": "x" for n in range(50)})
+    with pytest.raises(ServiceError, match="at most 50 customer metadata properties"):
+        registry.UpdateModelPackage(
+            ModelPackageArn=package, ModelApprovalStatus="Approved", CustomerMetadataProperties={"one": "more"}
+        )
+    gone = {"Containers": [{"Image": "x", "ModelDataUrl": "s3://registry-models/gone.tar.gz"}]}
+    with pytest.raises(ServiceError, match="Could not find model data"):
+        registry.UpdateModelPackage(
+            ModelPackageArn=package, ModelApprovalStatus="Approved", InferenceSpecification=gone
+        )
+    described = registry.DescribeModelPackage(ModelPackageName="full/1")
+    assert described["ModelApprovalStatus"] == "PendingManualApproval"
+    assert "LastModifiedTime" not in described
+    assert len(registry.events()) == 1
+    registry.UpdateModelPackage(
+        ModelPackageArn=package,
+        CustomerMetadataProperties={"one": "more"},
+        CustomerMetadataPropertiesToRemove=["key0"],
+    )
+    assert len(registry.DescribeModelPackage(ModelPackageName="full/1")["CustomerMetadataProperties"]) == 50
+
+
+def test_an_approval_that_is_said_again_is_an_event_of_its_own_with_its_own_time(registry: Registry) -> None:
+    registry.CreateModelPackageGroup(ModelPackageGroupName="again")
+    package = registry.package("again", ModelApprovalStatus="Approved")
+    for _ in range(2):
+        registry.UpdateModelPackage(ModelPackageArn=package, ModelApprovalStatus="Approved")
+    new, *updates = registry.events()
+    assert "LastModifiedTime" not in new
+    for update in updates:
+        assert (update["ModelApprovalStatus"], update["UpdatedModelPackageFields"]) == (
+            "Approved",
+            ["ModelApprovalStatus"],
+        )
+        assert update["LastModifiedTime"].isdigit()

@@ -446,7 +446,7 @@ SPOT = "Invalid MaxWaitTimeInSeconds. It "
         ({"CheckpointConfig": {"S3Uri": "s3://no-such-bucket/y"}}, "bucket .*no-such-bucket/y.* does not exist"),
         ({"OutputDataConfig": {"S3OutputPath": "https://sandbox-data/x"}}, "is not valid. Expected s3://"),
         ({"image": IMAGE.replace("us-east-1", "eu-west-1")}, "must be in the same region"),
-        ({"image": IMAGE.replace("pytorch-training", "xgboost")}, "runs only AWS's pytorch-training images"),
+        ({"image": IMAGE.replace("pytorch-training", "xgboost")}, "runs only AWS's pytorch-training and"),
         ({"image": "pytorch:latest"}, "Elastic Container Registry path"),
         (
             {"uri": "s3://sandbox-data/datasets/none/"},

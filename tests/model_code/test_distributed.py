@@ -16,6 +16,7 @@ from model_code.test_training import arguments, train_here, write_table
 from safetensors.torch import save_file
 from torch import nn
 
+import learning
 import network
 import train
 from distributed import Group, Lost, Place
@@ -30,7 +31,7 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def fit(group: Group, folder: Path, should_stop: Any) -> network.Fitted:
+def fit(group: Group, folder: Path, should_stop: Any, name: str = "tabm") -> network.Fitted:
     generator = torch.Generator().manual_seed(5)
     numbers, codes = torch.randn(301, 4, generator=generator), torch.empty(301, 0, dtype=torch.int64)
     label = (numbers.sum(dim=1) + torch.randn(301, generator=generator) > 0).long()
@@ -38,9 +39,8 @@ def fit(group: Group, folder: Path, should_stop: Any) -> network.Fitted:
     return network.fit(
         network.Tensors(numbers[own], codes[own], label[own]),
         network.Tensors(numbers, codes, label),
-        4,
-        2,
-        network.Settings(epochs=4, batch_size=32, hidden_size=16),
+        network.Shape([[-1.0, 0.0, 1.0]] * 4, [False] * 4, 0, 0, 2),
+        learning.settled({"network": name, "epochs": 4, "batch_size": 32, "hidden_size": 16, "folds": 1}, 301, 4),
         classes=True,
         target_scale=1.0,
         checkpoints=folder,
@@ -179,10 +179,20 @@ def test_a_shared_dropout_mask_is_the_one_that_pytorch_draws() -> None:
     assert torch.equal(ours(x[rows]), expected[rows])
 
 
-def test_every_dropout_of_a_network_is_shared_and_evaluates_to_nothing() -> None:
-    made = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Dropout(0.5)), nn.Dropout(0.1))
-    shared = network.share_dropout(made)
-    assert sorted(module.p for module in shared) == [0.1, 0.5]
-    x = torch.rand(2, 2)
-    shared[0].inside = torch.tensor([True, True, False])
-    assert torch.equal(made.eval()[1](x), x)
+@pytest.mark.parametrize("name", ["mlp", "tabm"])
+def test_every_dropout_of_a_network_is_shared(name: str) -> None:
+    settings = learning.settled({"network": name, "hidden_size": 4}, 100, 2)
+    made = network.build(network.Shape([[0.0, 1.0]] * 2, [False] * 2, 0, 0, 2), settings)
+    dropouts = [module for module in made.modules() if isinstance(module, nn.Dropout)]
+    assert dropouts
+    assert all(isinstance(module, network.Dropout) for module in dropouts)
+
+
+def test_a_dropout_mask_is_shared_where_rows_are_the_second_dimension() -> None:
+    rows, x = torch.tensor([True, False, True, True]), torch.rand(3, 4, 5)
+    ours, theirs = network.Dropout(0.4, rows=1), nn.Dropout(0.4)
+    torch.manual_seed(3)
+    expected = theirs(x)
+    torch.manual_seed(3)
+    ours.inside = rows
+    assert torch.equal(ours(x[:, rows]), expected[:, rows])

@@ -12,9 +12,9 @@ import inference
 from inference import Model, answer
 
 COLUMNS = [
-    {"kind": "numeric", "name": "size", "mean": 10.0, "scale": 2.0, "indicator": True},
+    {"kind": "numeric", "name": "size", "center": 10.0, "scale": 2.0, "knots": [0.0], "missing": True},
     {"kind": "categorical", "name": "colour", "categories": ["blue", "red"]},
-    {"kind": "numeric", "name": "weight", "mean": 0.0, "scale": 1.0, "indicator": False},
+    {"kind": "numeric", "name": "weight", "center": 0.0, "scale": 1.0, "knots": [0.0], "missing": False},
 ]
 # Inputs in order: size, weight, size is missing, colour unknown, colour missing, blue, red.
 SCORE_OF_INPUTS = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], dtype=np.float32)
@@ -36,10 +36,11 @@ def make(folder: Path, columns: list[dict[str, Any]] = COLUMNS, **schema: Any) -
         "last.weight": np.array([[1, -1]] if regression else [[0, 0], [1, -1]], dtype=np.float32),
         "last.bias": np.zeros(1 if regression else 2, dtype=np.float32),
     }
-    save_file(weights, folder / "model.safetensors")
+    save_file({f"0/{name}": of for name, of in weights.items()}, folder / "model.safetensors")
     text = {
-        "format": 1, "model_version": "job-7", "task": "binary", "classes": ["no", "yes"], "label": "bought",
-        "header": True, "delimiter": ",", "columns": columns, "target": None, **schema,
+        "format": 2, "model_version": "job-7", "task": "binary", "classes": ["no", "yes"], "label": "bought",
+        "header": True, "delimiter": ",", "columns": columns, "target": None,
+        "network": {"network": "mlp", "folds": 1, "bend": 1e9}, **schema,
     }  # fmt: skip
     (folder / "schema.json").write_text(json.dumps(text))
     return inference.load(folder)
@@ -98,7 +99,7 @@ def test_a_category_that_training_never_saw_is_served_as_unknown(model: Model) -
 
 def test_numbers_may_be_written_as_text_and_absurd_ones_are_cut(model: Model) -> None:
     assert score(model, {"features": [["12", "red", "0.5"]]}) == [9.0]
-    assert score(model, {"features": [[1e30, "blue", 0]]}) == [26.0]  # 20 standard deviations, and 6 for blue
+    assert ask(model, {"features": [[1e30, "blue", 0]]})["probabilities"] == [[0.0, 1.0]]
     assert score(model, b'{"features": [[1e999, "blue", 0]]}') == [9.0]  # infinite is missing
 
 
@@ -120,8 +121,50 @@ def test_csv_may_use_the_delimiter_of_the_training_data(tmp_path: Path) -> None:
     assert score(make(tmp_path, delimiter=";"), b"12;red;0.5\n", "text/csv") == [9.0]
 
 
+def test_numbers_have_decimal_commas_where_training_read_them_so(tmp_path: Path) -> None:
+    trained = make(tmp_path, delimiter=";")
+    assert score(trained, b"12,0;red;0,5\n", "text/csv") == score(trained, b"12;red;0.5\n", "text/csv") == [9.0]
+    assert score(trained, json.dumps({"features": [["12", "red", "0,5"]]}).encode()) == [9.0]
+    status, body, _ = answer(trained, b"12;red;1,2,3\n", "text/csv")
+    assert (status, b"must be a number" in body) == (400, True)
+
+
+def test_numbers_are_read_in_the_spelling_of_the_training_data(tmp_path: Path) -> None:
+    spelled = [COLUMNS[0] | {"spelling": {"decimal": ",", "group": "."}}, *COLUMNS[1:]]
+    rows = [["€ 1.234,50", "red", 0], ["1.234", "red", 0], [1.234, "red", 0], ["12,5 %", "red", 0]]
+    plain = [[1234.5, "red", 0], [1234, "red", 0], [1.234, "red", 0], [12.5, "red", 0]]
+    expected = score(make(tmp_path), {"features": plain})
+    schema = json.loads((tmp_path / "schema.json").read_text())
+    (tmp_path / "schema.json").write_text(json.dumps(schema | {"columns": spelled}))
+    assert score(inference.load(tmp_path), {"features": rows}) == expected
+
+
+def test_money_is_no_number_in_a_column_that_never_had_any(model: Model) -> None:
+    status, message = refusal(model, {"features": [["$12", "red", 0]]})
+    assert (status, message) == (400, "Row 1, column 'size' must be a number, not \"$12\".")
+
+
+def test_a_decimal_comma_is_no_number_where_commas_separate_fields(model: Model) -> None:
+    status, body, _ = answer(model, json.dumps({"features": [["12", "red", "0,5"]]}).encode())
+    assert (status, b"must be a number" in body) == (400, True)
+
+
+@pytest.mark.parametrize("charset", ["latin-1", "ISO-8859-1", '"windows-1252"', "utf-16"])
+def test_a_body_is_read_in_the_charset_that_its_content_type_says(charset: str, model: Model) -> None:
+    text = f"{','.join(model.names)}\n12,rouge à lèvres,0.5\n"
+    body, kind = text.encode(charset.strip('"')), f"text/csv; header=present; charset={charset}"
+    assert score(model, body, kind) == score(model, text.encode(), "text/csv")
+
+
+@pytest.mark.parametrize(("charset", "status"), [("klingon", 415), ("zip", 415), ("utf-16", 400), ("ascii", 400)])
+def test_a_charset_that_is_not_known_or_not_the_bodys_is_the_callers_fault(
+    charset: str, status: int, model: Model
+) -> None:
+    assert answer(model, "12,à,0.5".encode("latin-1"), f"text/csv; charset={charset}")[0] == status
+
+
 def test_csv_of_one_column_takes_a_blank_line_as_a_missing_value(tmp_path: Path) -> None:
-    columns = [{"kind": "numeric", "name": "x", "mean": 0.0, "scale": 1.0, "indicator": False}]
+    columns = [{"kind": "numeric", "name": "x", "center": 0.0, "scale": 1.0, "knots": [0.0], "missing": False}]
     assert score(make(tmp_path, columns), b"2\n\n3\n", "text/csv") == [2.0, 0.0, 3.0]
 
 
@@ -231,8 +274,8 @@ def test_bad_input_is_the_toolkits_own_error_with_a_4xx_status(
 
 
 def test_an_artifact_of_another_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(inference.ModelFileError, match="The model has format 2; this code reads format 1"):
-        make(tmp_path, format=2)
+    with pytest.raises(inference.ModelFileError, match="The model has format 1; this code reads format 2"):
+        make(tmp_path, format=1)
 
 
 def test_weights_that_do_not_fit_the_schema_are_refused(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_the_artifact_answers_by_the_contract_as_xgboost_does(processing: Path, 
     assert {path.name for path in (artifact / "code").iterdir()} == set(train.SERVING_FILES)
     assert document["algorithm"] == "xgboost"
     assert document["choice"] is None
-    assert document["condition"]["score"] > 0.8
+    assert document["condition"]["score"] > 0.75
     assert document["test"]["rows"] == 60
     assert document["live"] is None
 
@@ -233,8 +233,8 @@ def test_of_two_models_the_better_on_the_validation_rows_is_taken_and_its_cost_s
     theirs = document["candidates"]["pytorch"]["validation"]["roc_auc"]
     ours = document["validation"]["roc_auc"]
     assert document["choice"] == (
-        f"xgboost has roc_auc {ours:.4f} on the validation rows, {ours - theirs:.4f} better than pytorch's "
-        f"{theirs:.4f}; xgboost was billed 36 seconds for 0.0023 USD, pytorch was billed 90 seconds."
+        f"XGBoost has roc_auc {ours:.4f} on the validation rows, {ours - theirs:.4f} better than PyTorch's "
+        f"{theirs:.4f}; XGBoost was billed 36 seconds for 0.0023 USD, PyTorch was billed 90 seconds."
     )
     assert document["live"]["roc_auc"] < document["test"]["roc_auc"]
 

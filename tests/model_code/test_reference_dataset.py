@@ -29,10 +29,17 @@ def test_the_reference_dataset_is_the_same_each_time(folder: Path, tmp_path: Pat
         assert path.read_bytes() == (folder / "data" / path.name).read_bytes()
 
 
-def test_the_reference_model_reaches_an_area_of_99_percent(folder: Path) -> None:
+def test_the_reference_model_reaches_an_area_of_99_4_percent(folder: Path) -> None:
     options = ["--label_column", "0", "--header", "false", "--task", "binary", "--dataset_dir", str(folder / "data")]
-    options += ["--model_dir", str(folder / "model"), "--checkpoint_dir", str(folder / "checkpoints")]
+    options += [
+        "--network",
+        "mlp",
+        "--model_dir",
+        str(folder / "model"),
+        "--checkpoint_dir",
+        str(folder / "checkpoints"),
+    ]
     train.run(train.parse(options))
     found = json.loads((folder / "model/metrics.json").read_text())
-    assert found["test"]["roc_auc"] >= 0.990
+    assert found["test"]["roc_auc"] >= 0.994
     assert found["classes"] == [0, 1]

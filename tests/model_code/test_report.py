@@ -179,7 +179,7 @@ def test_when_the_time_is_up_what_predictions_go_along_with_has_been_measured() 
     assert found["columns"][0]["name"] == "matters"
     assert 0 < len(found["columns"]) < 301
     assert found["not_measured"] == 301 - len(found["columns"])
-    assert found["rows"] == 250
+    assert found["rows"] == 125
 
 
 def test_few_test_rows_leave_importance_to_the_validation_rows() -> None:

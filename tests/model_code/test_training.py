@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from safetensors.numpy import load_file
 
 import checkpoint
 import inference
+import learning
 import network
 import preprocess
 import train
@@ -48,6 +50,7 @@ def arguments(base: Path, task: str = "binary", **others: Any) -> list[str]:
     given = {
         "label_column": 3,
         "task": task,
+        "network": "mlp",
         "epochs": 6,
         "dataset_dir": base / "data",
         "live_model_dir": base / "live",
@@ -90,6 +93,8 @@ def test_the_artifact_holds_weights_schema_metrics_sample_and_serving_code(train
     )
     assert files == [
         "code/inference.py",
+        "code/metrics.py",
+        "code/numerals.py",
         "code/preprocess.py",
         "code/tensors.py",
         "code/trees.py",
@@ -108,7 +113,7 @@ def test_the_metrics_are_as_the_gate_expects_them(trained: Path) -> None:
     ]  # fmt: skip
     assert found["objective"] == {"name": "roc_auc", "direction": "maximize"}
     assert found["classes"] == ["class 0", "class 1"]
-    assert list(found["test"]) == ["rows", "accuracy", "roc_auc", "log_loss"]
+    assert list(found["test"]) == ["rows", "accuracy", "roc_auc", "log_loss", "brier", "calibration_error"]
     assert found["test"]["rows"] == 60
     assert found["test"]["roc_auc"] > 0.9
     assert found["data"] == {"rows_train": 280, "rows_validation": 60, "rows_test": 60, "rows_without_label": 0}
@@ -138,22 +143,36 @@ def test_the_sample_is_answered_as_it_says(trained: Path) -> None:
     assert json.loads(body) == sample["response"]
 
 
-def test_what_is_served_equals_the_network_that_was_trained(trained: Path) -> None:
-    model = inference.load(trained / "model")
+@pytest.mark.parametrize("name", ["mlp", "tabm"])
+@pytest.mark.parametrize("rows", [3, 50])
+def test_what_is_served_equals_the_network_that_was_trained(name: str, rows: int) -> None:
     rng = np.random.default_rng(0)
-    columns: list[preprocess.Column] = [
-        preprocess.Numbers(np.where(rng.random(50) < 0.2, np.nan, rng.normal(50, 30, 50))),
-        preprocess.Numbers(rng.normal(size=50)),
-        preprocess.Texts(rng.integers(-1, 3, 50), ["red", "blue", "never seen"]),
-    ]
-    inputs = model.encoder.encode(columns)
-    twin = network.Network(model.encoder.inputs, 128, 2, dropout=0.2).eval()
-    twin.load_state_dict(
-        {name: torch.from_numpy(w) for name, w in load_file(trained / "model/model.safetensors").items()}
+
+    def column(rows: int) -> preprocess.Numbers:
+        return preprocess.Numbers(np.where(rng.random(rows) < 0.2, np.nan, rng.normal(50, 30, rows)))
+
+    whole = preprocess.Numbers(rng.normal(size=300))
+    texts = preprocess.Texts(rng.integers(-1, 3, 300), ["red", "blue", "green"])
+    constant = preprocess.Numbers(np.ones(300))
+    names, columns = ["a", "b", "c", "d"], [column(300), whole, texts, constant]
+    encoder = preprocess.Encoder([preprocess.fit(*pair) for pair in zip(names, columns, strict=True)])
+    shape = network.Shape(encoder.knots(), [e.missing for _, e in encoder.numeric], encoder.codes, 1, 3)
+    settings = learning.settled(
+        {"network": name, "hidden_size": 16, "members": 3} if name == "tabm" else {"network": name}, 300, 4
     )
+    torch.manual_seed(1)
+    twin = network.build(shape, settings).eval()
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.add_(torch.randn_like(parameter) / 4)
+    weights = {name: tensor.numpy() for name, tensor in twin.state_dict().items()}
+    served = inference.NETWORKS[name](weights, {**asdict(settings), "bend": preprocess.BEND}, encoder)
+    far = preprocess.Numbers(np.resize([0.0, -1e9, 1e300, np.nan, np.inf], rows))
+    inputs = encoder.encode([column(rows), far, preprocess.Texts(rng.integers(-1, 3, rows), ["red", "?", "blue"]), far])
     with torch.inference_mode():
-        expected = twin(torch.from_numpy(inputs.numbers), torch.from_numpy(inputs.codes)).softmax(dim=1).numpy()
-    assert np.abs(expected - model.probabilities(inputs)).max() < 1e-5
+        expected = twin(torch.from_numpy(inputs.numbers), torch.from_numpy(inputs.codes)).numpy()
+    assert np.isfinite(expected).all()
+    assert served.scores(inputs) == pytest.approx(expected, abs=1e-4)
 
 
 def test_serving_imports_nothing_that_a_container_may_lack(trained: Path) -> None:
@@ -218,7 +237,7 @@ def test_each_epoch_prints_one_metric_line_and_the_end_the_test_metrics(
     assert [list(epoch) for epoch in epochs] == [names] * 3
     (end,) = [line for line in lines if line.startswith("test_")]
     assert [pair.split("=")[0] for pair in end.split()] == [
-        "test_rows", "test_accuracy", "test_roc_auc", "test_log_loss",
+        "test_rows", "test_accuracy", "test_roc_auc", "test_log_loss", "test_brier", "test_calibration_error",
     ]  # fmt: skip
 
 
@@ -244,18 +263,18 @@ class Interruptions:
         return False
 
 
-def fit_tensors(folder: Path, should_stop: Any, fingerprint: str = "same", **settings: Any) -> network.Fitted:
+def fit_tensors(folder: Path, should_stop: Any, fingerprint: str = "same", name: str = "mlp") -> network.Fitted:
     generator = torch.Generator().manual_seed(5)
     numbers = torch.randn(300, 4, generator=generator)
     label = (numbers.sum(dim=1) + torch.randn(300, generator=generator) > 0).long()
-    codes = 4 + torch.randint(0, 3, (300, 1), generator=generator)
+    codes = torch.randint(0, 3, (300, 1), generator=generator)
     split = network.Tensors(numbers, codes, label)
+    asked = {"network": name, "epochs": 5, "batch_size": 64, "hidden_size": 16}
     return network.fit(
         split,
         network.Tensors(numbers[:100], codes[:100], label[:100]),
-        7,
-        2,
-        network.Settings(epochs=5, batch_size=64, hidden_size=16, **settings),
+        network.Shape([[-1.0, 0.0, 2.0]] * 4, [False] * 4, 3, 1, 2),
+        learning.settled(asked, 300, 5),
         classes=True,
         target_scale=1.0,
         checkpoints=folder,
@@ -265,18 +284,21 @@ def fit_tensors(folder: Path, should_stop: Any, fingerprint: str = "same", **set
     )
 
 
+@pytest.mark.parametrize("name", ["mlp", "tabm"])
 @pytest.mark.parametrize("batches", [(0,), (3,), (5,), (12,), (24,), (0, 1, 2, 9, 10, 17, 24)])
-def test_a_resumed_run_ends_with_the_same_weights_bit_for_bit(batches: tuple[int, ...], tmp_path: Path) -> None:
-    expected = fit_tensors(tmp_path / "whole", lambda: False)
+def test_a_resumed_run_ends_with_the_same_weights_bit_for_bit(
+    batches: tuple[int, ...], name: str, tmp_path: Path
+) -> None:
+    expected = fit_tensors(tmp_path / "whole", lambda: False, name=name)
     interruptions = Interruptions(*batches)
     for _ in batches:
         with pytest.raises(network.Interrupted):
-            fit_tensors(tmp_path / "parts", interruptions)
+            fit_tensors(tmp_path / "parts", interruptions, name=name)
         torch.manual_seed(999)  # a new process would not have the old one's random state
-    found = fit_tensors(tmp_path / "parts", interruptions)
+    found = fit_tensors(tmp_path / "parts", interruptions, name=name)
     assert found.best_epoch == expected.best_epoch
-    for name, tensor in expected.weights.items():
-        assert torch.equal(tensor, found.weights[name]), name
+    for part, tensor in expected.weights.items():
+        assert torch.equal(tensor, found.weights[part]), part
     assert found.resumed_from_epoch == batches[-1] // 5
 
 
@@ -408,7 +430,7 @@ def test_a_live_model_of_another_format_is_told_apart(trained: Path, tmp_path: P
     pack(model, tmp_path / "live/model.tar.gz")
     write_table(tmp_path / "data/data.csv")
     found = train_here(tmp_path, epochs=1)
-    assert found["live_error"] == "The model has format 99; this code reads format 1."
+    assert found["live_error"] == "The model has format 99; this code reads format 2."
 
 
 def test_an_archive_can_not_reach_outside_its_folder(tmp_path: Path) -> None:
@@ -442,7 +464,7 @@ def test_the_optimizer_moves_parameters_as_pytorchs_own_does() -> None:
     networks = []
     for _ in range(2):
         torch.manual_seed(1)
-        networks.append(network.Network(4, 8, 2, dropout=0.0))
+        networks.append(network.Mlp(network.Shape([[0.0]] * 4, [False] * 4, 0, 0, 2), 8, dropout=0.0))
     ours, theirs = networks
     our_optimizer = network.AdamW(ours, learning_rate=0.01, weight_decay=0.1)
     their_optimizer = torch.optim.AdamW(theirs.parameters(), lr=0.01, weight_decay=0.1)

@@ -123,6 +123,8 @@ def _ref(name: str) -> Any:
             return resolved(properties["FunctionName"])
         case "AWS::Logs::LogGroup":
             return resolved(properties["LogGroupName"])
+        case "AWS::CloudWatch::Dashboard":
+            return resolved(properties["DashboardName"])
         case "AWS::Budgets::Budget":
             return resolved(properties["Budget"]["BudgetName"])
         case "AWS::CE::AnomalyMonitor":
@@ -155,6 +157,8 @@ def _attribute(name: str, attribute: str) -> str:
             return f"arn:aws:logs:{here}:log-group:{resolved(properties['LogGroupName'])}:*"
         case "AWS::Events::Rule", "Arn":
             return f"arn:aws:events:{here}:rule/{resolved(properties['Name'])}"
+        case "AWS::CloudWatch::Alarm", "Arn":
+            return f"arn:aws:cloudwatch:{here}:alarm:{resolved(properties['AlarmName'])}"
         case "Custom::ModelCode", "Uri":
             return "s3://artifactbucket-name/code/abc123/sourcedir.tar.gz"
         case "Custom::ModelCode", "Pipelines":

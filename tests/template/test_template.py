@@ -415,7 +415,14 @@ def test_whatever_starts_a_function_goes_before_what_functions_made_is_ended() -
 
 
 def test_the_outputs_are_those_that_others_rely_on() -> None:
-    outputs = {"DataBucketName", "ArtifactBucketName", "AlertsTopicArn", "TrainingRoleArn", "BudgetName"}
+    outputs = {
+        "DataBucketName",
+        "ArtifactBucketName",
+        "AlertsTopicArn",
+        "TrainingRoleArn",
+        "DashboardName",
+        "BudgetName",
+    }
     assert set(raw()["Outputs"]) >= outputs
 
 

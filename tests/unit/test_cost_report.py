@@ -353,7 +353,10 @@ def test_unit_costs_come_with_their_formula() -> None:
         ("per dataset", D("4.5")),
         ("per 1,000 predictions of churn", D("0.5")),
     ]
-    assert made.unit_costs[2].formula == "$6.00 of training and hosting this month / 12,000 predictions x 1,000"
+    assert made.unit_costs[2].formula == (
+        "$6.00 of training and hosting this month / 12,000 predictions (the platform's own check after each start and "
+        "change among them) x 1,000"
+    )
 
 
 def test_a_type_without_a_price_is_named_and_its_jobs_are_left_out() -> None:

@@ -178,12 +178,24 @@ def test_what_others_register_passes_the_same_gate(
     settings = builders.settings(environment=environment)
     decision = decide(package, found=found, settings=settings, new=True, fields=None, stamp="new")
     assert isinstance(decision, kind), decision
+    assert decision.update["CustomerMetadataProperties"]["test_roc_auc"] == f"{found.metrics.score:.6f}"
+    if isinstance(decision, DeployModel):
+        assert "ModelApprovalStatus" not in decision.update, "an event that would look like an approval"
+        assert decision.update["CustomerMetadataProperties"]["gate"] == "passed"
     if isinstance(decision, KeepLiveModel | AskApproval):
         assert decision.update is not None
         assert validate("sagemaker", "UpdateModelPackage", decision.update) == []
         wanted = "Rejected" if isinstance(decision, KeepLiveModel) else "PendingManualApproval"
         assert decision.update["ModelApprovalStatus"] == wanted
         assert decision.release == "releases/churn/00002-new-asked.json"
+
+
+def test_of_two_algorithms_the_reason_begins_with_which_was_taken_and_what_it_cost() -> None:
+    choice = "XGBoost has roc_auc 0.9100 on the validation rows, 0.0100 better than PyTorch's 0.9000; and so on."
+    package = model_package(approval=Approval.APPROVED, properties={})
+    decision = decide(package, found=card(test=0.9, live=0.85, choice=choice), new=True, fields=None, stamp="new")
+    assert decision.reason.startswith(f"{choice} ")
+    assert "better than the live model's 0.8500" in decision.reason
 
 
 @pytest.mark.parametrize(

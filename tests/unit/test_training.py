@@ -188,3 +188,24 @@ def test_the_longest_names_still_make_a_legal_job() -> None:
     assert validate("sagemaker", "CreateTrainingJob", decision.request) == []
     longer = plan_training(drop(key=f"datasets/{dataset}d/data.csv"), None, builders.settings(stack_name=stack))
     assert isinstance(longer, RejectDataset)
+
+
+def test_several_instances_train_under_torchrun_on_all_the_data_and_encrypt_what_they_say() -> None:
+    decision = started(job_json={"instance_count": 3}, training_max_runtime_seconds=3600)
+    request = decision.request
+    assert validate("sagemaker", "CreateTrainingJob", request) == []
+    assert request["ResourceConfig"]["InstanceCount"] == 3
+    assert request["HyperParameters"]["sagemaker_torch_distributed_enabled"] == "true"
+    assert request["EnableInterContainerTrafficEncryption"] is True
+    for channel in request["InputDataConfig"]:
+        assert channel["DataSource"]["S3DataSource"]["S3DataDistributionType"] == "FullyReplicated"
+    # 3 x 1 hour x 0.23 USD
+    assert "runs on 3 x ml.m5.xlarge spot, which share its rows, for at most 3600 seconds (at most 0.69 USD" in (
+        decision.reason
+    )
+
+
+def test_one_instance_needs_no_torchrun() -> None:
+    request = started().request
+    assert "sagemaker_torch_distributed_enabled" not in request["HyperParameters"]
+    assert request["EnableInterContainerTrafficEncryption"] is False

@@ -13,7 +13,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, assert_never
-from urllib.parse import quote, urlsplit
 
 import botocore.session
 from botocore.config import Config
@@ -25,6 +24,7 @@ from mlplatform.aws_hours import OfficeHoursCalls
 from mlplatform.aws_pipelines import PipelineCalls
 from mlplatform.aws_registry import RegistryCalls
 from mlplatform.aws_spend import HELD, SpendCalls
+from mlplatform.aws_tuning import TuningCalls
 from mlplatform.datasets import SAMPLE_BYTES, data_files
 from mlplatform.decisions import (
     ActivateCostTags,
@@ -52,7 +52,9 @@ from mlplatform.decisions import (
     StartEndpoint,
     StartPipeline,
     StartTraining,
+    StartTuning,
     StopEndpoint,
+    StopTuning,
 )
 from mlplatform.deployment import scalable_target
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
@@ -85,7 +87,7 @@ _CONFIG_ATTEMPTS = 6
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, PipelineCalls):
+class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls, PipelineCalls):
     """One account and region, as one function's role sees them."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -247,6 +249,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, PipelineCal
             max_runtime_seconds=limits.get("MaxRuntimeInSeconds"),
             ended=_utc(found["TrainingEndTime"]) if "TrainingEndTime" in found else None,
             image=found.get("AlgorithmSpecification", {}).get("TrainingImage", ""),
+            tuning=found["TuningJobArn"].rpartition("/")[2] if "TuningJobArn" in found else None,
         )
 
     def endpoint(self, name: str) -> Endpoint | None:
@@ -376,6 +379,10 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, PipelineCal
                 if decision.verdict:
                     self._put_verdict(decision, "accepted", decision.explanation, decision.job_name)
                 return started
+            case StartTuning():
+                return self._start_tuning(decision)
+            case StopTuning():
+                return self._stop_tuning(decision)
             case RejectDataset():
                 return self._reject(decision)
             case DeployModel():
@@ -447,6 +454,19 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, PipelineCal
             return Skip(f"Training job {decision.job_name} exists already; each version is trained once.")
         return decision
 
+    def _start_tuning(self, decision: StartTuning) -> Decision:
+        self._put(
+            self._settings.artifact_bucket,
+            names.manifest_key(decision.dataset, decision.version),
+            decision.manifest.encode(),
+        )
+        created = self._unless(_exists, "sagemaker", "create_hyper_parameter_tuning_job", **decision.request)
+        self._assert_tunes_as_planned(decision.request)
+        self._put_verdict(decision, "accepted", decision.explanation, decision.job_name)
+        if not created:
+            return Skip(f"Tuning job {decision.job_name} exists already; each version is tuned once.")
+        return decision
+
     def _assert_as_planned(self, request: Request) -> None:
         """Reads the job back: it costs three times as much if it is not spot, and is nobody's if it is not tagged."""
         name = request["TrainingJobName"]
@@ -483,7 +503,11 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, PipelineCal
         return decision
 
     def _put_verdict(
-        self, decision: StartTraining | StartPipeline | RejectDataset, verdict: str, reason: str, job_name: str | None
+        self,
+        decision: StartTraining | StartTuning | StartPipeline | RejectDataset,
+        verdict: str,
+        reason: str,
+        job_name: str | None,
     ) -> None:
         bucket, key = self._settings.data_bucket, names.verdict_key(decision.dataset, decision.version)
         document = {
@@ -502,6 +526,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, PipelineCal
             decision = replace(decision, package=self._register(decision))
         elif decision.card is not None:
             self._put_card(decision.dataset, decision.job_name, decision.card)
+            self._put_page(decision.page)
         self._unless(_exists, "sagemaker", "create_model", **decision.model)
         self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
         name = decision.endpoint["EndpointName"]
@@ -517,6 +542,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, PipelineCal
             self._update_endpoint(decision.endpoint, decision.deregister)
         else:
             self._create_endpoint(decision.endpoint)
+        if decision.update is not None:
+            self._call("sagemaker", "update_model_package", **decision.update)
         return self._finish(decision)
 
     def _create_endpoint(self, request: Request) -> None:
@@ -647,16 +674,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, PipelineCal
         return self._object_exists(self._settings.artifact_bucket, key)
 
     def artifact_link(self, key: str) -> str:
-        """Where a person with access to the account finds an object in a browser; the link itself gives no access.
-
-        The console's address of an S3 object; where AWS_ENDPOINT_URL names another place than AWS, the same path there.
-        """
-        bucket, region = self._settings.artifact_bucket, self._settings.aws_region
-        address = urlsplit(str(self._client("s3").meta.endpoint_url))
-        console = f"{address.scheme}://{address.netloc}"
-        if address.hostname and address.hostname.endswith((".amazonaws.com", ".amazonaws.com.cn")):
-            console = f"https://console.{'amazonaws.cn' if region.startswith('cn-') else 'aws.amazon.com'}"
-        return f"{console}/s3/object/{bucket}?region={region}&prefix={quote(key, safe='')}"
+        """Where a person with access to the account finds an object in a browser; the link itself gives no access."""
+        address = str(self._client("s3").meta.endpoint_url)
+        return names.console_link(address, self._settings.artifact_bucket, self._settings.aws_region, key)
 
     # ---- the stack's end ----
 

@@ -8,7 +8,7 @@ from datetime import UTC
 from typing import Any, TypeVar
 
 from mlplatform import names, registry
-from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel
+from mlplatform.decisions import AskApproval, CardPage, DeployModel, KeepLiveModel
 from mlplatform.errors import AwsError
 from mlplatform.facts import Approval, ModelCard, ModelPackage
 from mlplatform.settings import Settings
@@ -100,13 +100,7 @@ class RegistryCalls:
         assert decision.model_package is not None
         assert decision.card is not None
         self._put_card(decision.dataset, decision.job_name, decision.card)
-        if decision.page is not None:
-            self._put(
-                self._settings.artifact_bucket,
-                decision.page.key,
-                decision.page.html.encode(),
-                "text/html; charset=utf-8",
-            )
+        self._put_page(decision.page)
         group = decision.model_package["ModelPackageGroupName"]
         self._unless(
             is_there,
@@ -134,9 +128,14 @@ class RegistryCalls:
         """The decision with its package, which is registered, or gets the status that it should have."""
         if decision.model_package is not None:
             return replace(decision, package=self._register(decision))
+        self._put_page(decision.page)
         if decision.update is not None:
             self._call("sagemaker", "update_model_package", **decision.update)
         return decision
+
+    def _put_page(self, page: CardPage | None) -> None:
+        if page is not None:
+            self._put(self._settings.artifact_bucket, page.key, page.html.encode(), "text/html; charset=utf-8")
 
 
 def read_package(found: Mapping[str, Any]) -> ModelPackage:

@@ -22,12 +22,14 @@ from mlplatform.facts import (
     PipelineAsked,
     PipelineEnded,
     TrainingEnded,
+    TuningEnded,
 )
 
 Event = Mapping[str, Any]
 
 _PACKAGE_CHANGE = "SageMaker Model Package State Change"
 PIPELINE_EXECUTION_CHANGE = "SageMaker Model Building Pipeline Execution Status Change"
+_TUNING_CHANGE = "SageMaker HyperParameter Tuning Job State Change"
 # Events shout (IN_SERVICE) where the API has InService; some sources already write the API's form.
 _ENDPOINT_STATUSES = {
     status.lower(): status
@@ -114,6 +116,20 @@ def pipeline_ended(event: Event) -> PipelineEnded:
         execution_arn=_member(detail, "pipelineExecutionArn", str),
         status=_member(detail, "currentPipelineExecutionStatus", str),
     )
+
+
+def tuning_ended(event: Event) -> TuningEnded:
+    """The status is only what the event says; the tuning job has to be described. Raises BadEvent."""
+    detail = _detail(event, "aws.sagemaker", _TUNING_CHANGE)
+    return TuningEnded(
+        tuning_name=_member(detail, "HyperParameterTuningJobName", str),
+        status=_member(detail, "HyperParameterTuningJobStatus", str),
+    )
+
+
+def is_tuning(event: Event) -> bool:
+    """Whether the event is a tuning job's, for a function that hears of both kinds of jobs."""
+    return event.get("detail-type") == _TUNING_CHANGE
 
 
 def endpoint_changed(event: Event) -> EndpointChanged:

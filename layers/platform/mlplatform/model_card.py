@@ -62,6 +62,7 @@ def _metrics(document: Any) -> ModelMetrics:
         live=_numbers(document["live"]) if document.get("live") is not None else None,
         live_error=document.get("live_error"),
         warnings=tuple(map(_warning, document.get("warnings") or ())),
+        choice=str(document.get("choice") or ""),
     )
 
 

@@ -11,90 +11,152 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from html import escape
 from typing import Any
 
-from mlplatform import names, prices
-from mlplatform.cost_report import money, precise
+from mlplatform import model_plots, names, registry
 from mlplatform.decisions import AskApproval, CardPage, Decision, DeployModel, KeepLiveModel
-from mlplatform.errors import UnknownPrice
-from mlplatform.facts import ModelCard, Task, TrainingJob
+from mlplatform.dollars import money, precise
+from mlplatform.facts import ModelCard, ModelPackage, Task, TrainingJob
 from mlplatform.html_page import document, figure_card
+from mlplatform.model_cost import HostingCost, training_usd, wished_hosting_cost
+from mlplatform.model_figures import METRICS, counted, escaped, number, percent, score, signed
 from mlplatform.settings import Settings
 
-_METRICS = {  # what a reader calls it, and whether more is better
-    "roc_auc": ("ROC AUC", True),
-    "accuracy": ("Accuracy", True),
-    "log_loss": ("Log loss", False),
-    "brier": ("Brier score", False),
-    "ece": ("Calibration error (ECE)", False),
-    "rmse": ("Root mean squared error", False),
-    "mae": ("Mean absolute error", False),
-    "r2": ("Explained variance (R²)", True),
-}
-_SHARES = {"accuracy"}  # shown in per cent
 _MOST_WARNINGS = 50
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a page is made of."""
+    """What a page is made of. Rows are a name and a value as HTML; one without a value is left out."""
 
-    job: TrainingJob
-    card: ModelCard
-    outcome: str  # what became of the model, in a few words
-    reason: str
-    hosting: Mapping[str, Any] | None  # the endpoint's only variant; None where the model gets no endpoint
     settings: Settings
+    dataset: str
+    version: str  # of the dataset
+    at: datetime | None
+    card: ModelCard
+    outcome: str  # of the gate, in a few words that stay true whatever people decide later
+    good: bool
+    reason: str
+    hosting: HostingCost | None  # None where the model gets no endpoint
+    training: tuple[str, str]  # what it cost, and a line under it; both HTML
+    cost: Sequence[tuple[str, str]]
+    lineage: Sequence[tuple[str, str]]
 
-    @property
-    def dataset(self) -> str:
-        return self.job.dataset or ""
 
+def with_page(decision: Decision, source: TrainingJob | ModelPackage, link: str, settings: Settings) -> Decision:
+    """The decision with the page that goes with its model; any other decision as it is.
 
-def with_page(decision: Decision, job: TrainingJob, link: str, settings: Settings) -> Decision:
-    """The decision with the page that goes with its model; any other decision as it is."""
-    hosting: Mapping[str, Any] | None = None
+    `source` is the job that trained it, or the package that something else, such as a pipeline, registered.
+    """
     match decision:
         case DeployModel():
-            outcome, hosting = "goes live", decision.endpoint_config["ProductionVariants"][0]
+            outcome = "passed its gate"
         case KeepLiveModel():
-            outcome = "kept out"
+            outcome = "kept out by its gate"
         case AskApproval():
-            outcome = "waits for a person's approval"
+            outcome = "passed its gate; a person decides"
         case _:
             return decision
     if decision.card is None:
         return decision
-    facts = Facts(job, decision.card, outcome, decision.reason, hosting, settings)
-    return replace(decision, page=CardPage(names.model_card_key(decision.dataset, job.name), page(facts), link))
+    kept = isinstance(decision, KeepLiveModel)
+    if isinstance(source, TrainingJob):
+        facts = _of_job(source, decision.card, settings)
+    else:
+        facts = _of_package(source, decision.card, settings)
+    facts = replace(facts, outcome=outcome, good=not kept, reason=decision.reason)
+    if kept:
+        facts = replace(facts, hosting=None)
+    key = names.model_card_key(decision.dataset, decision.job_name)
+    return replace(decision, page=CardPage(key, page(facts), link))
 
 
 def page(facts: Facts) -> str:
     """A whole document."""
     report = _read(facts.card.report_json)
     metrics = _read(facts.card.metrics_json)
+    classes = facts.card.metrics.task is not Task.REGRESSION
+    area = facts.card.metrics.test.get("roc_auc")
+    charts: list[str]
+    if classes:
+        charts = [
+            _shown(model_plots.calibration, report),
+            _shown(model_plots.roc, report, area),
+            _shown(model_plots.small_confusion, report),
+        ]
+    else:
+        charts = [_shown(model_plots.predicted_and_actual, report), _shown(model_plots.residuals, report)]
+    charts += [_shown(model_plots.curve, report), _shown(model_plots.label, report)]
     sections = [
         _header(facts),
-        _lead(facts, report),
-        _cards(facts),
+        _shown(_lead, facts, report),
+        _shown(_cards, facts),
         _shown(_warnings, metrics),
-        _scores(facts),
-        f'<div class="two">{_cost(facts)}{_lineage(facts, report)}</div>',
+        _shown(_scores, facts, metrics),
+        _two(charts),
+        _shown(model_plots.large_confusion, report) if classes else "",
+        _shown(model_plots.importance, report),
+        _shown(model_plots.columns, report),
+        _two([_cost(facts), _lineage(facts, report)]),
         _footer(report),
     ]
     return document(f"{facts.dataset}: model card", sections, _STYLE)
 
 
+def _two(sections: Sequence[str]) -> str:
+    """Side by side where there is room."""
+    kept = [section for section in sections if section]
+    return f'<div class="two">{"".join(kept)}</div>' if kept else ""
+
+
 _STYLE = """
-.lead{font-size:18px;line-height:1.5;margin:0 0 24px;max-width:48em}
-.lead b{font-weight:650;overflow-wrap:anywhere}
-td.text,th.text{text-align:left}td.code{font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,monospace;text-align:left;
-white-space:normal;overflow-wrap:anywhere}
-.facts td:first-child{color:var(--soft);white-space:nowrap;vertical-align:top}
-.facts td{white-space:normal;overflow-wrap:anywhere}
-.verdict{color:var(--soft);margin:10px 0 0}
+.lead{font-size:19px;line-height:1.5;margin:0 0 26px;max-width:46em;letter-spacing:-.005em}
+.lead b,td b{font-weight:650;overflow-wrap:anywhere}
+.two{row-gap:0}.two>section:last-child:nth-child(odd){grid-column:1/-1}
+section>svg{max-width:520px;margin-left:auto;margin-right:auto}
+svg .axis{fill:var(--soft);font-size:12px}
+td.text,th.text{text-align:left}td.faint,.faint{color:var(--soft)}
+.facts td:first-child{color:var(--soft);white-space:nowrap;vertical-align:top;padding-right:18px}
+.facts td{white-space:normal;overflow-wrap:anywhere;text-align:left;padding-left:0}
+.facts td.code{font:12.5px/1.55 ui-monospace,SFMono-Regular,Menlo,monospace}
+.facts tr:first-child td,.bars tr:first-child td{border-top:0}
+.verdict{margin:14px 0 0;color:var(--soft)}
+.aside{display:flex;flex-wrap:wrap;gap:4px 24px;margin-top:12px;color:var(--soft);font-size:13px}
+.aside b{color:var(--ink);font-weight:650;font-variant-numeric:tabular-nums}
+.scroll{overflow-x:auto}
+.bars td:first-child{width:30%}.bars td.long{width:100%;padding-left:0}
+.track{position:relative;height:14px;border-radius:4px;background:var(--track);min-width:80px}
+.track i{position:absolute;top:0;bottom:0;left:0;border-radius:4px;background:var(--c0)}
+.track u{position:absolute;top:6px;height:2px;background:var(--ink);opacity:.55;border-radius:1px}
+.confusion{width:auto;margin-left:auto;margin-right:auto;table-layout:fixed}
+.confusion th,.confusion td{border:0;padding:2px}
+.confusion td{position:relative;text-align:center;min-width:82px;height:62px;line-height:1.25;font-size:17px}
+.confusion td::before{content:"";position:absolute;inset:1.5px;border-radius:6px;background:var(--bad);opacity:var(--a)}
+.confusion td.right::before{background:var(--c0)}.confusion td span{position:relative;font-weight:600}
+.confusion td small{position:relative;display:block;color:var(--soft);font-size:12px}
+.confusion td.strong span,.confusion td.strong small{color:#fff}
+.confusion th{font-weight:500;font-size:12.5px;color:var(--soft);max-width:110px;overflow:hidden;text-overflow:ellipsis;
+white-space:nowrap;text-align:center}
+.confusion th.actual{text-align:right;padding-right:10px}
+.confusion.many td{min-width:46px;height:40px;font-size:14px}
+.spark{display:inline-block;width:100px;height:26px;margin:0;vertical-align:middle}
+.profile td,.profile th{vertical-align:middle}.profile td.values{white-space:normal;text-align:left;min-width:210px;
+font-size:13px;color:var(--soft);overflow-wrap:anywhere}.profile td:first-child{min-width:120px;font-weight:550}
+.profile td.kind{text-align:left;color:var(--soft);font-size:13px}.profile .values b{color:var(--ink);font-weight:550}
+.chip{display:inline-block;border-radius:99px;padding:0 8px;font-size:12px;line-height:20px;background:var(--track);
+color:var(--soft);font-weight:500;margin-left:6px;white-space:nowrap}
+@media (max-width:520px){section>svg text,section>svg .axis{font-size:15px}.lead{font-size:17px}
+.scores td:first-child{min-width:92px}.scores td,.scores th{padding-left:8px}.scores .tag{margin-left:0}
+.scores td:first-child,.scores th:first-child{padding-left:0}
+.way,.bars thead,.profile thead,.minor{display:none}
+.bars tr,.profile tr{display:flex;flex-wrap:wrap;align-items:center;gap:4px 12px;padding:9px 0;
+border-top:1px solid var(--line)}
+.bars td,.profile td{border:0;padding:0}.bars td:first-child{flex:1 0 100%;width:auto}
+.bars td.long{flex:1 1 40%;width:auto}
+.profile td:first-child{flex:1 1 50%}.profile td.values{flex:1 0 100%}.profile td.lacking::before{content:"missing "}}
 """
 
 
@@ -116,14 +178,13 @@ def _shown(draw: Callable[..., str], *given: Any) -> str:
 
 
 def _header(facts: Facts) -> str:
-    settings, job = facts.settings, facts.job
-    ended = f"Trained on {job.ended:%-d %B %Y at %H:%M} UTC.<br>" if job.ended else ""
-    style = "down" if facts.hosting is not None else "up"
+    settings = facts.settings
+    at = f"Trained by {facts.at:%-d %B %Y, %H:%M} UTC.<br>" if facts.at else ""
+    version = f"Dataset version {escape(facts.version)}: " if facts.version else ""
     return (
         f'<header><div><div class="kicker">{escape(settings.stack_name)} · {escape(settings.environment)} · model card'
-        f"</div><h1>{escape(facts.dataset)}</h1></div>"
-        f'<div class="meta">{ended}Version {escape(job.tags.get(names.VERSION_TAG, "not known"))}: '
-        f'<span class="{style}">{escape(facts.outcome)}</span></div></header>'
+        f'</div><h1>{escape(facts.dataset)}</h1></div><div class="meta">{at}{version}'
+        f'<span class="{"down" if facts.good else "up"}">{escape(facts.outcome)}</span></div></header>'
     )
 
 
@@ -132,22 +193,22 @@ def _lead(facts: Facts, report: Mapping[str, Any]) -> str:
     metrics = facts.card.metrics
     label, columns = report.get("label"), report.get("columns")
     name = f"<b>{escape(str(label['name']))}</b>" if isinstance(label, Mapping) and "name" in label else "the label"
-    source = f" from {_count(len(columns), 'column')}" if isinstance(columns, Sequence) else ""
+    source = f" from {counted(len(columns), 'column')}" if isinstance(columns, Sequence) else ""
     rows = metrics.test.get("rows")
-    where = f"On {_count(int(rows), 'test row')} that it never saw" if rows else "On test rows that it never saw"
+    where = f"On {counted(int(rows), 'test row')} that it never saw" if rows else "On test rows that it never saw"
     test = metrics.test
     if metrics.task is Task.REGRESSION:
-        explained = f"explains {_percent(test.get('r2'))} of the variance"
-        how = f"it is off by {_number(test.get('mae'))} on average and {explained}"
+        explained = f"explains {percent(test.get('r2'))} of the variance"
+        how = f"it is off by {number(test.get('mae'))} on average and {explained}"
     else:
-        how = f"it is right in {_percent(test.get('accuracy'))} of the cases"
+        how = f"it is right in {percent(test.get('accuracy'))} of the cases"
     against = ""
-    title = _METRICS.get(metrics.objective, (metrics.objective, True))[0]
+    title = METRICS.get(metrics.objective, (metrics.objective, True))[0]
     if metrics.score is not None:
-        against = f"; {escape(title)} {_number(metrics.score)}"
+        against = f"; {escape(title)} {number(metrics.score)}"
         if metrics.live_score is not None:
             better = (metrics.score > metrics.live_score) == metrics.maximize and metrics.score != metrics.live_score
-            against += f", {'better' if better else 'no better'} than the live model's {_number(metrics.live_score)}"
+            against += f", {'better' if better else 'no better'} than the live model's {number(metrics.live_score)}"
     return f'<p class="lead">Predicts {name}{source}. {where} {how}{against}.</p>'
 
 
@@ -156,135 +217,186 @@ def _cards(facts: Facts) -> str:
     first = card.objective
     second = "r2" if card.task is Task.REGRESSION else "accuracy"
     shown = [_score_card(card.test, card.live, name) for name in dict.fromkeys((first, second))]
-    usd, note = _training_usd(facts)
-    shown.append(figure_card("Training it cost", usd, note))
-    usd, note = _hosting_usd(facts)
-    shown.append(figure_card("Hosting it, a month", usd, note))
+    shown.append(figure_card("Training it cost", *facts.training))
+    shown.append(figure_card("Hosting it, a month", *_hosting_usd(facts)))
     return f'<div class="cards">{"".join(shown)}</div>'
 
 
 def _score_card(test: Mapping[str, float], live: Mapping[str, float] | None, name: str) -> str:
-    title, more_is_better = _METRICS.get(name, (name, True))
+    title, more_is_better = METRICS.get(name, (name, True))
     value, other = test.get(name), (live or {}).get(name)
     under = "on the test rows; there is no live model to compare with"
     if value is not None and other is not None:
         change = value - other
-        style = "down" if change and (change > 0) == more_is_better else "up" if change else "note"
-        under = f'<span class="{style}">{_signed(change, name)}</span> against the live model\'s {_score(other, name)}'
+        style = _better_or_worse(value, other, more_is_better)
+        under = f'<span class="{style}">{signed(change, name)}</span> against the live model\'s {score(other, name)}'
     elif live is not None:
         under = "on the test rows"
-    return figure_card(escape(title), _score(value, name), under)
+    return figure_card(escape(title), score(value, name), under)
 
 
 def _warnings(metrics: Mapping[str, Any]) -> str:
     said = metrics.get("warnings") or []
     if not isinstance(said, list) or not said:
         return ""
-    items = "".join(f"<li>{escape(str(one))}</li>" for one in said[:_MOST_WARNINGS])
+    items = "".join(f"<li>{escaped(one, 1000)}</li>" for one in said[:_MOST_WARNINGS])
     return f'<section class="missing"><h2>Worth a look before it is trusted</h2><ul>{items}</ul></section>'
 
 
-def _scores(facts: Facts) -> str:
+def _scores(facts: Facts, told: Mapping[str, Any]) -> str:
     metrics = facts.card.metrics
     rows = []
-    for name in [*_METRICS, *sorted(set(metrics.test) - set(_METRICS) - {"rows"})]:
+    for name in [*METRICS, *sorted(set(metrics.test) - set(METRICS) - {"rows"})]:
         if name not in metrics.test:
             continue
-        title, more_is_better = _METRICS.get(name, (name, None))
+        title, more_is_better = METRICS.get(name, (name, None))
         value, live = metrics.test[name], (metrics.live or {}).get(name)
-        change = ""
-        if live is not None:
-            better = more_is_better is not None and value != live and ((value > live) == more_is_better)
-            style = "" if more_is_better is None or value == live else f' class="{"down" if better else "up"}"'
-            change = f"<span{style}>{_signed(value - live, name)}</span>"
+        against = ""
+        if metrics.live is not None:
+            change = "–"
+            if live is not None:
+                style = _better_or_worse(value, live, more_is_better)
+                change = f'<span class="{style}">{signed(value - live, name)}</span>'
+            against = f"<td>{score(live, name)}</td><td>{change}</td>"
         way = "" if more_is_better is None else "more is better" if more_is_better else "less is better"
         judged = ' <span class="tag">decides</span>' if name == metrics.objective else ""
         rows.append(
-            f'<tr><td>{escape(title)}{judged}</td><td class="note text">{way}</td><td>{_score(value, name)}</td>'
-            f"<td>{_score(live, name) if live is not None else '–'}</td><td>{change or '–'}</td></tr>"
+            f'<tr><td>{escaped(title)}{judged}</td><td class="text faint way">{way}</td><td>{score(value, name)}</td>'
+            f"{against}</tr>"
         )
     note = "All on the same test rows, which neither training nor the choice of the best epoch has seen."
+    if metrics.live is None and not metrics.live_error:
+        note = (
+            "On test rows that neither training nor the choice of the best epoch has seen. There is no live model yet."
+        )
     if metrics.live_error:
-        note += f" The live model could not be scored on them: {escape(metrics.live_error)}"
+        note += f" The live model could not be scored on them: {escaped(metrics.live_error, 500)}"
     count = metrics.test.get("rows")
-    over = f" on {_count(int(count), 'test row')}" if count else ""
+    over = f" on {counted(int(count), 'test row')}" if count else ""
+    choice = f'<p class="verdict">{escaped(told["choice"], 1000)}</p>' if told.get("choice") else ""
+    beside = "" if metrics.live is None else "<th>live model</th><th>difference</th>"
     return (
-        f'<section><h2>How well it does{over}</h2><div class="note">{note}</div><table><thead><tr><th></th>'
-        '<th class="text"></th><th>this model</th><th>live model</th><th>difference</th></tr></thead>'
-        f'<tbody>{"".join(rows)}</tbody></table><p class="verdict">{escape(facts.reason)}</p></section>'
+        f'<section><h2>How well it does{over}</h2><div class="note">{note}</div><div class="scroll">'
+        f'<table class="scores"><thead><tr><th></th><th class="text way"></th><th>this model</th>{beside}</tr></thead>'
+        f'<tbody>{"".join(rows)}</tbody></table></div><p class="verdict">{escape(facts.reason)}</p>{choice}</section>'
     )
+
+
+def _better_or_worse(value: float, other: float, more_is_better: bool | None) -> str:
+    """The class that colours a difference."""
+    if more_is_better is None or value == other:
+        return "faint"
+    return "down" if (value > other) == more_is_better else "up"
 
 
 # ---- cost and lineage ----
 
 
-def _training_usd(facts: Facts) -> tuple[str, str]:
-    """The figure, and a line under it; both HTML."""
-    job = facts.job
-    if not job.training_seconds or job.billable_seconds is None:
+def _of_job(job: TrainingJob, card: ModelCard, settings: Settings) -> Facts:
+    dataset, version = job.dataset or "", job.tags.get(names.VERSION_TAG, "")
+    given = {
+        name: value
+        for name, value in sorted(job.hyperparameters.items())
+        if not name.startswith(("sagemaker_", "_tuning"))
+    }
+    return Facts(
+        settings=settings,
+        dataset=dataset,
+        version=version,
+        at=job.ended,
+        card=card,
+        outcome="",
+        good=True,
+        reason="",
+        hosting=wished_hosting_cost(job.tags, settings),
+        training=_training_usd(job, settings),
+        cost=[
+            ("Instance", f"{job.instance_count} × {escape(job.instance_type)}, {'spot' if job.spot else 'on demand'}"),
+            ("Trained for", _seconds(job.training_seconds)),
+            ("Billed for", _seconds(job.billable_seconds)),
+        ],
+        lineage=[
+            ("Training job", escape(job.name)),
+            ("Dataset version", escape(version)),
+            ("Its files", escape(f"s3://{settings.artifact_bucket}/{names.manifest_key(dataset, version)}")),
+            ("Code", escape(job.hyperparameters.get("sagemaker_submit_directory", "").strip('"'))),
+            ("Image", escape(job.image)),
+            ("Artifact", escape(job.artifact_uri or "")),
+            ("Compared with", escape(job.inputs.get("live_model", ""))),
+            ("Hyperparameters", "<br>".join(escape(f"{name} = {value}") for name, value in given.items())),
+        ],
+    )
+
+
+def _of_package(package: ModelPackage, card: ModelCard, settings: Settings) -> Facts:
+    """What a package says of itself, as registry.py has it, and what its evaluation says of each algorithm's cost."""
+    said = dict(package.properties)
+    paid, cost = Decimal(0), []
+    candidates = _read(card.metrics_json).get("candidates")
+    for name, one in candidates.items() if isinstance(candidates, Mapping) else ():
+        seconds, usd = (one.get("seconds"), one.get("usd")) if isinstance(one, Mapping) else (None, None)
+        if isinstance(usd, int | float) and math.isfinite(usd):
+            paid += Decimal(str(usd))
+            cost.append((f"Training {escaped(name, 30)}", f"{precise(Decimal(str(usd)))}, {_seconds(seconds)} billed"))
+    known = said.get("training_usd", "")
+    if known.replace(".", "", 1).isdigit():
+        paid = Decimal(known)
+    return Facts(
+        settings=settings,
+        dataset=registry.dataset_of(package.group, settings.stack_name) or "",
+        version=said.get("dataset_version", ""),
+        at=package.created,
+        card=card,
+        outcome="",
+        good=True,
+        reason="",
+        hosting=wished_hosting_cost({names.HOSTING_TAG: said.get("hosting", "")}, settings),
+        training=(precise(paid), "what its training was billed") if paid else ("Not known", "its package does not say"),
+        cost=cost,
+        lineage=[
+            ("Model package", escape(package.arn)),
+            *((escaped(name.replace("_", " ").capitalize()), escaped(value, 256)) for name, value in said.items()),
+            ("Image", escape(package.image)),
+            ("Artifact", escape(package.artifact_uri)),
+        ],
+    )
+
+
+def _training_usd(job: TrainingJob, settings: Settings) -> tuple[str, str]:
+    paid = training_usd(job, settings.aws_region)
+    if job.billable_seconds is None or not job.training_seconds:
         return "Not known", "SageMaker has not said for how long it is billed"
-    try:
-        price = _hour(facts, job.instance_type, "training")
-    except UnknownPrice:
+    if paid is None:
         return "Not known", f"{job.billable_seconds} s billed; there is no price for {escape(job.instance_type)}"
-    paid = job.billable_seconds * job.instance_count * price / prices.SECONDS_PER_HOUR
-    saved = (job.training_seconds - job.billable_seconds) * job.instance_count * price / prices.SECONDS_PER_HOUR
     note = f"{job.billable_seconds} s billed"
-    if saved > 0:
+    if job.billable_seconds < job.training_seconds:
         share = 1 - job.billable_seconds / job.training_seconds
-        note = f'<span class="down">{share:.0%} saved</span> by spot: {note} of {job.training_seconds} s'
+        note = f'<span class="down">{share * 100:.0f} % saved</span> by spot: {note} of {job.training_seconds} s'
     return precise(paid), note
 
 
 def _hosting_usd(facts: Facts) -> tuple[str, str]:
-    if facts.hosting is None:
+    cost = facts.hosting
+    if cost is None:
         return "Nothing", "it gets no endpoint"
-    kind, count = facts.hosting.get("InstanceType"), int(facts.hosting.get("InitialInstanceCount", 1))
-    if kind is None:
-        return "By use", "serverless: billed by the request"
-    try:
-        month = _hour(facts, kind, "hosting") * prices.HOURS_PER_MONTH * count
-    except UnknownPrice:
-        return "Not known", f"there is no price for {escape(kind)}"
-    closed = "" if facts.settings.environment == "prod" else "; less by its closed hours"
-    return money(month), f"{count} × {escape(kind)} around the clock{closed}"
-
-
-def _hour(facts: Facts, kind: str, use: prices.Use) -> Decimal:
-    return prices.usd_per_hour(kind, use, facts.settings.aws_region)
+    return "Not known" if cost.usd_per_month is None else money(cost.usd_per_month), escape(cost.formula)
 
 
 def _cost(facts: Facts) -> str:
-    job = facts.job
     rows = [
-        ("Instance", f"{job.instance_count} × {escape(job.instance_type)}, {'spot' if job.spot else 'on demand'}"),
-        ("Trained for", _seconds(job.training_seconds)),
-        ("Billed for", _seconds(job.billable_seconds)),
-        ("Cost", " — ".join(_training_usd(facts))),
-        ("Hosting", " a month, ".join(_hosting_usd(facts))),
+        *facts.cost,
+        ("Cost", " — ".join(facts.training)),
+        ("Hosting", " a month — ".join(_hosting_usd(facts))),
     ]
     return _facts("What it costs", "At list price, before tax and credits.", rows)
 
 
 def _lineage(facts: Facts, report: Mapping[str, Any]) -> str:
-    job, settings = facts.job, facts.settings
-    version = job.tags.get(names.VERSION_TAG, "")
     packages = report.get("packages")
-    given = {
-        name: value for name, value in job.hyperparameters.items() if not name.startswith(("sagemaker_", "_tuning"))
-    }
-    rows = [
-        ("Training job", escape(job.name)),
-        ("Dataset version", escape(version)),
-        ("Its files", escape(f"s3://{settings.artifact_bucket}/{names.manifest_key(facts.dataset, version)}")),
-        ("Code", escape(job.hyperparameters.get("sagemaker_submit_directory", "").strip('"'))),
-        ("Image", escape(job.image)),
-        ("Artifact", escape(job.artifact_uri or "")),
-        ("Compared with", escape(job.inputs.get("live_model", ""))),
-        ("Hyperparameters", "<br>".join(escape(f"{name} = {value}") for name, value in sorted(given.items()))),
-    ]
+    rows = [*facts.lineage]
     if isinstance(packages, Mapping):
-        rows.append(("Packages", "<br>".join(escape(f"{name} {value}") for name, value in packages.items())))
+        listed = [f"{escaped(name, 60)} {escaped(value, 60)}" for name, value in packages.items()]
+        rows.append(("Packages", "<br>".join(listed[:_MOST_WARNINGS])))
     return _facts("Where it comes from", "", [(name, value) for name, value in rows if value], code=True)
 
 
@@ -301,43 +413,11 @@ def _footer(report: Mapping[str, Any]) -> str:
             "<footer>This model's artifact has no report that can be read, so that its card has neither the profile of "
             "its data nor plots.</footer>"
         )
-    return "<footer></footer>"
+    return (
+        "<footer>Profiles, plots and importance were computed in the training job and hold aggregates only: no row of "
+        "the data is here, and a category is named where at least five rows share it.</footer>"
+    )
 
 
-# ---- figures ----
-
-
-def _number(value: float | None) -> str:
-    """Four digits that count, with thousands apart; a dash for what there is not."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    if value == 0:
-        return "0"
-    if abs(value) >= 1e15 or abs(value) < 1e-4:
-        return f"{value:.3g}".replace("-", "−")
-    places = max(0, 3 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{min(places, 6)}f}".replace("-", "−")
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None or not math.isfinite(share) else f"{share * 100:.1f} %".replace("-", "−")
-
-
-def _score(value: float | None, name: str) -> str:
-    return _percent(value) if name in _SHARES else _number(value)
-
-
-def _signed(change: float, name: str) -> str:
-    if name in _SHARES:
-        text = f"{abs(change) * 100:.1f} points"
-    else:
-        text = _number(abs(change))
-    return text if not change else f"{'+' if change > 0 else '−'}{text}"
-
-
-def _seconds(seconds: int | None) -> str:
-    return "not known" if seconds is None else f"{seconds:,} s"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def _seconds(seconds: object) -> str:
+    return f"{seconds:,} s" if isinstance(seconds, int) else "not known"

@@ -7,14 +7,23 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mlplatform import containers, names
+from mlplatform import containers, names, prices
 from mlplatform.datasets import data_files, plan_dataset
-from mlplatform.decisions import HoldDataset, RejectDataset, Request, Skip, StartPipeline, StartTraining
-from mlplatform.errors import DataRejected
+from mlplatform.decisions import (
+    HoldDataset,
+    RejectDataset,
+    Request,
+    Skip,
+    StartPipeline,
+    StartTraining,
+    StartTuning,
+)
+from mlplatform.errors import DataRejected, UnknownPrice
 from mlplatform.facts import DatasetArrived, Drop, Endpoint, Hold, JobSpec, PipelineAsked, StoredObject, Table, Task
 from mlplatform.job_spec import with_pipeline
 from mlplatform.pipelines import plan_pipeline
 from mlplatform.settings import Settings
+from mlplatform.tuning import plan_tuning
 
 _GIB = 1024**3
 _SMALLEST_VOLUME_GIB = 10
@@ -67,7 +76,7 @@ def skip_drop(arrived: DatasetArrived, objects: tuple[StoredObject, ...], verdic
 
 def plan_training(
     drop: Drop, live: Endpoint | None, settings: Settings, asked: PipelineAsked | None = None
-) -> StartTraining | StartPipeline | RejectDataset:
+) -> StartTraining | StartTuning | StartPipeline | RejectDataset:
     """What becomes of a drop that skip_drop let through. `live` is the dataset's endpoint, if it has one.
 
     With `asked`, a person starts a pipeline for what lies there.
@@ -77,29 +86,44 @@ def plan_training(
         table, spec = plan_dataset(drop, names.longest_dataset(settings.stack_name))
         if asked is not None:
             spec = with_pipeline(spec, asked.parameters)
+        job_name = names.training_job(settings.stack_name, drop.dataset, drop.version, settings.model_code_digest)
+        request = _training_job(job_name, drop, table, spec, live=live, settings=settings)
+        manifest = _manifest(drop.dataset, table, settings)
+        if spec.pipeline is not None:
+            return plan_pipeline(request, drop, table, spec, manifest, settings, run=asked.stamp if asked else "")
+        if spec.tuning is not None:
+            return plan_tuning(request, drop, table, spec.tuning, manifest, settings)
     except DataRejected as error:
         return RejectDataset(reason=error.reason, dataset=drop.dataset, version=drop.version)
-    job_name = names.training_job(settings.stack_name, drop.dataset, drop.version, settings.model_code_digest)
-    request = _training_job(job_name, drop, table, spec, live=live, settings=settings)
-    if spec.pipeline is not None:
-        run, manifest = asked.stamp if asked else "", _manifest(drop.dataset, table, settings)
-        return plan_pipeline(request, drop, table, spec, manifest, settings, run=run)
     return StartTraining(
         reason=(
             f"{drop.dataset} version {drop.version} is good to train on: {table.explanation} {job_name} runs on "
-            f"{request['ResourceConfig']['InstanceType']} spot for at most "
-            f"{request['StoppingCondition']['MaxRuntimeInSeconds']} seconds."
+            f"{_fleet(request, settings.aws_region)}."
         ),
         dataset=drop.dataset,
         version=drop.version,
         job_name=job_name,
         explanation=table.explanation,
-        manifest=_manifest(drop.dataset, table, settings),
+        manifest=manifest,
         request=request,
     )
 
 
-def refuse_launch(decision: StartTraining | StartPipeline, hold: Hold) -> HoldDataset:
+def _fleet(request: Request, region: str) -> str:
+    """What a job runs on and for how long at most; of several instances also the most that they can cost."""
+    kind, count = request["ResourceConfig"]["InstanceType"], request["ResourceConfig"]["InstanceCount"]
+    seconds = request["StoppingCondition"]["MaxRuntimeInSeconds"]
+    if count == 1:
+        return f"{kind} spot for at most {seconds} seconds"
+    said = f"{count} x {kind} spot, which share its rows, for at most {seconds} seconds"
+    try:
+        most = count * seconds * prices.usd_per_hour(kind, "training", region) / prices.SECONDS_PER_HOUR
+    except UnknownPrice:
+        return said
+    return f"{said} (at most {most:.2f} USD at the on-demand price)"
+
+
+def refuse_launch(decision: StartTraining | StartTuning | StartPipeline, hold: Hold) -> HoldDataset:
     """What a good drop comes to while launches are held. It is not forgotten: its version can be dropped again."""
     return HoldDataset(
         reason=(
@@ -180,6 +204,7 @@ def _training_job(
 
 
 def _channel(name: str, kind: str, uri: str, content_type: str) -> dict[str, Any]:
+    """Every instance gets every file. A drop is one file, or one per split: sharded by key, most would get none."""
     return {
         "ChannelName": name,
         "ContentType": content_type,
@@ -214,13 +239,17 @@ def _hyperparameters(job_name: str, table: Table, spec: JobSpec, settings: Setti
         "task": table.task.value,
         **spec.hyperparameters,
     }
-    toolkit: Mapping[str, str | int] = {
+    toolkit: Mapping[str, str | int | bool] = {
         "sagemaker_program": "train.py",
         "sagemaker_submit_directory": settings.model_code_uri,
         "sagemaker_region": settings.aws_region,
         "sagemaker_container_log_level": 20,
         "sagemaker_job_name": job_name,
     }
+    if spec.instance_count > 1:
+        # The script is started by torchrun, which tells the instances of one another (TorchDistributedRunner of the
+        # toolkit; "Launch distributed training", SageMaker developer guide, distributed-data-parallelism).
+        toolkit = {**toolkit, "sagemaker_torch_distributed_enabled": True}
     quoted = {
         name: json.dumps(value) if value in {"true", "false", "null"} else value for name, value in arguments.items()
     }

@@ -1,0 +1,119 @@
+"""A model waits for a person, is approved, replaced, rolled back to and rejected, from the command line on a laptop."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from mlplatform import names
+
+from .conftest import STACK, Laptop, eventually
+
+pytestmark = pytest.mark.xdist_group("laptop")
+GROUP = names.endpoint(STACK, "gated")
+Mlp = Callable[..., str]
+
+
+@pytest.fixture
+def mlp(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> Mlp:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", laptop.url)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str, fails: bool = False) -> str:
+        result = CliRunner().invoke(app, list(arguments))
+        assert (result.exit_code != 0) == fails, result.output
+        return f"{result.output}{result.exception or ''}"
+
+    return run
+
+
+def visitors(rows: int = 200) -> str:
+    """Whether a visitor buys follows from the pages that were read, but for some."""
+    rng = random.Random(5)
+    lines = ["pages,minutes,buys"]
+    for _ in range(rows):
+        pages, minutes = rng.randint(1, 30), rng.uniform(0, 60)
+        lines.append(f"{pages},{minutes:.1f},{'yes' if pages + rng.gauss(0, 6) > 15 else 'no'}")
+    return "\n".join(lines) + "\n"
+
+
+def package(laptop: Laptop, version: int) -> dict[str, Any]:
+    found: dict[str, Any] = laptop.sagemaker.describe_model_package(ModelPackageName=f"{GROUP}/{version}")
+    return found
+
+
+def approval(laptop: Laptop, version: int, wanted: str) -> dict[str, Any]:
+    def read() -> dict[str, Any] | None:
+        try:
+            found = package(laptop, version)
+        except laptop.sagemaker.exceptions.ClientError:
+            return None
+        return found if found["ModelApprovalStatus"] == wanted else None
+
+    return eventually(read, 60, f"{GROUP}/{version} is not {wanted}")
+
+
+def test_a_model_waits_is_approved_forced_out_and_rolled_back_to(laptop: Laptop, mlp: Mlp) -> None:
+    spec = {"approval": "manual", "hyperparameters": {"epochs": 3}}
+    laptop.put("gated", names.JOB_SPEC_FILE, json.dumps(spec))
+    laptop.put("gated", "visitors.csv", visitors())
+    job = laptop.verdict("gated")["job_name"]
+
+    # It is good, and waits.
+    first = approval(laptop, 1, "PendingManualApproval")
+    assert first["CustomerMetadataProperties"]["asked"] == "requested"
+    [asked] = laptop.inbox("waits for approval")
+    assert "mlp approve gated/1" in json.dumps(asked)
+    assert "no difference" not in json.dumps(asked), "nothing is live yet"
+    endpoints = laptop.sagemaker.list_endpoints(NameContains=GROUP)["Endpoints"]
+    assert endpoints == []
+    assert "gated/1 waits" in mlp("models", "gated")
+
+    # Approved from the command line, it is deployed.
+    said = mlp("approve", "gated", "--reason", "looked at it")
+    assert "gated/1 is approved" in said
+    assert "(looked at it); it goes live" in said
+    laptop.endpoint_serving("gated", job)
+
+    # What anybody registers is judged by the same gate; the same model again is no better.
+    laptop.sagemaker.create_model_package(
+        ModelPackageGroupName=GROUP,
+        ModelApprovalStatus="Approved",
+        InferenceSpecification=first["InferenceSpecification"],
+        CustomerMetadataProperties={"objective": "roc_auc"},
+    )
+    rejected = approval(laptop, 2, "Rejected")
+    assert "the live model stays" in rejected["ApprovalDescription"]
+    assert "gated/2 failed its gate" in mlp("approve", "gated/2", fails=True)
+
+    # An approval by any other client of what failed its gate deploys nothing, and says how it could.
+    laptop.sagemaker.update_model_package(
+        ModelPackageArn=rejected["ModelPackageArn"], ModelApprovalStatus="Approved", ApprovalDescription="please"
+    )
+    laptop.inbox("mlp approve gated/2 --force")
+    laptop.endpoint_serving("gated", job)
+
+    # Forced by name it is deployed, and who did it is kept with it.
+    mlp("approve", "gated/2", "--force", "--reason", "we need it for the demo")
+    laptop.endpoint_serving("gated", f"{GROUP}-v2")
+    forced = package(laptop, 2)["CustomerMetadataProperties"]
+    assert forced["forced_by"].startswith("arn:aws:")
+    assert forced["forced_because"] == "we need it for the demo"
+
+    # And back to what was live before.
+    said = mlp("rollback", "gated", "--reason", "worse after all")
+    assert "older than the live version 2, so that this is a rollback" in said
+    laptop.endpoint_serving("gated", job)
+    assert package(laptop, 2)["ModelApprovalStatus"] == "Rejected"
+    assert "no other approved model to go back to" in mlp("rollback", "gated", fails=True)
+
+    # A rejection stops nothing.
+    assert "it is live and stays so" in mlp("reject", "gated/1", "--reason", "the label leaks")
+    laptop.inbox("The live model of gated was rejected")
+    laptop.endpoint_serving("gated", job)

@@ -1,0 +1,92 @@
+"""The stack's dashboard, drawn from the laptop's metrics."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from template.template import resources
+
+from laptop.dashboard import Line, NotDrawn, lines, matching
+from laptop.metrics import Key, MetricStore, Statistics, key
+
+ENDPOINTS = "AWS/SageMaker,EndpointName,VariantName"
+
+
+def metric(endpoint: str, name: str = "Invocations", namespace: str = "AWS/SageMaker") -> Key:
+    return key(namespace, name, [("EndpointName", endpoint), ("VariantName", "AllTraffic")])
+
+
+@pytest.mark.parametrize(
+    ("terms", "found"),
+    [
+        ("EndpointName=shop EndpointName=two", ["shop-two-flowers"]),  # each term is a token of the name
+        ("EndpointName=shop", ["shop-flowers", "shop-two-flowers"]),
+        ("EndpointName=flow", []),  # a part of a token is no token
+        ('EndpointName="shop-flowers"', ["shop-flowers"]),  # in quotes, the whole value
+        ('EndpointName="shop"', []),
+        ("SHOP", ["shop-flowers", "shop-two-flowers"]),  # anywhere, and whatever the case
+        ('MetricName="ModelLatency"', []),
+    ],
+)
+def test_a_search_finds_what_cloudwatch_would(terms: str, found: list[str]) -> None:
+    keys = [
+        metric("shop-flowers"),
+        metric("shop-two-flowers"),
+        metric("other"),
+        key("AWS/SQS", "Sent", [("Q", "shop")]),
+    ]
+    matched = [dict(one[2])["EndpointName"] for one in matching(iter(keys), ENDPOINTS, terms)]
+    assert sorted(matched) == found
+
+
+def test_a_search_is_for_exactly_the_dimensions_of_its_schema() -> None:
+    narrower = key("AWS/SageMaker", "Invocations", [("EndpointName", "shop-flowers")])
+    assert list(matching(iter([narrower]), ENDPOINTS, "shop")) == []
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> MetricStore:
+    """Two minutes of one endpoint: 3 requests, then 5."""
+    data: list[Any] = []
+    filled = MetricStore()
+    monkeypatch.setattr(MetricStore, "_backend", staticmethod(lambda: type("Backend", (), {"metric_data": data})))
+    for requests in (3.0, 5.0):
+        filled.put(
+            "AWS/SageMaker",
+            "Invocations",
+            {"EndpointName": "shop-flowers", "VariantName": "AllTraffic"},
+            Statistics(requests, requests, 1, 1),
+            unit="None",
+            at=datetime(2026, 11, 23, tzinfo=UTC),
+        )
+        filled.advance()
+    return filled
+
+
+def test_a_line_has_a_point_for_each_minute_with_data(store: MetricStore) -> None:
+    expression = f"SEARCH('{{{ENDPOINTS}}} EndpointName=shop MetricName=\"Invocations\"', 'Sum')"
+    [line] = lines({"metrics": [[{"expression": expression, "id": "q1"}]], "period": 60}, store)
+    assert line == Line("shop-flowers", (None,) * 28 + (3.0, 5.0))
+
+
+def test_a_named_metric_is_drawn_with_the_widgets_statistic_over_its_period(store: MetricStore) -> None:
+    row = ["AWS/SageMaker", "Invocations", "EndpointName", "shop-flowers", "VariantName", "AllTraffic"]
+    [line] = lines({"metrics": [row], "period": 120, "stat": "SampleCount"}, store)
+    assert line.points[-1] == 8.0
+
+
+def test_an_expression_that_is_no_search_is_named_as_not_drawn(store: MetricStore) -> None:
+    with pytest.raises(NotDrawn, match=r"the expression SUM\(METRICS\(\)\)"):
+        lines({"metrics": [[{"expression": "SUM(METRICS())", "id": "e1"}]]}, store)
+
+
+def test_the_stacks_own_dashboard_can_be_drawn_whole(store: MetricStore) -> None:
+    [dashboard] = resources("AWS::CloudWatch::Dashboard").values()
+    widgets = json.loads(dashboard["DashboardBody"])["widgets"]
+    assert [widget["type"] for widget in widgets] == ["metric"] * 9 + ["alarm"]
+    drawn = {w["properties"]["title"]: lines(w["properties"], store) for w in widgets if w["type"] == "metric"}
+    assert [line.label for line in drawn["Invocations a minute"]] == ["shop-flowers"]
+    assert dashboard["DashboardName"] == "shop-overview"
