@@ -54,7 +54,7 @@ def _process_age_seconds() -> float:
 
 STARTED = time.monotonic() - _process_age_seconds()
 INTERRUPTED_EXIT_CODE = 143  # as a process that SIGTERM ended
-SERVING_FILES = ("inference.py", "metrics.py", "preprocess.py", "tensors.py", "trees.py")
+SERVING_FILES = ("inference.py", "metrics.py", "numerals.py", "preprocess.py", "tensors.py", "trees.py")
 HYPERPARAMETERS = (
     "network", "epochs", "batch_size", "learning_rate", "hidden_size", "dropout", "weight_decay", "patience", "folds",
     "embedding_size", "blocks", "members", "seed",

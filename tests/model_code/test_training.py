@@ -94,6 +94,7 @@ def test_the_artifact_holds_weights_schema_metrics_sample_and_serving_code(train
     assert files == [
         "code/inference.py",
         "code/metrics.py",
+        "code/numerals.py",
         "code/preprocess.py",
         "code/tensors.py",
         "code/trees.py",
