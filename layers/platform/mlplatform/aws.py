@@ -25,7 +25,6 @@ from mlplatform.aws_pipelines import PipelineCalls
 from mlplatform.aws_registry import RegistryCalls
 from mlplatform.aws_spend import HELD, SpendCalls
 from mlplatform.aws_tuning import TuningCalls
-from mlplatform.datasets import SAMPLE_BYTES, data_files
 from mlplatform.decisions import (
     ActivateCostTags,
     AskApproval,
@@ -73,7 +72,6 @@ from mlplatform.facts import (
     UnreadableCard,
 )
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, parse_card
-from mlplatform.parquet import PARQUET_TAIL_BYTES, is_parquet
 from mlplatform.settings import Settings
 
 if TYPE_CHECKING:
@@ -167,8 +165,12 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 return tuple(found)
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def read_sample(self, stored: StoredObject, limit: int = SAMPLE_BYTES) -> Sample:
+    def read_sample(self, stored: StoredObject, limit: int | None = None) -> Sample:
         """The beginning of one object. Raises AwsError PreconditionFailed if it is not the one that was listed."""
+        from mlplatform.datasets import SAMPLE_BYTES  # only who reads drops pays for its import
+        from mlplatform.parquet import PARQUET_TAIL_BYTES, is_parquet
+
+        limit = SAMPLE_BYTES if limit is None else limit
         if stored.size_bytes == 0:
             return Sample(stored.key, b"", complete=True)
         answer = self._call(
@@ -193,6 +195,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         return Sample(stored.key, content, complete=False, tail=end["Body"].read())
 
     def read_drop(self, arrived: DatasetArrived, objects: tuple[StoredObject, ...]) -> Drop:
+        from mlplatform.datasets import data_files
+
         spec = next((stored for stored in objects if stored.file_name == names.JOB_SPEC_FILE), None)
         return Drop(
             dataset=arrived.dataset,
