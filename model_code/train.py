@@ -391,7 +391,6 @@ def _write_card(job: Job, learned: Learned, curve: report.Curve) -> None:
             job.data,
             lambda columns: predict(model, columns, job.data.classes),
             curve=curve.points(),
-            best_epoch=learned.best_epoch,
             seconds=min(10.0, max(0.5, elapsed * 0.06)),
         )
         write(job.options.model_dir / "report.json", report.dump(found))
