@@ -196,6 +196,7 @@ class ModelPackage:
     modified: datetime
     approval_description: str = ""
     metrics_uri: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)  # its group's
 
 
 @dataclass(frozen=True)
