@@ -24,6 +24,7 @@ from cli import hours as office_hours
 from cli import models as registered
 from cli import status as overview
 from cli import summary as deployed
+from cli.check import check
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
 from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower
 from cli.predict import content_type_of, invoke
@@ -54,6 +55,7 @@ costs.app.command()(advice.apply)
 app.command()(office_hours.hours)
 app.command()(office_hours.snooze)
 app.command()(cards.card)
+app.command()(check)
 app.command()(teardown)
 for command in (registered.models, registered.approve, registered.reject, registered.rollback):
     app.command()(command)

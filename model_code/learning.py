@@ -227,7 +227,8 @@ def _chosen(split: Tensors, rows: NDArray[np.int64]) -> Tensors:
 def _threads(settings: Settings) -> int:
     """Handing small matrices to several threads costs more than multiplying them: measured slower up to this size."""
     products = settings.hidden_size * settings.batch_size * max(1, settings.members)
-    return 1 if products < 2**19 else min(8, os.cpu_count() or 1)
+    cores = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    return 1 if products < 2**19 else min(8, cores)
 
 
 def fitted_temperature(label: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:

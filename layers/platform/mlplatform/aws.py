@@ -23,6 +23,7 @@ from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
 from mlplatform.aws_registry import RegistryCalls
 from mlplatform.aws_spend import HELD, SpendCalls
+from mlplatform.aws_tuning import TuningCalls
 from mlplatform.datasets import SAMPLE_BYTES, data_files
 from mlplatform.decisions import (
     ActivateCostTags,
@@ -49,7 +50,9 @@ from mlplatform.decisions import (
     Skip,
     StartEndpoint,
     StartTraining,
+    StartTuning,
     StopEndpoint,
+    StopTuning,
 )
 from mlplatform.deployment import scalable_target
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
@@ -82,7 +85,7 @@ _CONFIG_ATTEMPTS = 6
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
+class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls):
     """One account and region, as one function's role sees them."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -244,6 +247,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
             max_runtime_seconds=limits.get("MaxRuntimeInSeconds"),
             ended=_utc(found["TrainingEndTime"]) if "TrainingEndTime" in found else None,
             image=found.get("AlgorithmSpecification", {}).get("TrainingImage", ""),
+            tuning=found["TuningJobArn"].rpartition("/")[2] if "TuningJobArn" in found else None,
         )
 
     def endpoint(self, name: str) -> Endpoint | None:
@@ -368,6 +372,10 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
                 return self._notify(decision)
             case StartTraining():
                 return self._start_training(decision)
+            case StartTuning():
+                return self._start_tuning(decision)
+            case StopTuning():
+                return self._stop_tuning(decision)
             case RejectDataset():
                 return self._reject(decision)
             case DeployModel():
@@ -439,6 +447,19 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
             return Skip(f"Training job {decision.job_name} exists already; each version is trained once.")
         return decision
 
+    def _start_tuning(self, decision: StartTuning) -> Decision:
+        self._put(
+            self._settings.artifact_bucket,
+            names.manifest_key(decision.dataset, decision.version),
+            decision.manifest.encode(),
+        )
+        created = self._unless(_exists, "sagemaker", "create_hyper_parameter_tuning_job", **decision.request)
+        self._assert_tunes_as_planned(decision.request)
+        self._put_verdict(decision, "accepted", decision.explanation, decision.job_name)
+        if not created:
+            return Skip(f"Tuning job {decision.job_name} exists already; each version is tuned once.")
+        return decision
+
     def _assert_as_planned(self, request: Request) -> None:
         """Reads the job back: it costs three times as much if it is not spot, and is nobody's if it is not tagged."""
         name = request["TrainingJobName"]
@@ -475,7 +496,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
         return decision
 
     def _put_verdict(
-        self, decision: StartTraining | RejectDataset, verdict: str, reason: str, job_name: str | None
+        self, decision: StartTraining | StartTuning | RejectDataset, verdict: str, reason: str, job_name: str | None
     ) -> None:
         bucket, key = self._settings.data_bucket, names.verdict_key(decision.dataset, decision.version)
         document = {
