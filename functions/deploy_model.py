@@ -1,4 +1,4 @@
-"""A training or tuning job ended, or a model was approved or rejected: it is deployed, kept out, or asked about.
+"""A training, tuning or pipeline ended, or a model was approved or rejected: it is deployed, kept out, or asked about.
 
 Of a tuning, the best trial is judged like any training job; the other trials only count for the savings ledger.
 """
@@ -13,22 +13,32 @@ from mlplatform import events, names, registry
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision, Skip
 from mlplatform.deployment import Live, is_trial, plan_deployment, skip_job
-from mlplatform.facts import JobStatus, PackageChanged, TrainingEnded, TrainingJob, TuningEnded
+from mlplatform.facts import (
+    JobStatus,
+    ModelPackage,
+    PackageChanged,
+    PipelineEnded,
+    TrainingEnded,
+    TrainingJob,
+    TuningEnded,
+)
 from mlplatform.ledger import plan_spot_saving
-from mlplatform.model_page import with_page
 from mlplatform.observability import decided, observed
+from mlplatform.pipelines import plan_outcome
 from mlplatform.releases import Known, lost_approval, plan_release, skip_package
 from mlplatform.tuning import Judged, skip_tuning, spending, told, without_best
 
 
 @observed
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, str] | list[dict[str, str]]:
-    """SageMaker's "... State Change" of a training job, tuning job or model package; the Scheduler every 4 hours."""
+    """SageMaker's events of trainings, tunings, pipelines and model packages; the Scheduler every 4 hours."""
     now = events.scheduled_time(event)
     if now is not None:
         return [decided(one) for one in find_lost_approvals(live_app(), now)]
     if events.is_tuning(event):
         return decided(deploy_tuned(live_app(), events.tuning_ended(event)))
+    if events.is_pipeline_end(event):
+        return decided(finish_pipeline(live_app(), events.pipeline_ended(event)))
     if events.is_package_change(event):
         return decided(release_model(live_app(), events.package_changed(event)))
     return decided(deploy_model(live_app(), events.training_ended(event)))
@@ -46,7 +56,7 @@ def deploy_model(app: App, ended: TrainingEnded) -> Decision:
     if skip is not None:
         return skip
     _record_saving(app, job)
-    return app.aws.apply(_with_page(app, _judged(app, job), job))
+    return app.aws.apply(_with_page(app, _judged(app, job), job, job.name, job.dataset))
 
 
 def deploy_tuned(app: App, ended: TuningEnded) -> Decision:
@@ -62,7 +72,7 @@ def deploy_tuned(app: App, ended: TuningEnded) -> Decision:
     job = app.aws.training_job(tuning.best) if tuning.best else None
     if job is None:
         return app.aws.apply(without_best(tuning, spent))
-    return app.aws.apply(_with_page(app, told(_judged(app, job), tuning, spent), job))
+    return app.aws.apply(_with_page(app, told(_judged(app, job), tuning, spent), job, job.name, job.dataset))
 
 
 def _record_saving(app: App, job: TrainingJob) -> None:
@@ -78,9 +88,28 @@ def _judged(app: App, job: TrainingJob) -> Judged:
     return plan_deployment(job, card, _live(app, job.dataset or ""), app.settings)
 
 
-def _with_page(app: App, decision: Decision, job: TrainingJob) -> Decision:
-    link = app.aws.artifact_link(names.model_card_key(job.dataset or "", job.name))
-    return with_page(decision, job, link, app.settings)
+def _with_page(
+    app: App, decision: Decision, of: TrainingJob | ModelPackage, model: str, dataset: str | None
+) -> Decision:
+    from mlplatform.model_page import with_page  # most events are of no end that is judged, and pay for no page
+
+    link = app.aws.artifact_link(names.model_card_key(dataset or "", model))
+    return with_page(decision, of, link, app.settings)
+
+
+def finish_pipeline(app: App, ended: PipelineEnded) -> Decision:
+    """What an execution has registered is judged when that is told of; here its trainings count, and its failure."""
+    run = app.aws.pipeline_run(ended.execution_arn)
+    if run is None:
+        return Skip(f"There is no pipeline execution {ended.execution_arn} in this account and region.")
+    if run.ours(app.settings.stack_name):
+        for step in run.steps:
+            job = app.aws.training_job(step.job_name) if step.kind == "TrainingJob" and not step.cached else None
+            if job is not None:
+                _record_saving(app, job)
+    failed = run.failed
+    said = app.aws.processing_message(failed.job_name) if failed and failed.kind == "ProcessingJob" else None
+    return app.aws.apply(plan_outcome(run, said, app.settings))
 
 
 def release_model(app: App, changed: PackageChanged) -> Decision:
@@ -98,8 +127,7 @@ def release_model(app: App, changed: PackageChanged) -> Decision:
     )
     decision: Decision = plan_release(package, changed, known, app.settings)
     if changed.new:  # of what the platform registered itself, the page was made when its training ended
-        link = app.aws.artifact_link(names.model_card_key(dataset, registry.model_name(package)))
-        decision = with_page(decision, package, link, app.settings)
+        decision = _with_page(app, decision, package, registry.model_name(package), dataset)
     return app.aws.apply(decision)
 
 

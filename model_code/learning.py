@@ -155,6 +155,7 @@ def learn(
             should_stop=should_stop,
             log=log,
             group=group,
+            precision=network.fast_precision(device),
         )
         twin = network.build(shape, settings).to(device)
         twin.load_state_dict(one.weights)
@@ -191,7 +192,7 @@ def _joined(first: Rows, second: Rows) -> Rows:
     for one, other in zip(first.columns, second.columns, strict=True):
         if isinstance(one, preprocess.Numbers):
             assert isinstance(other, preprocess.Numbers)
-            columns.append(preprocess.Numbers(np.concatenate((one.values, other.values))))
+            columns.append(preprocess.Numbers(np.concatenate((one.values, other.values)), one.spelling))
             continue
         assert isinstance(other, preprocess.Texts)
         places = {text: place for place, text in enumerate(one.categories)}

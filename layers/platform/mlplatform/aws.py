@@ -21,10 +21,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mlplatform import ledger, names, notices
 from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
+from mlplatform.aws_pipelines import PipelineCalls
 from mlplatform.aws_registry import RegistryCalls
 from mlplatform.aws_spend import HELD, SpendCalls
 from mlplatform.aws_tuning import TuningCalls
-from mlplatform.datasets import SAMPLE_BYTES, data_files
 from mlplatform.decisions import (
     ActivateCostTags,
     AskApproval,
@@ -49,6 +49,7 @@ from mlplatform.decisions import (
     RestoreEndpoint,
     Skip,
     StartEndpoint,
+    StartPipeline,
     StartTraining,
     StartTuning,
     StopEndpoint,
@@ -71,7 +72,6 @@ from mlplatform.facts import (
     UnreadableCard,
 )
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, parse_card
-from mlplatform.parquet import PARQUET_TAIL_BYTES, is_parquet
 from mlplatform.settings import Settings
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ _CONFIG_ATTEMPTS = 6
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls):
+class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls, PipelineCalls):
     """One account and region, as one function's role sees them."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -165,8 +165,12 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 return tuple(found)
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def read_sample(self, stored: StoredObject, limit: int = SAMPLE_BYTES) -> Sample:
+    def read_sample(self, stored: StoredObject, limit: int | None = None) -> Sample:
         """The beginning of one object. Raises AwsError PreconditionFailed if it is not the one that was listed."""
+        from mlplatform.datasets import SAMPLE_BYTES  # only who reads drops pays for its import
+        from mlplatform.parquet import PARQUET_TAIL_BYTES, is_parquet
+
+        limit = SAMPLE_BYTES if limit is None else limit
         if stored.size_bytes == 0:
             return Sample(stored.key, b"", complete=True)
         answer = self._call(
@@ -191,6 +195,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         return Sample(stored.key, content, complete=False, tail=end["Body"].read())
 
     def read_drop(self, arrived: DatasetArrived, objects: tuple[StoredObject, ...]) -> Drop:
+        from mlplatform.datasets import data_files
+
         spec = next((stored for stored in objects if stored.file_name == names.JOB_SPEC_FILE), None)
         return Drop(
             dataset=arrived.dataset,
@@ -372,6 +378,11 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 return self._notify(decision)
             case StartTraining():
                 return self._start_training(decision)
+            case StartPipeline():
+                started = self._start_pipeline(decision)
+                if decision.verdict:
+                    self._put_verdict(decision, "accepted", decision.explanation, decision.job_name)
+                return started
             case StartTuning():
                 return self._start_tuning(decision)
             case StopTuning():
@@ -496,7 +507,11 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         return decision
 
     def _put_verdict(
-        self, decision: StartTraining | StartTuning | RejectDataset, verdict: str, reason: str, job_name: str | None
+        self,
+        decision: StartTraining | StartTuning | StartPipeline | RejectDataset,
+        verdict: str,
+        reason: str,
+        job_name: str | None,
     ) -> None:
         bucket, key = self._settings.data_bucket, names.verdict_key(decision.dataset, decision.version)
         document = {

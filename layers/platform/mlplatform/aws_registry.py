@@ -109,7 +109,7 @@ class RegistryCalls:
         self._put_page(decision.page)
         group = decision.model_package["ModelPackageGroupName"]
         self._unless(
-            _is_there,
+            is_there,
             "sagemaker",
             "create_model_package_group",
             ModelPackageGroupName=group,
@@ -169,5 +169,5 @@ def read_package(found: Mapping[str, Any]) -> ModelPackage:
     )
 
 
-def _is_there(error: AwsError) -> bool:
+def is_there(error: AwsError) -> bool:
     return "already exist" in error.aws_message.lower()
