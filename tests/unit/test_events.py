@@ -11,7 +11,7 @@ import builders
 from builders import sample_event
 from mlplatform import events
 from mlplatform.errors import BadEvent
-from mlplatform.facts import Approval, DatasetArrived, EndpointChanged, JobStatus, TrainingEnded
+from mlplatform.facts import Approval, DatasetArrived, EndpointChanged, JobStatus, TrainingEnded, TuningEnded
 
 
 def test_the_samples_of_the_documentation_are_understood() -> None:
@@ -99,12 +99,22 @@ def test_an_unknown_status_is_a_bad_event() -> None:
         events.training_ended(event)
 
 
+def test_a_tuning_job_is_told_apart_from_its_trials_and_named() -> None:
+    event = builders.sample_event("sagemaker_tuning_job_state_change")
+    assert events.is_tuning(event)
+    assert events.tuning_ended(event) == TuningEnded("016bffd3-6d71-4d3a-9710-0a332b2759fc", "status")
+    trial = builders.sample_event("sagemaker_training_job_state_change")
+    assert not events.is_tuning(trial)
+    with pytest.raises(BadEvent, match="Tuning Job State Change"):
+        events.tuning_ended(trial)
+
+
 @pytest.mark.parametrize(
     ("detail", "new", "fields", "stamp"),
     [
         ({}, False, None, "20210224170014"),
-        ({"LastModifiedTime": None}, True, None, "new"),
-        ({"LastModifiedTime": "2021-02-24T17:00:13Z", "CreationTime": "2021-02-24T17:00:13Z"}, True, None, "new"),
+        ({"LastModifiedTime": None}, True, None, "new-20210220090000"),
+        ({"LastModifiedTime": "1764339000123", "CreationTime": "1764339000123"}, True, None, "new-1764339000123"),
         ({"LastModifiedTime": "1764339000123", "UpdatedModelPackageFields": ["ApprovalDescription"]}, False,
          ("ApprovalDescription",), "1764339000123"),
     ],

@@ -48,6 +48,43 @@ class StartTraining:
 
 
 @dataclass(frozen=True)
+class StartTuning:
+    """One hyperparameter tuning job for one dataset version; its trials run on managed spot."""
+
+    reason: str
+    dataset: str
+    version: str
+    job_name: str  # the tuning job's
+    explanation: str  # how the data is read, and how it is tuned, for the verdict
+    manifest: str  # as of StartTraining
+    request: Request  # CreateHyperParameterTuningJob
+    warm_start: bool = True  # whether it may start from what earlier tunings of the dataset found
+
+
+@dataclass(frozen=True)
+class StopTuning:
+    """A tuning job has cost what it may: it is stopped, and its best trial so far goes on."""
+
+    reason: str
+    tuning_name: str
+
+
+@dataclass(frozen=True)
+class StartPipeline:
+    """One execution of one of the stack's pipelines for one dataset version."""
+
+    reason: str
+    dataset: str
+    version: str
+    job_name: str  # the execution's display name, and its model's
+    explanation: str  # as of StartTraining
+    manifest: str  # the same
+    group: Request  # CreateModelPackageGroup: the group that its model is registered in
+    request: Request  # StartPipelineExecution
+    verdict: bool = True  # whether the version gets its verdict with it; not where a person starts it again
+
+
+@dataclass(frozen=True)
 class RejectDataset:
     """The drop can't be trained on; no job exists for it."""
 
@@ -278,6 +315,9 @@ Decision = (
     Skip
     | Notify
     | StartTraining
+    | StartPipeline
+    | StartTuning
+    | StopTuning
     | RejectDataset
     | DeployModel
     | KeepLiveModel

@@ -68,6 +68,11 @@ class Model:
     hosting: str  # the tag that says what job.json asked for, names.hosting_tag
 
 
+def is_trial(job: TrainingJob, settings: Settings) -> bool:
+    """Whether the job is a trial of a tuning that the stack started; the end of the tuning decides about those."""
+    return job.tuning is not None and job.tags.get(STACK_TAG) == settings.stack_name
+
+
 def skip_job(job: TrainingJob, outcome_exists: bool, settings: Settings) -> Skip | None:
     """Why this event needs nothing done; None if it does.
 
@@ -328,16 +333,10 @@ def scalable_target(endpoint_name: str) -> dict[str, Any]:
 
 
 def _container(job: TrainingJob, instance_type: str, settings: Settings) -> Request:
-    """The environment is that of the inference toolkit (github.com/aws/sagemaker-inference-toolkit)."""
     return {
         "Image": containers.inference_image(settings.aws_region, instance_type),
         "ModelDataUrl": job.artifact_uri,
-        "Environment": {
-            "SAGEMAKER_PROGRAM": "inference.py",
-            "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
-            "SAGEMAKER_REGION": settings.aws_region,
-            "SAGEMAKER_CONTAINER_LOG_LEVEL": "20",
-        },
+        "Environment": containers.inference_environment(settings.aws_region),
     }
 
 

@@ -94,6 +94,37 @@ class Table:
     explanation: str  # full sentences: which label, task, encoding and delimiter were taken, and why
 
 
+Scale = Literal["Auto", "Linear", "Logarithmic", "ReverseLogarithmic"]  # SageMaker's ScalingType
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where a tuning looks for a hyperparameter: from `smallest` to `largest`, or among `values`."""
+
+    name: str
+    kind: Literal["Continuous", "Integer", "Categorical"]
+    smallest: str = ""
+    largest: str = ""
+    scale: Scale = "Auto"
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TuningSpec:
+    """What job.json's "tuning" asks for; None where the stack's own setting is meant."""
+
+    max_jobs: int = 20
+    max_parallel_jobs: int = 2
+    strategy: Literal["Bayesian", "Random"] = "Bayesian"
+    early_stopping: bool = True
+    objective: str = "validation:loss"
+    ranges: tuple[Range, ...] = ()
+    max_cost_usd: Decimal | None = None
+    max_runtime_seconds: int | None = None  # of one trial
+    warm_start: bool = True
+    round: int = 1  # makes another job.json, and so another version, to tune the same data once more
+
+
 @dataclass(frozen=True)
 class JobSpec:
     """What job.json may ask for; a field is None when it does not say."""
@@ -105,7 +136,9 @@ class JobSpec:
     instance_type: str | None = None
     instance_count: int = 1
     hosting: Mapping[str, Any] = field(default_factory=dict)
+    pipeline: Mapping[str, str] | None = None  # parameters of the pipeline that is to run; None for a single job
     ask_approval: bool = False  # "approval": "manual"
+    tuning: TuningSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -131,11 +164,43 @@ class TrainingJob:
     max_runtime_seconds: int | None = None
     ended: datetime | None = None
     image: str = ""
+    tuning: str | None = None  # the name of the tuning job whose trial it is
 
     @property
     def dataset(self) -> str | None:
         """The dataset it trained on; None for a job that the platform did not start."""
         return self.tags.get(DATASET_TAG)
+
+
+@dataclass(frozen=True)
+class TuningJob:
+    """A hyperparameter tuning job as SageMaker describes it, or as Search finds it."""
+
+    name: str
+    arn: str
+    status: JobStatus
+    failure_reason: str | None
+    objective: str  # the metric's name
+    maximize: bool
+    jobs: int  # at most
+    trials: Mapping[str, int]  # TrainingJobStatusCounters: Completed, InProgress, Stopped, NonRetryableError, ...
+    best: str | None  # the name of the best trial that completed
+    best_value: float | None
+    best_values: Mapping[str, str]  # its tuned hyperparameters
+    static: Mapping[str, str]  # hyperparameters that all trials share
+    ranges: Mapping[str, str]  # tuned hyperparameter -> Continuous, Integer or Categorical
+    spot: bool
+    tags: Mapping[str, str]
+    created: datetime | None = None
+
+    @property
+    def dataset(self) -> str | None:
+        """The dataset that it tunes for; None for one that the platform did not start."""
+        return self.tags.get(DATASET_TAG)
+
+    @property
+    def ended(self) -> bool:
+        return self.status in {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.STOPPED}
 
 
 @dataclass(frozen=True)
@@ -196,6 +261,7 @@ class ModelPackage:
     modified: datetime
     approval_description: str = ""
     metrics_uri: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)  # its group's
 
 
 @dataclass(frozen=True)
@@ -298,6 +364,14 @@ class TrainingEnded:
 
 
 @dataclass(frozen=True)
+class TuningEnded:
+    """A tuning job reached Completed, Failed or Stopped, says an event that may be late or come again."""
+
+    tuning_name: str
+    status: str
+
+
+@dataclass(frozen=True)
 class PackageChanged:
     """A model package was made or changed, says an event that may be late or come again."""
 
@@ -308,6 +382,62 @@ class PackageChanged:
     new: bool  # it was just registered
     fields: tuple[str, ...] | None  # what was changed; None for a new package, or where the event does not say
     stamp: str  # tells this change of the package from its others, and is the same when the event comes again
+
+
+@dataclass(frozen=True)
+class PipelineAsked:
+    """A person starts a pipeline for the data that a dataset has now."""
+
+    dataset: str
+    parameters: Mapping[str, Any]
+    stamp: str  # tells this start from others, and is the same when the request comes again
+
+
+@dataclass(frozen=True)
+class PipelineEnded:
+    """An execution of a pipeline reached Succeeded, Failed or Stopped, says an event that may be late or come again."""
+
+    execution_arn: str
+    status: str
+
+
+@dataclass(frozen=True)
+class PipelineStep:
+    """One step of an execution, as ListPipelineExecutionSteps tells it."""
+
+    name: str
+    kind: str  # the member of its Metadata: ProcessingJob, TrainingJob, Condition, RegisterModel, Fail; or nothing yet
+    status: str  # Starting, Executing, Stopping, Stopped, Failed or Succeeded
+    arn: str  # of its job or of its model package, where it has one
+    failure_reason: str | None
+    cached: bool  # an earlier execution's job stands for it
+
+    @property
+    def job_name(self) -> str:
+        return self.arn.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class PipelineRun:
+    """An execution of a pipeline, its steps in the order of their starts, and the parameters that it was given."""
+
+    arn: str
+    pipeline: str
+    name: str  # its display name
+    status: str
+    failure_reason: str | None
+    created: datetime
+    steps: tuple[PipelineStep, ...]
+    parameters: Mapping[str, str]
+
+    @property
+    def failed(self) -> PipelineStep | None:
+        """The first step that failed."""
+        return next((step for step in self.steps if step.status == "Failed"), None)
+
+    def ours(self, stack: str) -> bool:
+        """Whether it is an execution of a pipeline of the stack, for a dataset of it."""
+        return self.pipeline.startswith(f"{stack}-") and bool(self.parameters.get("Dataset"))
 
 
 @dataclass(frozen=True)

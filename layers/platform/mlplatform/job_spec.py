@@ -5,42 +5,36 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any, NoReturn, TypeVar
 
-from mlplatform import instances
+from mlplatform import algorithms, instances
 from mlplatform.errors import DataRejected
-from mlplatform.facts import JobSpec, Task
+from mlplatform.facts import JobSpec, Range, Scale, Task, TuningSpec
 from mlplatform.names import JOB_SPEC_FILE
 
-_KEYS = ("label", "task", "algorithm", "hyperparameters", "instance_type", "instance_count", "hosting", "approval")
-_LATER = {
-    "tuning": "leave it out, and set the hyperparameters that you want under 'hyperparameters'",
-    "pipeline": "leave it out, and the dataset trains as a single job",
-}
+_KEYS = (
+    "label",
+    "task",
+    "algorithm",
+    "hyperparameters",
+    "instance_type",
+    "instance_count",
+    "hosting",
+    "pipeline",
+    "approval",
+    "tuning",
+)
 Value = TypeVar("Value")
 
 # More would wait for one another longer than they save on tables; an account's quota for the type may be lower, which
 # SageMaker then says itself when the job is created.
 _MOST_TRAINING_INSTANCES = 16
 
-_ALGORITHMS = ("pytorch",)
-
-# name -> (whole number?, smallest, largest, whether the largest itself is allowed); they are train.py's arguments
-_HYPERPARAMETERS: Mapping[str, tuple[bool, float, float, bool]] = {
-    "epochs": (True, 1, 10_000, True),
-    "batch_size": (True, 1, 1_000_000, True),
-    "learning_rate": (False, 1e-8, 10, True),
-    "hidden_size": (True, 2, 8_192, True),
-    "dropout": (False, 0, 1, False),
-    "weight_decay": (False, 0, 10, True),
-    "patience": (True, 1, 10_000, True),
-    "folds": (True, 1, 100, True),
-    "embedding_size": (True, 1, 1_024, True),
-    "blocks": (True, 1, 16, True),
-    "members": (True, 1, 256, True),
-    "seed": (True, 0, 2**31 - 1, True),
-}
+_PYTORCH = algorithms.HYPERPARAMETERS[algorithms.PYTORCH]
 # name -> what it may be
 _CHOICES: Mapping[str, tuple[str, ...]] = {"network": ("tabm", "mlp")}
 # name -> (smallest, largest); an account's quota may be lower, which SageMaker then says itself
@@ -49,6 +43,28 @@ _HOSTING_NUMBERS: Mapping[str, tuple[int, int]] = {
     "max_instances": (1, 100),
     "invocations_per_instance": (1, 10_000_000),
 }
+# name -> (smallest, largest): what SageMaker allows without asking ("Resource Limits for Automatic Model Tuning",
+# SageMaker developer guide), and for a trial's run time CreateTrainingJob.
+_TUNING_NUMBERS: Mapping[str, tuple[int, int]] = {
+    "max_jobs": (1, 500),
+    "max_parallel_jobs": (1, 10),
+    "max_runtime_seconds": (60, 28 * 24 * 3600),
+    "round": (1, 1_000_000),
+}
+_TUNING_KEYS = (*_TUNING_NUMBERS, "strategy", "early_stopping", "objective", "ranges", "max_cost_usd", "warm_start")
+_STRATEGIES = {"bayesian": "Bayesian", "random": "Random"}
+_SCALES: Mapping[str, Scale] = {
+    "auto": "Auto",
+    "linear": "Linear",
+    "log": "Logarithmic",
+    "reverse_log": "ReverseLogarithmic",
+}
+_MOST_SEARCHED = 30  # ParameterRanges, service model; each value of a categorical one counts
+_DEFAULT_RANGES = (
+    Range("learning_rate", "Continuous", "0.0001", "0.01", "Logarithmic"),
+    Range("hidden_size", "Integer", "64", "256", "Auto"),
+    Range("batch_size", "Integer", "32", "128", "Auto"),
+)
 
 
 def parse_job_spec(content: bytes | None) -> JobSpec:
@@ -59,20 +75,23 @@ def parse_job_spec(content: bytes | None) -> JobSpec:
     if content is None:
         return JobSpec()
     spec = _object("", _parsed(content))
-    for key, instead in _LATER.items():
-        if key in spec:
-            _reject(f"asks for '{key}', which this version of the platform does not support yet; {instead}")
     _only_known("", spec, _KEYS)
-    return JobSpec(
+    algorithm = _optional(spec, "algorithm", _algorithm) or algorithms.PYTORCH
+    hyperparameters = _hyperparameters(spec["hyperparameters"], algorithm) if "hyperparameters" in spec else {}
+    asked = JobSpec(
         label=_optional(spec, "label", _label),
         task=_optional(spec, "task", _task),
-        algorithm=_optional(spec, "algorithm", _algorithm) or "pytorch",
-        hyperparameters=_optional(spec, "hyperparameters", _hyperparameters) or {},
+        algorithm=algorithm,
+        hyperparameters=hyperparameters,
         instance_type=_optional(spec, "instance_type", _training_type),
         instance_count=_optional(spec, "instance_count", _instance_count) or 1,
         hosting=_optional(spec, "hosting", _hosting) or {},
         ask_approval=_optional(spec, "approval", _approval) or False,
+        tuning=_optional(spec, "tuning", lambda value: _tuning(value, hyperparameters)),
     )
+    if "pipeline" in spec or algorithm != algorithms.PYTORCH:  # what is not PyTorch alone takes several steps
+        asked = with_pipeline(asked, _object("pipeline", spec.get("pipeline", {})))
+    return asked
 
 
 def _parsed(content: bytes) -> Any:
@@ -123,9 +142,7 @@ def _task(value: Any) -> Task:
 
 
 def _algorithm(value: Any) -> str:
-    if not isinstance(value, str) or value not in _ALGORITHMS:
-        _reject(f"has {_said(value)} as 'algorithm'; so far the platform trains with \"pytorch\" only")
-    return value
+    return _one_of("algorithm", value, algorithms.ALGORITHMS)
 
 
 def _training_type(value: Any) -> str:
@@ -139,29 +156,136 @@ def _instance_count(value: Any) -> int:
     return count
 
 
-def _hyperparameters(value: Any) -> dict[str, str]:
-    wishes = _object("hyperparameters", value)
-    _only_known("hyperparameters", wishes, (*_HYPERPARAMETERS, *_CHOICES))
-    return {name: _hyperparameter(name, wish) for name, wish in wishes.items()}
+def _hyperparameters(value: Any, algorithm: str) -> dict[str, str]:
+    wishes, known = _object("hyperparameters", value), algorithms.HYPERPARAMETERS[algorithm]
+    choices = _CHOICES if algorithm == algorithms.PYTORCH else {}
+    _only_known("hyperparameters", wishes, (*known, *choices))
+    return {name: _hyperparameter(f"hyperparameters.{name}", name, wish, known) for name, wish in wishes.items()}
 
 
-def _hyperparameter(name: str, value: Any) -> str:
-    path = f"hyperparameters.{name}"
+def _hyperparameter(path: str, name: str, value: Any, known: Mapping[str, algorithms.Limits] = _PYTORCH) -> str:
     if name in _CHOICES:
         return _one_of(path, value, _CHOICES[name])
-    whole, smallest, largest, inclusive = _HYPERPARAMETERS[name]
+    limits = known[name]
     number: int | float
-    if whole:
+    if limits.whole:
         number = _whole_number(path, value)
     elif isinstance(value, bool) or not isinstance(value, int | float):
         _reject(f"has {_said(value)} as '{path}'; it must be a number, without quotes")
     else:
         number = value
-    fits = smallest <= number <= largest and (inclusive or number < largest) and math.isfinite(number)
-    if not fits:
-        bound = f"to {largest:,}" if inclusive else f"to below {largest:,}"
-        _reject(f"has {_said(value)} as '{path}'; it must be from {smallest:,} {bound}")
+    inside = limits.smallest <= number <= limits.largest and (limits.inclusive or number < limits.largest)
+    if not inside or not math.isfinite(number):
+        bound = f"to {limits.largest:,}" if limits.inclusive else f"to below {limits.largest:,}"
+        _reject(f"has {_said(value)} as '{path}'; it must be from {limits.smallest:,} {bound}")
     return str(number)
+
+
+def _tuning(value: Any, fixed: Mapping[str, str]) -> TuningSpec | None:
+    """`true` and `{}` are the defaults; a hyperparameter that is fixed is not tuned."""
+    if isinstance(value, bool):
+        value = {} if value else None
+    if value is None:
+        return None
+    wishes = _object("tuning", value)
+    _only_known("tuning", wishes, _TUNING_KEYS)
+    for name, (smallest, largest) in _TUNING_NUMBERS.items():
+        if name in wishes and not smallest <= _whole_number(f"tuning.{name}", wishes[name]) <= largest:
+            _reject(f"has {wishes[name]} as 'tuning.{name}'; it must be from {smallest:,} to {largest:,}")
+    for name in ("early_stopping", "warm_start"):
+        if not isinstance(wishes.get(name, True), bool):
+            _reject(f"has {_said(wishes[name])} as 'tuning.{name}'; it must be true or false")
+    objective = wishes.get("objective", TuningSpec.objective)
+    if not isinstance(objective, str) or not objective.startswith("validation:"):
+        _reject(
+            f"has {_said(objective)} as 'tuning.objective'; it must be a metric of the validation rows, such as "
+            '"validation:loss": the test rows judge the result'
+        )
+    jobs = wishes.get("max_jobs", TuningSpec.max_jobs)
+    parallel = wishes.get("max_parallel_jobs", min(TuningSpec.max_parallel_jobs, jobs))
+    if parallel > jobs:
+        _reject(
+            f"has 'tuning.max_parallel_jobs' {parallel} above 'tuning.max_jobs' {jobs}; lower one or raise the other"
+        )
+    return TuningSpec(
+        max_jobs=jobs,
+        max_parallel_jobs=parallel,
+        strategy=_STRATEGIES[_one_of("tuning.strategy", wishes.get("strategy", "bayesian"), _STRATEGIES)],  # type: ignore[arg-type]
+        early_stopping=wishes.get("early_stopping", True),
+        objective=objective,
+        ranges=_ranges(wishes.get("ranges", {}), fixed),
+        max_cost_usd=_optional(wishes, "max_cost_usd", _max_cost),
+        max_runtime_seconds=wishes.get("max_runtime_seconds"),
+        warm_start=wishes.get("warm_start", True),
+        round=wishes.get("round", 1),
+    )
+
+
+def _max_cost(value: Any) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.01 <= value <= 1_000_000:
+        _reject(f"has {_said(value)} as 'tuning.max_cost_usd'; it must be an amount in USD, from 0.01 to 1,000,000")
+    return Decimal(str(value)).quantize(Decimal("0.01"))
+
+
+def _ranges(value: Any, fixed: Mapping[str, str]) -> tuple[Range, ...]:
+    """What is asked for, and the defaults for the rest."""
+    wishes = _object("tuning.ranges", value)
+    _only_known("tuning.ranges", wishes, (*_PYTORCH, *_CHOICES))
+    for name in wishes:
+        if name in fixed:
+            _reject(
+                f"has '{name}' under 'hyperparameters' and under 'tuning.ranges'; a hyperparameter is either fixed or "
+                "tuned, so take it out of one of them"
+            )
+    asked = {name: _range(name, wish) for name, wish in wishes.items()}
+    ranges = [asked.pop(one.name, one) for one in _DEFAULT_RANGES if one.name not in fixed] + list(asked.values())
+    if not ranges:
+        _reject("asks for 'tuning' with every hyperparameter fixed; give at least one range under 'tuning.ranges'")
+    searched = sum(len(one.values) or 1 for one in ranges)
+    if searched > _MOST_SEARCHED:
+        _reject(
+            f"has {searched} things to search under 'tuning.ranges'; SageMaker searches at most {_MOST_SEARCHED}, and "
+            "each of several values counts as one"
+        )
+    return tuple(ranges)
+
+
+def _range(name: str, value: Any) -> Range:
+    """`{"min": 0.001, "max": 0.1, "scale": "log"}`, `[0.001, 0.1]`, or `{"values": [32, 64]}`."""
+    path = f"tuning.ranges.{name}"
+    if isinstance(value, list):
+        if len(value) != 2:
+            _reject(f"has {_said(value)} as '{path}'; it must be [smallest, largest] or {{\"values\": [...]}}")
+        value = {"min": value[0], "max": value[1]}
+    if not isinstance(value, dict) or not value:
+        _reject(f'has {_said(value)} as \'{path}\'; it must be such as {{"min": 1, "max": 8, "scale": "log"}}')
+    if "values" in value:
+        _only_known(path, value, ("values",))
+        return Range(name, "Categorical", values=_values(path, name, value["values"]))
+    _only_known(path, value, ("min", "max", "scale"))
+    if name in _CHOICES:
+        _reject(f'has a range as \'{path}\'; it can only be tuned among values, such as {{"values": ["tabm", "mlp"]}}')
+    for end in ("min", "max"):
+        if end not in value:
+            _reject(f"lacks '{path}.{end}'; a range has a smallest and a largest value")
+    smallest, largest = (_hyperparameter(f"{path}.{end}", name, value[end]) for end in ("min", "max"))
+    if float(smallest) >= float(largest):
+        _reject(f"has '{path}.min' {smallest} not below '{path}.max' {largest}; exchange them, or fix the value")
+    scale = _SCALES[_one_of(f"{path}.scale", value.get("scale", "auto"), _SCALES)]
+    if scale == "Logarithmic" and float(smallest) <= 0:
+        _reject(f"has {smallest} as '{path}.min'; a log scale needs values above 0")
+    if scale == "ReverseLogarithmic" and float(largest) >= 1:
+        _reject(f"has {largest} as '{path}.max'; a reverse_log scale needs values from 0 to below 1")
+    return Range(name, "Integer" if _PYTORCH[name].whole else "Continuous", smallest, largest, scale)
+
+
+def _values(path: str, name: str, values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or len(values) < 2:
+        _reject(f"has {_said(values)} as '{path}.values'; it must be a list of two values or more")
+    read = tuple(_hyperparameter(f"{path}.values", name, one) for one in values)
+    if len(set(read)) < len(read):
+        _reject(f"has {_said(values)} as '{path}.values'; each value counts once")
+    return read
 
 
 def _hosting(value: Any) -> dict[str, Any]:
@@ -178,6 +302,81 @@ def _hosting(value: Any) -> dict[str, Any]:
             f"has 'hosting.min_instances' {fewest} above 'hosting.max_instances' {most}; lower one or raise the other"
         )
     return wishes
+
+
+def pipeline_parameters(wishes: Mapping[str, Any]) -> dict[str, str]:
+    """What a person may set of a pipeline's parameters, in job.json or when starting an execution by hand.
+
+    Raises DataRejected with one sentence, for a parameter that does not exist too.
+    """
+    known = tuple(_PIPELINE_PARAMETERS)
+    for name in wishes:
+        if name not in known:
+            _reject(
+                f"asks for the pipeline parameter '{name}', which does not exist; the parameters to set are "
+                f"{_listed(known)}{_similar(name, known)}"
+            )
+    chosen = {name: _PIPELINE_PARAMETERS[name](f"pipeline.{name}", wish) for name, wish in wishes.items()}
+    runtime, wait = chosen.get("TrainingMaxRuntimeSeconds"), chosen.get("TrainingMaxWaitSeconds")
+    if runtime is not None and wait is not None and int(wait) < int(runtime):
+        _reject(
+            f"has 'pipeline.TrainingMaxWaitSeconds' {wait} below 'pipeline.TrainingMaxRuntimeSeconds' {runtime}; a "
+            "spot job's wait includes its run"
+        )
+    return chosen
+
+
+def with_pipeline(spec: JobSpec, wishes: Mapping[str, Any]) -> JobSpec:
+    """The same wishes for a pipeline's execution, with parameters of it. Raises DataRejected."""
+    parameters = pipeline_parameters(wishes)
+    if spec.tuning is not None:
+        _reject("asks for 'tuning' and for a pipeline, which trains with given hyperparameters; leave one of them out")
+    if spec.instance_count != 1:
+        _reject(
+            f"asks for {spec.instance_count} training instances, but a pipeline trains on one; leave one of them out"
+        )
+    hosting = dict(spec.hosting)
+    # What a pipeline calls by another name is the same wish, and has to be the same everywhere.
+    if "InferenceInstanceType" in parameters:
+        hosting["instance_type"] = parameters["InferenceInstanceType"]
+    return replace(
+        spec,
+        pipeline={**(spec.pipeline or {}), **parameters},
+        instance_type=parameters.get("TrainingInstanceType", spec.instance_type),
+        hosting=hosting,
+    )
+
+
+def _between(smallest: float, largest: float, *, whole: bool) -> Callable[[str, Any], str]:
+    def read(path: str, value: Any) -> str:
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+            _reject(f"has {_said(value)} as '{path}'; it must be a {'whole ' if whole else ''}number, without quotes")
+        if not smallest <= value <= largest:
+            _reject(f"has {_said(value)} as '{path}'; it must be from {smallest:,} to {largest:,}")
+        return str(value)
+
+    return read
+
+
+def _processing_type(path: str, value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"ml\.[a-z0-9-]+\.[a-z0-9-]+", value):
+        _reject(f"has {_said(value)} as '{path}'; it must be a type of SageMaker's, for example \"ml.t3.medium\"")
+    return value
+
+
+# The limits of run times and volumes: CreateTrainingJob, SageMaker API reference.
+_PIPELINE_PARAMETERS: Mapping[str, Callable[[str, Any], str]] = {
+    "TrainingInstanceType": lambda path, value: _instance_type(
+        path, value, instances.TRAINING, "trains", "ml.m5.xlarge"
+    ),
+    "InferenceInstanceType": lambda path, value: _instance_type(path, value, instances.HOSTING, "hosts", "ml.c5.large"),
+    "ProcessingInstanceType": _processing_type,
+    "ApprovalStatus": lambda path, value: _one_of(path, value, ("PendingManualApproval", "Approved")),
+    "LeastScore": _between(-1, 1, whole=False),
+    "TrainingMaxRuntimeSeconds": _between(60, 28 * 24 * 3600, whole=True),
+    "TrainingMaxWaitSeconds": _between(60, 28 * 24 * 3600, whole=True),
+    "VolumeGib": _between(1, 16_384, whole=True),
+}
 
 
 def _approval(value: Any) -> bool:

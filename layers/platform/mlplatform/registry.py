@@ -8,7 +8,7 @@ ModelPackageDescription for the gate's, ApprovalDescription for a person's.
     gate             passed, or failed
     asked            cost, suspicious or requested: why a person was asked; only where one was. What registers a model
                      itself, such as a pipeline, may set it, to have it wait; and compared_with, hosting, training_job
-    dataset, dataset_version, manifest, training_job, instance, code, code_digest, hp_*
+    dataset, dataset_version, manifest, training_job, tuning_job, instance, code, code_digest, hp_*
                      what it was made of
     objective, test_*, live_*, compared_with
                      its metrics on the test rows, those of the model that was live on the same rows, and its artifact
@@ -84,6 +84,7 @@ def _lineage(job: TrainingJob, card: ModelCard, cost: HostingCost, settings: Set
         "dataset_version": version,
         "manifest": f"s3://{settings.artifact_bucket}/{names.manifest_key(dataset, version)}",
         "training_job": job.name,
+        "tuning_job": job.tuning or "",
         "instance": f"{job.instance_count} x {job.instance_type}{' spot' if job.spot else ''}",
         "code": code,
         "code_digest": code.rsplit("/", 2)[-2] if code.count("/") > 2 else "",
@@ -147,7 +148,9 @@ def package_description(job_name: str) -> str:
 def model_name(package: ModelPackage) -> str:
     """The name of the model and of the endpoint config that serve a package: its training job's, if that is ours."""
     job = package.properties.get("training_job", "")
-    own = job.startswith(f"{package.group}-") and _MODEL_NAME.fullmatch(job)
+    tuning = package.properties.get("tuning_job", "")  # whose trials have its name, with little of the dataset's
+    trial = names.is_tuning_job(tuning) and package.group.startswith(names.tuned_for(tuning))
+    own = job.startswith((f"{package.group}-", *([f"{tuning}-"] if trial else []))) and _MODEL_NAME.fullmatch(job)
     return job if own else names.package_model(package.group, package.version)
 
 
