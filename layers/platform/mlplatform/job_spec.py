@@ -39,6 +39,7 @@ _HYPERPARAMETERS: Mapping[str, tuple[bool, float, float, bool]] = {
     "embedding_size": (True, 1, 1_024, True),
     "blocks": (True, 1, 16, True),
     "members": (True, 1, 256, True),
+    "trees": (True, 0, 10_000, True),
     "seed": (True, 0, 2**31 - 1, True),
 }
 # name -> what it may be
