@@ -24,6 +24,7 @@ from cli import hours as office_hours
 from cli import models as registered
 from cli import status as overview
 from cli import summary as deployed
+from cli.check import check
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
 from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower
 from cli.predict import content_type_of, invoke
@@ -54,6 +55,7 @@ costs.app.command()(advice.apply)
 app.command()(office_hours.hours)
 app.command()(office_hours.snooze)
 app.command()(cards.card)
+app.command()(check)
 app.command()(teardown)
 for command in (registered.models, registered.approve, registered.reject, registered.rollback):
     app.command()(command)
@@ -97,9 +99,11 @@ def drop(
     outcome = Follower(connection, console, name, version, since).run()
     style = "green" if outcome.good else "red"
     console.print(f"[bold {style}]{outcome.kind}[/bold {style}]: {outcome.reason}", highlight=False)
+    flag = "--laptop " if connection.endpoint_url else ""
     if outcome.kind == "deployed":
-        flag = "--laptop " if connection.endpoint_url else ""
         console.print(f"try it: mlp {flag}predict {name} FILE.csv")
+    if outcome.kind == "asked":
+        console.print(f"decide: mlp {flag}approve {name}; what there is: mlp {flag}models {name}")
     if not outcome.good:
         raise typer.Exit(1)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -22,13 +23,14 @@ from mlplatform.facts import Approval, ModelPackage
 
 console = Console(soft_wrap=True)
 _PATIENCE_SECONDS = 60.0
+_MOST = 100  # packages of a dataset that are described, a call each
 Package = Annotated[str, typer.Argument(help="Such as churn/3, or an ARN.", metavar="DATASET/VERSION")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept with the model.")]
 
 
 @dataclass(frozen=True)
 class Group:
-    """The registered models of one dataset, newest first, and which of them is live."""
+    """The newest registered models of one dataset, newest first, and which of them is live."""
 
     dataset: str
     packages: tuple[ModelPackage, ...]
@@ -117,7 +119,7 @@ def approve(
     said = {"approved_by": by}
     if force and not registry.passed_gate(chosen):
         said |= {"forced_by": by, "forced_at": f"{connection.now():%Y-%m-%dT%H:%M:%SZ}", "forced_because": reason}
-    _release(connection, group, chosen, reason or f"Approved by {by}", said)
+    _release(connection, group, chosen, reason, said)
 
 
 def reject(context: typer.Context, package: Package, reason: Reason) -> None:
@@ -161,12 +163,12 @@ def rollback(
     if not registry.passed_gate(chosen) and "forced_by" not in chosen.properties:
         raise CommandError(f"{name} failed its gate. If you want it all the same: mlp approve {name} --force.")
     by = _who(connection)
-    because = reason or f"Rolled back from {group.dataset}/{bad.version} by {by}"
+    because = reason or f"Rolled back from {group.dataset}/{bad.version}"
     _release(connection, group, chosen, because, {"approved_by": by})
     connection.sagemaker.update_model_package(
         ModelPackageArn=bad.arn,
         ModelApprovalStatus=Approval.REJECTED.value,
-        ApprovalDescription=registry.one_line(reason or f"Rolled back to {name} by {by}"),
+        ApprovalDescription=registry.one_line(reason or f"Rolled back to {name}"),
         CustomerMetadataProperties=registry.properties({"rejected_by": by, "rolled_back_to": str(chosen.version)}),
     )
     console.print(f"{group.dataset}/{bad.version} is rejected", highlight=False)
@@ -177,7 +179,7 @@ def read_group(connection: Connection, dataset: str) -> Group:
     dataset = dataset.removeprefix(f"{connection.stack}-")
     group = connection.endpoint_name(dataset)
     try:
-        packages = tuple(_packages(connection, group))
+        packages = tuple(islice(_packages(connection, group), _MOST))
     except ClientError as error:
         if "does not exist" not in str(error):
             raise

@@ -1,4 +1,7 @@
-"""A training job ended, or a model was approved or rejected: it is registered, deployed, kept out, or asked about."""
+"""A training or tuning job ended, or a model was approved or rejected: it is deployed, kept out, or asked about.
+
+Of a tuning, the best trial is judged like any training job; the other trials only count for the savings ledger.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,22 @@ from typing import Any
 from mlplatform import events, names, registry
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision, Skip
-from mlplatform.deployment import Live, plan_deployment, skip_job
-from mlplatform.facts import JobStatus, PackageChanged, TrainingEnded
+from mlplatform.deployment import Live, is_trial, plan_deployment, skip_job
+from mlplatform.facts import JobStatus, ModelPackage, PackageChanged, TrainingEnded, TrainingJob, TuningEnded
 from mlplatform.ledger import plan_spot_saving
-from mlplatform.model_page import with_page
 from mlplatform.observability import decided, observed
 from mlplatform.releases import Known, lost_approval, plan_release, skip_package
+from mlplatform.tuning import Judged, skip_tuning, spending, told, without_best
 
 
 @observed
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, str] | list[dict[str, str]]:
-    """SageMaker's "Training Job State Change" and "Model Package State Change", and the Scheduler every 4 hours."""
+    """SageMaker's "... State Change" of a training job, tuning job or model package; the Scheduler every 4 hours."""
     now = events.scheduled_time(event)
     if now is not None:
         return [decided(one) for one in find_lost_approvals(live_app(), now)]
+    if events.is_tuning(event):
+        return decided(deploy_tuned(live_app(), events.tuning_ended(event)))
     if events.is_package_change(event):
         return decided(release_model(live_app(), events.package_changed(event)))
     return decided(deploy_model(live_app(), events.training_ended(event)))
@@ -33,18 +38,52 @@ def deploy_model(app: App, ended: TrainingEnded) -> Decision:
     if job is None:
         return Skip(f"There is no training job {ended.job_name} in this account and region.")
     dataset = job.dataset or ""
+    if is_trial(job, app.settings):
+        _record_saving(app, job)
+        return Skip(f"{job.name} is a trial of {job.tuning}; the end of the tuning decides.")
     skip = skip_job(job, bool(dataset) and app.aws.outcome_exists(dataset, job.name), app.settings)
     if skip is not None:
         return skip
+    _record_saving(app, job)
+    return app.aws.apply(_with_page(app, _judged(app, job), job, job.name, job.dataset))
+
+
+def deploy_tuned(app: App, ended: TuningEnded) -> Decision:
+    tuning = app.aws.tuning_job(ended.tuning_name)
+    if tuning is None:
+        return Skip(f"There is no tuning job {ended.tuning_name} in this account and region.")
+    dataset = tuning.dataset or ""
+    key = tuning.best or tuning.name  # whose outcome is the tuning's
+    skip = skip_tuning(tuning, bool(dataset) and app.aws.outcome_exists(dataset, key), app.settings)
+    if skip is not None:
+        return skip
+    spent = spending(app.aws.trials_of(tuning.name), app.settings.aws_region, app.aws.now())
+    job = app.aws.training_job(tuning.best) if tuning.best else None
+    if job is None:
+        return app.aws.apply(without_best(tuning, spent))
+    return app.aws.apply(_with_page(app, told(_judged(app, job), tuning, spent), job, job.name, job.dataset))
+
+
+def _record_saving(app: App, job: TrainingJob) -> None:
     saving = plan_spot_saving(job, app.settings)
     if saving is not None:
         app.aws.apply(saving)
+
+
+def _judged(app: App, job: TrainingJob) -> Judged:
     card = None
     if job.status is JobStatus.COMPLETED and job.artifact_uri:
         card = app.aws.artifact_card(job.artifact_uri)
-    decision = plan_deployment(job, card, _live(app, dataset), app.settings)
-    link = app.aws.artifact_link(names.model_card_key(dataset, job.name))
-    return app.aws.apply(with_page(decision, job, link, app.settings))
+    return plan_deployment(job, card, _live(app, job.dataset or ""), app.settings)
+
+
+def _with_page(
+    app: App, decision: Decision, of: TrainingJob | ModelPackage, model: str, dataset: str | None
+) -> Decision:
+    from mlplatform.model_page import with_page  # most events are of no end that is judged, and pay for no page
+
+    link = app.aws.artifact_link(names.model_card_key(dataset or "", model))
+    return with_page(decision, of, link, app.settings)
 
 
 def release_model(app: App, changed: PackageChanged) -> Decision:
@@ -62,8 +101,7 @@ def release_model(app: App, changed: PackageChanged) -> Decision:
     )
     decision: Decision = plan_release(package, changed, known, app.settings)
     if changed.new:  # of what the platform registered itself, the page was made when its training ended
-        link = app.aws.artifact_link(names.model_card_key(dataset, registry.model_name(package)))
-        decision = with_page(decision, package, link, app.settings)
+        decision = _with_page(app, decision, package, registry.model_name(package), dataset)
     return app.aws.apply(decision)
 
 

@@ -1,4 +1,4 @@
-"""A dataset was dropped: one spot training job for each version of it, or a reason why not."""
+"""A dataset was dropped: one spot training or tuning job for each version of it, or a reason why not."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 from mlplatform import events, names
 from mlplatform.app import App, live_app
-from mlplatform.decisions import Decision, StartTraining
+from mlplatform.decisions import Decision, StartTraining, StartTuning
 from mlplatform.facts import DatasetArrived, Endpoint
 from mlplatform.observability import decided, logger, observed
 from mlplatform.spend import hold_applies
 from mlplatform.training import plan_training, refuse_launch, skip_drop
+from mlplatform.tuning import with_warm_start
 
 
 @observed
@@ -40,7 +41,9 @@ def start_training(app: App, arrived: DatasetArrived) -> Decision:
     # A name that no dataset can have is no endpoint's either; the planner says so better than SageMaker would.
     live = _live(app, names.endpoint(stack, arrived.dataset)) if names.is_dataset(stack, arrived.dataset) else None
     decision: Decision = plan_training(drop, live, app.settings)
-    if isinstance(decision, StartTraining):
+    if isinstance(decision, StartTuning) and decision.warm_start:
+        decision = with_warm_start(decision, app.aws.tunings_of(arrived.dataset))
+    if isinstance(decision, StartTraining | StartTuning):
         hold = app.aws.hold()
         if hold is not None and hold_applies(hold, app.aws.now()):
             decision = refuse_launch(decision, hold)

@@ -11,6 +11,7 @@ from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision
 from mlplatform.observability import decided, observed
 from mlplatform.spend import plan_spend
+from mlplatform.tuning import plan_ceilings
 
 
 @observed
@@ -23,4 +24,5 @@ def handler(event: Mapping[str, Any], _context: object) -> list[dict[str, str]]:
 def watch_spend(app: App, now: datetime) -> list[Decision]:
     """One tick of the meter; see mlplatform.spend for why it may come late, twice, or not at all."""
     facts = app.aws.spend_facts(now)
-    return [app.aws.apply(decision) for decision in plan_spend(facts, app.settings)]
+    planned = [*plan_spend(facts, app.settings), *plan_ceilings(app.aws.running_tunings(), now, app.settings)]
+    return [app.aws.apply(decision) for decision in planned]

@@ -14,6 +14,7 @@ from laptop.journal import Journal
 
 if TYPE_CHECKING:
     from laptop.aws_request import Call
+    from laptop.training import Training
 
 ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
@@ -130,6 +131,7 @@ class Account:
     functions: Functions = field(init=False)
     identities: Identities = field(init=False)
     invoke: Invoke = field(init=False)
+    training: Training = field(init=False)
     # service name as in botocore ("sagemaker") -> operation name ("CreateTrainingJob") -> implementation
     operations: dict[str, dict[str, Operation]] = field(default_factory=dict)
     runtime_api: RuntimeApi = field(init=False)

@@ -26,6 +26,7 @@ _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d+/([^/]+)/([^/]+)/aws4_reques
 # Signing names that differ from botocore's name of the service.
 _SIGNING_NAMES = {
     "monitoring": "cloudwatch",
+    "servicequotas": "service-quotas",
     "tagging": "resourcegroupstaggingapi",
     "eventbridge": "events",
 }

@@ -283,8 +283,9 @@ _SAGEMAKER_PASSED_ROLES = {
 def _sagemaker(operation: str, params: Params) -> list[Need]:
     action = f"sagemaker:{operation}"
     context = _tag_context(params)
+    definition = params.get("TrainingJobDefinition", {})  # of a tuning job's trials
     cluster = params.get("ProcessingResources", {}).get("ClusterConfig", {})
-    instance_type = params.get("ResourceConfig", cluster).get("InstanceType")
+    instance_type = {**definition, **params}.get("ResourceConfig", cluster).get("InstanceType")
     if instance_type:
         context["sagemaker:InstanceTypes"] = [instance_type]
     if "PipelineExecutionArn" in params:
@@ -295,6 +296,8 @@ def _sagemaker(operation: str, params: Params) -> list[Need]:
         return [Need(action, params["ResourceArn"], context)]
     names = _sagemaker_resources(operation, params)
     needs = [Need(action, resource, context) for resource in names] or [Need(action, "*", context)]
+    if definition.get("RoleArn"):
+        needs.append(_pass_role(definition["RoleArn"], "sagemaker.amazonaws.com"))
     for member in _SAGEMAKER_PASSED_ROLES.get(operation, ()):
         if params.get(member):
             needs.append(_pass_role(params[member], "sagemaker.amazonaws.com"))

@@ -23,6 +23,13 @@ _RESOURCES = {
         "DescribeTrainingJob",
         "TrainingJobArn",
     ),
+    "HyperParameterTuningJob": (
+        "ListHyperParameterTuningJobs",
+        "HyperParameterTuningJobSummaries",
+        "HyperParameterTuningJobName",
+        "DescribeHyperParameterTuningJob",
+        "HyperParameterTuningJobArn",
+    ),
     "Endpoint": ("ListEndpoints", "Endpoints", "EndpointName", "DescribeEndpoint", "EndpointArn"),
 }
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {

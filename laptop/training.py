@@ -15,6 +15,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html
 from __future__ import annotations
 
 import math
+import os
 import re
 import signal
 import threading
@@ -118,7 +119,10 @@ class Job:
     training_seconds: float = 0.0  # on machines, of all attempts; without waiting for them
     artifact_uri: str | None = None
     failure_reason: str | None = None
-    metrics: dict[str, tuple[float, datetime]] = field(default_factory=dict)
+    metrics: dict[str, tuple[float, datetime]] = field(default_factory=dict)  # the newest value of each
+    series: dict[str, list[float]] = field(default_factory=dict)  # all values of each
+    tuning_arn: str | None = None  # of the tuning job whose trial it is
+    machines: int = 1  # how many jobs share this machine's cores: those of a tuning that run at once
     ending: Ending | None = None  # asked for, not yet obeyed
     stopping: bool = False
     cluster: Cluster | None = None
@@ -145,6 +149,7 @@ class Job:
     def measured(self, metric: str, value: float, moment: datetime) -> None:
         with self.lock:
             self.metrics[metric] = (value, moment)
+            self.series.setdefault(metric, []).append(value)
 
     def ask(self, ending: Ending) -> None:
         with self.lock:
@@ -174,18 +179,33 @@ class Training:
     # -- API -------------------------------------------------------------------------------------------------------
 
     def create(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        name = parameters["TrainingJobName"]
-        self._assert_unused(name)
-        tags = read_tags(parameters.get("Tags"))
+        self._assert_unused(parameters["TrainingJobName"])
+        read_tags(parameters.get("Tags"))
+        self.assert_acceptable(parameters)
+        return {"TrainingJobArn": self.start(parameters).arn}
+
+    def assert_acceptable(self, parameters: dict[str, Any]) -> None:
+        """Raises ServiceError for a CreateTrainingJob request that SageMaker, or this machine, would refuse."""
         assert_startable(parameters)
         assert_role_trusts_sagemaker(self._account, parameters["RoleArn"])
         self._assert_inputs(parameters)
         self._assert_output(parameters)
+
+    def start(self, parameters: Mapping[str, Any], tuning_arn: str | None = None, machines: int = 1) -> Job:
+        """Runs an acceptable request, for a tuning job if it is a trial. Raises ServiceError for a used name."""
+        name = parameters["TrainingJobName"]
+        tags = read_tags(parameters.get("Tags"))
         request = {key: value for key, value in parameters.items() if key != "Tags"}
         if "sagemaker-xgboost" in request["AlgorithmSpecification"]["TrainingImage"]:
             specification = {**request["AlgorithmSpecification"], "MetricDefinitions": list(XGBOOST_METRICS)}
             request["AlgorithmSpecification"] = specification
-        job = Job(request=request, arn=arn("training-job", name), created=self._account.clock.now())
+        job = Job(
+            request=request,
+            arn=arn("training-job", name),
+            created=self._account.clock.now(),
+            tuning_arn=tuning_arn,
+            machines=machines,
+        )
         with self._lock:
             self._assert_unused(name)  # of two callers who came this far together one wins
             self._jobs[name] = job
@@ -194,7 +214,7 @@ class Training:
             self._threads[name] = thread
         self._enter(job, "InProgress", "Starting", "Starting the training job")
         thread.start()
-        return {"TrainingJobArn": job.arn}
+        return job
 
     def describe(self, parameters: dict[str, Any]) -> dict[str, Any]:
         return self._description(self._job(parameters["TrainingJobName"]))
@@ -338,6 +358,7 @@ class Training:
             known: dict[str, Any] = {
                 **job.request,
                 "TrainingJobArn": job.arn,
+                "TuningJobArn": job.tuning_arn,
                 "TrainingJobStatus": job.status,
                 "SecondaryStatus": job.secondary_status,
                 "StoppingCondition": {
@@ -387,7 +408,10 @@ class Training:
                 "job", job=job.name, status=status, secondary_status=secondary_status, message=message
             )
             self._account.events.put(
-                "aws.sagemaker", "SageMaker Training Job State Change", self._event(job, description), (job.arn,)
+                "aws.sagemaker",
+                "SageMaker Training Job State Change",
+                self._event(job, description),
+                (job.arn,),
             )
 
     def _progress(self, job: Job, message: str) -> None:
@@ -457,6 +481,7 @@ class Training:
             "TRAINING_JOB_NAME": job.name,
             "TRAINING_JOB_ARN": job.arn,
             "AWS_ENDPOINT_URL": self._account.url,
+            **({"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // job.machines))} if job.machines > 1 else {}),
             **{name.upper(): value for name, value in self._account.identities.credentials(role).items()},
         }
         cluster = Cluster(self._account.home / "training" / job.name / f"{attempt}", job.request, s3)
@@ -687,7 +712,7 @@ def billed(job: Job) -> tuple[int, int]:
 
 def install(account: Account) -> None:
     """Registers training and the tag operations of SageMaker, and `POST /_laptop/interrupt`."""
-    training = Training(account)
+    training = account.training = Training(account)
     account.operations.setdefault("sagemaker", {}).update({**training.operations(), **tag_operations(account)})
 
     def interrupt(body: dict[str, Any]) -> dict[str, Any]:

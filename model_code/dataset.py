@@ -26,6 +26,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
+import numerals
+from numerals import Spelling
 from preprocess import MISSING_TOKENS, Column, Numbers, Texts, take
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
@@ -41,8 +43,6 @@ _PARQUET_MAGIC = b"PAR1"
 _NULLS = sorted(
     {form for token in MISSING_TOKENS for form in (token, token.upper(), token.capitalize())} | {"NaN", "-NaN"}
 )
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_DECIMAL_COMMA = r"^([+-]?\d*),(\d+)$"
 _LOOKS_NUMERIC = 0.99  # a text column with at least this share of numbers is a numeric column with a mistake in it,
 _MANY_NUMBERS = 20  # if it has more different numbers than this; otherwise its numbers are taken as names of categories
 
@@ -99,6 +99,12 @@ class _File:
     columns: list[Column]
     label: Column
     rows_without_label: int
+
+    def spelling(self, position: int, layout: Layout) -> Spelling | None:
+        """Of a column that holds numbers, counted with the label in its place."""
+        feature = position - (position > layout.label_position)
+        column = self.label if position == layout.label_position else self.columns[feature]
+        return column.spelling if isinstance(column, Numbers) else None
 
 
 def load(folder: Path, layout: Layout, seed: int) -> Dataset:
@@ -185,14 +191,30 @@ def _read(path: Path, layout: Layout, like: _File | None = None) -> _File:
         raise DataError(f"{path.name} has only the label column; at least one other is needed.")
     columns: list[Column] = []
     for position, name in enumerate(names):
-        column = parts[position].column(as_text=position in texts, decimal_comma=layout.delimiter == "semicolon")
+        trained = like.spelling(position, layout) if like else None
+        column = parts[position].column(
+            as_text=position in texts, decimal_comma=layout.delimiter == "semicolon", spelling=trained
+        )
         if isinstance(column, Texts) and position not in texts:
             must = like is not None or (position == layout.label_position)
-            _refuse_stray_text(column, must, name, path, source)
+            _refuse_stray_text(
+                column,
+                must,
+                name,
+                path,
+                source,
+                spelling=trained,
+                decimal_comma=layout.delimiter == "semicolon",
+            )
         columns.append(column)
     label = columns.pop(layout.label_position)
     labelled = label.codes >= 0 if isinstance(label, Texts) else ~np.isnan(label.values)
     dropped = int(len(labelled) - labelled.sum())
+    if dropped and not labelled.any():
+        raise DataError(
+            f"The label {names[layout.label_position]!r} has no value in any of the {dropped} rows of {path.name}; "
+            "there is nothing to learn."
+        )
     if dropped:
         keep = np.flatnonzero(labelled)
         label = take(label, keep)
@@ -455,17 +477,21 @@ class _Text:
             return DataError(f"Line {line + 1} of {name} {what}.")
         return None
 
-    def line_of(self, row: int) -> int:
-        """The line, from 1, on which a row (from 0, header not counted) begins."""
-        wanted = row + (1 if self.header_lines else 0)
-        line = 0
+    def lines_of(self, rows: list[int]) -> list[int]:
+        """The lines, from 1, on which rows (ascending, from 0, header not counted) begin."""
+        wanted = deque(rows)
+        lines: list[int] = []
+        row, line = -1 if self.header_lines else 0, 0
         for record, end in self._records(strict=False):
             if record:
-                if wanted == 0:
-                    break
-                wanted -= 1
+                if row == wanted[0]:
+                    lines.append(line + 1)
+                    wanted.popleft()
+                    if not wanted:
+                        break
+                row += 1
             line = end
-        return line + 1
+        return lines
 
 
 def _first_line(error: Exception) -> str:
@@ -564,8 +590,8 @@ class _Growing:
             self.array[:rows] = before
         self.array[rows : self.rows] = values
 
-    def column(self, *, as_text: bool, decimal_comma: bool = False) -> Column:
-        """What has grown; nothing can be added afterwards."""
+    def column(self, *, as_text: bool, decimal_comma: bool = False, spelling: Spelling | None = None) -> Column:
+        """What has grown; nothing can be added afterwards. `spelling` is the training file's, where it has one."""
         self.array = self.array[: self.rows]
         if not self.distinct:
             return Numbers(self.array)
@@ -576,28 +602,75 @@ class _Growing:
         places = np.append(kept.indices.fill_null(-1).to_numpy().astype(np.int32), np.int32(-1))
         codes = places[self.array]
         if not as_text:
-            texts = kept.dictionary
-            if decimal_comma:  # where commas are decimal points, spreadsheets separate fields by semicolons
-                texts = pc.replace_substring_regex(texts, _DECIMAL_COMMA, r"\1.\2")
-            if len(texts) == 0 or pc.all(pc.match_substring_regex(texts, _NUMBER)).as_py():
-                values = np.append(_finite(texts.cast(pa.float64()).to_numpy(zero_copy_only=False)), np.nan)
-                return Numbers(values[codes])
+            numbers, spelling = _spelled(kept.dictionary, spelling, decimal_comma)
+            if not np.isnan(numbers).any():
+                return Numbers(np.append(_finite(numbers), np.nan)[codes], spelling)
         return Texts(codes, kept.dictionary.to_pylist())
 
 
-def _refuse_stray_text(column: Texts, must_be_numeric: bool, name: str, path: Path, source: _Text | None) -> None:
+def _spelled(texts: Any, spelling: Spelling | None, decimal_comma: bool) -> tuple[NDArray[np.float64], Spelling | None]:
+    """The number of each text, NaN where it is none, and the spelling; None where plain numbers are all there is.
+
+    `decimal_comma`: a lone comma is decimal unless the texts show otherwise, as where semicolons separate fields.
+    """
+    plain = pc.match_substring_regex(texts, numerals.PLAIN)
+    if pc.all(plain).as_py() in (True, None) and not (spelling and spelling.group == "."):
+        return texts.cast(pa.float64()).to_numpy(zero_copy_only=False), spelling
+    parts = pc.extract_regex(texts, numerals.AFFIXES)
+    digits, before, after = (pc.struct_field(parts, name) for name in ("digits", "before", "after"))
+    closed = pc.equal(pc.equal(pc.struct_field(parts, "open"), ""), pc.equal(pc.struct_field(parts, "close"), ""))
+    whole = pc.and_(closed, pc.or_(pc.equal(before, ""), pc.equal(after, "")))
+    digits = pc.replace_substring_regex(digits, numerals.ASIDE, "")
+    if spelling is None:
+        spelling = _spelling(digits, decimal_comma)
+    fits = pc.fill_null(pc.and_(whole, pc.match_substring_regex(digits, spelling.body)), False)
+    digits = pc.replace_substring(digits, spelling.group, "") if spelling.group else digits
+    digits = pc.if_else(fits, pc.replace_substring(digits, ",", "."), pc.if_else(plain, texts, None))
+    values = digits.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    signs = pc.binary_join_element_wise(before, after, pc.struct_field(parts, "open"), "")
+    negative = pc.and_(fits, pc.match_substring_regex(signs, "[-\u2212(]"))
+    return np.where(pc.fill_null(negative, False).to_numpy(zero_copy_only=False), -values, values), spelling
+
+
+def _spelling(digits: Any, decimal_comma: bool) -> Spelling:
+    """What the texts themselves tell of dots and commas."""
+
+    def count(pattern: str) -> int:
+        return pc.sum(pc.match_substring_regex(digits, pattern)).as_py() or 0
+
+    points, commas = count(numerals.POINT), count(numerals.COMMA)
+    if commas > points or (commas == points and decimal_comma):
+        return Spelling(",", "." if count(numerals.DOT_GROUPS) else "")
+    return Spelling()
+
+
+def _refuse_stray_text(
+    column: Texts,
+    must_be_numeric: bool,
+    name: str,
+    path: Path,
+    source: _Text | None,
+    *,
+    spelling: Spelling | None,
+    decimal_comma: bool,
+) -> None:
     """Raises DataError for text among numbers: where only numbers may be, or where nearly everything is a number."""
-    texts = pa.array(column.categories, pa.string())
-    numeric = pc.match_substring_regex(texts, _NUMBER).to_numpy(zero_copy_only=False).astype(bool)
+    numeric = ~np.isnan(_spelled(pa.array(column.categories, pa.string()), spelling, decimal_comma)[0])
     known = column.codes >= 0
     stray = np.append(~numeric, False)[column.codes] & known
     share = 1 - stray.sum() / max(1, known.sum())
     if not must_be_numeric and (share < _LOOKS_NUMERIC or numeric.sum() <= _MANY_NUMBERS):
         return
-    row = int(np.flatnonzero(stray)[0])
-    where = f"Line {source.line_of(row)}" if source else f"Row {row + 1}"
-    text = column.categories[column.codes[row]][:40]
-    raise DataError(f"{where} of {path.name} has the text {text!r} in the numeric column {name!r}.")
+    rows = np.flatnonzero(stray)[:3].tolist()
+    places = [f"Line {line}" for line in source.lines_of(rows)] if source else [f"Row {row + 1}" for row in rows]
+    texts = [repr(column.categories[column.codes[row]][:40]) for row in rows]
+    if share > 0.5 or len(rows) == 1:
+        raise DataError(f"{places[0]} of {path.name} has the text {texts[0]} in the numeric column {name!r}.")
+    shown = ", ".join(f"{place[0].lower()}{place[1:]} has {text}" for place, text in zip(places, texts, strict=True))
+    raise DataError(
+        f"{stray.sum()} of the {known.sum()} values of {name!r} in {path.name} are not numbers ({shown}), and numbers "
+        "are to be predicted; name another label, or another task, in job.json."
+    )
 
 
 def _codes_or_values(column: Column) -> NDArray[Any]:

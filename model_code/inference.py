@@ -10,7 +10,6 @@ import csv
 import http
 import io
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import metrics
+import numerals
 import tensors
 import trees
+from numerals import Spelling
 from preprocess import MISSING_CODE, MISSING_TOKENS, UNKNOWN_CODE, Encoder, Inputs
 
 _loads: Callable[[str | bytes], Any]
@@ -42,7 +43,6 @@ WEIGHTS_FILE = "model.safetensors"
 SCHEMA_FILE = "schema.json"
 JSON = "application/json"
 CSV = "text/csv"
-_DECIMAL_COMMA = re.compile(r"^([+-]?[0-9]*),([0-9]+)$")  # 3,14; the same as in dataset.py
 
 
 class ModelFileError(Exception):
@@ -302,6 +302,8 @@ class Model:
     task: str
     classes: list[Any] | None
     version: str
+    spellings: dict[str, Spelling]  # of the columns that training data did not write plainly
+    dotted: bool  # whether "1.234" is 1234 in some of them
 
     def probabilities(self, inputs: Inputs) -> NDArray[np.float64]:
         """Rows x classes."""
@@ -334,6 +336,9 @@ def load(folder: Path) -> Model:
         kind = schema.get("model", {}).get("kind", "network")
         if kind not in _KINDS:
             raise ModelFileError(f"The model is of kind {kind!r}; this code serves {' and '.join(_KINDS)}.")
+        # Where semicolons separate fields, commas may be decimal points.
+        usual = Spelling(",", "") if schema.get("delimiter") == ";" else None
+        spellings = {e.name: spelling for _, e in encoder.numeric if (spelling := e.spelling or usual)}
         return Model(
             schema=schema,
             encoder=encoder,
@@ -343,6 +348,8 @@ def load(folder: Path) -> Model:
             task=schema["task"],
             classes=schema["classes"],
             version=schema["model_version"],
+            spellings=spellings,
+            dotted=any(spelling.group == "." for spelling in spellings.values()),
         )
     except ModelFileError:
         raise
@@ -509,19 +516,18 @@ def _encode(model: Model, rows: list[list[Any]]) -> Inputs:
 
 
 def _numbers(model: Model, rows: list[list[Any]], places: list[int] | None = None) -> NDArray[np.float64]:
-    try:
-        # None becomes NaN and "1.5" becomes 1.5 here; only what else may be missing or wrong needs the slow way.
-        values = np.array(rows, dtype=np.float64)
-        if values.ndim == 2:  # a list in every cell would make it three
-            return values
-    except (ValueError, TypeError, OverflowError):
-        pass
-    # As training reads it: where semicolons separate fields, commas may be decimal points.
-    decimal_comma = model.schema.get("delimiter") == ";"
+    if not model.dotted:
+        try:
+            # None becomes NaN and "1.5" becomes 1.5 here; only what else may be missing or wrong needs the slow way.
+            values = np.array(rows, dtype=np.float64)
+            if values.ndim == 2:  # a list in every cell would make it three
+                return values
+        except (ValueError, TypeError, OverflowError):
+            pass
     return np.array(
         [
             [
-                _number(cell, number, model.names[places[i] if places else i], decimal_comma)
+                _number(cell, number, model.names[places[i] if places else i], model.spellings)
                 for i, cell in enumerate(row)
             ]
             for number, row in enumerate(rows, 1)
@@ -530,15 +536,18 @@ def _numbers(model: Model, rows: list[list[Any]], places: list[int] | None = Non
     )  # fmt: skip
 
 
-def _number(cell: Any, row: int, column: str, decimal_comma: bool) -> float:
+def _number(cell: Any, row: int, column: str, spellings: dict[str, Spelling]) -> float:
     if cell is None:
         return np.nan
     if isinstance(cell, str):
         text = cell.strip()
         if text.lower() in MISSING_TOKENS:
             return np.nan
+        spelled = numerals.number(text, spellings[column]) if column in spellings else None
+        if spelled is not None:
+            return spelled
         try:
-            return float(_DECIMAL_COMMA.sub(r"\1.\2", text) if decimal_comma else text)
+            return float(text)
         except ValueError:
             pass
     elif isinstance(cell, (int, float)):

@@ -159,6 +159,7 @@ def learn(
             should_stop=should_stop,
             log=log,
             group=group,
+            precision=network.fast_precision(device),
         )
         twin = network.build(shape, settings).to(device)
         twin.load_state_dict(one.weights)
@@ -212,7 +213,7 @@ def _joined(first: Rows, second: Rows) -> Rows:
     for one, other in zip(first.columns, second.columns, strict=True):
         if isinstance(one, preprocess.Numbers):
             assert isinstance(other, preprocess.Numbers)
-            columns.append(preprocess.Numbers(np.concatenate((one.values, other.values))))
+            columns.append(preprocess.Numbers(np.concatenate((one.values, other.values)), one.spelling))
             continue
         assert isinstance(other, preprocess.Texts)
         places = {text: place for place, text in enumerate(one.categories)}
@@ -248,7 +249,8 @@ def _chosen(split: Tensors, rows: NDArray[np.int64]) -> Tensors:
 def _threads(settings: Settings) -> int:
     """Handing small matrices to several threads costs more than multiplying them: measured slower up to this size."""
     products = settings.hidden_size * settings.batch_size * max(1, settings.members)
-    return 1 if products < 2**19 else min(8, os.cpu_count() or 1)
+    cores = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    return 1 if products < 2**19 else min(8, cores)
 
 
 def fitted_temperature(label: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from numerals import Spelling
+
 MISSING_TOKENS = frozenset({"", "na", "n/a", "?", "nan", "null", "none", "-nan", "#n/a"})  # compared in lower case
 UNKNOWN_CODE = 0
 MISSING_CODE = 1
@@ -34,6 +36,7 @@ class Numbers:
     """A numeric column; NaN is missing."""
 
     values: NDArray[np.float64]
+    spelling: Spelling | None = None  # how the file writes them, where that is not plainly
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def take(column: Column, chosen: slice | NDArray[Any]) -> Column:
     """Some rows of a column."""
     if isinstance(column, Texts):
         return Texts(column.codes[chosen], column.categories)
-    return Numbers(column.values[chosen])
+    return Numbers(column.values[chosen], column.spelling)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class NumericEncoding:
     knots: list[float]
     missing: bool  # whether training rows lacked it
     kind: str = "numeric"
+    spelling: Spelling | None = None  # how training data wrote it, where that was not plainly; requests may too
 
 
 @dataclass(frozen=True)
@@ -95,12 +99,13 @@ def fit(name: str, column: Column) -> Encoding:
     known = column.values[~np.isnan(column.values)]
     missing = len(known) < len(column.values)
     if not len(known):
-        return NumericEncoding(name, 0.0, 1.0, [0.0], missing)
+        return NumericEncoding(name, 0.0, 1.0, [0.0], missing, spelling=column.spelling)
     if len(known) > SAMPLE_ROWS:
         known = known[np.random.default_rng(0).choice(len(known), SAMPLE_ROWS, replace=False)]
     known = np.sort(known)
     center, scale = _center_and_spread(known)
-    return NumericEncoding(name, center, scale, _knots(scores(known, center, scale)), missing)
+    knots = _knots(scores(known, center, scale))
+    return NumericEncoding(name, center, scale, knots, missing, spelling=column.spelling)
 
 
 def _center_and_spread(known: NDArray[np.float64]) -> tuple[float, float]:
@@ -159,8 +164,14 @@ class Encoder:
 
     @classmethod
     def from_schema(cls, columns: Sequence[dict[str, Any]]) -> Encoder:
-        kinds = {"numeric": NumericEncoding, "categorical": CategoricalEncoding}
-        return cls([kinds[column["kind"]](**column) for column in columns])
+        encodings: list[Encoding] = []
+        for column in columns:
+            if column["kind"] == "categorical":
+                encodings.append(CategoricalEncoding(**column))
+            else:
+                spelling = column.get("spelling")
+                encodings.append(NumericEncoding(**{**column, "spelling": Spelling(**spelling) if spelling else None}))
+        return cls(encodings)
 
     def to_schema(self) -> list[dict[str, Any]]:
         return [asdict(encoding) for encoding in self.encodings]

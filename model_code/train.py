@@ -55,7 +55,7 @@ def _process_age_seconds() -> float:
 
 STARTED = time.monotonic() - _process_age_seconds()
 INTERRUPTED_EXIT_CODE = 143  # as a process that SIGTERM ended
-SERVING_FILES = ("inference.py", "metrics.py", "preprocess.py", "tensors.py", "trees.py")
+SERVING_FILES = ("inference.py", "metrics.py", "numerals.py", "preprocess.py", "tensors.py", "trees.py")
 HYPERPARAMETERS = (
     "network", "epochs", "batch_size", "learning_rate", "hidden_size", "dropout", "weight_decay", "patience", "folds",
     "embedding_size", "blocks", "members", "trees", "seed",
@@ -135,9 +135,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     checkpoints = os.environ.get("SM_CHECKPOINT_DIR", str(base / "checkpoints"))
     parser.add_argument("--checkpoint_dir", type=Path, default=Path(checkpoints))
     parser.add_argument("--job_name", default=_job_name())
+    parser.add_argument("--_tuning_objective_metric", dest="tuned_for", help="SageMaker's, to a tuning job's trial")
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         say(f"Ignoring the arguments {' '.join(unknown)}.")
+    if options.tuned_for:
+        # A tuning job has one checkpoint prefix, and its trials run at the same time.
+        options.checkpoint_dir /= options.job_name
     return options
 
 
@@ -222,11 +226,21 @@ def _report(job: Job, learned: Learned, phases: Phases) -> None:
     output = os.environ.get("SM_OUTPUT_DATA_DIR")
     if output:
         write(Path(output) / "metrics.json", json.dumps(judged, indent=1))
+    say(_of_the_kept_model(judged["validation"], learned.target["scale"]))
     say(" ".join(f"test_{name}={_shown(value)}" for name, value in judged["test"].items()))
     if judged["live"]:
         say(" ".join(f"live_{name}={_shown(value)}" for name, value in judged["live"].items()))
     elif judged["live_error"]:
         say(f"The live model can't be compared: {judged['live_error']}")
+
+
+def _of_the_kept_model(validation: dict[str, Any], target_scale: float) -> str:
+    """An epoch's metrics once more, of the model that is kept: a tuning job goes by the last that a trial prints."""
+    if "rmse" in validation:
+        loss, named = (validation["rmse"] / target_scale) ** 2, f"validation_rmse={_shown(validation['rmse'])}"
+    else:
+        loss, named = validation["log_loss"], f"validation_accuracy={_shown(validation['accuracy'])}"
+    return f"validation_loss={_shown(loss)} {named}"
 
 
 def _shown(value: float | None) -> str:
@@ -240,7 +254,8 @@ def _learn(job: Job, group: Group, log: Callable[[str], None]) -> Learned:
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
     # The same as torch.use_deterministic_algorithms(True), which imports PyTorch's compiler besides: 1 second.
-    torch.set_deterministic_debug_mode("error")
+    # On a GPU an operation without a deterministic form is worth a warning, not the job.
+    torch.set_deterministic_debug_mode("warn" if torch.cuda.is_available() else "error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     stop = False
 

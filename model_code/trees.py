@@ -81,7 +81,7 @@ class Forest:
         step = max(1, _WALKED_AT_ONCE // len(self.roots))
         for start in range(0, len(features), step):
             rows = features[start : start + step]
-            values = self.value[self._leaves(rows)].astype(np.float64)
+            values = self.value.take(self._leaves(rows)).astype(np.float64)
             for group in range(len(self.base)):
                 found[start : start + step, group] += values[:, self.groups == group].sum(axis=1)
         return found
@@ -89,12 +89,14 @@ class Forest:
     def _leaves(self, rows: NDArray[np.float32]) -> NDArray[np.int32]:
         """Rows x trees: the nodes at which the rows end."""
         nodes = np.broadcast_to(self.roots, (len(rows), len(self.roots)))
-        numbers = np.arange(len(rows))[:, None]
+        # `take` from one line of numbers is about twice as fast as indexing by row and column.
+        values, starts = rows.ravel(), (np.arange(len(rows)) * rows.shape[1])[:, None]
         lacking = bool(np.isnan(rows).any())
         for _ in range(self.depth):
-            seen = rows[numbers, self.feature[nodes]]
-            following = np.where(seen < self.threshold[nodes], self.left[nodes], self.right[nodes])
-            nodes = np.where(np.isnan(seen), self.missing[nodes], following) if lacking else following
+            seen = values.take(self.feature.take(nodes) + starts)
+            left = seen < self.threshold.take(nodes)
+            following = np.where(left, self.left.take(nodes), self.right.take(nodes))
+            nodes = np.where(np.isnan(seen), self.missing.take(nodes), following) if lacking else following
         return nodes
 
 

@@ -255,11 +255,14 @@ def test_what_a_pipeline_registers_is_judged_and_gets_its_card(account: Account)
     )["ModelPackageArn"]
     event = event_of({"ModelPackageArn": arn}, "Approved")
     del event["detail"]["LastModifiedTime"]
+    account.answers["update_model_package"] = {}  # moto forgets the approval where an update leaves it out
     decision = tell(account, event)
     assert isinstance(decision, DeployModel), decision
     assert "better than the live model's 0.8000; it replaces it" in decision.reason
     assert endpoint(account)["EndpointConfigName"] == "ml-platform-churn-v2"
     assert account.document("models/churn/ml-platform-churn-v2/sample.json", ARTIFACTS) == builders.SAMPLE_JSON
+    [noted] = account.called("update_model_package")
+    assert noted["CustomerMetadataProperties"]["live_roc_auc"] == "0.800000"
     assert account.keys(ARTIFACTS, "models/churn/ml-platform-churn-v2/card.html")
     assert isinstance(tell(account, event), Skip)
 

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import dataset
+import numerals
 from dataset import DataError, Dataset, Layout
 from preprocess import Numbers, Texts
 
@@ -370,3 +371,60 @@ def test_texts_far_down_in_several_columns_of_numbers_are_met(tmp_path: Path) ->
     data = load(tmp_path, "\n".join(["size,colour,bought", *rows]))
     assert colours(data) <= {"0", "1", "2", "3", "other"}
     assert data.train.columns[0].categories[:3] == ["0", "1", "2"]
+
+
+def priced(prices: list[str], layout: Layout = LAYOUT) -> str:
+    return "size,price,bought\n" + "".join(
+        f'{i},"{prices[i % len(prices)]}",{"yes" if i % 2 else "no"}\n' for i in range(60)
+    )
+
+
+@pytest.mark.parametrize(
+    ("prices", "numbers", "spelling"),
+    [
+        (["$1,234.50", "$7", "(2.25)", "n/a"], {1234.5, 7.0, -2.25}, numerals.Spelling()),
+        (["1.234,50 €", "0,5 €", "7 €"], {1234.5, 0.5, 7.0}, numerals.Spelling(",", ".")),
+        (["12 %", "7%", "99.5 %"], {12.0, 7.0, 99.5}, numerals.Spelling()),
+    ],
+)
+def test_money_and_percentages_are_numbers(
+    prices: list[str], numbers: set[float], spelling: numerals.Spelling, tmp_path: Path
+) -> None:
+    column = load(tmp_path, priced(prices)).train.columns[1]
+    assert isinstance(column, Numbers)
+    assert set(column.values[~np.isnan(column.values)].tolist()) == numbers
+    assert column.spelling == spelling
+
+
+def test_a_text_among_prices_is_named_with_its_line(tmp_path: Path) -> None:
+    prices = [f"${i},000.50" for i in range(1, 200)] + ["ask us"]
+    rows = "".join(f'{i},"{price}",{"yes" if i % 2 else "no"}\n' for i, price in enumerate(prices))
+    found = refusal(tmp_path, "size,price,bought\n" + rows)
+    assert found == "Line 201 of data.csv has the text 'ask us' in the numeric column 'price'."
+
+
+def test_a_test_file_is_read_in_the_training_files_spelling(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(priced(["1,234", "0,5"]))
+    (tmp_path / "test.csv").write_text('size,price,bought\n1,"1,234",yes\n2,"5,678",no\n')
+    data = dataset.load(tmp_path, LAYOUT, seed=1)
+    assert data.test.columns[1].values.tolist() == pytest.approx([1.234, 5.678])
+
+
+def test_money_can_be_predicted(tmp_path: Path) -> None:
+    text = TEXT.replace("yes", '"$1,200.50"').replace("no", "$800")
+    data = load(tmp_path, text, replace(LAYOUT, task="regression"))
+    assert set(data.train.label.tolist()) == {1200.5, 800.0}
+
+
+def test_a_label_of_texts_where_a_number_was_asked_is_refused_with_its_first_three_rows(tmp_path: Path) -> None:
+    text = TEXT.replace("\n4,red,no", "\n4,red,5.5")
+    found = refusal(tmp_path, text, replace(LAYOUT, task="regression"))
+    assert found == (
+        "39 of the 40 values of 'bought' in data.csv are not numbers (line 2 has 'no', line 3 has 'yes', line 4 has "
+        "'no'), and numbers are to be predicted; name another label, or another task, in job.json."
+    )
+
+
+def test_a_label_that_is_missing_in_every_row_is_refused(tmp_path: Path) -> None:
+    found = refusal(tmp_path, TEXT.replace("yes", "NA").replace("no", ""))
+    assert found == "The label 'bought' has no value in any of the 40 rows of data.csv; there is nothing to learn."

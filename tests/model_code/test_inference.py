@@ -129,6 +129,21 @@ def test_numbers_have_decimal_commas_where_training_read_them_so(tmp_path: Path)
     assert (status, b"must be a number" in body) == (400, True)
 
 
+def test_numbers_are_read_in_the_spelling_of_the_training_data(tmp_path: Path) -> None:
+    spelled = [COLUMNS[0] | {"spelling": {"decimal": ",", "group": "."}}, *COLUMNS[1:]]
+    rows = [["€ 1.234,50", "red", 0], ["1.234", "red", 0], [1.234, "red", 0], ["12,5 %", "red", 0]]
+    plain = [[1234.5, "red", 0], [1234, "red", 0], [1.234, "red", 0], [12.5, "red", 0]]
+    expected = score(make(tmp_path), {"features": plain})
+    schema = json.loads((tmp_path / "schema.json").read_text())
+    (tmp_path / "schema.json").write_text(json.dumps(schema | {"columns": spelled}))
+    assert score(inference.load(tmp_path), {"features": rows}) == expected
+
+
+def test_money_is_no_number_in_a_column_that_never_had_any(model: Model) -> None:
+    status, message = refusal(model, {"features": [["$12", "red", 0]]})
+    assert (status, message) == (400, "Row 1, column 'size' must be a number, not \"$12\".")
+
+
 def test_a_decimal_comma_is_no_number_where_commas_separate_fields(model: Model) -> None:
     status, body, _ = answer(model, json.dumps({"features": [["12", "red", "0,5"]]}).encode())
     assert (status, b"must be a number" in body) == (400, True)

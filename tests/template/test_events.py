@@ -33,9 +33,11 @@ def ours(sample: dict[str, Any], **detail: Any) -> dict[str, Any]:
     if "bucket" in event["detail"]:
         event["detail"]["bucket"]["name"] = "databucket-name"
         event["detail"]["object"]["key"] = "datasets/flowers/iris.csv"
-    for name in ("TrainingJobName", "EndpointName", "ModelPackageGroupName"):
+    for name in ("TrainingJobName", "EndpointName", "HyperParameterTuningJobName", "ModelPackageGroupName"):
         if name in event["detail"]:
             event["detail"][name] = "shop-flowers"
+    if "HyperParameterTuningJobStatus" in event["detail"]:  # the documentation's sample has "status" there
+        event["detail"]["HyperParameterTuningJobStatus"] = "Completed"
     event["detail"] |= detail
     return event
 
@@ -102,6 +104,21 @@ def test_the_artifact_bucket_starts_nothing() -> None:
 def test_a_job_is_judged_when_it_has_ended_however_it_did(status: str, rules: list[str]) -> None:
     sample = SAMPLES["sagemaker_training_job_state_change"]
     assert taken(ours(sample, TrainingJobStatus=status)) == rules
+
+
+@pytest.mark.parametrize(
+    ("status", "rules"),
+    [
+        ("Completed", ["TuningEndedRule"]),
+        ("Failed", ["TuningEndedRule"]),
+        ("Stopped", ["TuningEndedRule"]),
+        ("InProgress", []),
+        ("Stopping", []),
+    ],
+)
+def test_a_tuning_is_judged_when_it_has_ended_however_it_did(status: str, rules: list[str]) -> None:
+    sample = SAMPLES["sagemaker_tuning_job_state_change"]
+    assert taken(ours(sample, HyperParameterTuningJobStatus=status)) == rules
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,17 @@ SAGEMAKER_ARN = "arn:aws:sagemaker:us-east-1:123456789012"
 CONFIG = "endpoint-config/shop-flowers-0123456789ab-abc123"
 SCALING_ARN = "arn:aws:application-autoscaling:us-east-1:123456789012:scalable-target/0123abcd"
 TAGGED = {  # the same for the tags of what exists already
-    ("start_training", "ListTags"): ["training-job/shop-flowers-0123456789ab-abc123", "endpoint/shop-flowers"],
-    ("deploy_model", "ListTags"): ["training-job/shop-flowers-0123456789ab-abc123", "endpoint/shop-flowers", CONFIG],
+    ("start_training", "ListTags"): [
+        "training-job/shop-flowers-0123456789ab-abc123",
+        "hyper-parameter-tuning-job/shop-flowers-t0123456789a",
+        "endpoint/shop-flowers",
+    ],
+    ("deploy_model", "ListTags"): [
+        "training-job/shop-flowers-0123456789ab-abc123",
+        "hyper-parameter-tuning-job/shop-flowers-t0123456789a",
+        "endpoint/shop-flowers",
+        CONFIG,
+    ],
     ("deploy_model", "AddTags"): ["endpoint/shop-flowers", CONFIG],
     ("deploy_model", "DeleteTags"): [CONFIG],
     ("configure_autoscaling", "ListTags"): ["endpoint/shop-flowers", CONFIG],
@@ -310,6 +319,7 @@ def requests(function: str, service: str, method: str) -> list[tuple[str, dict[s
         "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
         "PolicyType": "TargetTrackingScaling",
         "TrainingJobName": "shop-flowers-0123456789ab-abc123",
+        "TrainingJobDefinition": {"RoleArn": "arn:aws:iam::123456789012:role/trainingrole-name"},
         "ModelName": "shop-flowers-0123456789ab-abc123",
         "EndpointConfigName": "shop-flowers-0123456789ab-abc123",
         "EndpointName": "shop-flowers",
@@ -374,6 +384,8 @@ def test_a_config_that_sagemaker_named_can_be_read_and_not_used(function: str) -
 def test_the_reading_of_the_code_finds_what_is_there() -> None:
     """Some calls picked by hand: a change of style in aws.py must not let the tests above pass by finding none."""
     assert ("sagemaker", "create_training_job") in calls("start_training")
+    assert ("sagemaker", "create_hyper_parameter_tuning_job") in calls("start_training")
+    assert ("sagemaker", "stop_hyper_parameter_tuning_job") in calls("watch_spend")
     assert ("sagemaker", "create_endpoint") in calls("deploy_model")
     assert ("application-autoscaling", "put_scaling_policy") in calls("configure_autoscaling")
     assert calls("publish_model_code") == {("s3", "put_object")}

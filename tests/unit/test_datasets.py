@@ -239,7 +239,7 @@ def test_job_json_overrides_the_task() -> None:
         ("".join(ROWS), {"label": "sick"}, "data.csv has no header line with that name"),
         (GOOD.replace("age", "y", 1), None, 'line 1 names the label "y" twice, in fields 1 and 3'),
         (GOOD.replace("age", "Y", 1), None, '2 columns that could be the label, "Y" and "y"'),
-        (GOOD, {"task": "regression"}, 'data.csv, line 2 has "no" in label column "y", and regression needs numbers'),
+        (GOOD, {"task": "regression"}, 'values of label column "y" (line 2 has "no", line 3 has "yes"'),
         (GOOD.replace("no", "so", 1) + "1,2,so\n", {"task": "binary"}, "3 different values"),
         ("x,note\n" + "".join(f"{i},note {i}\n" for i in range(40)), None, "40 different texts in the 40 rows"),
         ("x,price\n" + "".join(f"{i},{i}.5\n" for i in range(40)) + "7,cheap\n", None, 'line 42 has "cheap"'),
@@ -407,3 +407,29 @@ def test_whatever_the_damage_the_answer_is_a_plan_or_one_sentence() -> None:
             reason = found.explanation
         assert reason.endswith(".")
         assert len(reason.splitlines()) == 1
+
+
+def test_columns_of_one_name_are_told_apart_and_the_verdict_says_so() -> None:
+    found = table("x,x,y,\n" + "1,2,a,5\n3,4,b,6\n" * 10)
+    assert found.columns == ("x", "x_2", "y", "column_3")
+    assert 'Columns of one name are told apart: field 2, "x", is called "x_2".' in found.explanation
+
+
+def test_texts_where_numbers_are_to_be_predicted_are_refused_with_the_first_three_rows() -> None:
+    assert refusal(GOOD, job={"task": "regression"}) == (
+        'data.csv has texts in 40 of the 40 values of label column "y" (line 2 has "no", line 3 has "yes", line 4 has '
+        '"no"), and regression needs numbers; correct it, or set another task in job.json.'
+    )
+
+
+@pytest.mark.parametrize(
+    "label", ['"$1,2{i:02}.50"', "{i} %", "€{i}", "({i}.25)", '"{i},5 kr"', "{i} 000", "1'0{i:02}", "US$ {i}"]
+)
+def test_money_percentages_and_thousands_are_numbers_to_predict(label: str) -> None:
+    assert table("x,y\n" + "".join(f"{i},{label.format(i=i)}\n" for i in range(40))).task is Task.REGRESSION
+
+
+@pytest.mark.parametrize("label", ["{i} apples", "{i}-{i}", "2026-11-{i:02}", "{i}:30", "item {i}", "1.2.{i}"])
+def test_texts_with_digits_are_no_numbers(label: str) -> None:
+    found = refusal("x,y\n" + "".join(f"{i},{label.format(i=i)}\n" for i in range(40)))
+    assert "40 different texts" in found

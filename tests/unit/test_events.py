@@ -11,7 +11,7 @@ import builders
 from builders import sample_event
 from mlplatform import events
 from mlplatform.errors import BadEvent
-from mlplatform.facts import Approval, DatasetArrived, EndpointChanged, JobStatus, TrainingEnded
+from mlplatform.facts import Approval, DatasetArrived, EndpointChanged, JobStatus, TrainingEnded, TuningEnded
 
 
 def test_the_samples_of_the_documentation_are_understood() -> None:
@@ -97,6 +97,16 @@ def test_an_unknown_status_is_a_bad_event() -> None:
     event["detail"]["TrainingJobStatus"] = "Sleeping"
     with pytest.raises(BadEvent, match="Sleeping"):
         events.training_ended(event)
+
+
+def test_a_tuning_job_is_told_apart_from_its_trials_and_named() -> None:
+    event = builders.sample_event("sagemaker_tuning_job_state_change")
+    assert events.is_tuning(event)
+    assert events.tuning_ended(event) == TuningEnded("016bffd3-6d71-4d3a-9710-0a332b2759fc", "status")
+    trial = builders.sample_event("sagemaker_training_job_state_change")
+    assert not events.is_tuning(trial)
+    with pytest.raises(BadEvent, match="Tuning Job State Change"):
+        events.tuning_ended(trial)
 
 
 @pytest.mark.parametrize(

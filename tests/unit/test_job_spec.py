@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import botocore
@@ -11,7 +12,7 @@ import pytest
 
 from mlplatform import instances
 from mlplatform.errors import DataRejected
-from mlplatform.facts import JobSpec, Task
+from mlplatform.facts import JobSpec, Range, Task, TuningSpec
 from mlplatform.job_spec import parse_job_spec
 
 
@@ -44,6 +45,64 @@ def test_no_wish_is_the_default(content: bytes | None) -> None:
     assert parse_job_spec(content) == JobSpec()
 
 
+DEFAULT_RANGES = (
+    Range("learning_rate", "Continuous", "0.0001", "0.01", "Logarithmic"),
+    Range("hidden_size", "Integer", "64", "256", "Auto"),
+    Range("batch_size", "Integer", "32", "128", "Auto"),
+)
+
+
+@pytest.mark.parametrize(
+    ("wish", "read"),
+    [
+        ({"tuning": {}}, TuningSpec(ranges=DEFAULT_RANGES)),
+        ({"tuning": True}, TuningSpec(ranges=DEFAULT_RANGES)),
+        ({"tuning": False}, None),
+        ({"tuning": {"max_jobs": 1}}, TuningSpec(max_jobs=1, max_parallel_jobs=1, ranges=DEFAULT_RANGES)),
+        (
+            {
+                "tuning": {
+                    "max_jobs": 9,
+                    "max_parallel_jobs": 3,
+                    "strategy": "random",
+                    "early_stopping": False,
+                    "objective": "validation:accuracy",
+                    "max_cost_usd": 1.5,
+                    "max_runtime_seconds": 600,
+                    "warm_start": False,
+                    "round": 2,
+                    "ranges": {
+                        "hidden_size": {"values": [64, 128]},
+                        "dropout": [0, 0.5],
+                        "weight_decay": {"min": 1e-5, "max": 0.1, "scale": "log"},
+                    },
+                },
+                "hyperparameters": {"learning_rate": 0.01},
+            },
+            TuningSpec(
+                max_jobs=9,
+                max_parallel_jobs=3,
+                strategy="Random",
+                early_stopping=False,
+                objective="validation:accuracy",
+                max_cost_usd=Decimal("1.50"),
+                max_runtime_seconds=600,
+                warm_start=False,
+                round=2,
+                ranges=(
+                    Range("hidden_size", "Categorical", values=("64", "128")),
+                    Range("batch_size", "Integer", "32", "128", "Auto"),
+                    Range("dropout", "Continuous", "0", "0.5", "Auto"),
+                    Range("weight_decay", "Continuous", "1e-05", "0.1", "Logarithmic"),
+                ),
+            ),
+        ),
+    ],
+)
+def test_a_tuning_has_defaults_and_what_is_fixed_is_not_tuned(wish: object, read: TuningSpec | None) -> None:
+    assert parse_job_spec(json.dumps(wish).encode()).tuning == read
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -74,7 +133,64 @@ def test_what_is_not_a_json_object_is_refused(content: bytes, said: str) -> None
         ({"task": "Binary"}, "has \"Binary\" as 'task'; it must be one of binary, multiclass, regression"),
         ({"algorithm": "xgboost"}, 'has "xgboost" as \'algorithm\'; so far the platform trains with "pytorch" only'),
         ({"algorithm": ["pytorch"]}, "as 'algorithm'"),
-        ({"tuning": {"max_jobs": 5}}, "asks for 'tuning', which this version of the platform does not support yet"),
+        ({"tuning": [1]}, "has [1] as 'tuning'; it must be an object"),
+        ({"tuning": {"jobs": 5}}, "the unknown key 'tuning.jobs'; the keys under 'tuning' are max_jobs"),
+        ({"tuning": {"max_jobs": 501}}, "has 501 as 'tuning.max_jobs'; it must be from 1 to 500"),
+        ({"tuning": {"max_parallel_jobs": 11}}, "has 11 as 'tuning.max_parallel_jobs'; it must be from 1 to 10"),
+        ({"tuning": {"max_jobs": 2, "max_parallel_jobs": 3}}, "'tuning.max_parallel_jobs' 3 above 'tuning.max_jobs' 2"),
+        ({"tuning": {"max_runtime_seconds": 5}}, "has 5 as 'tuning.max_runtime_seconds'; it must be from 60"),
+        ({"tuning": {"max_cost_usd": 0}}, "has 0 as 'tuning.max_cost_usd'; it must be an amount in USD"),
+        ({"tuning": {"max_cost_usd": "5"}}, "has \"5\" as 'tuning.max_cost_usd'"),
+        ({"tuning": {"early_stopping": "Auto"}}, "has \"Auto\" as 'tuning.early_stopping'; it must be true or false"),
+        ({"tuning": {"strategy": "grid"}}, "as 'tuning.strategy'; it must be one of bayesian, random"),
+        (
+            {"tuning": {"objective": "test:roc_auc"}},
+            "has \"test:roc_auc\" as 'tuning.objective'; it must be a metric of",
+        ),
+        ({"tuning": {"ranges": {"depth": [1, 2]}}}, "the unknown key 'tuning.ranges.depth'"),
+        ({"tuning": {"ranges": {"dropout": 0.5}}}, "has 0.5 as 'tuning.ranges.dropout'; it must be such as"),
+        (
+            {"tuning": {"ranges": {"dropout": [0.5]}}},
+            "has [0.5] as 'tuning.ranges.dropout'; it must be [smallest, largest]",
+        ),
+        ({"tuning": {"ranges": {"dropout": {"min": 0.1}}}}, "lacks 'tuning.ranges.dropout.max'"),
+        ({"tuning": {"ranges": {"dropout": [0.5, 0.1]}}}, "'tuning.ranges.dropout.min' 0.5 not below"),
+        ({"tuning": {"ranges": {"dropout": [0.5, 0.5]}}}, "'tuning.ranges.dropout.min' 0.5 not below"),
+        (
+            {"tuning": {"ranges": {"dropout": [0, 1]}}},
+            "has 1 as 'tuning.ranges.dropout.max'; it must be from 0 to below 1",
+        ),
+        (
+            {"tuning": {"ranges": {"hidden_size": [64, 10_000]}}},
+            "has 10000 as 'tuning.ranges.hidden_size.max'; it must be",
+        ),
+        (
+            {"tuning": {"ranges": {"hidden_size": [64, 99.5]}}},
+            "'tuning.ranges.hidden_size.max'; it must be a whole number",
+        ),
+        (
+            {"tuning": {"ranges": {"dropout": {"min": 0, "max": 0.5, "scale": "log"}}}},
+            "has 0 as 'tuning.ranges.dropout.min'; a log scale needs values above 0",
+        ),
+        (
+            {"tuning": {"ranges": {"weight_decay": {"min": 0, "max": 1, "scale": "reverse_log"}}}},
+            "has 1 as 'tuning.ranges.weight_decay.max'; a reverse_log scale needs",
+        ),
+        (
+            {"tuning": {"ranges": {"dropout": {"min": 0, "max": 0.5, "scale": "ln"}}}},
+            "as 'tuning.ranges.dropout.scale'; it must be one of auto, linear, log, reverse_log",
+        ),
+        ({"tuning": {"ranges": {"hidden_size": {"values": [64]}}}}, "it must be a list of two values or more"),
+        ({"tuning": {"ranges": {"hidden_size": {"values": [64, 64]}}}}, "each value counts once"),
+        ({"tuning": {"ranges": {"epochs": {"values": list(range(1, 32))}}}}, "has 34 things to search"),
+        (
+            {"tuning": {"ranges": {"dropout": [0, 0.5]}}, "hyperparameters": {"dropout": 0.1}},
+            "has 'dropout' under 'hyperparameters' and under 'tuning.ranges'",
+        ),
+        (
+            {"tuning": {}, "hyperparameters": {"learning_rate": 0.1, "hidden_size": 8, "batch_size": 8}},
+            "with every hyperparameter fixed",
+        ),
         ({"pipeline": {}}, "asks for 'pipeline', which this version of the platform does not support yet"),
         ({"hyperparameters": [1]}, "has [1] as 'hyperparameters'; it must be an object"),
         ({"hyperparameters": {"epoch": 3}}, "'hyperparameters.epoch'; the keys under 'hyperparameters' are epochs"),

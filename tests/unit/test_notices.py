@@ -11,7 +11,9 @@ from typing import Any
 import botocore
 import pytest
 
-from mlplatform.decisions import Decision, Notify, RejectDataset, Skip
+import builders
+from laptop.service_model import validate
+from mlplatform.decisions import AskApproval, Decision, Notify, RejectDataset, Skip
 from mlplatform.errors import BadEvent
 from mlplatform.notices import NOT_UNDERSTOOD, Notice, Severity, for_decision, from_sns, publish_request, slack_blocks
 
@@ -225,3 +227,33 @@ def test_a_long_text_is_spread_over_sections_and_an_empty_one_has_none() -> None
     assert [len(block["text"]["text"]) for block in long[1:-1]] == [3000, 3000, 1000]
     assert len(slack_blocks(Notice("s", "x" * 10**6, Severity.INFO))) == 7  # 15,000 characters: header, 5, context
     assert [block["type"] for block in slack_blocks(Notice("s", "", Severity.INFO))] == ["header", "context"]
+
+
+def test_whoever_is_asked_for_approval_sees_what_changes_and_can_copy_the_commands() -> None:
+    arn = builders.model_package(3).arn
+    decision = AskApproval(
+        "It has roc_auc 0.9000; it waits for a person's approval, because its job.json asks for that.",
+        "churn",
+        builders.JOB,
+        None,
+        builders.card(),
+        ("Metric: roc_auc 0.9000 on its test rows.", "Hosting: 22.16 USD a month."),
+        arn,
+    )
+    notice = for_decision(decision, stack="ml-platform", environment="prod")
+    assert notice is not None
+    assert (notice.subject, notice.severity) == ("ml-platform: a model for churn waits for approval", Severity.WARNING)
+    blocks = slack_blocks(notice)
+    assert [block["type"] for block in blocks] == ["header", "section", "section", "section", "section"]
+    assert blocks[2]["text"]["text"] == "Metric: roc_auc 0.9000 on its test rows.\nHosting: 22.16 USD a month."
+    update = f"aws sagemaker update-model-package --model-package-arn {arn} --model-approval-status"
+    assert blocks[3]["text"]["text"].splitlines() == [
+        "Approve, and it goes live: mlp approve churn/3 --reason TEXT",
+        "Reject: mlp reject churn/3 --reason TEXT",
+        "Go back, once it is live: mlp rollback churn",
+        f"Without mlp: {update} Approved, or {update} Rejected",
+    ]
+    for block in blocks:
+        assert block["text"]["text"] in notice.text or block["type"] == "header"
+    request = publish_request(notice, "arn:aws:sns:us-east-1:123456789012:ml-platform-alerts")
+    assert validate("sns", "Publish", request) == []

@@ -79,3 +79,28 @@ def test_a_label_with_decimal_commas_is_a_number(tmp_path: Path) -> None:
     read = dataset.load(tmp_path, dataset.Layout(1, True, "semicolon", "utf-8", "regression"), seed=1)
     labels = sorted(float(label) for part in (read.train, read.validation, read.test) for label in part.label)
     assert (labels[0], labels[-1], len(labels)) == (-39.5, -0.5, 40)
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "label"),
+    [
+        ("comma", '"${i},250.50"'),
+        ("comma", "{i}.5 %"),
+        ("comma", '"{i},5"'),
+        ("semicolon", "1.{i:03},50 €"),
+        ("semicolon", "({i},25)"),
+    ],
+)
+def test_money_to_predict_is_a_number_to_both(delimiter: str, label: str, tmp_path: Path) -> None:
+    mark = {"comma": ",", "semicolon": ";"}[delimiter]
+    content = (f"x{mark}price\n" + "".join(f"{i}{mark}{label.format(i=i)}\n" for i in range(40))).encode()
+    key = "datasets/d/data.csv"
+    drop = Drop(
+        "d", "v", (StoredObject(key, "e", 1, datetime(2026, 11, 23, tzinfo=UTC)),), (Sample(key, content, True),), None
+    )
+    table, _ = plan_dataset(drop, 30)
+    assert (table.task, table.delimiter) == ("regression", delimiter)
+    (tmp_path / "data.csv").write_bytes(content)
+    read = dataset.load(tmp_path, dataset.Layout(1, True, delimiter, "utf-8", "regression"), seed=1)
+    labels = {float(label) for part in (read.train, read.validation, read.test) for label in part.label}
+    assert len(labels) == 40

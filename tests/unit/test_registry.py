@@ -65,10 +65,11 @@ def test_whatever_people_wrote_the_package_can_be_registered() -> None:
 
 
 def test_a_judgement_of_what_others_registered_is_a_request_that_sagemaker_accepts() -> None:
-    update = registry.judgement(model_package().arn, Approval.REJECTED, "It has\nroc_auc 0.5 (no better).")
+    found = {"test_roc_auc": "0.500000"}
+    update = registry.verdict(model_package().arn, found, Approval.REJECTED, "It has\nroc_auc 0.5 (no better).")
     assert validate("sagemaker", "UpdateModelPackage", update) == []
     assert update["ApprovalDescription"] == "It has roc_auc 0.5 (no better)."
-    assert update["CustomerMetadataProperties"] == {"gate": "failed"}
+    assert update["CustomerMetadataProperties"] == {"gate": "failed", "test_roc_auc": "0.500000"}
 
 
 @pytest.mark.parametrize(

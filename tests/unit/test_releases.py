@@ -178,6 +178,10 @@ def test_what_others_register_passes_the_same_gate(
     settings = builders.settings(environment=environment)
     decision = decide(package, found=found, settings=settings, new=True, fields=None, stamp="new")
     assert isinstance(decision, kind), decision
+    assert decision.update["CustomerMetadataProperties"]["test_roc_auc"] == f"{found.metrics.score:.6f}"
+    if isinstance(decision, DeployModel):
+        assert "ModelApprovalStatus" not in decision.update, "an event that would look like an approval"
+        assert decision.update["CustomerMetadataProperties"]["gate"] == "passed"
     if isinstance(decision, KeepLiveModel | AskApproval):
         assert decision.update is not None
         assert validate("sagemaker", "UpdateModelPackage", decision.update) == []

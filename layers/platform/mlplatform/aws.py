@@ -23,7 +23,7 @@ from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
 from mlplatform.aws_registry import RegistryCalls
 from mlplatform.aws_spend import HELD, SpendCalls
-from mlplatform.datasets import SAMPLE_BYTES, data_files
+from mlplatform.aws_tuning import TuningCalls
 from mlplatform.decisions import (
     ActivateCostTags,
     AskApproval,
@@ -49,7 +49,9 @@ from mlplatform.decisions import (
     Skip,
     StartEndpoint,
     StartTraining,
+    StartTuning,
     StopEndpoint,
+    StopTuning,
 )
 from mlplatform.deployment import scalable_target
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
@@ -68,7 +70,6 @@ from mlplatform.facts import (
     UnreadableCard,
 )
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, parse_card
-from mlplatform.parquet import PARQUET_TAIL_BYTES, is_parquet
 from mlplatform.settings import Settings
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ _CONFIG_ATTEMPTS = 6
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
+class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls):
     """One account and region, as one function's role sees them."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -162,8 +163,12 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
                 return tuple(found)
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def read_sample(self, stored: StoredObject, limit: int = SAMPLE_BYTES) -> Sample:
+    def read_sample(self, stored: StoredObject, limit: int | None = None) -> Sample:
         """The beginning of one object. Raises AwsError PreconditionFailed if it is not the one that was listed."""
+        from mlplatform.datasets import SAMPLE_BYTES  # only who reads drops pays for its import
+        from mlplatform.parquet import PARQUET_TAIL_BYTES, is_parquet
+
+        limit = SAMPLE_BYTES if limit is None else limit
         if stored.size_bytes == 0:
             return Sample(stored.key, b"", complete=True)
         answer = self._call(
@@ -188,6 +193,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
         return Sample(stored.key, content, complete=False, tail=end["Body"].read())
 
     def read_drop(self, arrived: DatasetArrived, objects: tuple[StoredObject, ...]) -> Drop:
+        from mlplatform.datasets import data_files
+
         spec = next((stored for stored in objects if stored.file_name == names.JOB_SPEC_FILE), None)
         return Drop(
             dataset=arrived.dataset,
@@ -244,6 +251,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
             max_runtime_seconds=limits.get("MaxRuntimeInSeconds"),
             ended=_utc(found["TrainingEndTime"]) if "TrainingEndTime" in found else None,
             image=found.get("AlgorithmSpecification", {}).get("TrainingImage", ""),
+            tuning=found["TuningJobArn"].rpartition("/")[2] if "TuningJobArn" in found else None,
         )
 
     def endpoint(self, name: str) -> Endpoint | None:
@@ -368,6 +376,10 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
                 return self._notify(decision)
             case StartTraining():
                 return self._start_training(decision)
+            case StartTuning():
+                return self._start_tuning(decision)
+            case StopTuning():
+                return self._stop_tuning(decision)
             case RejectDataset():
                 return self._reject(decision)
             case DeployModel():
@@ -439,6 +451,19 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
             return Skip(f"Training job {decision.job_name} exists already; each version is trained once.")
         return decision
 
+    def _start_tuning(self, decision: StartTuning) -> Decision:
+        self._put(
+            self._settings.artifact_bucket,
+            names.manifest_key(decision.dataset, decision.version),
+            decision.manifest.encode(),
+        )
+        created = self._unless(_exists, "sagemaker", "create_hyper_parameter_tuning_job", **decision.request)
+        self._assert_tunes_as_planned(decision.request)
+        self._put_verdict(decision, "accepted", decision.explanation, decision.job_name)
+        if not created:
+            return Skip(f"Tuning job {decision.job_name} exists already; each version is tuned once.")
+        return decision
+
     def _assert_as_planned(self, request: Request) -> None:
         """Reads the job back: it costs three times as much if it is not spot, and is nobody's if it is not tagged."""
         name = request["TrainingJobName"]
@@ -475,7 +500,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
         return decision
 
     def _put_verdict(
-        self, decision: StartTraining | RejectDataset, verdict: str, reason: str, job_name: str | None
+        self, decision: StartTraining | StartTuning | RejectDataset, verdict: str, reason: str, job_name: str | None
     ) -> None:
         bucket, key = self._settings.data_bucket, names.verdict_key(decision.dataset, decision.version)
         document = {
@@ -510,6 +535,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls):
             self._update_endpoint(decision.endpoint, decision.deregister)
         else:
             self._create_endpoint(decision.endpoint)
+        if decision.update is not None:
+            self._call("sagemaker", "update_model_package", **decision.update)
         return self._finish(decision)
 
     def _create_endpoint(self, request: Request) -> None:

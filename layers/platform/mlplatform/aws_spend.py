@@ -39,14 +39,14 @@ def read_runs(call: Call, stack: str, month: SpendMonth, since: datetime) -> tup
 
     `call` makes one AWS call by service and operation, spelled as in Python, and raises AwsError.
     """
-    endpoints = [one["Endpoint"] for one in _search(call, "Endpoint", {"Filters": [_of_stack(stack)]})]
+    endpoints = [one["Endpoint"] for one in search(call, "Endpoint", {"Filters": [_of_stack(stack)]})]
     billed = [one for one in endpoints if one["EndpointStatus"] in _BILLED]
     configs = _configs(
         call, month.configs, {one["EndpointConfigName"] for one in billed if "EndpointConfigName" in one}
     )
     runs = [
         *(_endpoint(one, configs) for one in billed),
-        *(_training(one) for one in _jobs(call, stack, since)),
+        *(training_run(one) for one in _jobs(call, stack, since)),
         *_tagged(call, stack, since),
     ]
     return tuple(runs), replace(month, configs=configs)
@@ -70,12 +70,13 @@ def _jobs(call: Call, stack: str, since: datetime) -> list[Mapping[str, Any]]:
     found = {
         one["TrainingJob"]["TrainingJobArn"]: one["TrainingJob"]
         for chosen in filters
-        for one in _search(call, "TrainingJob", {"Filters": [_of_stack(stack), chosen]})
+        for one in search(call, "TrainingJob", {"Filters": [_of_stack(stack), chosen]})
     }
     return list(found.values())
 
 
-def _search(call: Call, resource: str, expression: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def search(call: Call, resource: str, expression: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Everything of a kind that SageMaker's Search finds."""
     token: dict[str, str] = {}
     while True:
         page = call("sagemaker", "search", Resource=resource, SearchExpression=expression, MaxResults=_PAGE, **token)
@@ -113,7 +114,8 @@ def _endpoint(found: Mapping[str, Any], configs: Configs) -> Run:
     )
 
 
-def _training(found: Mapping[str, Any]) -> Run:
+def training_run(found: Mapping[str, Any]) -> Run:
+    """A training job as Search finds it."""
     resources = found["ResourceConfig"]
     groups = resources.get("InstanceGroups") or [resources]  # a heterogeneous cluster has groups instead
     running = found["TrainingJobStatus"] in _RUNNING_JOB

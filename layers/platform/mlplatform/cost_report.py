@@ -11,19 +11,23 @@ import calendar
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import date, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlplatform import prices
+from mlplatform.dollars import CENT, NOTHING, money, precise
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import DATASET_TAG, CostFacts, CostLine, JobRun, Saving, TaggedCost
 from mlplatform.recommendations import Recommendation
 from mlplatform.settings import Settings
 
-CENT = Decimal("0.01")
-NOTHING = Decimal(0)
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from mlplatform.records import dataclass  # the same, and quicker to start
+
 UNTAGGED = "not tagged"
 THE_PLATFORM = "the platform itself"
 # Kinds of charge that no resource causes (RECORD_TYPE, Cost Explorer API): each has a row of its own.
@@ -610,21 +614,6 @@ def _savings(entries: Sequence[Saving]) -> tuple[SavingsOfKind, ...]:
 
 
 # ---- words ----
-
-
-def money(amount: Decimal, currency: str = "USD") -> str:
-    """To the cent: $1,234.50, -$0.40; 12.00 CNY where it is not dollars."""
-    rounded = amount.quantize(CENT, ROUND_HALF_UP) + NOTHING
-    sign = "-" if rounded < 0 else ""
-    return f"{sign}${abs(rounded):,.2f}" if currency == "USD" else f"{sign}{abs(rounded):,.2f} {currency}"
-
-
-def precise(amount: Decimal) -> str:
-    """Dollars that may be far less than a cent: two digits that count, at least."""
-    if not amount or abs(amount) >= Decimal("0.1"):
-        return money(amount)
-    places = min(-amount.adjusted() + 1, 8)
-    return f"{'-' if amount < 0 else ''}${abs(amount):.{places}f}"
 
 
 def _day(day: date) -> str:

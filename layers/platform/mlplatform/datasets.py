@@ -10,8 +10,9 @@ import difflib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import itemgetter
 
 from mlplatform.delimited import SAMPLE_BYTES, Rows, Text, decode, parse, sniff
@@ -75,6 +76,7 @@ def plan_dataset(drop: Drop, longest_name: int) -> tuple[Table, JobSpec]:
         label_sentence,
         task_sentence,
         _layout_sentence(main, header),
+        _renamed(main.rows[0], columns) if header else "",
         *(text.remark for text in texts),
         *(part.left_out() for part in labelled),
     ]
@@ -231,6 +233,19 @@ def _told_apart(cells: Sequence[str]) -> tuple[str, ...]:
             name, again = f"{plain}_{again}", again + 1
         names.append(name)
     return tuple(names)
+
+
+def _renamed(cells: Sequence[str], columns: Sequence[str]) -> str:
+    """What to say of columns whose name another one has already; without a name they are called by their position."""
+    said = [
+        f'field {position + 1}, "{_short(cell)}", is called "{_short(name)}"'
+        for position, (cell, name) in enumerate(zip((cell.strip() for cell in cells), columns, strict=True))
+        if cell and cell != name
+    ]
+    if not said:
+        return ""
+    more = f", and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
+    return f"Columns of one name are told apart: {', '.join(said[:_SHOWN])}{more}."
 
 
 def _assert_same_columns(main: Rows, other: Rows, header: bool) -> None:
@@ -405,11 +420,29 @@ class _Labelled:
 
     def assert_numbers(self) -> None:
         text = self.first_text()
-        if text is not None:
+        if text is None:
+            return
+        needed = f"regression needs numbers; correct it, or set another task in {JOB_SPEC_FILE}."
+        unreadable = sum(times for value, times in self.values.counts.items() if self._is_text(value))
+        if 2 * unreadable <= self.values.rows:
             raise DataRejected(
-                f'{self.name}, line {self.line_of(text)} has "{_short(text)}" in {self.title}, and regression needs '
-                f"numbers; correct it, or set another task in {JOB_SPEC_FILE}."
+                f'{self.name}, line {self.line_of(text)} has "{_short(text)}" in {self.title}, and {needed}'
             )
+        shown = ", ".join(f'line {line} has "{_short(text)}"' for line, text in islice(self._texts(), 3))
+        raise DataRejected(
+            f"{self.name} has texts in {unreadable:,} of the {self.values.rows:,} values of {self.title}{self.part} "
+            f"({shown}), and {needed}"
+        )
+
+    def _is_text(self, value: str) -> bool:
+        return _number(value, self.rows.delimiter) is None
+
+    def _texts(self) -> Iterator[tuple[int, str]]:
+        """The lines and labels of the rows whose label is no number."""
+        for row in range(self.first, len(self.rows.rows)):
+            value = self.rows.rows[row][self.position].strip()
+            if not _missing(value) and self._is_text(value):
+                yield self.rows.line_of(row), value
 
 
 def _task(train: _Labelled, wished: Task | None) -> tuple[Task, str]:
@@ -525,7 +558,8 @@ def _plan_parquet(
         if usable < least:
             raise DataRejected(f"{name} has {usable} rows with a value in {title}; at least {least} are needed.")
     task, task_sentence = _parquet_task(main, title, footer, label, spec.task)
-    explanation = f"{label_sentence} {task_sentence} The columns are as the Parquet file names them."
+    named = "The columns are as the Parquet file names them."
+    explanation = " ".join(filter(None, [label_sentence, task_sentence, named, _renamed(footer.columns, columns)]))
     return Table(keys, columns, label, task, header=True, delimiter="comma", encoding="utf-8", explanation=explanation)
 
 
@@ -573,14 +607,36 @@ def _missing(cell: str) -> bool:
 
 
 def _number(cell: str, delimiter: str) -> float | None:
-    """The finite number that a cell holds; with a decimal comma too where semicolons separate fields because of it."""
-    if delimiter == "semicolon":
-        cell = cell.replace(",", ".", 1)
+    """The finite number that a cell holds; with a decimal comma too where semicolons separate fields because of it.
+
+    Money, percentages and thousands are numbers as well. Which of dot and comma is decimal is told by the column, which
+    the training job sees whole (model_code/numerals.py); here it is enough to know that it is a number.
+    """
     try:
-        number = float(cell)
+        number = float(cell.replace(",", ".", 1) if delimiter == "semicolon" else cell)
     except ValueError:
-        return None
+        return _written(cell.strip())
     return number if math.isfinite(number) and "_" not in cell else None
+
+
+def _written(text: str) -> float | None:
+    currency = "[A-Z]{0,3}[$€£¥₡₦₩₪₫₮₱₴₸₹₺₼₽₾₿฿]|[A-Z]{3}|kr|zł|Kč|Ft|Fr"
+    space, aside = "[ \u00a0\u2009\u202f]?", "['\u2019 \u00a0\u2009\u202f]"
+    digits = rf"[0-9]{{1,3}}(?:{aside}[0-9]{{3}})+(?:[.,][0-9]*)?|[0-9]{{1,3}}(?:,[0-9]{{3}})+(?:\.[0-9]*)?"
+    digits += r"|[0-9]{1,3}(?:\.[0-9]{3})+(?:,[0-9]*)?|[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+"
+    found = re.fullmatch(rf"\(?[-+\u2212]?(?:{currency})?{space}[-+\u2212]?({digits}){space}(?:%|{currency})?\)?", text)
+    if not found:
+        return None
+    plain = re.sub(aside, "", found[1])
+    decimal = max(plain.rfind("."), plain.rfind(","))
+    fraction = plain[decimal + 1 :] if decimal >= 0 else ""
+    separators = {mark for mark in ".," if mark in plain}
+    # Three digits behind marks of one kind are thousands.
+    if len(separators) == 1 and len(fraction) == 3 and decimal > 0:
+        fraction = ""
+        decimal = -1
+    whole = re.sub("[.,]", "", plain[:decimal] if decimal >= 0 else plain)
+    return float(f"{whole or 0}.{fraction or 0}")
 
 
 def _short(text: str) -> str:

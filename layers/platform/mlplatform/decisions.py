@@ -48,6 +48,28 @@ class StartTraining:
 
 
 @dataclass(frozen=True)
+class StartTuning:
+    """One hyperparameter tuning job for one dataset version; its trials run on managed spot."""
+
+    reason: str
+    dataset: str
+    version: str
+    job_name: str  # the tuning job's
+    explanation: str  # how the data is read, and how it is tuned, for the verdict
+    manifest: str  # as of StartTraining
+    request: Request  # CreateHyperParameterTuningJob
+    warm_start: bool = True  # whether it may start from what earlier tunings of the dataset found
+
+
+@dataclass(frozen=True)
+class StopTuning:
+    """A tuning job has cost what it may: it is stopped, and its best trial so far goes on."""
+
+    reason: str
+    tuning_name: str
+
+
+@dataclass(frozen=True)
 class RejectDataset:
     """The drop can't be trained on; no job exists for it."""
 
@@ -85,6 +107,7 @@ class DeployModel:
     difference: tuple[str, ...] = ()  # what changes for people: sentences
     package: str = ""  # the package's ARN, once there is one
     release: str = ""  # key in the artifact bucket that remembers that an approval was acted upon
+    update: Request | None = None  # UpdateModelPackage: what the gate found, of what something else registered
     page: CardPage | None = None
 
 
@@ -277,6 +300,8 @@ Decision = (
     Skip
     | Notify
     | StartTraining
+    | StartTuning
+    | StopTuning
     | RejectDataset
     | DeployModel
     | KeepLiveModel

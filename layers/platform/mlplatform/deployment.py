@@ -68,6 +68,11 @@ class Model:
     hosting: str  # the tag that says what job.json asked for, names.hosting_tag
 
 
+def is_trial(job: TrainingJob, settings: Settings) -> bool:
+    """Whether the job is a trial of a tuning that the stack started; the end of the tuning decides about those."""
+    return job.tuning is not None and job.tags.get(STACK_TAG) == settings.stack_name
+
+
 def skip_job(job: TrainingJob, outcome_exists: bool, settings: Settings) -> Skip | None:
     """Why this event needs nothing done; None if it does.
 

@@ -13,11 +13,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mlplatform.errors import BadEvent
-from mlplatform.facts import Approval, DatasetArrived, EndpointChanged, JobStatus, PackageChanged, TrainingEnded
+from mlplatform.facts import (
+    Approval,
+    DatasetArrived,
+    EndpointChanged,
+    JobStatus,
+    PackageChanged,
+    TrainingEnded,
+    TuningEnded,
+)
 
 Event = Mapping[str, Any]
 
 _PACKAGE_CHANGE = "SageMaker Model Package State Change"
+_TUNING_CHANGE = "SageMaker HyperParameter Tuning Job State Change"
 # Events shout (IN_SERVICE) where the API has InService; some sources already write the API's form.
 _ENDPOINT_STATUSES = {
     status.lower(): status
@@ -74,6 +83,20 @@ def training_ended(event: Event) -> TrainingEnded:
     if status not in set(JobStatus):
         raise BadEvent(f"Unknown TrainingJobStatus {status!r}; expected one of {', '.join(JobStatus)}.")
     return TrainingEnded(job_name=_member(detail, "TrainingJobName", str), status=JobStatus(status))
+
+
+def tuning_ended(event: Event) -> TuningEnded:
+    """The status is only what the event says; the tuning job has to be described. Raises BadEvent."""
+    detail = _detail(event, "aws.sagemaker", _TUNING_CHANGE)
+    return TuningEnded(
+        tuning_name=_member(detail, "HyperParameterTuningJobName", str),
+        status=_member(detail, "HyperParameterTuningJobStatus", str),
+    )
+
+
+def is_tuning(event: Event) -> bool:
+    """Whether the event is a tuning job's, for a function that hears of both kinds of jobs."""
+    return event.get("detail-type") == _TUNING_CHANGE
 
 
 def endpoint_changed(event: Event) -> EndpointChanged:

@@ -94,6 +94,37 @@ class Table:
     explanation: str  # full sentences: which label, task, encoding and delimiter were taken, and why
 
 
+Scale = Literal["Auto", "Linear", "Logarithmic", "ReverseLogarithmic"]  # SageMaker's ScalingType
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where a tuning looks for a hyperparameter: from `smallest` to `largest`, or among `values`."""
+
+    name: str
+    kind: Literal["Continuous", "Integer", "Categorical"]
+    smallest: str = ""
+    largest: str = ""
+    scale: Scale = "Auto"
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TuningSpec:
+    """What job.json's "tuning" asks for; None where the stack's own setting is meant."""
+
+    max_jobs: int = 20
+    max_parallel_jobs: int = 2
+    strategy: Literal["Bayesian", "Random"] = "Bayesian"
+    early_stopping: bool = True
+    objective: str = "validation:loss"
+    ranges: tuple[Range, ...] = ()
+    max_cost_usd: Decimal | None = None
+    max_runtime_seconds: int | None = None  # of one trial
+    warm_start: bool = True
+    round: int = 1  # makes another job.json, and so another version, to tune the same data once more
+
+
 @dataclass(frozen=True)
 class JobSpec:
     """What job.json may ask for; a field is None when it does not say."""
@@ -106,6 +137,7 @@ class JobSpec:
     instance_count: int = 1
     hosting: Mapping[str, Any] = field(default_factory=dict)
     ask_approval: bool = False  # "approval": "manual"
+    tuning: TuningSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -131,11 +163,43 @@ class TrainingJob:
     max_runtime_seconds: int | None = None
     ended: datetime | None = None
     image: str = ""
+    tuning: str | None = None  # the name of the tuning job whose trial it is
 
     @property
     def dataset(self) -> str | None:
         """The dataset it trained on; None for a job that the platform did not start."""
         return self.tags.get(DATASET_TAG)
+
+
+@dataclass(frozen=True)
+class TuningJob:
+    """A hyperparameter tuning job as SageMaker describes it, or as Search finds it."""
+
+    name: str
+    arn: str
+    status: JobStatus
+    failure_reason: str | None
+    objective: str  # the metric's name
+    maximize: bool
+    jobs: int  # at most
+    trials: Mapping[str, int]  # TrainingJobStatusCounters: Completed, InProgress, Stopped, NonRetryableError, ...
+    best: str | None  # the name of the best trial that completed
+    best_value: float | None
+    best_values: Mapping[str, str]  # its tuned hyperparameters
+    static: Mapping[str, str]  # hyperparameters that all trials share
+    ranges: Mapping[str, str]  # tuned hyperparameter -> Continuous, Integer or Categorical
+    spot: bool
+    tags: Mapping[str, str]
+    created: datetime | None = None
+
+    @property
+    def dataset(self) -> str | None:
+        """The dataset that it tunes for; None for one that the platform did not start."""
+        return self.tags.get(DATASET_TAG)
+
+    @property
+    def ended(self) -> bool:
+        return self.status in {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.STOPPED}
 
 
 @dataclass(frozen=True)
@@ -295,6 +359,14 @@ class TrainingEnded:
 
     job_name: str
     status: JobStatus
+
+
+@dataclass(frozen=True)
+class TuningEnded:
+    """A tuning job reached Completed, Failed or Stopped, says an event that may be late or come again."""
+
+    tuning_name: str
+    status: str
 
 
 @dataclass(frozen=True)

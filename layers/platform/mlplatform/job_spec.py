@@ -6,16 +6,26 @@ import difflib
 import json
 import math
 from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal
 from typing import Any, NoReturn, TypeVar
 
 from mlplatform import instances
 from mlplatform.errors import DataRejected
-from mlplatform.facts import JobSpec, Task
+from mlplatform.facts import JobSpec, Range, Scale, Task, TuningSpec
 from mlplatform.names import JOB_SPEC_FILE
 
-_KEYS = ("label", "task", "algorithm", "hyperparameters", "instance_type", "instance_count", "hosting", "approval")
+_KEYS = (
+    "label",
+    "task",
+    "algorithm",
+    "hyperparameters",
+    "instance_type",
+    "instance_count",
+    "hosting",
+    "approval",
+    "tuning",
+)
 _LATER = {
-    "tuning": "leave it out, and set the hyperparameters that you want under 'hyperparameters'",
     "pipeline": "leave it out, and the dataset trains as a single job",
 }
 Value = TypeVar("Value")
@@ -50,6 +60,28 @@ _HOSTING_NUMBERS: Mapping[str, tuple[int, int]] = {
     "max_instances": (1, 100),
     "invocations_per_instance": (1, 10_000_000),
 }
+# name -> (smallest, largest): what SageMaker allows without asking ("Resource Limits for Automatic Model Tuning",
+# SageMaker developer guide), and for a trial's run time CreateTrainingJob.
+_TUNING_NUMBERS: Mapping[str, tuple[int, int]] = {
+    "max_jobs": (1, 500),
+    "max_parallel_jobs": (1, 10),
+    "max_runtime_seconds": (60, 28 * 24 * 3600),
+    "round": (1, 1_000_000),
+}
+_TUNING_KEYS = (*_TUNING_NUMBERS, "strategy", "early_stopping", "objective", "ranges", "max_cost_usd", "warm_start")
+_STRATEGIES = {"bayesian": "Bayesian", "random": "Random"}
+_SCALES: Mapping[str, Scale] = {
+    "auto": "Auto",
+    "linear": "Linear",
+    "log": "Logarithmic",
+    "reverse_log": "ReverseLogarithmic",
+}
+_MOST_SEARCHED = 30  # ParameterRanges, service model; each value of a categorical one counts
+_DEFAULT_RANGES = (
+    Range("learning_rate", "Continuous", "0.0001", "0.01", "Logarithmic"),
+    Range("hidden_size", "Integer", "64", "256", "Auto"),
+    Range("batch_size", "Integer", "32", "128", "Auto"),
+)
 
 
 def parse_job_spec(content: bytes | None) -> JobSpec:
@@ -64,15 +96,17 @@ def parse_job_spec(content: bytes | None) -> JobSpec:
         if key in spec:
             _reject(f"asks for '{key}', which this version of the platform does not support yet; {instead}")
     _only_known("", spec, _KEYS)
+    hyperparameters = _optional(spec, "hyperparameters", _hyperparameters) or {}
     return JobSpec(
         label=_optional(spec, "label", _label),
         task=_optional(spec, "task", _task),
         algorithm=_optional(spec, "algorithm", _algorithm) or "pytorch",
-        hyperparameters=_optional(spec, "hyperparameters", _hyperparameters) or {},
+        hyperparameters=hyperparameters,
         instance_type=_optional(spec, "instance_type", _training_type),
         instance_count=_optional(spec, "instance_count", _instance_count) or 1,
         hosting=_optional(spec, "hosting", _hosting) or {},
         ask_approval=_optional(spec, "approval", _approval) or False,
+        tuning=_optional(spec, "tuning", lambda value: _tuning(value, hyperparameters)),
     )
 
 
@@ -143,11 +177,10 @@ def _instance_count(value: Any) -> int:
 def _hyperparameters(value: Any) -> dict[str, str]:
     wishes = _object("hyperparameters", value)
     _only_known("hyperparameters", wishes, (*_HYPERPARAMETERS, *_CHOICES))
-    return {name: _hyperparameter(name, wish) for name, wish in wishes.items()}
+    return {name: _hyperparameter(f"hyperparameters.{name}", name, wish) for name, wish in wishes.items()}
 
 
-def _hyperparameter(name: str, value: Any) -> str:
-    path = f"hyperparameters.{name}"
+def _hyperparameter(path: str, name: str, value: Any) -> str:
     if name in _CHOICES:
         return _one_of(path, value, _CHOICES[name])
     whole, smallest, largest, inclusive = _HYPERPARAMETERS[name]
@@ -163,6 +196,113 @@ def _hyperparameter(name: str, value: Any) -> str:
         bound = f"to {largest:,}" if inclusive else f"to below {largest:,}"
         _reject(f"has {_said(value)} as '{path}'; it must be from {smallest:,} {bound}")
     return str(number)
+
+
+def _tuning(value: Any, fixed: Mapping[str, str]) -> TuningSpec | None:
+    """`true` and `{}` are the defaults; a hyperparameter that is fixed is not tuned."""
+    if isinstance(value, bool):
+        value = {} if value else None
+    if value is None:
+        return None
+    wishes = _object("tuning", value)
+    _only_known("tuning", wishes, _TUNING_KEYS)
+    for name, (smallest, largest) in _TUNING_NUMBERS.items():
+        if name in wishes and not smallest <= _whole_number(f"tuning.{name}", wishes[name]) <= largest:
+            _reject(f"has {wishes[name]} as 'tuning.{name}'; it must be from {smallest:,} to {largest:,}")
+    for name in ("early_stopping", "warm_start"):
+        if not isinstance(wishes.get(name, True), bool):
+            _reject(f"has {_said(wishes[name])} as 'tuning.{name}'; it must be true or false")
+    objective = wishes.get("objective", TuningSpec.objective)
+    if not isinstance(objective, str) or not objective.startswith("validation:"):
+        _reject(
+            f"has {_said(objective)} as 'tuning.objective'; it must be a metric of the validation rows, such as "
+            '"validation:loss": the test rows judge the result'
+        )
+    jobs = wishes.get("max_jobs", TuningSpec.max_jobs)
+    parallel = wishes.get("max_parallel_jobs", min(TuningSpec.max_parallel_jobs, jobs))
+    if parallel > jobs:
+        _reject(
+            f"has 'tuning.max_parallel_jobs' {parallel} above 'tuning.max_jobs' {jobs}; lower one or raise the other"
+        )
+    return TuningSpec(
+        max_jobs=jobs,
+        max_parallel_jobs=parallel,
+        strategy=_STRATEGIES[_one_of("tuning.strategy", wishes.get("strategy", "bayesian"), _STRATEGIES)],  # type: ignore[arg-type]
+        early_stopping=wishes.get("early_stopping", True),
+        objective=objective,
+        ranges=_ranges(wishes.get("ranges", {}), fixed),
+        max_cost_usd=_optional(wishes, "max_cost_usd", _max_cost),
+        max_runtime_seconds=wishes.get("max_runtime_seconds"),
+        warm_start=wishes.get("warm_start", True),
+        round=wishes.get("round", 1),
+    )
+
+
+def _max_cost(value: Any) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.01 <= value <= 1_000_000:
+        _reject(f"has {_said(value)} as 'tuning.max_cost_usd'; it must be an amount in USD, from 0.01 to 1,000,000")
+    return Decimal(str(value)).quantize(Decimal("0.01"))
+
+
+def _ranges(value: Any, fixed: Mapping[str, str]) -> tuple[Range, ...]:
+    """What is asked for, and the defaults for the rest."""
+    wishes = _object("tuning.ranges", value)
+    _only_known("tuning.ranges", wishes, (*_HYPERPARAMETERS, *_CHOICES))
+    for name in wishes:
+        if name in fixed:
+            _reject(
+                f"has '{name}' under 'hyperparameters' and under 'tuning.ranges'; a hyperparameter is either fixed or "
+                "tuned, so take it out of one of them"
+            )
+    asked = {name: _range(name, wish) for name, wish in wishes.items()}
+    ranges = [asked.pop(one.name, one) for one in _DEFAULT_RANGES if one.name not in fixed] + list(asked.values())
+    if not ranges:
+        _reject("asks for 'tuning' with every hyperparameter fixed; give at least one range under 'tuning.ranges'")
+    searched = sum(len(one.values) or 1 for one in ranges)
+    if searched > _MOST_SEARCHED:
+        _reject(
+            f"has {searched} things to search under 'tuning.ranges'; SageMaker searches at most {_MOST_SEARCHED}, and "
+            "each of several values counts as one"
+        )
+    return tuple(ranges)
+
+
+def _range(name: str, value: Any) -> Range:
+    """`{"min": 0.001, "max": 0.1, "scale": "log"}`, `[0.001, 0.1]`, or `{"values": [32, 64]}`."""
+    path = f"tuning.ranges.{name}"
+    if isinstance(value, list):
+        if len(value) != 2:
+            _reject(f"has {_said(value)} as '{path}'; it must be [smallest, largest] or {{\"values\": [...]}}")
+        value = {"min": value[0], "max": value[1]}
+    if not isinstance(value, dict) or not value:
+        _reject(f'has {_said(value)} as \'{path}\'; it must be such as {{"min": 1, "max": 8, "scale": "log"}}')
+    if "values" in value:
+        _only_known(path, value, ("values",))
+        return Range(name, "Categorical", values=_values(path, name, value["values"]))
+    _only_known(path, value, ("min", "max", "scale"))
+    if name in _CHOICES:
+        _reject(f'has a range as \'{path}\'; it can only be tuned among values, such as {{"values": ["tabm", "mlp"]}}')
+    for end in ("min", "max"):
+        if end not in value:
+            _reject(f"lacks '{path}.{end}'; a range has a smallest and a largest value")
+    smallest, largest = (_hyperparameter(f"{path}.{end}", name, value[end]) for end in ("min", "max"))
+    if float(smallest) >= float(largest):
+        _reject(f"has '{path}.min' {smallest} not below '{path}.max' {largest}; exchange them, or fix the value")
+    scale = _SCALES[_one_of(f"{path}.scale", value.get("scale", "auto"), _SCALES)]
+    if scale == "Logarithmic" and float(smallest) <= 0:
+        _reject(f"has {smallest} as '{path}.min'; a log scale needs values above 0")
+    if scale == "ReverseLogarithmic" and float(largest) >= 1:
+        _reject(f"has {largest} as '{path}.max'; a reverse_log scale needs values from 0 to below 1")
+    return Range(name, "Integer" if _HYPERPARAMETERS[name][0] else "Continuous", smallest, largest, scale)
+
+
+def _values(path: str, name: str, values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or len(values) < 2:
+        _reject(f"has {_said(values)} as '{path}.values'; it must be a list of two values or more")
+    read = tuple(_hyperparameter(f"{path}.values", name, one) for one in values)
+    if len(set(read)) < len(read):
+        _reject(f"has {_said(values)} as '{path}.values'; each value counts once")
+    return read
 
 
 def _hosting(value: Any) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from html import escape
 from typing import Any
 
 from mlplatform import model_plots, names, registry
-from mlplatform.cost_report import money, precise
 from mlplatform.decisions import AskApproval, CardPage, Decision, DeployModel, KeepLiveModel
+from mlplatform.dollars import money, precise
 from mlplatform.facts import ModelCard, ModelPackage, Task, TrainingJob
 from mlplatform.html_page import document, figure_card
 from mlplatform.model_cost import HostingCost, training_usd, wished_hosting_cost

@@ -1,7 +1,7 @@
 """Every AWS name and tag, derived. Names are the idempotency keys: the same dataset and code give the same names.
 
 Limits, from the SageMaker service model: training job, model, endpoint config and endpoint names have at most 63
-characters of `[a-zA-Z0-9](-*[a-zA-Z0-9])*`.
+characters of `[a-zA-Z0-9](-*[a-zA-Z0-9])*`, tuning jobs' at most 32.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ DATASETS_PREFIX = "datasets/"
 VERDICTS_PREFIX = "verdicts/"
 JOB_SPEC_FILE = "job.json"
 NAME_LIMIT = 63
+TUNING_NAME_LIMIT = 32
 DATASET_PATTERN = re.compile(r"[a-z0-9](-?[a-z0-9]){0,31}")
 VERSION_TAG = "ml-platform:version"  # on a training job: the dataset version
+TUNING_TAG = "ml-platform:tuning"  # on a tuning job, and so on its trials: the tuning job's name
+CEILING_TAG = "ml-platform:max-cost-usd"  # on a tuning job: what it may cost
 HOSTING_TAG = "ml-platform:hosting"  # on a training job and an endpoint: what job.json asked for, see hosting_tag
 WANTED_TAG = "ml-platform:wanted-config"  # on an endpoint: the config that it should run
 ASKED_TAG = "ml-platform:asked-config"  # on an endpoint: the config of the last create or update call
@@ -34,6 +37,8 @@ HOLIDAYS_KEY = "config/holidays.ics"  # in the artifact bucket
 ASKED_SUFFIX = "-asked.json"
 VARIANT = "AllTraffic"  # must stay the same over updates, or scaling and retained instance counts are lost
 _VERSION_LENGTH = 12
+_TUNING_DIGEST_LENGTH = 11
+_TUNING_JOB = re.compile(rf"[a-z][a-z0-9-]*-t[0-9a-f]{{{_TUNING_DIGEST_LENGTH}}}")
 _CODE_LENGTH = 5  # so that the longest dataset name, 32 characters, fits beside a stack named ml-platform
 
 
@@ -53,6 +58,37 @@ def endpoint(stack: str, dataset: str) -> str:
 def training_job(stack: str, dataset: str, version: str, code_digest: str) -> str:
     """Also the name of the model and of the endpoint config that come from the job."""
     return f"{stack}-{dataset}-{version}-{code_digest[:_CODE_LENGTH]}"
+
+
+def tuning_job(stack: str, dataset: str, version: str, code_digest: str) -> str | None:
+    """At most 32 characters; None where the stack's name leaves no room for anything that tells tunings apart.
+
+    As much of the dataset's name as fits, for people, and a fingerprint of dataset, version and code. It is also the
+    prefix of its trials' names ("CreateHyperParameterTuningJob", SageMaker API reference). The `t` before the
+    fingerprint, no hexadecimal digit, keeps a trial from being named like a training job of any dataset version.
+    """
+    text = f"{dataset}\0{version}\0{code_digest[:_CODE_LENGTH]}"
+    fingerprint = f"t{hashlib.sha256(text.encode()).hexdigest()[:_TUNING_DIGEST_LENGTH]}"
+    room = TUNING_NAME_LIMIT - len(f"{stack}--{fingerprint}")
+    if room < -1:
+        return None
+    shown = dataset[: max(room, 0)].strip("-")
+    return "-".join(part for part in (stack, shown, fingerprint) if part)
+
+
+def is_tuning_job(name: str) -> bool:
+    """Whether a job's name is one of tuning_job."""
+    return _TUNING_JOB.fullmatch(name) is not None
+
+
+def tuned_for(tuning: str) -> str:
+    """The part of a tuning job's name that stands for the stack and as much of the dataset as there was room for."""
+    return tuning.rpartition("-t")[0]
+
+
+def longest_tuning_stack() -> int:
+    """How many characters a stack's name may have so that its tuning jobs still have a legal name."""
+    return TUNING_NAME_LIMIT - len("-t") - _TUNING_DIGEST_LENGTH
 
 
 def longest_dataset(stack: str) -> int:

@@ -31,6 +31,7 @@ from mlplatform.decisions import (
     ReportCosts,
     Request,
     RestoreEndpoint,
+    StopTuning,
 )
 from mlplatform.errors import BadEvent
 
@@ -107,6 +108,9 @@ def for_decision(decision: Decision, *, stack: str, environment: str) -> Notice 
         case RestoreEndpoint():
             severity = Severity.INFO if decision.good else Severity.WARNING
             return Notice(f"{stack}: {decision.endpoint_name} is back", f"{decision.reason}\n\nIn {where}.", severity)
+        case StopTuning():
+            text = f"{decision.reason}\n\nIn {where}."
+            return Notice(f"{stack}: a tuning is stopped at its ceiling", text, Severity.WARNING)
         case HoldLaunches():
             text = f"{decision.reason}\n\nIn {where}."
             return Notice(f"{stack}: a spending ceiling is reached", text, Severity.CRITICAL)

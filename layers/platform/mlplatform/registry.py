@@ -8,7 +8,7 @@ ModelPackageDescription for the gate's, ApprovalDescription for a person's.
     gate             passed, or failed
     asked            cost, suspicious or requested: why a person was asked; only where one was. What registers a model
                      itself, such as a pipeline, may set it, to have it wait; and compared_with, hosting, training_job
-    dataset, dataset_version, manifest, training_job, instance, code, code_digest, hp_*
+    dataset, dataset_version, manifest, training_job, tuning_job, instance, code, code_digest, hp_*
                      what it was made of
     objective, test_*, live_*, compared_with
                      its metrics on the test rows, those of the model that was live on the same rows, and its artifact
@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from mlplatform import names
 from mlplatform.decisions import Request
@@ -76,28 +77,37 @@ def package_request(
 
 def _lineage(job: TrainingJob, card: ModelCard, cost: HostingCost, settings: Settings) -> dict[str, str]:
     dataset, version = job.dataset or "", job.tags.get(names.VERSION_TAG, "")
-    metrics, code = card.metrics, job.hyperparameters.get("sagemaker_submit_directory", "").strip('"')
+    code = job.hyperparameters.get("sagemaker_submit_directory", "").strip('"')
     trained = training_usd(job, settings.aws_region)
     return {
         "dataset": dataset,
         "dataset_version": version,
         "manifest": f"s3://{settings.artifact_bucket}/{names.manifest_key(dataset, version)}",
         "training_job": job.name,
+        "tuning_job": job.tuning or "",
         "instance": f"{job.instance_count} x {job.instance_type}{' spot' if job.spot else ''}",
         "code": code,
         "code_digest": code.rsplit("/", 2)[-2] if code.count("/") > 2 else "",
-        "objective": metrics.objective,
-        **{f"test_{name}": f"{value:.6f}" for name, value in metrics.test.items() if name != "rows"},
-        **{f"live_{name}": f"{value:.6f}" for name, value in (metrics.live or {}).items() if name != "rows"},
+        **findings(card, cost),
         "compared_with": job.inputs.get("live_model", ""),
         "training_usd": "" if trained is None else f"{trained:.4f}",
-        "hosting_usd_per_month": "" if cost.usd_per_month is None else f"{cost.usd_per_month:.2f}",
         "hosting": job.tags.get(names.HOSTING_TAG, ""),
         **{
             f"hp_{name}": value.strip('"')
             for name, value in sorted(job.hyperparameters.items())
             if not name.startswith("sagemaker_")
         },
+    }
+
+
+def findings(card: ModelCard, cost: HostingCost) -> dict[str, str]:
+    """What the gate looks at."""
+    metrics = card.metrics
+    return {
+        "objective": metrics.objective,
+        **{f"test_{name}": f"{value:.6f}" for name, value in metrics.test.items() if name != "rows"},
+        **{f"live_{name}": f"{value:.6f}" for name, value in (metrics.live or {}).items() if name != "rows"},
+        "hosting_usd_per_month": "" if cost.usd_per_month is None else f"{cost.usd_per_month:.2f}",
     }
 
 
@@ -110,15 +120,18 @@ def properties(values: Mapping[str, str]) -> dict[str, str]:
     return dict([pair for pair in fitting.items() if pair[1]][: PROPERTIES_LIMIT - 8])  # 8 for what people add
 
 
-def judgement(package_arn: str, verdict: Approval, reason: str, asked: str = "") -> Request:
-    """UpdateModelPackage for what something else registered, and the gate then judged."""
+def judgement(package_arn: str, found: Mapping[str, str], *, passed: bool, asked: str = "") -> dict[str, Any]:
+    """UpdateModelPackage for what something else registered, and the gate then judged: what it found."""
+    known = {"gate": "passed" if passed else "failed", "asked": asked, **found}
+    return {"ModelPackageArn": package_arn, "CustomerMetadataProperties": properties(known)}
+
+
+def verdict(package_arn: str, found: Mapping[str, str], approval: Approval, reason: str, asked: str = "") -> Request:
+    """The same where the approval changes too."""
     return {
-        "ModelPackageArn": package_arn,
-        "ModelApprovalStatus": verdict.value,
+        **judgement(package_arn, found, passed=approval is not Approval.REJECTED, asked=asked),
+        "ModelApprovalStatus": approval.value,
         "ApprovalDescription": one_line(reason),
-        "CustomerMetadataProperties": properties(
-            {"gate": "failed" if verdict is Approval.REJECTED else "passed", "asked": asked}
-        ),
     }
 
 
@@ -135,7 +148,9 @@ def package_description(job_name: str) -> str:
 def model_name(package: ModelPackage) -> str:
     """The name of the model and of the endpoint config that serve a package: its training job's, if that is ours."""
     job = package.properties.get("training_job", "")
-    own = job.startswith(f"{package.group}-") and _MODEL_NAME.fullmatch(job)
+    tuning = package.properties.get("tuning_job", "")  # whose trials have its name, with little of the dataset's
+    trial = names.is_tuning_job(tuning) and package.group.startswith(names.tuned_for(tuning))
+    own = job.startswith((f"{package.group}-", *([f"{tuning}-"] if trial else []))) and _MODEL_NAME.fullmatch(job)
     return job if own else names.package_model(package.group, package.version)
 
 

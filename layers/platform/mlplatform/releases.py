@@ -7,7 +7,7 @@ that the same event never deploys again, while the same package can be approved 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from mlplatform import approval, names, registry
@@ -119,11 +119,12 @@ def _judge(
     good, finding, action = judge(Candidate(name, package.created, compared), card.metrics, serving)
     finding = f"{card.metrics.choice} {finding}".lstrip()
     dataset, model = registry.dataset_of(package.group, settings.stack_name) or "", registry.model_name(package)
+    cost = wished_hosting_cost({names.HOSTING_TAG: package.properties.get("hosting", "")}, settings)
+    found = registry.findings(card, cost)
     if not good:
         reason = f"{finding}; {action}."
-        update = registry.judgement(package.arn, Approval.REJECTED, reason)
+        update = registry.verdict(package.arn, found, Approval.REJECTED, reason)
         return KeepLiveModel(reason, dataset, model, None, card, package.arn, update=update, release=told)
-    cost = wished_hosting_cost({names.HOSTING_TAG: package.properties.get("hosting", "")}, settings)
     ask = approval.why_ask(
         card,
         serving.card if serving else None,
@@ -133,7 +134,8 @@ def _judge(
         requested="asked" in package.properties,
     )
     if ask is None and package.approval is Approval.APPROVED:
-        return _deploy(f"{finding}; {action}.", package, known, card, "new", settings)
+        decision = _deploy(f"{finding}; {action}.", package, known, card, "new", settings)
+        return replace(decision, update=registry.judgement(package.arn, found, passed=True))
     why = ask.reason if ask else "it was registered to wait for that"
     reason = f"{finding}; it waits for a person's approval, because {why}."
     return AskApproval(
@@ -144,7 +146,7 @@ def _judge(
         card,
         tuple(approval.difference(card, serving.endpoint if serving else None, cost, settings)),
         package.arn,
-        update=registry.judgement(package.arn, Approval.PENDING, reason, ask.kinds if ask else "requested"),
+        update=registry.verdict(package.arn, found, Approval.PENDING, reason, ask.kinds if ask else "requested"),
         release=told,
     )
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from mlplatform.cost_report import Report, Row, Table, money, precise
+from mlplatform.cost_report import Report, Row, Table
+from mlplatform.dollars import money, precise
 
 _HEADER = 150
 _SECTION = 3_000

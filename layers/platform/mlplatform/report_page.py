@@ -12,19 +12,8 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from html import escape
 from itertools import accumulate
 
-from mlplatform.cost_report import (
-    NOTHING,
-    UNTAGGED,
-    Day,
-    Mover,
-    Report,
-    SavingsOfKind,
-    Table,
-    money,
-    month_last,
-    month_start,
-    precise,
-)
+from mlplatform.cost_report import UNTAGGED, Day, Mover, Report, SavingsOfKind, Table, month_last, month_start
+from mlplatform.dollars import NOTHING, money, precise
 from mlplatform.html_page import document, figure_card, round_step
 from mlplatform.report_message import tables
 

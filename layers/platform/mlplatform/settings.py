@@ -107,6 +107,7 @@ class Settings:
     # CreateTrainingJob: at most 28 days
     training_max_runtime_seconds: int = field(metadata=_whole(60, 28 * 24 * 3600))
     training_max_wait_seconds: int = field(metadata=_whole(60, 28 * 24 * 3600))
+    tuning_max_cost_usd: Decimal = field(metadata=_USD)
     hosting_instance_type: str = field(
         metadata={"form": _Form("a type that SageMaker hosts on, such as ml.c5.large", instances.HOSTING.__contains__)}
     )

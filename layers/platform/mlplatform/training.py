@@ -9,10 +9,11 @@ from typing import Any
 
 from mlplatform import containers, names, prices
 from mlplatform.datasets import data_files, plan_dataset
-from mlplatform.decisions import HoldDataset, RejectDataset, Request, Skip, StartTraining
+from mlplatform.decisions import HoldDataset, RejectDataset, Request, Skip, StartTraining, StartTuning
 from mlplatform.errors import DataRejected, UnknownPrice
 from mlplatform.facts import DatasetArrived, Drop, Endpoint, Hold, JobSpec, StoredObject, Table, Task
 from mlplatform.settings import Settings
+from mlplatform.tuning import plan_tuning
 
 _GIB = 1024**3
 _SMALLEST_VOLUME_GIB = 10
@@ -63,15 +64,18 @@ def skip_drop(arrived: DatasetArrived, objects: tuple[StoredObject, ...], verdic
     return None
 
 
-def plan_training(drop: Drop, live: Endpoint | None, settings: Settings) -> StartTraining | RejectDataset:
+def plan_training(drop: Drop, live: Endpoint | None, settings: Settings) -> StartTraining | StartTuning | RejectDataset:
     """What becomes of a drop that skip_drop let through. `live` is the dataset's endpoint, if it has one."""
     try:
         _assert_in_a_folder(drop)
         table, spec = plan_dataset(drop, names.longest_dataset(settings.stack_name))
+        job_name = names.training_job(settings.stack_name, drop.dataset, drop.version, settings.model_code_digest)
+        request = _training_job(job_name, drop, table, spec, live=live, settings=settings)
+        if spec.tuning is not None:
+            manifest = _manifest(drop.dataset, table, settings)
+            return plan_tuning(request, drop, table, spec.tuning, manifest, settings)
     except DataRejected as error:
         return RejectDataset(reason=error.reason, dataset=drop.dataset, version=drop.version)
-    job_name = names.training_job(settings.stack_name, drop.dataset, drop.version, settings.model_code_digest)
-    request = _training_job(job_name, drop, table, spec, live=live, settings=settings)
     return StartTraining(
         reason=(
             f"{drop.dataset} version {drop.version} is good to train on: {table.explanation} {job_name} runs on "
@@ -100,7 +104,7 @@ def _fleet(request: Request, region: str) -> str:
     return f"{said} (at most {most:.2f} USD at the on-demand price)"
 
 
-def refuse_launch(decision: StartTraining, hold: Hold) -> HoldDataset:
+def refuse_launch(decision: StartTraining | StartTuning, hold: Hold) -> HoldDataset:
     """What a good drop comes to while launches are held. It is not forgotten: its version can be dropped again."""
     return HoldDataset(
         reason=(

@@ -1,0 +1,425 @@
+"""`mlp check`: a deployed stack against its promises, a line each; the exit code says whether all are kept.
+
+Everything is read from the account, nothing from this repository's template: what was changed by hand shows.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from cli import hours
+from cli.advice import caller, described_stack
+from cli.connection import AWS_ERRORS, Connection
+from mlplatform import names
+from mlplatform.errors import AwsError
+from mlplatform.facts import DATASET_TAG, STACK_TAG
+from mlplatform.model_card import compare_prediction
+from mlplatform.settings import Settings
+
+console = Console(soft_wrap=True, highlight=False)
+REQUIRED_TAGS = ("Project", "Environment", "CostCenter", "Owner")
+_LOG_DAYS = 7
+_LIFECYCLE = (("STANDARD_IA", 30), ("GLACIER_IR", 90))
+_EXPIRY_DAYS = 180
+_ALERTS = {("ACTUAL", 80.0), ("ACTUAL", 100.0), ("FORECASTED", 100.0)}
+
+State = Literal["pass", "fail", "skip"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """What came of one promise."""
+
+    promise: str
+    state: State
+    reason: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a look came to: what is wrong, or what is right; a look that has nothing to look at is skipped."""
+
+    wrong: tuple[str, ...]
+    right: str
+    skipped: bool = False
+
+
+class Stack:
+    """The deployed stack, as far as several promises ask for it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.name = connection.stack
+        self.call: Callable[..., dict[str, Any]] = caller(connection)
+        self.described = described_stack(connection)
+
+    @cached_property
+    def settings(self) -> Settings:
+        return hours.stack_settings(self.connection)
+
+    @cached_property
+    def parameters(self) -> dict[str, str]:
+        return {one["ParameterKey"]: one["ParameterValue"] for one in self.described.get("Parameters", ())}
+
+    @cached_property
+    def resources(self) -> list[dict[str, Any]]:
+        pages = self.connection.client("cloudformation").get_paginator("list_stack_resources")
+        return [one for page in pages.paginate(StackName=self.name) for one in page["StackResourceSummaries"]]
+
+    def of(self, kind: str) -> list[str]:
+        """Physical ids of the stack's resources of a type."""
+        return [one["PhysicalResourceId"] for one in self.resources if one["ResourceType"] == kind]
+
+    @cached_property
+    def endpoints(self) -> list[str]:
+        """ARNs of the endpoints that the stack's functions made."""
+        pages = self.connection.client("resourcegroupstaggingapi").get_paginator("get_resources")
+        return [
+            one["ResourceARN"]
+            for page in pages.paginate(
+                TagFilters=[{"Key": STACK_TAG, "Values": [self.name]}], ResourceTypeFilters=["sagemaker:endpoint"]
+            )
+            for one in page["ResourceTagMappingList"]
+        ]
+
+
+def check(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Hold a deployed stack against its promises; the exit code is 1 if one is broken.
+
+    Example: `mlp check`, `mlp --laptop check --json`
+    """
+    stack = Stack(context.obj)
+    lines = []
+    for promise, look in PROMISES:
+        line = _line(promise, look, stack)
+        lines.append(line)
+        if not as_json:
+            _show(line)
+    broken = sum(line.state == "fail" for line in lines)
+    if as_json:
+        sys.stdout.write(json.dumps([asdict(line) for line in lines], indent=1) + "\n")
+    else:
+        kept = sum(line.state == "pass" for line in lines)
+        console.print(f"{kept} kept, {broken} broken, {len(lines) - kept - broken} with nothing to look at")
+    if broken:
+        raise typer.Exit(1)
+
+
+def _line(promise: str, look: Callable[[Stack], Found], stack: Stack) -> Line:
+    try:
+        found = look(stack)
+    except AwsError as error:
+        return Line(promise, "fail", f"nobody could look: {error}")
+    if found.wrong:
+        return Line(promise, "fail", "; ".join(found.wrong))
+    return Line(promise, "skip" if found.skipped else "pass", found.right)
+
+
+def _show(line: Line) -> None:
+    style = {"pass": "green", "fail": "bold red", "skip": "dim"}[line.state]
+    console.print(f"[{style}]{line.state:<4}[/{style}]  {line.promise:<22} ", end="")
+    console.print(line.reason, markup=False)
+
+
+# ---- the promises ----
+
+
+def deployed(stack: Stack) -> Found:
+    status = stack.described["StackStatus"]
+    wrong = () if status.endswith("_COMPLETE") and "ROLLBACK" not in status else (f"it is {status}",)
+    return Found(wrong, f"{stack.name} is {status}, {len(stack.resources)} resources")
+
+
+def endpoints(stack: Stack) -> Found:
+    """Each endpoint is asked for the prediction that its model's training job wrote down."""
+    wrong: list[str] = []
+    bucket = stack.connection.outputs["ArtifactBucketName"]
+    for arn in stack.endpoints:
+        name = arn.rpartition("/")[2]
+        found = stack.call("sagemaker", "describe_endpoint", EndpointName=name)
+        if found["EndpointStatus"] != "InService":
+            wrong.append(f"{name} is {found['EndpointStatus']}")
+            continue
+        config = stack.call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
+        tags = {one["Key"]: one["Value"] for one in stack.call("sagemaker", "list_tags", ResourceArn=arn)["Tags"]}
+        model = config["ProductionVariants"][0].get("ModelName", "")
+        key = f"{names.model_card_prefix(tags.get(DATASET_TAG, ''), model)}sample.json"
+        try:
+            sample = stack.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
+            answer = stack.call(
+                "sagemaker-runtime",
+                "invoke_endpoint",
+                EndpointName=name,
+                ContentType="application/json",
+                Accept="application/json",
+                Body=json.dumps(json.loads(sample)["request"]).encode(),
+            )
+        except AwsError as error:
+            wrong.append(f"{name} could not be asked: {error}")
+            continue
+        came = compare_prediction(sample, answer["ResponseMetadata"]["HTTPStatusCode"], answer["Body"].read())
+        if not came.correct:
+            wrong.append(f"{name} answers wrongly: {came.explanation}")
+    parked = hours.asleep(stack.connection)
+    sleep = f", {len(parked)} asleep ({', '.join(sorted(parked))})" if parked else ""
+    if not stack.endpoints:
+        return Found((), f"no endpoint runs{sleep}", skipped=not parked)
+    return Found(tuple(wrong), f"{len(stack.endpoints)} answered as in training{sleep}")
+
+
+def scaling(stack: Stack) -> Found:
+    """Every endpoint with instances that can scale has a target and policies."""
+    wrong: list[str] = []
+    scaled = 0
+    for arn in stack.endpoints:
+        name = arn.rpartition("/")[2]
+        found = stack.call("sagemaker", "describe_endpoint", EndpointName=name)
+        config = stack.call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
+        for variant in config["ProductionVariants"]:
+            if str(variant.get("InstanceType", "ml.t")).startswith("ml.t"):
+                continue  # serverless, or burstable: it can't scale
+            resource = f"endpoint/{name}/variant/{variant['VariantName']}"
+            policies = stack.call(
+                "application-autoscaling",
+                "describe_scaling_policies",
+                ServiceNamespace="sagemaker",
+                ResourceId=resource,
+            )["ScalingPolicies"]
+            if policies:
+                scaled += 1
+            else:
+                wrong.append(f"{resource} has no scaling policy")
+    return Found(tuple(wrong), f"{scaled} variants scale" if scaled else "no endpoint runs", skipped=not scaled)
+
+
+def budget(stack: Stack) -> Found:
+    account = stack.call("sts", "get_caller_identity")["Account"]
+    name = stack.connection.outputs["BudgetName"]
+    found = stack.call("budgets", "describe_budget", AccountId=account, BudgetName=name)["Budget"]
+    alerts = stack.call("budgets", "describe_notifications_for_budget", AccountId=account, BudgetName=name)
+    there = {(one["NotificationType"], float(one["Threshold"])) for one in alerts.get("Notifications", ())}
+    missing = [f"no alert at {threshold:g} % {kind.lower()}" for kind, threshold in sorted(_ALERTS - there)]
+    limit = found["BudgetLimit"]
+    if float(limit["Amount"]) != float(stack.parameters["MonthlyBudgetUsd"]):
+        missing.append(f"its limit is {limit['Amount']}, not the {stack.parameters['MonthlyBudgetUsd']} that were set")
+    if stack.parameters["Project"] not in json.dumps(found.get("CostFilters") or found.get("FilterExpression") or {}):
+        missing.append("it is not limited to the project's tag")
+    return Found(tuple(missing), f"{name}: {float(limit['Amount']):g} {limit['Unit']} a month, {len(there)} alerts")
+
+
+def alarms(stack: Stack) -> Found:
+    topic = stack.connection.outputs["AlertsTopicArn"]
+    wanted = stack.of("AWS::CloudWatch::Alarm")
+    found = {
+        one["AlarmName"]: one
+        for one in stack.call("cloudwatch", "describe_alarms", AlarmNames=wanted).get("MetricAlarms", ())
+    }
+    wrong = [f"{name} does not exist" for name in wanted if name not in found]
+    wrong += [
+        f"{name} tells nobody"
+        for name, one in found.items()
+        if not one.get("ActionsEnabled") or topic not in one.get("AlarmActions", ())
+    ]
+    ringing = [name for name, one in found.items() if one.get("StateValue") == "ALARM"]
+    said = f"; in alarm now: {', '.join(ringing)}" if ringing else ""
+    return Found(tuple(wrong), f"{len(found)} tell the alerts topic{said}")
+
+
+def told(stack: Stack) -> Found:
+    """Somebody must hear the alerts: Slack, or an e-mail address that was confirmed."""
+    topic = stack.connection.outputs["AlertsTopicArn"]
+    subscriptions = stack.call("sns", "list_subscriptions_by_topic", TopicArn=topic)["Subscriptions"]
+    mail = [one for one in subscriptions if one["Protocol"] == "email" and one["SubscriptionArn"].startswith("arn:")]
+    try:
+        stack.call("ssm", "get_parameter", Name=stack.settings.slack_webhook_parameter)
+        slack = True
+    except AwsError as error:
+        if error.code != "ParameterNotFound":
+            raise
+        slack = False
+    if not slack and not mail:
+        return Found(("nobody hears the alerts; run `mlp slack set`, or set AlertEmail and confirm it",), "")
+    return Found(
+        (), " and ".join([*(["Slack"] if slack else []), *([f"{len(mail)} e-mail addresses"] if mail else [])])
+    )
+
+
+def tags(stack: Stack) -> Found:
+    """Of everything with the project's tag or the stack's, the tagging service tells the keys."""
+    lacking: dict[str, list[str]] = {}
+    count = 0
+    for key, value in (("Project", stack.parameters["Project"]), (STACK_TAG, stack.name)):
+        pages = stack.connection.client("resourcegroupstaggingapi").get_paginator("get_resources")
+        for page in pages.paginate(TagFilters=[{"Key": key, "Values": [value]}]):
+            for one in page["ResourceTagMappingList"]:
+                count += 1
+                keys = {tag["Key"] for tag in one["Tags"]}
+                if missing := [tag for tag in REQUIRED_TAGS if tag not in keys]:
+                    lacking[one["ResourceARN"]] = missing
+    wrong = tuple(f"{arn} lacks {', '.join(missing)}" for arn, missing in sorted(lacking.items()))
+    return Found(wrong, f"{', '.join(REQUIRED_TAGS)} on everything that was found")
+
+
+def schedules(stack: Stack) -> Found:
+    wrong, times = [], []
+    for name in stack.of("AWS::Scheduler::Schedule"):
+        found = stack.call("scheduler", "get_schedule", Name=name.rpartition("/")[2])
+        if found["State"] != "ENABLED":
+            wrong.append(f"{name} is {found['State']}")
+        zone = found.get("ScheduleExpressionTimezone", "UTC")
+        times.append(f"{found['Name'].removeprefix(f'{stack.name}-')} {found['ScheduleExpression']} {zone}")
+    for name in stack.of("AWS::Events::Rule"):
+        found = stack.call("events", "describe_rule", Name=name.rpartition("/")[2])
+        if found["State"] != "ENABLED":
+            wrong.append(f"the rule {name} is {found['State']}")
+    return Found(tuple(wrong), "; ".join(times))
+
+
+def lifecycle(stack: Stack) -> Found:
+    bucket = stack.connection.outputs["DataBucketName"]
+    rules = stack.call("s3", "get_bucket_lifecycle_configuration", Bucket=bucket).get("Rules", [])
+    steps = {
+        (step["StorageClass"], step["Days"])
+        for rule in rules
+        if rule["Status"] == "Enabled"
+        for step in rule.get("Transitions", ())
+    }
+    wrong = [f"no transition to {kind} after {days} days" for kind, days in _LIFECYCLE if (kind, days) not in steps]
+    if _EXPIRY_DAYS not in {(rule.get("Expiration") or {}).get("Days") for rule in rules}:
+        wrong.append(f"training data is not deleted after {_EXPIRY_DAYS} days")
+    return Found(tuple(wrong), "Standard-IA after 30 days, Glacier Instant Retrieval after 90, deleted after 180")
+
+
+def buckets(stack: Stack) -> Found:
+    wrong: list[str] = []
+    names_ = stack.of("AWS::S3::Bucket")
+    for bucket in names_:
+        wrong += [f"{bucket}: {what}" for what in _open_doors(stack, bucket)]
+    return Found(tuple(wrong), f"{len(names_)} encrypted, versioned, no public access, TLS only")
+
+
+def _open_doors(stack: Stack, bucket: str) -> Iterator[str]:
+    def configured(operation: str, member: str) -> Any:
+        try:
+            return stack.call("s3", operation, Bucket=bucket).get(member)
+        except AwsError as error:
+            if error.code.startswith(("NoSuch", "ServerSideEncryptionConfigurationNotFound")):
+                return None
+            raise
+
+    if not configured("get_bucket_encryption", "ServerSideEncryptionConfiguration"):
+        yield "not encrypted"
+    block = configured("get_public_access_block", "PublicAccessBlockConfiguration") or {}
+    if not block or not all(block.values()):
+        yield "public access is not blocked"
+    if configured("get_bucket_versioning", "Status") != "Enabled":
+        yield "not versioned"
+    policy = json.loads(configured("get_bucket_policy", "Policy") or "{}")
+    if not any(
+        one["Effect"] == "Deny"
+        and str(one.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport")).lower() == "false"
+        for one in policy.get("Statement", ())
+    ):
+        yield "takes requests without TLS"
+
+
+def retention(stack: Stack) -> Found:
+    wanted = stack.of("AWS::Logs::LogGroup")
+    pages = stack.connection.logs.get_paginator("describe_log_groups")
+    days = {
+        one["logGroupName"]: one.get("retentionInDays")
+        for page in pages.paginate(logGroupNamePrefix=f"/aws/lambda/{stack.name}-")
+        for one in page["logGroups"]
+    }
+    wrong = tuple(f"{name} keeps {days.get(name) or 'everything'}" for name in wanted if days.get(name) != _LOG_DAYS)
+    return Found(wrong, f"{len(wanted)} logs forget after {_LOG_DAYS} days")
+
+
+def dashboard(stack: Stack) -> Found:
+    name = stack.connection.outputs.get("DashboardName", "")
+    body = stack.call("cloudwatch", "get_dashboard", DashboardName=name)["DashboardBody"]
+    return Found((), f"{name}, {len(json.loads(body)['widgets'])} widgets")
+
+
+def roles(stack: Stack) -> Found:
+    """One role a function, no managed policy, and no group of actions."""
+    wrong: list[str] = []
+    taken: dict[str, str] = {}
+    for function in stack.of("AWS::Lambda::Function"):
+        role = stack.call("lambda", "get_function_configuration", FunctionName=function)["Role"]
+        if role in taken:
+            wrong.append(f"{function} and {taken[role]} share a role")
+        taken[role] = function
+    for role in stack.of("AWS::IAM::Role"):
+        attached = stack.call("iam", "list_attached_role_policies", RoleName=role)["AttachedPolicies"]
+        wrong += [f"{role} has the managed policy {one['PolicyName']}" for one in attached]
+        for policy in stack.call("iam", "list_role_policies", RoleName=role)["PolicyNames"]:
+            document = stack.call("iam", "get_role_policy", RoleName=role, PolicyName=policy)["PolicyDocument"]
+            for statement in document["Statement"]:
+                actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+                wrong += [
+                    f"{role} may {action}" for action in actions if "*" in action and statement["Effect"] == "Allow"
+                ]
+    return Found(tuple(wrong), f"{len(taken)} functions have a role each, with named actions only")
+
+
+def quotas(stack: Stack) -> Found:
+    """Of the instance types that the stack is set to; a new account has none of some (Service Quotas console)."""
+    settings = stack.settings
+    wanted = {
+        f"{settings.training_instance_type} for spot training job usage": 1,
+        f"{settings.hosting_instance_type} for endpoint usage": settings.min_instances,
+    }
+    try:
+        pages = stack.connection.client("service-quotas").get_paginator("list_service_quotas")
+        there = {
+            one["QuotaName"]: one["Value"]
+            for page in pages.paginate(ServiceCode="sagemaker")
+            for one in page.get("Quotas", ())
+        }
+    except AWS_ERRORS as error:  # not everybody may look, and the quotas hold all the same
+        return Found((), f"nobody could look: {error}", skipped=True)
+    if not there:
+        return Found((), "this account tells no quotas", skipped=True)
+    wrong = tuple(
+        f'the quota "{name}" is {there.get(name, 0):g}; ask for {least} in Service Quotas'
+        for name, least in wanted.items()
+        if there.get(name, 0) < least
+    )
+    return Found(wrong, ", ".join(f"{name}: {there.get(name, 0):g}" for name in wanted))
+
+
+def teardown(stack: Stack) -> Found:
+    """What functions made must go with the stack."""
+    there = stack.of("Custom::TearDown")
+    return Found(() if there else ("what functions made would outlive the stack",), "the stack takes everything along")
+
+
+PROMISES: tuple[tuple[str, Callable[[Stack], Found]], ...] = (
+    ("stack", deployed),
+    ("endpoints answer", endpoints),
+    ("endpoints scale", scaling),
+    ("budget", budget),
+    ("alarms", alarms),
+    ("people are told", told),
+    ("tags", tags),
+    ("schedules and rules", schedules),
+    ("lifecycle", lifecycle),
+    ("buckets are closed", buckets),
+    ("logs are short-lived", retention),
+    ("dashboard", dashboard),
+    ("roles", roles),
+    ("quotas", quotas),
+    ("teardown", teardown),
+)

@@ -1,0 +1,44 @@
+"""Service Quotas of SageMaker's instance types, as names and numbers. Nothing on the laptop is held to them.
+
+ListServiceQuotas, Service Quotas API reference. The names of the quotas are AWS's ("Amazon SageMaker AI endpoints and
+quotas", AWS General Reference: "ml.m5.large for endpoint usage"); the numbers are this account's, and made up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from laptop.account import ACCOUNT_ID, REGION, Account
+from laptop.errors import ServiceError
+from laptop.sagemaker_common import page
+from mlplatform.instances import HOSTING, TRAINING
+
+VALUE = 20.0
+
+
+def install(account: Account) -> None:
+    """Registers ListServiceQuotas."""
+    account.operations.setdefault("service-quotas", {})["ListServiceQuotas"] = list_service_quotas
+
+
+def list_service_quotas(request: dict[str, Any]) -> dict[str, Any]:
+    if request["ServiceCode"] != "sagemaker":
+        raise ServiceError("NoSuchResourceException", f"The laptop tells no quotas of {request['ServiceCode']}.", 400)
+    names = [f"{one} for {use}training job usage" for one in sorted(TRAINING) for use in ("", "spot ")]
+    names += [f"{one} for endpoint usage" for one in sorted(HOSTING)]
+    quotas: list[dict[str, Any]] = [
+        {
+            "ServiceCode": "sagemaker",
+            "ServiceName": "Amazon SageMaker",
+            "QuotaArn": f"arn:aws:servicequotas:{REGION}:{ACCOUNT_ID}:sagemaker/L-{number:08X}",
+            "QuotaCode": f"L-{number:08X}",
+            "QuotaName": name,
+            "Value": VALUE,
+            "Unit": "None",
+            "Adjustable": True,
+            "GlobalQuota": False,
+        }
+        for number, name in enumerate(names)
+    ]
+    shown, token = page(quotas, request, lambda quota: quota["QuotaCode"], 100)
+    return {"Quotas": shown, **token}

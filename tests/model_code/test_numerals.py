@@ -1,0 +1,80 @@
+"""Numbers as people write them are read alike by columns and by cells, and in one spelling a column."""
+
+from __future__ import annotations
+
+import math
+
+import pyarrow as pa
+import pytest
+
+import dataset
+import numerals
+from numerals import Spelling
+
+POINT, COMMA, LONE_COMMA = Spelling(), Spelling(",", "."), Spelling(",", "")
+NBSP = "\u00a0"
+
+
+@pytest.mark.parametrize(
+    ("text", "point", "comma", "lone_comma"),
+    [
+        ("7", 7, 7, 7),
+        ("-1.5e3", -1500, -1500, -1500),
+        ("1.234", 1.234, 1234, 1.234),
+        ("1,234", 1234, 1.234, 1.234),
+        ("1,234,567", 1234567, None, None),
+        ("1.234.567", None, 1234567, None),
+        ("$1,234.50", 1234.5, None, None),
+        ("1.234,50 €", None, 1234.5, None),
+        (f"1{NBSP}234,5{NBSP}€", None, 1234.5, 1234.5),
+        ("1'234.50 CHF", 1234.5, None, 1234.5),
+        ("12 %", 12, 12, 12),
+        ("12.5%", 12.5, None, 12.5),
+        ("-$5", -5, -5, -5),
+        ("$-5", -5, -5, -5),
+        ("\u22123 kr", -3, -3, -3),
+        ("(1,000.00)", -1000, None, None),
+        ("US$ 3", 3, 3, 3),
+        ("EUR 12", 12, 12, 12),
+        (".5", 0.5, 0.5, 0.5),
+        ("0,5", None, 0.5, 0.5),
+        ("12,34", None, 12.34, 12.34),
+        ("1 2", None, None, None),
+        ("12,34,567.1", None, None, None),
+        ("1-2", None, None, None),
+        ("- 5 -", None, None, None),
+        ("(3", None, None, None),
+        ("$", None, None, None),
+        ("12 apples", None, None, None),
+        ("2026-11-28", None, None, None),
+        ("10:30", None, None, None),
+        ("inf", None, None, None),
+        ("\u0663", None, None, None),  # a digit of another script
+    ],
+)
+def test_a_text_is_the_same_number_in_a_column_and_in_a_cell(
+    text: str, point: float | None, comma: float | None, lone_comma: float | None
+) -> None:
+    for spelling, expected in ((POINT, point), (COMMA, comma), (LONE_COMMA, lone_comma)):
+        assert numerals.number(text, spelling) == expected, spelling
+        (found,), _ = dataset._spelled(pa.array([text]), spelling, False)
+        assert (None if math.isnan(found) else found) == expected, spelling
+
+
+@pytest.mark.parametrize(
+    ("texts", "decimal_comma", "spelling"),
+    [
+        (["1", "2.5"], False, None),
+        (["1,234", "7"], False, POINT),
+        (["1,234", "7"], True, LONE_COMMA),
+        (["1,234", "0.5"], True, POINT),
+        (["1,234", "0,5"], False, LONE_COMMA),
+        (["$1,234.50", "$2"], False, POINT),
+        (["1.234,50", "2"], False, COMMA),
+        (["1.234.567", "2 €"], False, COMMA),
+        (["12,345,678", "2 €"], True, POINT),
+        (["1,5", "2,5", "2.50"], False, LONE_COMMA),  # most texts decide
+    ],
+)
+def test_a_columns_texts_tell_its_spelling(texts: list[str], decimal_comma: bool, spelling: Spelling | None) -> None:
+    assert dataset._spelled(pa.array(texts), None, decimal_comma)[1] == spelling
