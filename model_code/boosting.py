@@ -71,7 +71,7 @@ def learn(
     weights = np.arange(0, 1 + STEP / 2, STEP)
     losses = [_loss(truth, (1 - weight) * answered + weight * trees_answer, classes) for weight in weights]
     weight = float(weights[np.argmin(losses)])
-    if min(losses) > losses[0] * (1 - WORTH):
+    if min(losses) >= losses[0] * (1 - WORTH):
         return None, answered
     if len(everything) > ROWS:
         everything = random.choice(everything, ROWS, replace=False)
