@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from cli import hours
+from cli import hours, tuning
 from cli.connection import Connection
 from mlplatform import names
 
@@ -65,7 +65,7 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
             Row(
                 dataset,
                 verdict.get("verdict", "not judged yet"),
-                job["TrainingJobStatus"] if job else "",
+                _job(connection, verdict, job),
                 live,
                 endpoints.get(endpoint) or (f"asleep {asleep[endpoint]}" if endpoint in asleep else "none"),
                 instances,
@@ -74,6 +74,14 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
             )
         )
     return found
+
+
+def _job(connection: Connection, verdict: Mapping[str, Any], newest: Mapping[str, Any] | None) -> str:
+    """How far the job is that the verdict names, if that is a tuning, and else the newest training job."""
+    name = verdict.get("job_name") or ""
+    if names.is_tuning_job(name):
+        return tuning.progress(connection, name)
+    return newest["TrainingJobStatus"] if newest else ""
 
 
 def log_lines(connection: Connection, groups: Sequence[LogQuery], since: datetime, seen: set[str]) -> Iterator[str]:

@@ -135,8 +135,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     checkpoints = os.environ.get("SM_CHECKPOINT_DIR", str(base / "checkpoints"))
     parser.add_argument("--checkpoint_dir", type=Path, default=Path(checkpoints))
     parser.add_argument("--job_name", default=_job_name())
+    parser.add_argument("--wishes", type=json.loads, default={}, help="more of these, as a JSON object")
     parser.add_argument("--_tuning_objective_metric", dest="tuned_for", help="SageMaker's, to a tuning job's trial")
     options, unknown = parser.parse_known_args(arguments)
+    if options.wishes:  # the names of hyperparameters are fixed in a pipeline's definition, but for what this one holds
+        wished = [text for name, value in options.wishes.items() for text in (f"--{name}", str(value))]
+        options, unknown = parser.parse_known_args([*arguments, *wished])
     if unknown:
         say(f"Ignoring the arguments {' '.join(unknown)}.")
     if options.tuned_for:
@@ -406,7 +410,6 @@ def _write_card(job: Job, learned: Learned, curve: report.Curve) -> None:
             job.data,
             lambda columns: predict(model, columns, job.data.classes),
             curve=curve.points(),
-            best_epoch=learned.best_epoch,
             seconds=min(10.0, max(0.5, elapsed * 0.06)),
         )
         write(job.options.model_dir / "report.json", report.dump(found))
