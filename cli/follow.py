@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import typer
 from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.markup import escape
@@ -18,6 +19,7 @@ from rich.markup import escape
 from cli.connection import Connection
 from cli.pipeline import find_execution, steps
 from mlplatform import names
+from mlplatform.tuning import shortened
 
 DECIDING_FUNCTIONS = ("start_training", "deploy_model", "configure_autoscaling")
 TRAINING_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -84,6 +86,8 @@ class Follower:
             self._job_name, self._pipeline = verdict["job_name"], verdict.get("pipeline", "")
         if self._pipeline:
             return self._look_at_pipeline(status)
+        if names.is_tuning_job(self._job_name):
+            return self._read_tuning(status)
         job = self.connection.sagemaker.describe_training_job(TrainingJobName=self._job_name)
         self._read_job(job, status)
         if job["TrainingJobStatus"] in ("Failed", "Stopped"):
@@ -172,6 +176,36 @@ class Follower:
             self._seen.add("said-completed")
             self._say("training job", _job_summary(job), "green")
 
+    def _read_tuning(self, status: Any) -> Outcome | None:
+        """Tells of each trial that ends; once all have, the best is what is followed on."""
+        name = self._job_name
+        tuning = self.connection.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+        best = tuning.get("BestTrainingJob", {})
+        pages = self.connection.sagemaker.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job").paginate(
+            HyperParameterTuningJobName=name, SortBy="CreationTime", SortOrder="Ascending"
+        )
+        trials = [one for page in pages for one in page["TrainingJobSummaries"]]
+        ended = [one for one in trials if one["TrainingJobStatus"] in ("Completed", "Failed", "Stopped")]
+        most = tuning["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxNumberOfTrainingJobs"]
+        for trial in ended:
+            if trial["TrainingJobName"] not in self._seen:
+                self._seen.add(trial["TrainingJobName"])
+                self._say("trial", _trial_summary(trial, best, len(self._seen_trials(trials)), most))
+        status.update(f"tuning: {len(ended)} of {most} trials ended")
+        if tuning["HyperParameterTuningJobStatus"] not in ("Completed", "Failed", "Stopped"):
+            return None
+        if not best:
+            reason = tuning.get("FailureReason") or "The tuning ended without a trial that completed."
+            return Outcome("failed", reason, name)
+        self._say("tuning job", f"{tuning['HyperParameterTuningJobStatus']}: {best['TrainingJobName']} is the best")
+        self._job_name = best["TrainingJobName"]
+        job = self.connection.sagemaker.describe_training_job(TrainingJobName=self._job_name)
+        self._transitions = len(job.get("SecondaryStatusTransitions", []))  # its states were told as a trial's
+        return None
+
+    def _seen_trials(self, trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [trial for trial in trials if trial["TrainingJobName"] in self._seen]
+
     def _read_endpoint(self) -> Outcome | None:
         for decision, kind in (("KeepLiveModel", "kept"), ("AskApproval", "asked")):
             # A model that a pipeline registered is called by its package's number.
@@ -209,6 +243,28 @@ class Follower:
             ServiceNamespace="sagemaker", ResourceId=resource
         )
         return bool(policies["ScalingPolicies"])
+
+
+def conclude(outcome: Outcome, dataset: str, connection: Connection, console: Console) -> None:
+    """Prints how a followed drop ended. Raises typer.Exit where that is not well."""
+    style = "green" if outcome.good else "red"
+    console.print(f"[bold {style}]{outcome.kind}[/bold {style}]: {escape(outcome.reason)}", highlight=False)
+    flag = "--laptop " if connection.endpoint_url else ""
+    if outcome.kind == "deployed":
+        console.print(f"try it: mlp {flag}predict {dataset} FILE.csv")
+    if outcome.kind == "asked":
+        console.print(f"decide: mlp {flag}approve {dataset}; what there is: mlp {flag}models {dataset}")
+    if not outcome.good:
+        raise typer.Exit(1)
+
+
+def _trial_summary(trial: dict[str, Any], best: dict[str, Any], number: int, most: int) -> str:
+    found = trial.get("FinalHyperParameterTuningJobObjectiveMetric")
+    value = f"{found['MetricName']} {found['Value']:.5g}" if found else trial.get("FailureReason", "no result")
+    early = " (stopped early)" if trial["TrainingJobStatus"] == "Stopped" else ""
+    tuned = ", ".join(f"{name} {shortened(value)}" for name, value in sorted(trial["TunedHyperParameters"].items()))
+    mark = ", the best so far" if trial["TrainingJobName"] == best.get("TrainingJobName") else ""
+    return f"{number} of {most}: {value}{early}{mark}; {tuned}"
 
 
 def _job_summary(job: dict[str, Any]) -> str:

@@ -166,13 +166,13 @@ def test_what_is_served_equals_the_network_that_was_trained(name: str, rows: int
         for parameter in twin.parameters():
             parameter.add_(torch.randn_like(parameter) / 4)
     weights = {name: tensor.numpy() for name, tensor in twin.state_dict().items()}
-    served = inference.NETWORKS[name](weights, {**asdict(settings), "bend": preprocess.BEND}, encoder)
+    served = inference.NETWORKS[name]([weights, weights], {**asdict(settings), "bend": preprocess.BEND}, encoder)
     far = preprocess.Numbers(np.resize([0.0, -1e9, 1e300, np.nan, np.inf], rows))
     inputs = encoder.encode([column(rows), far, preprocess.Texts(rng.integers(-1, 3, rows), ["red", "?", "blue"]), far])
     with torch.inference_mode():
         expected = twin(torch.from_numpy(inputs.numbers), torch.from_numpy(inputs.codes)).numpy()
     assert np.isfinite(expected).all()
-    assert served.scores(inputs) == pytest.approx(expected, abs=1e-4)
+    assert served.scores(inputs) == pytest.approx(np.concatenate((expected, expected)), abs=1e-4)
 
 
 def test_serving_imports_nothing_that_a_container_may_lack(trained: Path) -> None:

@@ -81,6 +81,7 @@ OBJECTS = {
 }
 SAGEMAKER_ARN = "arn:aws:sagemaker:us-east-1:123456789012"
 CONFIG = "endpoint-config/shop-flowers-0123456789ab-abc123"
+GROUP = "model-package-group/shop-flowers"
 SCALING_ARN = "arn:aws:application-autoscaling:us-east-1:123456789012:scalable-target/0123abcd"
 TAGGED = {  # the same for the tags of what exists already
     ("start_training", "ListTags"): [
@@ -93,6 +94,7 @@ TAGGED = {  # the same for the tags of what exists already
         "hyper-parameter-tuning-job/shop-flowers-t0123456789a",
         "endpoint/shop-flowers",
         CONFIG,
+        GROUP,
     ],
     ("deploy_model", "AddTags"): ["endpoint/shop-flowers", CONFIG],
     ("deploy_model", "DeleteTags"): [CONFIG],

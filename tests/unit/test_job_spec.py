@@ -179,6 +179,14 @@ def test_what_is_not_a_json_object_is_refused(content: bytes, said: str) -> None
             {"tuning": {"ranges": {"dropout": {"min": 0, "max": 0.5, "scale": "ln"}}}},
             "as 'tuning.ranges.dropout.scale'; it must be one of auto, linear, log, reverse_log",
         ),
+        (
+            {"tuning": {"ranges": {"network": ["mlp", "tabm"]}}},
+            "has a range as 'tuning.ranges.network'; it can only be",
+        ),
+        (
+            {"tuning": {"ranges": {"network": {"values": ["mlp", "cnn"]}}}},
+            "has \"cnn\" as 'tuning.ranges.network.values'; it must be one of tabm, mlp",
+        ),
         ({"tuning": {"ranges": {"hidden_size": {"values": [64]}}}}, "it must be a list of two values or more"),
         ({"tuning": {"ranges": {"hidden_size": {"values": [64, 64]}}}}, "each value counts once"),
         ({"tuning": {"ranges": {"epochs": {"values": list(range(1, 32))}}}}, "has 34 things to search"),

@@ -41,6 +41,7 @@ _PYTORCH: Mapping[str, Limits] = {
     "embedding_size": Limits(True, 1, 1_024),
     "blocks": Limits(True, 1, 16),
     "members": Limits(True, 1, 256),
+    "trees": Limits(True, 0, 10_000),
     "seed": Limits(True, 0, 2**31 - 1),
 }
 # Where the algorithm has no upper limit, one that no model of use goes beyond.

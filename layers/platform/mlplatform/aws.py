@@ -533,7 +533,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         elif decision.card is not None:
             self._put_card(decision.dataset, decision.job_name, decision.card)
             self._put_page(decision.page)
-        self._unless(_exists, "sagemaker", "create_model", **decision.model)
+        if not self._unless(_exists, "sagemaker", "create_model", **decision.model):
+            self._assert_same_model(decision.model)
         self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
         name = decision.endpoint["EndpointName"]
         if decision.replace:
@@ -551,6 +552,16 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         if decision.update is not None:
             self._call("sagemaker", "update_model_package", **decision.update)
         return self._finish(decision)
+
+    def _assert_same_model(self, request: Request) -> None:
+        """Two packages that say that they come from one training job, but have other artifacts, have the same name."""
+        name, wanted = request["ModelName"], request["PrimaryContainer"]["ModelDataUrl"]
+        found = self._call("sagemaker", "describe_model", ModelName=name)["PrimaryContainer"].get("ModelDataUrl")
+        if found != wanted:
+            raise NotAsPlanned(
+                f"There is a model {name} already, with {found} and not with {wanted}; delete it, or register the "
+                "package with another training_job, or with none, among its CustomerMetadataProperties."
+            )
 
     def _create_endpoint(self, request: Request) -> None:
         for attempt in range(1, _CONFIG_ATTEMPTS + 1):
@@ -596,7 +607,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             key = names.outcome_key(decision.dataset, decision.job_name)
             if isinstance(decision, DeployModel):
                 version = int(decision.package.rpartition("/")[2])
-                self._put_once(bucket, names.release_key(decision.dataset, version, "new"), outcome)
+                self._put_once(bucket, names.release_key(decision.dataset, version, "gate"), outcome)
         if not self._object_exists(bucket, key):
             self._announce(decision)
         if not self._put_once(bucket, key, outcome):

@@ -166,8 +166,13 @@ def package_changed(event: Event) -> PackageChanged:
         approval=Approval(status),
         new=new,
         fields=tuple(map(str, fields)) if isinstance(fields, list) else None,
-        stamp="new" if new else re.sub(r"\D", "", str(modified)),
+        stamp=f"new-{_digits(detail.get('CreationTime'))}" if new else _digits(modified),
     )
+
+
+def _digits(moment: Any) -> str:
+    """Of a time however it is spelled: it only has to be the same in every copy of an event."""
+    return re.sub(r"\D", "", str(moment))
 
 
 def _detail(event: Event, source: str, detail_type: str) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def releases_prefix(dataset: str, version: int, stamp: str = "") -> str:
 
 
 def release_key(dataset: str, version: int, stamp: str) -> str:
-    """That a package was deployed because of one change of it; `stamp` is "new" for its registration."""
+    """That a package was deployed because of one change of it; `stamp` is "gate" for what the gate registered."""
     return f"{releases_prefix(dataset, version, stamp)}.json"
 
 
