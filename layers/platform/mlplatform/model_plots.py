@@ -342,13 +342,14 @@ def columns(report: Mapping[str, Any]) -> str:
         return ""
     rows = report["rows"]
     profiled = int(report["profiled_rows"])
-    note = [
-        f"{counted(int(rows['train']), 'row')} to train on, {int(rows['validation']):,} to choose the best epoch, "
-        f"{int(rows['test']):,} to judge."
-    ]
+    train, validation, test = (int(rows[split]) for split in ("train", "validation", "test"))
+    note = [f"{counted(train, 'row')} to train on, {validation:,} to choose the best epoch, {test:,} to judge."]
+    folds = len({int(one[3]) for one in report["training"]["curve"] if len(one) > 3})
+    if folds > 1:
+        note = [f"{train + validation:,} rows to train on, each fold of {folds} left out once; {test:,} to judge."]
     if rows.get("without_label"):
         note.append(f"{counted(int(rows['without_label']), 'row')} without a label left out.")
-    if profiled < int(rows["train"]):
+    if profiled < train:
         note.append(f"The profile is of {profiled:,} training rows, taken at random.")
     else:
         note.append("The profile is of the training rows.")
