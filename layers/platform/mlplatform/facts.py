@@ -213,7 +213,8 @@ class ModelMetrics:
     test: Mapping[str, float]
     live: Mapping[str, float] | None
     live_error: str | None  # why the live model could not be scored
-    warnings: tuple[str, ...] = ()  # what the training found that makes its own score doubtful, such as a leak
+    warnings: tuple[str, ...] = ()  # what the training found odd, for people
+    doubts: tuple[str, ...] = ()  # of these, what makes its own score doubtful: a column that gives the label away
     choice: str = ""  # of several models that were trained: a sentence on which was taken, by how much, at what cost
 
     @property
