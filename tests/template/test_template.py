@@ -438,6 +438,7 @@ SCHEDULES = resources("AWS::Scheduler::Schedule")
         ("WatchSpendSchedule", "cron(0 * * * ? *)", "UTC"),
         ("ReportCostsSchedule", "cron(30 07 * * ? *)", "UTC"),
         ("ActivateCostTagsSchedule", "cron(0 5 * * ? *)", "UTC"),
+        ("GovernResourcesSchedule", "cron(0 6 * * ? *)", "UTC"),
     ],
 )
 def test_a_schedule_calls_its_function_at_the_time_that_it_tells_it(name: str, expression: str, zone: str) -> None:
@@ -453,7 +454,7 @@ def test_a_schedule_calls_its_function_at_the_time_that_it_tells_it(name: str, e
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 def test_hours_and_the_report_are_in_the_zone_of_the_parameter(name: str) -> None:
     zone = transformed()["Resources"][name]["Properties"]["ScheduleExpressionTimezone"]
-    local = name in ("KeepOfficeHoursSchedule", "ReportCostsSchedule")
+    local = name in ("KeepOfficeHoursSchedule", "ReportCostsSchedule", "GovernResourcesSchedule")
     assert zone == ({"Ref": "TimeZone"} if local else "UTC")
 
 
