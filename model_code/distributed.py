@@ -67,6 +67,7 @@ class Group:
 
     def __enter__(self) -> Group:
         if self.size > 1:
+            import torch
             import torch.distributed as dist
             from torch.distributed.rendezvous import rendezvous
 
@@ -76,7 +77,7 @@ class Group:
             try:
                 self._store, _, _ = next(rendezvous("env://", self.rank, self.size, timeout=patience))
                 dist.init_process_group(
-                    "cpu:gloo,cuda:nccl" if dist.is_nccl_available() else "gloo",
+                    "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
                     store=self._store,
                     rank=self.rank,
                     world_size=self.size,
@@ -179,4 +180,7 @@ def device_of(place: Place) -> torch.device:
     """The GPU of this process, or the CPU."""
     import torch
 
-    return torch.device("cuda", place.local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.cuda.set_device(place.local_rank)  # where NCCL and the random state look
+    return torch.device("cuda", place.local_rank)

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+import boosting
 import metrics
 import network
 import preprocess
@@ -29,6 +30,7 @@ from network import Settings, Shape, Tensors
 FOLDS = 5
 FOLDED_ROWS = 3000  # of training and validation together; up to here folds fit into the time
 MULTIPLICATIONS = 2.5e11  # in all of a training's forward passes: about 40 seconds on two cores
+MOST_COLUMNS_FOR_TREES = 1000
 SURE_GAIN = 2.0  # log-likelihood that a temperature must gain to be kept; chance alone gives 1.92 once in 20 times
 
 
@@ -40,6 +42,7 @@ class Learned:
     target: dict[str, float]  # mean and scale of a regression's label
     settings: Settings
     weights: list[dict[str, Tensor]]  # of one network, or of one for each fold
+    trees: boosting.Trees | None
     temperature: float
     validation: dict[str, float | int | None]  # on rows that the answering network did not learn from
     epochs_run: int
@@ -64,8 +67,8 @@ def settled(asked: Mapping[str, Any], rows: int, columns: int) -> Settings:
     else:
         embedding = max(1, min(8, 320 // max(1, columns)))
         hidden, blocks = 128, 2
-        members = 16 if rows <= 100_000 else 8 if rows <= 1_000_000 else 4
         folds = FOLDS if rows <= FOLDED_ROWS else 1
+        members = 8 if folds > 1 else 16 if rows <= 100_000 else 8 if rows <= 1_000_000 else 4
         a_row = members * (columns * embedding * hidden + hidden * hidden * (blocks - 1))
         affordable = MULTIPLICATIONS / (rows * max(1, folds - 1) * a_row)
         usual = Settings(
@@ -81,6 +84,7 @@ def settled(asked: Mapping[str, Any], rows: int, columns: int) -> Settings:
             weight_decay=3e-4,
             patience=16,
             folds=folds,
+            trees=200 if columns <= MOST_COLUMNS_FOR_TREES else 0,
         )
     return replace(usual, **asked)
 
@@ -155,17 +159,34 @@ def learn(
             should_stop=should_stop,
             log=log,
             group=group,
+            precision=network.fast_precision(device),
         )
         twin = network.build(shape, settings).to(device)
         twin.load_state_dict(one.weights)
         fitted.append(one)
         found.append(network.predict(twin, judges, classes).double().cpu().numpy())
+    trees = None
+    if settings.trees and group.place.first:
+        whole = train if folded else _joined(data.train, data.validation)
+        trees, predicted = boosting.learn(
+            encoder.encode(whole.columns),
+            whole.label if classes else (whole.label - target["mean"]) / target["scale"],
+            encoder,
+            len(data.classes) if data.classes is not None else 0,
+            held if folded else [np.arange(len(data.train), len(whole))],
+            np.concatenate(found),
+            settings.trees,
+            settings.seed,
+        )
+        log(f"Trees count {trees.weight:.0%} of each answer." if trees else "Trees would not make it better.")
+    else:
+        predicted = np.concatenate(found)
+    temperature = 1.0
     if folded:
         order = np.argsort(np.concatenate(held))
-        predicted, label = np.concatenate(found)[order], train.label
+        predicted, label = predicted[order], train.label
     else:
-        predicted, label = found[0], data.validation.label
-    temperature = 1.0
+        label = data.validation.label
     if classes:
         temperature = fitted_temperature(label, predicted)
         validation = metrics.of_classes(label, metrics.calibrated(predicted, temperature))
@@ -177,6 +198,7 @@ def learn(
         target,
         settings,
         [one.weights for one in fitted],
+        trees,
         temperature,
         validation,
         epochs_run=sum(one.epochs_run for one in fitted),
@@ -191,7 +213,7 @@ def _joined(first: Rows, second: Rows) -> Rows:
     for one, other in zip(first.columns, second.columns, strict=True):
         if isinstance(one, preprocess.Numbers):
             assert isinstance(other, preprocess.Numbers)
-            columns.append(preprocess.Numbers(np.concatenate((one.values, other.values))))
+            columns.append(preprocess.Numbers(np.concatenate((one.values, other.values)), one.spelling))
             continue
         assert isinstance(other, preprocess.Texts)
         places = {text: place for place, text in enumerate(one.categories)}

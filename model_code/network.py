@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -189,6 +189,7 @@ class Settings:
     embedding_size: int = 0  # of a column; this and the next two are TabM's alone
     blocks: int = 0
     members: int = 0
+    trees: int = 0  # rounds of boosting at most, beside the network; 0: none
     seed: int = 42
 
 
@@ -252,6 +253,7 @@ def fit(
     should_stop: Callable[[], bool],
     log: Callable[[str], None],
     group: Group = ALONE,
+    precision: torch.dtype = torch.float32,
 ) -> Fitted:
     """Trains until the validation loss stops falling, from the checkpoint if there is one that fits.
 
@@ -263,7 +265,9 @@ def fit(
     A group of processes trains one network. `train` holds this process's share of the rows (`Group.share`), and the
     batches are those of a single process: each process takes its own rows of a batch, and the gradients are added up.
     The first process alone has `validation` and `checkpoints`, judges each epoch, and tells the others, so that all
-    come to the same decisions. `earlier_epochs`, of the folds before this one, are counted in what is printed.
+    come to the same decisions. `earlier_epochs`, of the folds before this one, are counted in what is printed. With
+    another `precision`, such as bfloat16, matrices are multiplied in it while learning; weights, losses and judgements
+    stay in float32.
 
     Raises Interrupted, and distributed.Lost when another process fails.
     """
@@ -339,7 +343,8 @@ def fit(
                 dropout.inside = None if group.size == 1 else inside.to(device)
             chosen = slice(ends[batch - 1] if batch else 0, ends[batch])
             wanted = label[chosen]
-            scores = network(numbers[chosen], codes[chosen])
+            with torch.autocast(device.type, precision) if precision != torch.float32 else nullcontext():
+                scores = network(numbers[chosen], codes[chosen]).float()
             share = len(wanted) / len(inside)
             loss = _loss(scores, wanted, classes) * share if share else scores.sum()
             loss.backward()
@@ -368,6 +373,13 @@ def fit(
             optimizer.learning_rate /= 2
         save()
     return Fitted(best, progress.epoch, progress.best_epoch, resumed_from)
+
+
+def fast_precision(device: torch.device) -> torch.dtype:
+    """bfloat16, which needs no scaling of losses, on GPUs that compute in it: NVIDIA's from Ampere on (g5, g6, p4)."""
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
+        return torch.bfloat16
+    return torch.float32
 
 
 def _loss(scores: Tensor, wanted: Tensor, classes: bool) -> Tensor:

@@ -23,7 +23,11 @@ def measured(laptop: Laptop, job_name: str) -> dict[str, float]:
 
 def test_two_instances_measure_what_one_does(laptop: Laptop, deployed: str) -> None:  # noqa: F811
     """The same rows, seed and batches as the job behind `deployed`; sums are rounded in another order."""
-    wishes: dict[str, Any] = {"label": "stays", "hyperparameters": {"epochs": 8}, "instance_count": 2}
+    wishes: dict[str, Any] = {
+        "label": "stays",
+        "hyperparameters": {"network": "mlp", "epochs": 8},
+        "instance_count": 2,
+    }
     laptop.put("shared", names.JOB_SPEC_FILE, json.dumps({**wishes, "approval": "manual"}))
     laptop.put("shared", "customers.csv", customers())
     verdict = laptop.verdict("shared")
