@@ -214,7 +214,6 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
         "sagemaker:ListEndpoints",
         "sagemaker:ListTrainingJobs",
         "sagemaker:ListHyperParameterTuningJobs",
-        "sagemaker:ListPipelines",
         "sagemaker:ListModelPackageGroups",
         "sagemaker:ListEndpointConfigs",
         "sagemaker:ListModels",
@@ -412,6 +411,8 @@ def test_whatever_starts_a_function_goes_before_what_functions_made_is_ended() -
     for name, resource in transformed()["Resources"].items():
         if resource["Type"] in starters:
             assert "TearDown" in listed(resource.get("DependsOn", [])), name
+    pipelines = {name for name, one in transformed()["Resources"].items() if one["Type"] == "AWS::SageMaker::Pipeline"}
+    assert set(transformed()["Resources"]["TearDown"]["DependsOn"]) == pipelines, "they can't go while they run"
 
 
 def test_the_outputs_are_those_that_others_rely_on() -> None:

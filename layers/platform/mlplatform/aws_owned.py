@@ -13,6 +13,7 @@ from typing import Any, assert_never
 from mlplatform.decisions import EndResource
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG, Owned
+from mlplatform.pipelines import DEFINITIONS
 
 Call = Callable[..., dict[str, Any]]  # (service, operation, **parameters); raises AwsError
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints/"
@@ -137,18 +138,24 @@ def _jobs(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> It
     """Those that run: a job that ended costs nothing and can't be deleted. A pipeline's jobs are not listed here: they
     stop with its execution (StopPipelineExecution, SageMaker API reference)."""
     prefix = f"{stack}-"
-    # Without the dash at the end, which that prefix may not have
-    for pipeline in _pages(call, "PipelineSummaries", "sagemaker", "list_pipelines", PipelineNamePrefix=stack):
-        if pipeline["PipelineArn"] in tagged:
-            for entry in _pages(
-                call,
-                "PipelineExecutionSummaries",
-                "sagemaker",
-                "list_pipeline_executions",
-                PipelineName=pipeline["PipelineName"],
-            ):
-                if entry["PipelineExecutionStatus"] in ("Executing", "Stopping"):
-                    yield Owned("pipeline-execution", entry["PipelineExecutionArn"], entry["PipelineExecutionStatus"])
+    for definition in DEFINITIONS:
+        try:
+            executions = list(
+                _pages(
+                    call,
+                    "PipelineExecutionSummaries",
+                    "sagemaker",
+                    "list_pipeline_executions",
+                    PipelineName=f"{prefix}{definition}",
+                )
+            )
+        except AwsError as error:
+            if not _gone(error):
+                raise
+            continue
+        for entry in executions:
+            if entry["PipelineExecutionStatus"] in ("Executing", "Stopping"):
+                yield Owned("pipeline-execution", entry["PipelineExecutionArn"], entry["PipelineExecutionStatus"])
     for status in ("InProgress", "Stopping"):
         for entry in _pages(
             call,
