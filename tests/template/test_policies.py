@@ -301,6 +301,7 @@ def requests(function: str, service: str, method: str) -> list[tuple[str, dict[s
     everything: dict[str, Any] = {
         "ResourceARN": SCALING_ARN,
         "AlarmNames": ["shop-flowers-latency"],
+        "AlarmName": "shop-flowers-latency",
         "Namespace": "ml-platform",
         "NotebookInstanceName": "anybodys",
         "clusterName": "anybodys",
