@@ -35,9 +35,9 @@ from laptop.sagemaker_common import (
     arn,
     assert_role_trusts_sagemaker,
     assert_runnable_image,
-    between,
     event_value,
     invalid,
+    listed,
     page,
     read_tags,
     split_s3_uri,
@@ -223,22 +223,7 @@ class Training:
         """Newest first unless asked otherwise. StatusEquals filters the page, not the list, by the API reference."""
         with self._lock:
             jobs = list(self._jobs.values())
-        jobs = [
-            job
-            for job in jobs
-            if parameters.get("NameContains", "").lower() in job.name.lower()
-            and between(job.created, parameters.get("CreationTimeAfter"), parameters.get("CreationTimeBefore"))
-            and between(job.modified, parameters.get("LastModifiedTimeAfter"), parameters.get("LastModifiedTimeBefore"))
-        ]
-        orders: dict[str, Callable[[Job], Any]] = {
-            "Name": lambda job: job.name,
-            "CreationTime": lambda job: (job.created, job.name),
-            "Status": lambda job: (job.status, job.name),
-        }
-        jobs.sort(
-            key=orders[parameters.get("SortBy", "CreationTime")],
-            reverse=parameters.get("SortOrder", "Descending") == "Descending",
-        )
+        jobs = listed(jobs, parameters, "CreationTime", "Descending")
         chosen, more = page(jobs, parameters, lambda job: job.name, default_size=10)
         wanted = parameters.get("StatusEquals")
         fields = (
