@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cli.connection import Connection
+from cli.pipeline import find_execution, steps
 from mlplatform import names
 from mlplatform.tuning import shortened
 
@@ -54,6 +55,8 @@ class Follower:
     _seen: set[str] = field(default_factory=set)
     _decisions: list[dict[str, Any]] = field(default_factory=list)
     _job_name: str = ""
+    _pipeline: str = ""  # the pipeline whose execution trains, where it is not a single job
+    _steps: dict[str, str] = field(default_factory=dict)  # name -> status
     _transitions: int = 0
     _endpoint_status: str | None = None
 
@@ -80,7 +83,9 @@ class Follower:
                 return None
             if verdict["verdict"] in ("rejected", "held"):
                 return Outcome(verdict["verdict"], verdict["reason"])
-            self._job_name = verdict["job_name"]
+            self._job_name, self._pipeline = verdict["job_name"], verdict.get("pipeline", "")
+        if self._pipeline:
+            return self._look_at_pipeline(status)
         if names.is_tuning_job(self._job_name):
             return self._read_tuning(status)
         job = self.connection.sagemaker.describe_training_job(TrainingJobName=self._job_name)
@@ -93,6 +98,25 @@ class Follower:
             return None
         status.update("judging and deploying the model")
         return self._read_endpoint()
+
+    def _look_at_pipeline(self, status: Any) -> Outcome | None:
+        execution = find_execution(self.connection, self._pipeline, self._job_name)
+        if execution is None:
+            return None
+        failed = ""
+        for step in steps(self.connection, execution.arn):
+            if self._steps.get(step.name) != step.status:
+                self._steps[step.name] = step.status
+                self._say(f"step {step.name}", f"{step.status}  {step.detail}".rstrip())
+                status.update(f"step {step.name}")
+            if step.status == "Failed":
+                failed = f"{step.name} failed: {step.detail}"
+        if execution.status in ("Failed", "Stopped"):
+            told = [one for one in self._decisions if one["decision"] == "Notify" and self._job_name in json.dumps(one)]
+            if not told and not failed:
+                failed = "The execution was stopped."
+            return Outcome("failed", told[-1]["message"] if told else failed, self._job_name)
+        return self._read_endpoint() if execution.status == "Succeeded" else None
 
     def _read_decisions(self) -> None:
         for function in DECIDING_FUNCTIONS:
@@ -184,7 +208,9 @@ class Follower:
 
     def _read_endpoint(self) -> Outcome | None:
         for decision, kind in (("KeepLiveModel", "kept"), ("AskApproval", "asked")):
-            ended = [d for d in self._decisions if d["decision"] == decision and self._job_name in json.dumps(d)]
+            # A model that a pipeline registered is called by its package's number.
+            known = "" if self._pipeline else self._job_name
+            ended = [d for d in self._decisions if d["decision"] == decision and known in json.dumps(d)]
             if ended:
                 return Outcome(kind, ended[-1]["message"], self._job_name)
         name = self.connection.endpoint_name(self.dataset)

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from cli import advice, costs, laptop_clock, summary_page
+from cli import advice, costs, laptop_clock, pipeline, summary_page
 from cli import card as cards
 from cli import drop as dropping
 from cli import hours as office_hours
@@ -51,6 +51,7 @@ slack = typer.Typer(no_args_is_help=True, help="Where alerts go in Slack.")
 app.add_typer(slack, name="slack")
 app.add_typer(laptop_clock.app, name="laptop")
 app.add_typer(costs.app, name="costs")
+app.add_typer(pipeline.app, name="pipeline")
 costs.app.command()(advice.advice)
 costs.app.command()(advice.apply)
 app.command()(office_hours.hours)

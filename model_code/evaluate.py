@@ -183,7 +183,8 @@ def _cost(candidate: Candidate) -> str:
     if candidate.seconds is None:
         return f"what {_SPOKEN[candidate.algorithm]} cost was not said"
     price = "" if candidate.usd is None else f" for {candidate.usd:.4f} USD"
-    return f"{_SPOKEN[candidate.algorithm]} was billed {candidate.seconds} seconds{price}"
+    unit = "second" if candidate.seconds == 1 else "seconds"
+    return f"{_SPOKEN[candidate.algorithm]} was billed {candidate.seconds} {unit}{price}"
 
 
 def _finish(

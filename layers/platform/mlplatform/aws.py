@@ -521,6 +521,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             "reason": reason,
             "job_name": job_name,
         }
+        if isinstance(decision, StartPipeline):
+            document["pipeline"] = decision.request["PipelineName"]
         if not self._put_once(bucket, key, document) and not self.verdict_exists(decision.dataset, decision.version):
             # What is there says that the version was held back, which is over.
             self._put(bucket, key, json.dumps(document, indent=2, ensure_ascii=False).encode())
