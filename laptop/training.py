@@ -461,12 +461,13 @@ class Training:
         self._progress(job, "Preparing the instances for training")
         role = job.request["RoleArn"]
         s3 = self._account.client("s3", role)
+        sharing = job.machines * int(job.request["ResourceConfig"].get("InstanceCount", 1))  # this machine's cores
         environment = {
             **job.request.get("Environment", {}),
             "TRAINING_JOB_NAME": job.name,
             "TRAINING_JOB_ARN": job.arn,
             "AWS_ENDPOINT_URL": self._account.url,
-            **({"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // job.machines))} if job.machines > 1 else {}),
+            **({"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // sharing))} if sharing > 1 else {}),
             **{name.upper(): value for name, value in self._account.identities.credentials(role).items()},
         }
         cluster = Cluster(self._account.home / "training" / job.name / f"{attempt}", job.request, s3)
