@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from laptop.account import Account
 from laptop.errors import ServiceError
-from laptop.sagemaker_common import arn, event_value, invalid, page, read_tags
+from laptop.sagemaker_common import arn, event_value, invalid, listed, page, read_tags
 from laptop.training import Job as Trained
 from laptop.training import Training
 
