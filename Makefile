@@ -10,7 +10,7 @@ export CC := $(CURDIR)/.ci/no-compiler
 export LDSHARED := $(CC) -shared
 endif
 
-.PHONY: help setup demo test up check bench build deploy prices clean
+.PHONY: help setup demo test up check bench build deploy pipelines prices clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,16 +37,22 @@ setup: .venv/installed ## install everything into .venv (skipped when nothing ch
 	@.venv/sam/bin/pip install --quiet --disable-pip-version-check --requirement requirements-sam.txt
 	@touch $@
 
+.venv/sagemaker/installed: .venv/bin/python requirements-sagemaker.txt
+	@echo "setting up the SageMaker SDK in .venv/sagemaker (once)"
+	@$(PYTHON) -m venv .venv/sagemaker
+	@.venv/sagemaker/bin/pip install --quiet --disable-pip-version-check --requirement requirements-sagemaker.txt
+	@touch $@
+
 demo: setup ## the whole story in one terminal, on this machine; ends by itself
 	@$(BIN)/python -m cli.demo
 
-test: .venv/installed-dev ## all tests
+test: .venv/installed-dev .venv/sagemaker/installed ## all tests
 	@$(BIN)/pytest -n 2
 
 up: setup ## the laptop in the foreground until Ctrl-C (PORT=4566)
 	@exec $(BIN)/python -m laptop --port $(PORT)
 
-check: .venv/installed-dev .venv/sam/installed ## format, lint, strict types, template lint, tests
+check: .venv/installed-dev .venv/sam/installed .venv/sagemaker/installed ## format, lint, strict types, template lint, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -61,6 +67,9 @@ build: .venv/sam/installed ## sam build
 
 deploy: build ## sam deploy --guided, with your AWS credentials
 	$(SAM) deploy --guided
+
+pipelines: .venv/sagemaker/installed ## write the pipelines' definitions anew, with the SageMaker SDK
+	@PYTHONPATH=.:layers/platform .venv/sagemaker/bin/python -m pipeline
 
 prices: setup ## rebuild the price list from the AWS Price List API, with your credentials (REGION=us-east-1)
 	@$(BIN)/python -m cli.price_list --region $(REGION)

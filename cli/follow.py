@@ -11,12 +11,15 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import typer
 from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.markup import escape
 
 from cli.connection import Connection
+from cli.pipeline import find_execution, steps
 from mlplatform import names
+from mlplatform.tuning import shortened
 
 DECIDING_FUNCTIONS = ("start_training", "deploy_model", "configure_autoscaling")
 TRAINING_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -52,6 +55,8 @@ class Follower:
     _seen: set[str] = field(default_factory=set)
     _decisions: list[dict[str, Any]] = field(default_factory=list)
     _job_name: str = ""
+    _pipeline: str = ""  # the pipeline whose execution trains, where it is not a single job
+    _steps: dict[str, str] = field(default_factory=dict)  # name -> status
     _transitions: int = 0
     _endpoint_status: str | None = None
 
@@ -78,7 +83,11 @@ class Follower:
                 return None
             if verdict["verdict"] in ("rejected", "held"):
                 return Outcome(verdict["verdict"], verdict["reason"])
-            self._job_name = verdict["job_name"]
+            self._job_name, self._pipeline = verdict["job_name"], verdict.get("pipeline", "")
+        if self._pipeline:
+            return self._look_at_pipeline(status)
+        if names.is_tuning_job(self._job_name):
+            return self._read_tuning(status)
         job = self.connection.sagemaker.describe_training_job(TrainingJobName=self._job_name)
         self._read_job(job, status)
         if job["TrainingJobStatus"] in ("Failed", "Stopped"):
@@ -89,6 +98,25 @@ class Follower:
             return None
         status.update("judging and deploying the model")
         return self._read_endpoint()
+
+    def _look_at_pipeline(self, status: Any) -> Outcome | None:
+        execution = find_execution(self.connection, self._pipeline, self._job_name)
+        if execution is None:
+            return None
+        failed = ""
+        for step in steps(self.connection, execution.arn):
+            if self._steps.get(step.name) != step.status:
+                self._steps[step.name] = step.status
+                self._say(f"step {step.name}", f"{step.status}  {step.detail}".rstrip())
+                status.update(f"step {step.name}")
+            if step.status == "Failed":
+                failed = f"{step.name} failed: {step.detail}"
+        if execution.status in ("Failed", "Stopped"):
+            told = [one for one in self._decisions if one["decision"] == "Notify" and self._job_name in json.dumps(one)]
+            if not told and not failed:
+                failed = "The execution was stopped."
+            return Outcome("failed", told[-1]["message"] if told else failed, self._job_name)
+        return self._read_endpoint() if execution.status == "Succeeded" else None
 
     def _read_decisions(self) -> None:
         for function in DECIDING_FUNCTIONS:
@@ -148,9 +176,41 @@ class Follower:
             self._seen.add("said-completed")
             self._say("training job", _job_summary(job), "green")
 
+    def _read_tuning(self, status: Any) -> Outcome | None:
+        """Tells of each trial that ends; once all have, the best is what is followed on."""
+        name = self._job_name
+        tuning = self.connection.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+        best = tuning.get("BestTrainingJob", {})
+        pages = self.connection.sagemaker.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job").paginate(
+            HyperParameterTuningJobName=name, SortBy="CreationTime", SortOrder="Ascending"
+        )
+        trials = [one for page in pages for one in page["TrainingJobSummaries"]]
+        ended = [one for one in trials if one["TrainingJobStatus"] in ("Completed", "Failed", "Stopped")]
+        most = tuning["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxNumberOfTrainingJobs"]
+        for trial in ended:
+            if trial["TrainingJobName"] not in self._seen:
+                self._seen.add(trial["TrainingJobName"])
+                self._say("trial", _trial_summary(trial, best, len(self._seen_trials(trials)), most))
+        status.update(f"tuning: {len(ended)} of {most} trials ended")
+        if tuning["HyperParameterTuningJobStatus"] not in ("Completed", "Failed", "Stopped"):
+            return None
+        if not best:
+            reason = tuning.get("FailureReason") or "The tuning ended without a trial that completed."
+            return Outcome("failed", reason, name)
+        self._say("tuning job", f"{tuning['HyperParameterTuningJobStatus']}: {best['TrainingJobName']} is the best")
+        self._job_name = best["TrainingJobName"]
+        job = self.connection.sagemaker.describe_training_job(TrainingJobName=self._job_name)
+        self._transitions = len(job.get("SecondaryStatusTransitions", []))  # its states were told as a trial's
+        return None
+
+    def _seen_trials(self, trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [trial for trial in trials if trial["TrainingJobName"] in self._seen]
+
     def _read_endpoint(self) -> Outcome | None:
         for decision, kind in (("KeepLiveModel", "kept"), ("AskApproval", "asked")):
-            ended = [d for d in self._decisions if d["decision"] == decision and self._job_name in json.dumps(d)]
+            # A model that a pipeline registered is called by its package's number.
+            known = "" if self._pipeline else self._job_name
+            ended = [d for d in self._decisions if d["decision"] == decision and known in json.dumps(d)]
             if ended:
                 return Outcome(kind, ended[-1]["message"], self._job_name)
         name = self.connection.endpoint_name(self.dataset)
@@ -183,6 +243,28 @@ class Follower:
             ServiceNamespace="sagemaker", ResourceId=resource
         )
         return bool(policies["ScalingPolicies"])
+
+
+def conclude(outcome: Outcome, dataset: str, connection: Connection, console: Console) -> None:
+    """Prints how a followed drop ended. Raises typer.Exit where that is not well."""
+    style = "green" if outcome.good else "red"
+    console.print(f"[bold {style}]{outcome.kind}[/bold {style}]: {escape(outcome.reason)}", highlight=False)
+    flag = "--laptop " if connection.endpoint_url else ""
+    if outcome.kind == "deployed":
+        console.print(f"try it: mlp {flag}predict {dataset} FILE.csv")
+    if outcome.kind == "asked":
+        console.print(f"decide: mlp {flag}approve {dataset}; what there is: mlp {flag}models {dataset}")
+    if not outcome.good:
+        raise typer.Exit(1)
+
+
+def _trial_summary(trial: dict[str, Any], best: dict[str, Any], number: int, most: int) -> str:
+    found = trial.get("FinalHyperParameterTuningJobObjectiveMetric")
+    value = f"{found['MetricName']} {found['Value']:.5g}" if found else trial.get("FailureReason", "no result")
+    early = " (stopped early)" if trial["TrainingJobStatus"] == "Stopped" else ""
+    tuned = ", ".join(f"{name} {shortened(value)}" for name, value in sorted(trial["TunedHyperParameters"].items()))
+    mark = ", the best so far" if trial["TrainingJobName"] == best.get("TrainingJobName") else ""
+    return f"{number} of {most}: {value}{early}{mark}; {tuned}"
 
 
 def _job_summary(job: dict[str, Any]) -> str:

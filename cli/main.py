@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from cli import advice, costs, laptop_clock, summary_page
+from cli import advice, costs, laptop_clock, pipeline, summary_page
 from cli import card as cards
 from cli import drop as dropping
 from cli import hours as office_hours
@@ -26,9 +26,10 @@ from cli import status as overview
 from cli import summary as deployed
 from cli.check import check
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
-from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower
+from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower, conclude
 from cli.predict import content_type_of, invoke
 from cli.teardown import teardown
+from cli.tuning import tune
 
 OTHER_FUNCTIONS = (
     "keep_office_hours",
@@ -50,12 +51,14 @@ slack = typer.Typer(no_args_is_help=True, help="Where alerts go in Slack.")
 app.add_typer(slack, name="slack")
 app.add_typer(laptop_clock.app, name="laptop")
 app.add_typer(costs.app, name="costs")
+app.add_typer(pipeline.app, name="pipeline")
 costs.app.command()(advice.advice)
 costs.app.command()(advice.apply)
 app.command()(office_hours.hours)
 app.command()(office_hours.snooze)
 app.command()(cards.card)
 app.command()(check)
+app.command()(tune)
 app.command()(teardown)
 for command in (registered.models, registered.approve, registered.reject, registered.rollback):
     app.command()(command)
@@ -96,16 +99,7 @@ def drop(
     if not follow:
         console.print(f"see how far it is: mlp {'--laptop ' if connection.endpoint_url else ''}status {name}")
         return
-    outcome = Follower(connection, console, name, version, since).run()
-    style = "green" if outcome.good else "red"
-    console.print(f"[bold {style}]{outcome.kind}[/bold {style}]: {outcome.reason}", highlight=False)
-    flag = "--laptop " if connection.endpoint_url else ""
-    if outcome.kind == "deployed":
-        console.print(f"try it: mlp {flag}predict {name} FILE.csv")
-    if outcome.kind == "asked":
-        console.print(f"decide: mlp {flag}approve {name}; what there is: mlp {flag}models {name}")
-    if not outcome.good:
-        raise typer.Exit(1)
+    conclude(Follower(connection, console, name, version, since).run(), name, connection, console)
 
 
 @app.command()

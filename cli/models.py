@@ -36,6 +36,7 @@ class Group:
     packages: tuple[ModelPackage, ...]
     live: ModelPackage | None  # or what will be: the endpoint is on the way to it, or stopped
     parked: bool
+    failed: bool = False  # the endpoint could not be updated to it
 
     def version(self, number: int) -> ModelPackage:
         for package in self.packages:
@@ -105,7 +106,7 @@ def approve(
             )
         [chosen] = waiting
     name = f"{group.dataset}/{chosen.version}"
-    if chosen is group.live and chosen.approval is Approval.APPROVED:
+    if chosen is group.live and chosen.approval is Approval.APPROVED and not group.failed:
         console.print(f"{name} is approved and live already", highlight=False)
         return
     if not registry.passed_gate(chosen) and not force:
@@ -186,9 +187,9 @@ def read_group(connection: Connection, dataset: str) -> Group:
         packages = ()
     if not packages:
         raise CommandError(f"No model of {dataset} is registered. `mlp status` shows the datasets.")
-    model, parked = _wanted(connection, dataset)
+    model, parked, failed = _wanted(connection, dataset)
     live = next((package for package in packages if registry.model_name(package) == model), None)
-    return Group(dataset, packages, live, parked)
+    return Group(dataset, packages, live, parked, failed)
 
 
 def _packages(connection: Connection, group: str) -> Iterator[ModelPackage]:
@@ -201,13 +202,16 @@ def _packages(connection: Connection, group: str) -> Iterator[ModelPackage]:
             yield read_package(found)
 
 
-def _wanted(connection: Connection, dataset: str) -> tuple[str | None, bool]:
-    """The model that the endpoint serves, or is to serve; and whether it is stopped."""
+def _wanted(connection: Connection, dataset: str) -> tuple[str | None, bool, bool]:
+    """The model that the endpoint serves, or is to serve; whether it is stopped; and whether its last update failed."""
     try:
         endpoint, _, _ = hours.find(connection, dataset)
     except CommandError:
-        return None, False
-    return endpoint.tags.get(names.WANTED_TAG), endpoint.status is None
+        return None, False, False
+    failed = endpoint.status is not None and "FailureReason" in connection.sagemaker.describe_endpoint(
+        EndpointName=endpoint.name
+    )
+    return endpoint.tags.get(names.WANTED_TAG), endpoint.status is None, failed
 
 
 def find(connection: Connection, text: str) -> tuple[Group, ModelPackage | None]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from cli import hours
+from cli import hours, pipeline, tuning
 from cli.connection import Connection
 from mlplatform import names
 
@@ -51,6 +51,10 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
         for page in connection.sagemaker.get_paginator("list_endpoints").paginate(NameContains=connection.stack)
         for entry in page["Endpoints"]
     }
+    executed: dict[str, str] = {}
+    if any(dataset not in jobs for dataset in datasets):  # an execution's steps have names of their own
+        for one in reversed(pipeline.executions(connection)):
+            executed[pipeline.dataset_of(connection, one)] = f"pipeline {one.status}"
     missing = any(connection.endpoint_name(dataset) not in endpoints for dataset in datasets)
     asleep = hours.asleep(connection) if missing else {}
     found = []
@@ -58,14 +62,14 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
         verdict = _read_verdict(connection, verdict_keys.get(dataset))
         job = jobs.get(dataset)
         endpoint = connection.endpoint_name(dataset)
-        if only and not (verdict or job or endpoint in endpoints or endpoint in asleep):
+        if only and not (verdict or job or dataset in executed or endpoint in endpoints or endpoint in asleep):
             continue
         live, instances = _live(connection, endpoint) if endpoint in endpoints else ("", "")
         found.append(
             Row(
                 dataset,
                 verdict.get("verdict", "not judged yet"),
-                job["TrainingJobStatus"] if job else "",
+                executed.get(dataset, "") if "pipeline" in verdict else _job(connection, verdict, job),
                 live,
                 endpoints.get(endpoint) or (f"asleep {asleep[endpoint]}" if endpoint in asleep else "none"),
                 instances,
@@ -74,6 +78,14 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
             )
         )
     return found
+
+
+def _job(connection: Connection, verdict: Mapping[str, Any], newest: Mapping[str, Any] | None) -> str:
+    """How far the job is that the verdict names, if that is a tuning, and else the newest training job."""
+    name = verdict.get("job_name") or ""
+    if names.is_tuning_job(name):
+        return tuning.progress(connection, name)
+    return newest["TrainingJobStatus"] if newest else ""
 
 
 def log_lines(connection: Connection, groups: Sequence[LogQuery], since: datetime, seen: set[str]) -> Iterator[str]:

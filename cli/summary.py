@@ -42,6 +42,7 @@ _GROUPS = {
     "CE": "Alerts",
     "Logs": "Logs",
     "IAM": "Rights",
+    "SageMaker": "Pipelines",
 }
 
 

@@ -1,4 +1,4 @@
-"""A training or tuning job ended, or a model was approved or rejected: it is deployed, kept out, or asked about.
+"""A training, tuning or pipeline ended, or a model was approved or rejected: it is deployed, kept out, or asked about.
 
 Of a tuning, the best trial is judged like any training job; the other trials only count for the savings ledger.
 """
@@ -13,21 +13,32 @@ from mlplatform import events, names, registry
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision, Skip
 from mlplatform.deployment import Live, is_trial, plan_deployment, skip_job
-from mlplatform.facts import JobStatus, ModelPackage, PackageChanged, TrainingEnded, TrainingJob, TuningEnded
+from mlplatform.facts import (
+    JobStatus,
+    ModelPackage,
+    PackageChanged,
+    PipelineEnded,
+    TrainingEnded,
+    TrainingJob,
+    TuningEnded,
+)
 from mlplatform.ledger import plan_spot_saving
 from mlplatform.observability import decided, observed
+from mlplatform.pipelines import plan_outcome
 from mlplatform.releases import Known, lost_approval, plan_release, skip_package
 from mlplatform.tuning import Judged, skip_tuning, spending, told, without_best
 
 
 @observed
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, str] | list[dict[str, str]]:
-    """SageMaker's "... State Change" of a training job, tuning job or model package; the Scheduler every 4 hours."""
+    """SageMaker's events of trainings, tunings, pipelines and model packages; the Scheduler every 4 hours."""
     now = events.scheduled_time(event)
     if now is not None:
         return [decided(one) for one in find_lost_approvals(live_app(), now)]
     if events.is_tuning(event):
         return decided(deploy_tuned(live_app(), events.tuning_ended(event)))
+    if events.is_pipeline_end(event):
+        return decided(finish_pipeline(live_app(), events.pipeline_ended(event)))
     if events.is_package_change(event):
         return decided(release_model(live_app(), events.package_changed(event)))
     return decided(deploy_model(live_app(), events.training_ended(event)))
@@ -84,6 +95,21 @@ def _with_page(
 
     link = app.aws.artifact_link(names.model_card_key(dataset or "", model))
     return with_page(decision, of, link, app.settings)
+
+
+def finish_pipeline(app: App, ended: PipelineEnded) -> Decision:
+    """What an execution has registered is judged when that is told of; here its trainings count, and its failure."""
+    run = app.aws.pipeline_run(ended.execution_arn)
+    if run is None:
+        return Skip(f"There is no pipeline execution {ended.execution_arn} in this account and region.")
+    if run.ours(app.settings.stack_name):
+        for step in run.steps:
+            job = app.aws.training_job(step.job_name) if step.kind == "TrainingJob" and not step.cached else None
+            if job is not None:
+                _record_saving(app, job)
+    failed = run.failed
+    said = app.aws.processing_message(failed.job_name) if failed and failed.kind == "ProcessingJob" else None
+    return app.aws.apply(plan_outcome(run, said, app.settings))
 
 
 def release_model(app: App, changed: PackageChanged) -> Decision:

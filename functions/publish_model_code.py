@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlplatform import custom_resource, model_code, names
+from mlplatform import custom_resource, model_code, names, pipelines
 from mlplatform.app import App, live_app
 from mlplatform.custom_resource import Answer, Request
 from mlplatform.observability import logger, metrics, observed
 
 
 def publish_model_code(app: App, request: Request, root: Callable[[], Path] = model_code.layer_root) -> Answer:
-    """Uploads the model code, packed and file by file, under its digest, and answers with its Uri and Digest.
+    """Uploads the model code, packed and file by file, under its digest, and the pipelines' definitions with it.
+
+    Answers with the code's Uri and Digest, and in Pipelines with where the definitions lie.
 
     Older code stays, also when the stack goes: running endpoints and the lineage of registered models refer to it.
     """
@@ -26,8 +29,13 @@ def publish_model_code(app: App, request: Request, root: Callable[[], Path] = mo
         app.aws.put_object(bucket, names.model_source_prefix(packed.digest) + name, content)
     app.aws.put_object(bucket, key, packed.archive)
     uri = f"s3://{bucket}/{key}"
-    reason = f"The model code is published as {uri} ({len(packed.archive)} bytes)."
-    return Answer(physical_id, True, reason, {"Uri": uri, "Digest": packed.digest})
+    definitions = pipelines.published_definitions(app.settings, uri.rpartition("/")[0])
+    digest = hashlib.sha256("".join(definitions.values()).encode()).hexdigest()
+    prefix = names.pipelines_prefix(packed.digest, digest)
+    for name, text in definitions.items():
+        app.aws.put_object(bucket, f"{prefix}{name}.json", text.encode())
+    reason = f"The model code is published as {uri} ({len(packed.archive)} bytes), with {len(definitions)} pipelines."
+    return Answer(physical_id, True, reason, {"Uri": uri, "Digest": packed.digest, "Pipelines": prefix})
 
 
 @observed

@@ -1,4 +1,4 @@
-"""A dataset was dropped: one spot training or tuning job for each version of it, or a reason why not."""
+"""A dataset was dropped: one spot training, tuning or pipeline for each version of it, or a reason why not."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 from mlplatform import events, names
 from mlplatform.app import App, live_app
-from mlplatform.decisions import Decision, StartTraining, StartTuning
-from mlplatform.facts import DatasetArrived, Endpoint
+from mlplatform.datasets import data_files
+from mlplatform.decisions import Decision, Skip, StartPipeline, StartTraining, StartTuning
+from mlplatform.facts import DatasetArrived, Endpoint, Hold, PipelineAsked
 from mlplatform.observability import decided, logger, observed
 from mlplatform.spend import hold_applies
 from mlplatform.training import plan_training, refuse_launch, skip_drop
@@ -17,8 +18,14 @@ from mlplatform.tuning import with_warm_start
 
 @observed
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
-    """An SQS batch of S3's "Object Created" events; messages that failed go back to the queue, and only those."""
+    """An SQS batch of S3's "Object Created" events; messages that failed go back to the queue, and only those.
+
+    Or what `mlp pipeline start` asks for.
+    """
     app = live_app()
+    asked = events.pipeline_asked(event)
+    if asked is not None:
+        return dict(decided(start_pipeline(app, asked)))
     decisions, failures = [], []
     for message_id, body in events.sqs_messages(event):
         try:
@@ -37,23 +44,47 @@ def start_training(app: App, arrived: DatasetArrived) -> Decision:
     if skip is not None:
         return skip
     drop = app.aws.read_drop(arrived, objects)
-    stack = app.settings.stack_name
-    # A name that no dataset can have is no endpoint's either; the planner says so better than SageMaker would.
-    live = _live(app, names.endpoint(stack, arrived.dataset)) if names.is_dataset(stack, arrived.dataset) else None
-    decision: Decision = plan_training(drop, live, app.settings)
+    decision: Decision = plan_training(drop, _live(app, arrived.dataset), app.settings)
     if isinstance(decision, StartTuning) and decision.warm_start:
         decision = with_warm_start(decision, app.aws.tunings_of(arrived.dataset))
-    if isinstance(decision, StartTraining | StartTuning):
-        hold = app.aws.hold()
-        if hold is not None and hold_applies(hold, app.aws.now()):
+    if isinstance(decision, StartTraining | StartTuning | StartPipeline):
+        hold = _hold(app)
+        if hold is not None:
             decision = refuse_launch(decision, hold)
     return app.aws.apply(decision)
 
 
-def _live(app: App, endpoint: str) -> Endpoint | None:
+def start_pipeline(app: App, asked: PipelineAsked) -> Decision:
+    """For the data that lies there now. Unlike a drop's, what is refused changes no verdict: the person is told."""
+    if not names.is_dataset(app.settings.stack_name, asked.dataset):
+        return Skip(f"There can be no dataset {asked.dataset}; nothing was started.")
+    arrived = DatasetArrived(app.settings.data_bucket, f"{names.DATASETS_PREFIX}{asked.dataset}/", "", 0)
+    objects = app.aws.list_objects(arrived.prefix)
+    if not data_files(objects):
+        return Skip(f"There is no data under {arrived.prefix}; drop some first.")
+    drop = app.aws.read_drop(arrived, objects)
+    decision = plan_training(drop, _live(app, asked.dataset), app.settings, asked)
+    hold = _hold(app)
+    if not isinstance(decision, StartPipeline):
+        return Skip(f"Nothing was started: {decision.reason}")
+    if hold is not None:
+        return Skip(f"Nothing was started: {refuse_launch(decision, hold).reason}")
+    return app.aws.apply(decision)
+
+
+def _live(app: App, dataset: str) -> Endpoint | None:
     """What serves the dataset, or is parked for the morning: the new model has to beat that too."""
-    parked = None
-    serving = app.aws.endpoint(endpoint)
+    stack = app.settings.stack_name
+    if not names.is_dataset(stack, dataset):
+        return None  # it is no endpoint's name either; the planner says so better than SageMaker would
+    name, parked = names.endpoint(stack, dataset), None
+    serving = app.aws.endpoint(name)
     if serving is None:
-        parked = app.aws.parked_endpoint(endpoint)
+        parked = app.aws.parked_endpoint(name)
     return parked[0] if parked else serving
+
+
+def _hold(app: App) -> Hold | None:
+    """The hold on launches, where there is one now."""
+    hold = app.aws.hold()
+    return hold if hold is not None and hold_applies(hold, app.aws.now()) else None

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+import dates
 import metrics
 import numerals
 import tensors
@@ -72,44 +73,50 @@ Floats = NDArray[np.float32]
 
 
 class Mlp:
-    """The reference network, see network.Mlp."""
+    """The reference network, see network.Mlp, one for each fold."""
 
-    def __init__(self, weights: Weights, schema: dict[str, Any], encoder: Encoder) -> None:
+    def __init__(self, folds: Sequence[Weights], schema: dict[str, Any], encoder: Encoder) -> None:
         self.bend = np.float32(schema["bend"])
-        self.indicators = np.array([i for i, (_, e) in enumerate(encoder.numeric) if e.missing], dtype=np.int64)
-        self.number_inputs = len(encoder.numeric) + len(self.indicators)
+        self.indicators = np.array([i for i, e in enumerate(encoder.numbers) if e.missing], dtype=np.int64)
+        self.number_inputs = len(encoder.numbers) + len(self.indicators)
         # Transposed once, so that each request multiplies rows by contiguous columns.
-        self.layers = [
-            (np.ascontiguousarray(weights[f"{layer}.weight"].T), weights[f"{layer}.bias"])
-            for layer in ("first", "second", "last")
+        self.folds = [
+            [
+                (np.ascontiguousarray(weights[f"{layer}.weight"].T), weights[f"{layer}.bias"])
+                for layer in ("first", "second", "last")
+            ]
+            for weights in folds
         ]
-        if self.layers[0][0].shape[0] != self.number_inputs + encoder.codes:
+        if any(layers[0][0].shape[0] != self.number_inputs + encoder.codes for layers in self.folds):
             raise ModelFileError("The model's weights do not fit its schema.")
 
     def scores(self, inputs: Inputs) -> Floats:
-        """1 x rows x outputs: the last layer, before softmax; dropout is for training only."""
+        """Folds x rows x outputs: the last layer, before softmax; dropout is for training only."""
         numbers, missing = _bent(inputs.numbers, self.bend)
         if len(self.indicators):
             flags = np.zeros((len(numbers), len(self.indicators)), dtype=np.float32)
             if missing is not None:
                 flags[:] = missing[:, self.indicators]
             numbers = np.hstack((numbers, flags))
-        weights, bias = self.layers[0]
-        if inputs.codes.shape[1]:
-            hidden = numbers @ weights[: self.number_inputs] + bias
-            # A one-hot input times the weights is the row of the weights that it points at.
-            for codes in inputs.codes.T:
-                hidden += weights[codes + self.number_inputs]
-        else:
-            hidden = numbers @ weights + bias
-        for weights, bias in self.layers[1:]:
-            np.maximum(hidden, 0, out=hidden)
-            hidden = hidden @ weights + bias
-        return hidden[None]
+        found = []
+        for layers in self.folds:
+            weights, bias = layers[0]
+            if inputs.codes.shape[1]:
+                hidden = numbers @ weights[: self.number_inputs] + bias
+                # A one-hot input times the weights is the row of the weights that it points at.
+                for codes in inputs.codes.T:
+                    hidden += weights[codes + self.number_inputs]
+            else:
+                hidden = numbers @ weights + bias
+            for weights, bias in layers[1:]:
+                np.maximum(hidden, 0, out=hidden)
+                hidden = hidden @ weights + bias
+            found.append(hidden)
+        return np.stack(found)
 
 
 class TabM:
-    """Many networks in one, see network.TabM.
+    """Many networks in one, see network.TabM; those of all folds side by side, so that one row takes few steps.
 
     Between two knots an embedding is a line, so that a number's is found by the place of its knot: the vector there,
     and the number times the slope from there on.
@@ -117,24 +124,25 @@ class TabM:
 
     ROWS = 1024  # at a time, so that a large request does not take memory in proportion
 
-    def __init__(self, weights: Weights, schema: dict[str, Any], encoder: Encoder) -> None:
+    def __init__(self, folds: Sequence[Weights], schema: dict[str, Any], encoder: Encoder) -> None:
         knots = encoder.knots()
         columns, categorical = len(knots), len(encoder.categorical)
         bins = max((len(of) for of in knots), default=1) - 1
         embedding = schema["embedding_size"]
         self.bend = np.float32(schema["bend"])
-        pieces, self.table = weights["pieces"], weights["table"]
-        first = weights["weight_0"]
-        if pieces.shape != (columns, bins, embedding) or first.shape[0] != (columns + categorical) * embedding:
-            raise ModelFileError("The model's weights do not fit its schema.")
-        if self.table.shape != (encoder.codes, embedding):
-            raise ModelFileError("The model's weights do not fit its schema.")
+        for weights in folds:
+            fits = weights["pieces"].shape == (columns, bins, embedding)
+            fits &= len(weights["weight_0"]) == (columns + categorical) * embedding
+            if not fits or weights["table"].shape != (encoder.codes, embedding):
+                raise ModelFileError("The model's weights do not fit its schema.")
         # Place 0 is before the first knot, place i after the i-th; after the last a column's embedding no longer bends.
         self.knots = np.full((columns, bins + 1), np.inf, dtype=np.float32)
         slopes = np.zeros((columns, bins + 2), dtype=np.float32)
         shifts = np.zeros((columns, bins + 2), dtype=np.float32)
-        directions = np.zeros((columns, bins + 2, embedding), dtype=np.float32)
-        bases = np.zeros((columns, bins + 2, embedding), dtype=np.float32)
+        # An embedding here is those of all folds, one after the other.
+        pieces = np.concatenate([weights["pieces"] for weights in folds], axis=2)
+        directions = np.zeros((columns, bins + 2, pieces.shape[2]), dtype=np.float32)
+        bases = np.zeros((columns, bins + 2, pieces.shape[2]), dtype=np.float32)
         for column, of in enumerate(knots):
             edges = np.array(of, dtype=np.float32)
             self.knots[column, : len(edges)] = edges
@@ -142,20 +150,28 @@ class TabM:
             shifts[column, 1 : len(edges)] = -edges[:-1] / np.diff(edges)
             directions[column, 1 : len(edges)] = pieces[column, : len(edges) - 1]
             bases[column, 2 : len(edges) + 1] = np.cumsum(pieces[column, : len(edges) - 1], axis=0)
-        bases += weights["shift"][:, None]
+        shift, self.linear, absent, self.table = (
+            np.concatenate([weights[name] for weights in folds], axis=1)
+            for name in ("shift", "linear", "absent", "table")
+        )
+        bases += shift[:, None]
+        self.absent = absent + shift
         self.starts = np.arange(columns) * (bins + 2)
         self.slopes, self.shifts = slopes.reshape(-1), shifts.reshape(-1)
-        self.directions, self.bases = directions.reshape(-1, embedding), bases.reshape(-1, embedding)
-        self.linear = weights["linear"]
-        self.absent = weights["absent"] + weights["shift"]
+        self.directions, self.bases = directions.reshape(-1, shift.shape[1]), bases.reshape(-1, shift.shape[1])
+
+        def stacked(name: str) -> Floats:
+            return np.stack([weights[name] for weights in folds])
+
+        # Folds x inputs x outputs; then folds x members x 1 row x inputs or outputs.
         self.blocks = [
-            tuple(weights[f"{name}_{block}"] for name in ("weight", "r", "s", "bias"))
+            (stacked(f"weight_{block}"), *(stacked(f"{name}_{block}")[:, :, None] for name in ("r", "s", "bias")))
             for block in range(schema["blocks"])
         ]
-        self.head, self.head_bias = weights["head"], weights["head_bias"]
+        self.head, self.head_bias = stacked("head"), stacked("head_bias")
 
     def scores(self, inputs: Inputs) -> Floats:
-        """Members x rows x outputs: the last layer, before softmax; dropout is for training only."""
+        """Members of all folds x rows x outputs: the last layer, before softmax; dropout is for training only."""
         rows = len(inputs.numbers)
         if rows <= self.ROWS:
             return self._scores(inputs)
@@ -166,19 +182,22 @@ class TabM:
         return np.concatenate(parts, axis=1)
 
     def _scores(self, inputs: Inputs) -> Floats:
-        x: Any = self._embed(inputs)
-        members = len(self.head)
+        folds, members = self.head.shape[:2]
+        rows = len(inputs.numbers)
+        # Folds x members x rows x inputs; the first block's input is every member's.
+        x: Any = self._embed(inputs).reshape(folds, 1, rows, -1)
         for weight, r, s, bias in self.blocks:
-            # Members x rows x inputs; the first block's input is every member's.
-            x = (x * r[:, None]).reshape(-1, len(weight)) @ weight
-            x = x.reshape(members, -1, x.shape[1])
-            x *= s[:, None]
-            x += bias[:, None]
+            x = (x * r).reshape(folds, members * rows, -1) @ weight
+            x = x.reshape(folds, members, rows, -1)
+            x *= s
+            x += bias
             np.maximum(x, 0, out=x)
-        scores: Floats = x @ self.head + self.head_bias
+        x = x @ self.head + self.head_bias
+        scores: Floats = x.reshape(folds * members, rows, -1)
         return scores
 
     def _embed(self, inputs: Inputs) -> Floats:
+        """Folds x rows x columns x embedding."""
         parts = []
         numbers = inputs.numbers
         if numbers.shape[1]:
@@ -202,10 +221,13 @@ class TabM:
             if missing is not None:
                 rows, columns = missing.nonzero()
                 embedded[rows, columns] = self.absent[columns]
-            parts.append(embedded.reshape(len(numbers), -1))
+            parts.append(embedded)
         if inputs.codes.shape[1]:
-            parts.append(self.table[inputs.codes].reshape(len(inputs.codes), -1))
-        return parts[0] if len(parts) == 1 else np.hstack(parts)
+            parts.append(self.table[inputs.codes])
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        folds = len(self.head)
+        found: Floats = whole.reshape(*whole.shape[:2], folds, -1).transpose(2, 0, 1, 3)
+        return found
 
 
 def _bent(numbers: Floats, bend: np.float32) -> tuple[Floats, NDArray[np.bool_] | None]:
@@ -224,46 +246,49 @@ NETWORKS: dict[str, type[Mlp] | type[TabM]] = {"mlp": Mlp, "tabm": TabM}
 
 @dataclass(frozen=True)
 class Networks:
-    """The mean of one network's members, or of several networks', each of which learnt from other rows."""
+    """The mean of the members of one network, or of several that learnt from other rows each; and of trees."""
 
-    networks: list[Mlp | TabM]
+    network: Mlp | TabM
     target_mean: float
     target_scale: float
     temperature: float
+    boosted: trees.Boosted | None = None
+    trees_weight: float = 0.0
 
     @classmethod
     def load(cls, schema: dict[str, Any], weights: Weights, encoder: Encoder) -> Networks:
         """Raises ModelFileError when the weights do not fit."""
         network = schema["network"]
-        networks = [
-            NETWORKS[network["network"]](
-                {name.partition("/")[2]: of for name, of in weights.items() if name.startswith(f"{fold}/")},
-                network,
-                encoder,
-            )
-            for fold in range(network["folds"])
-        ]
+        folds = [_part(weights, str(fold)) for fold in range(network["folds"])]
         target = schema.get("target") or {"mean": 0.0, "scale": 1.0}
-        return cls(networks, target["mean"], target["scale"], schema.get("temperature", 1.0))
+        boosted, weight = None, 0.0
+        if "trees" in schema:
+            boosted = trees.Boosted.load({"model": schema["trees"]}, _part(weights, "trees"), encoder)
+            weight = schema["trees"]["weight"]
+        served = NETWORKS[network["network"]](folds, network, encoder)
+        return cls(served, target["mean"], target["scale"], schema.get("temperature", 1.0), boosted, weight)
 
     def probabilities(self, inputs: Inputs) -> NDArray[np.float64]:
-        """Rows x classes: the mean of all members of all networks, calibrated."""
-        total: Any = 0.0
-        for network in self.networks:
-            scores = network.scores(inputs).astype(np.float64)
-            scores -= scores.max(axis=2, keepdims=True)
-            np.exp(scores, out=scores)
-            scores /= scores.sum(axis=2, keepdims=True)
-            total = total + scores.mean(axis=0)
-        return metrics.calibrated(total / len(self.networks), self.temperature)
+        """Rows x classes: the mean of all members of all folds, and of trees, calibrated."""
+        scores = self.network.scores(inputs).astype(np.float64)
+        scores -= scores.max(axis=2, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= scores.sum(axis=2, keepdims=True)
+        found: NDArray[np.float64] = scores.mean(axis=0)
+        if self.boosted:
+            found = (1 - self.trees_weight) * found + self.trees_weight * self.boosted.probabilities(inputs)
+        return metrics.calibrated(found, self.temperature)
 
     def numbers(self, inputs: Inputs) -> NDArray[np.float64]:
         """Regression: one number per row, in the label's unit."""
-        total: Any = 0.0
-        for network in self.networks:
-            total = total + network.scores(inputs)[:, :, 0].mean(axis=0, dtype=np.float64)
-        found: NDArray[np.float64] = total / len(self.networks) * self.target_scale + self.target_mean
-        return found
+        found: NDArray[np.float64] = self.network.scores(inputs)[:, :, 0].mean(axis=0, dtype=np.float64)
+        if self.boosted:
+            found = (1 - self.trees_weight) * found + self.trees_weight * self.boosted.numbers(inputs)
+        return found * self.target_scale + self.target_mean
+
+
+def _part(weights: Weights, name: str) -> Weights:
+    return {rest: of for whole, of in weights.items() for part, _, rest in [whole.partition("/")] if part == name}
 
 
 @dataclass(frozen=True)
@@ -470,12 +495,19 @@ def _check_widths(model: Model, rows: Sequence[list[Any]]) -> None:
 def _encode(model: Model, rows: list[list[Any]]) -> Inputs:
     encoder = model.encoder
     _check_widths(model, rows)
-    if not encoder.categorical:
+    if encoder.numeric_alone:
         return Inputs(encoder.encode_numbers(_numbers(model, rows)), np.empty((len(rows), 0), dtype=np.int64))
-    values = np.empty((len(rows), len(encoder.numeric)))
+    values = np.empty((len(rows), len(encoder.numbers)))
     if encoder.numeric:
         places = [place for place, _ in encoder.numeric]
-        values[:] = _numbers(model, [[row[place] for place in places] for row in rows], places)
+        values[:, : len(places)] = _numbers(model, [[row[place] for place in places] for row in rows], places)
+    start = len(encoder.numeric)
+    for place, date in encoder.dates:
+        parts = dates.parts(dates.days([row[place] for row in rows], date.form))
+        values[:, start : start + len(date.places)] = parts[:, date.places]
+        start += len(date.places)
+    if not encoder.categorical:
+        return Inputs(encoder.encode_numbers(values), np.empty((len(rows), 0), dtype=np.int64))
     codes = np.array(
         [
             [

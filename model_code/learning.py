@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+import boosting
+import leakage
 import metrics
 import network
 import preprocess
@@ -29,6 +31,7 @@ from network import Settings, Shape, Tensors
 FOLDS = 5
 FOLDED_ROWS = 3000  # of training and validation together; up to here folds fit into the time
 MULTIPLICATIONS = 2.5e11  # in all of a training's forward passes: about 40 seconds on two cores
+MOST_COLUMNS_FOR_TREES = 1000
 SURE_GAIN = 2.0  # log-likelihood that a temperature must gain to be kept; chance alone gives 1.92 once in 20 times
 
 
@@ -37,9 +40,11 @@ class Learned:
     """The artifact's content, and how it came about."""
 
     encoder: preprocess.Encoder
+    warnings: list[str]
     target: dict[str, float]  # mean and scale of a regression's label
     settings: Settings
     weights: list[dict[str, Tensor]]  # of one network, or of one for each fold
+    trees: boosting.Trees | None
     temperature: float
     validation: dict[str, float | int | None]  # on rows that the answering network did not learn from
     epochs_run: int
@@ -64,8 +69,8 @@ def settled(asked: Mapping[str, Any], rows: int, columns: int) -> Settings:
     else:
         embedding = max(1, min(8, 320 // max(1, columns)))
         hidden, blocks = 128, 2
-        members = 16 if rows <= 100_000 else 8 if rows <= 1_000_000 else 4
         folds = FOLDS if rows <= FOLDED_ROWS else 1
+        members = 8 if folds > 1 else 16 if rows <= 100_000 else 8 if rows <= 1_000_000 else 4
         a_row = members * (columns * embedding * hidden + hidden * hidden * (blocks - 1))
         affordable = MULTIPLICATIONS / (rows * max(1, folds - 1) * a_row)
         usual = Settings(
@@ -81,6 +86,7 @@ def settled(asked: Mapping[str, Any], rows: int, columns: int) -> Settings:
             weight_decay=3e-4,
             patience=16,
             folds=folds,
+            trees=200 if columns <= MOST_COLUMNS_FOR_TREES else 0,
         )
     return replace(usual, **asked)
 
@@ -108,9 +114,13 @@ def learn(
     settings = settled(asked, rows, len(data.names))
     folded = settings.folds > 1
     train = _joined(data.train, data.validation) if folded else data.train
-    encoder = preprocess.Encoder(
-        [preprocess.fit(name, column) for name, column in zip(data.names, train.columns, strict=True)]
-    )
+    encoder = preprocess.Encoder(preprocess.fit_all(data.names, train.columns))
+    for encoding in encoder.encodings:
+        if isinstance(encoding, preprocess.Dropped):
+            log(f"The column {encoding.name!r} is left out because {encoding.reason}.")
+    warnings = leakage.warnings(train, data.label_name, len(data.classes or []), encoder)
+    for warning in warnings:
+        log(f"Warning: {warning}")
     target = {"mean": 0.0, "scale": 1.0}
     classes = data.classes is not None
     if not classes:
@@ -118,7 +128,7 @@ def learn(
         target = {"mean": float(train.label.mean()), "scale": scale if scale > 0 else 1.0}
     shape = Shape(
         encoder.knots(),
-        [encoding.missing for _, encoding in encoder.numeric],
+        [encoding.missing for encoding in encoder.numbers],
         encoder.codes,
         len(encoder.categorical),
         len(data.classes) if data.classes is not None else 1,
@@ -161,12 +171,28 @@ def learn(
         twin.load_state_dict(one.weights)
         fitted.append(one)
         found.append(network.predict(twin, judges, classes).double().cpu().numpy())
+    trees = None
+    if settings.trees and group.place.first:
+        whole = train if folded else _joined(data.train, data.validation)
+        trees, predicted = boosting.learn(
+            encoder.encode(whole.columns),
+            whole.label if classes else (whole.label - target["mean"]) / target["scale"],
+            encoder,
+            len(data.classes) if data.classes is not None else 0,
+            held if folded else [np.arange(len(data.train), len(whole))],
+            np.concatenate(found),
+            settings.trees,
+            settings.seed,
+        )
+        log(f"Trees count {trees.weight:.0%} of each answer." if trees else "Trees would not make it better.")
+    else:
+        predicted = np.concatenate(found)
+    temperature = 1.0
     if folded:
         order = np.argsort(np.concatenate(held))
-        predicted, label = np.concatenate(found)[order], train.label
+        predicted, label = predicted[order], train.label
     else:
-        predicted, label = found[0], data.validation.label
-    temperature = 1.0
+        label = data.validation.label
     if classes:
         temperature = fitted_temperature(label, predicted)
         validation = metrics.of_classes(label, metrics.calibrated(predicted, temperature))
@@ -175,9 +201,11 @@ def learn(
     resumed = [one.resumed_from_epoch for one in fitted if one.resumed_from_epoch is not None]
     return Learned(
         encoder,
+        warnings,
         target,
         settings,
         [one.weights for one in fitted],
+        trees,
         temperature,
         validation,
         epochs_run=sum(one.epochs_run for one in fitted),

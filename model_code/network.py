@@ -189,6 +189,7 @@ class Settings:
     embedding_size: int = 0  # of a column; this and the next two are TabM's alone
     blocks: int = 0
     members: int = 0
+    trees: int = 0  # rounds of boosting at most, beside the network; 0: none
     seed: int = 42
 
 

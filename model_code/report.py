@@ -47,15 +47,19 @@ _TOP_CATEGORIES = 8
 _MOST_CLASSES = 12
 _BINS = 20
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-_JUDGED_ROWS = 20_000
+_JUDGED_ROWS = 10_000
 _CALIBRATION_BINS = 10
 _ROC_POINTS = 80
 _GRID = 24
 _IMPORTANCE_ROWS = (2_000, 1_000, 500, 250, 125)
 _FEW_TEST_ROWS = 200  # fewer tell little of importance; validation rows are taken if there are more of them
 _REPEATS = 5
+_MANY_COLUMNS = 50
+_REPEATS_OF_MANY = 3
+_FOLLOWED = 20  # columns that were not measured, of which it is said how closely predictions follow them
 _ROWS_AT_ONCE = 20_000
 _CELLS_AT_ONCE = 1_000_000
+_TIMED_ROWS = 100
 _ASSOCIATION_ROWS = 500
 
 
@@ -64,13 +68,12 @@ def build(
     predict: Predict,
     *,
     curve: Sequence[Sequence[float]] = (),
-    best_epoch: int | None = None,
     seconds: float = 1.0,
 ) -> dict[str, Any]:
     """The report on a model that was trained on `data`, as plain JSON.
 
-    `predict` takes columns as those of `data`. `curve` has an epoch, its training and its validation loss each.
-    Importance, the costly part, ends after about `seconds`.
+    `predict` takes columns as those of `data`. `curve` has each epoch's number, training loss, validation loss and
+    fold. Importance, the costly part, ends after about `seconds`.
     """
     columns, rows = _profile(data.names, data.train)
     judged = sample(data.test, _JUDGED_ROWS)
@@ -89,7 +92,7 @@ def build(
         "label": _label(data),
         "judged_rows": len(judged),
         "importance": importance(data, predict, seconds=seconds),
-        "training": {"curve": [[_short(value) for value in one] for one in curve], "best_epoch": best_epoch},
+        "training": {"curve": [[_short(value) for value in one] for one in curve]},
         "packages": packages(),
     }
     if data.classes is None:
@@ -124,14 +127,19 @@ class Curve:
 
     log: Callable[[str], None]
     folder: Path | None
-    epochs: dict[int, tuple[float, float]] = field(default_factory=dict)
+    epochs: dict[int, tuple[float, float, int]] = field(default_factory=dict)
+    fold: int = 0
 
     FILE = "curve.json"
+    _FOLD = re.compile(r"Fold (\d+) of ")
     _LINE = re.compile(r"(?:^|\s)epoch=(\d+)\b.*?\btrain_loss=(\S+).*?\bvalidation_loss=(\S+)")
 
     def __call__(self, line: str) -> None:
         """Prints the line, and remembers it if it tells of an epoch."""
         self.log(line)
+        begun = self._FOLD.match(line)
+        if begun:
+            self.fold = int(begun[1]) - 1
         told = self._LINE.search(line)
         if told is None:
             return
@@ -140,7 +148,7 @@ class Curve:
             self.epochs = self._kept()
         # A run that starts afresh tells of its first epoch again: what is later belongs to another run.
         self.epochs = {one: losses for one, losses in self.epochs.items() if one < epoch}
-        self.epochs[epoch] = float(told[2]), float(told[3])
+        self.epochs[epoch] = float(told[2]), float(told[3]), self.fold
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -149,15 +157,15 @@ class Curve:
         draft.replace(self.folder / self.FILE)
 
     def points(self) -> list[list[float]]:
-        """Epoch, training loss and validation loss, as `build` takes them."""
+        """Epoch, training loss, validation loss and fold, as `build` takes them. Epochs go on over the folds."""
         return [[epoch, *losses] for epoch, losses in sorted(self.epochs.items())]
 
-    def _kept(self) -> dict[int, tuple[float, float]]:
+    def _kept(self) -> dict[int, tuple[float, float, int]]:
         if self.folder is None:
             return {}
         try:
             points = json.loads((self.folder / self.FILE).read_text())
-            return {int(one[0]): (float(one[1]), float(one[2])) for one in points}
+            return {int(one[0]): (float(one[1]), float(one[2]), int(one[3])) for one in points}
         except (OSError, ValueError, TypeError, LookupError):
             return {}
 
@@ -284,20 +292,14 @@ def _most_frequent(counts: Integers) -> list[int]:
 def calibration(labels: Integers, probabilities: Floats) -> dict[str, Any]:
     """Whether what is called 80 % likely happens in 80 % of the cases.
 
-    Of two classes: the probability of the second. Of more: the probability of the class that is predicted. `ece` is
-    the mean distance between predicted and observed shares, weighted by rows, over ten equal steps ("On Calibration
-    of Modern Neural Networks", https://arxiv.org/abs/1706.04599). `brier` is the mean squared error of the
-    probability (two classes), or of all classes' probabilities, summed.
+    Of two classes: the probability of the second. Of more: the probability of the class that is predicted. In ten steps
+    of a tenth each; the figures that sum it up are in metrics.py.
     """
     binary = probabilities.shape[1] == 2
     if binary:
         said, happened = probabilities[:, 1], labels == 1
-        brier = np.mean((said - happened) ** 2)
     else:
         said, happened = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-        wrong = probabilities.copy()
-        wrong[np.arange(len(labels)), labels] -= 1
-        brier = np.mean((wrong**2).sum(axis=1))
     place = np.minimum((said * _CALIBRATION_BINS).astype(np.int64), _CALIBRATION_BINS - 1)
     rows = np.bincount(place, minlength=_CALIBRATION_BINS)
     used = np.flatnonzero(rows)
@@ -305,8 +307,6 @@ def calibration(labels: Integers, probabilities: Floats) -> dict[str, Any]:
     observed = np.bincount(place, happened, _CALIBRATION_BINS)[used] / rows[used]
     return {
         "of": "second class" if binary else "predicted class",
-        "ece": _short(float((rows[used] * np.abs(predicted - observed)).sum() / len(labels))),
-        "brier": _short(float(brier)),
         "bins": [
             {"rows": int(rows[bin_]), "predicted": _short(float(p)), "observed": _short(float(o))}
             for bin_, p, o in zip(used, predicted, observed, strict=True)
@@ -382,26 +382,26 @@ def importance(
 
     The model is asked again and nothing is trained (Breiman, "Random Forests", Machine Learning 45, 2001, section 10).
     Two columns that say the same can stand in for one another, and then neither looks important. Columns that
-    predictions go along with most are measured first, each _REPEATS times in one call of `predict`; when the time is
-    up, the rest is left out, and said to be.
+    predictions go along with most are measured first, each several times in one call of `predict`; when the time is
+    up, the rest is not measured, and of the next _FOLLOWED it is said how closely predictions follow them.
     """
     begin = clock()
     few = len(data.test) < _FEW_TEST_ROWS and len(data.validation) > len(data.test)
     rows = sample(data.validation if few else data.test, _IMPORTANCE_ROWS[0])
     width = len(data.names)
     at_once = max(len(rows), min(_ROWS_AT_ONCE, _CELLS_AT_ONCE // width))
-    timed = rows[np.arange(max(1, at_once // 4)) % len(rows)]
-    started = clock()
-    predict(timed.columns)
-    per_row = (clock() - started) / len(timed)
-    fits = [most for most in _IMPORTANCE_ROWS if most * _REPEATS * width * per_row <= seconds / 2]
+    per_row = _seconds_per_row(rows, predict, at_once // 4, seconds / 20, clock)
+    at_once = int(min(at_once, max(1.0, seconds / 8 / max(per_row, 1e-9))))
+    repeats = _REPEATS if width <= _MANY_COLUMNS else _REPEATS_OF_MANY
+    fits = [most for most in _IMPORTANCE_ROWS if most * repeats * width * per_row <= seconds / 2]
     rows = sample(rows, fits[0] if fits else _IMPORTANCE_ROWS[-1])
     before = predict(rows.columns)
     name, score = ("rmse", metrics.rmse) if data.classes is None else ("log_loss", metrics.log_loss)
     baseline = score(rows.label, before)
-    order = np.argsort(-association(rows.columns, before), kind="stable")
+    follows = association(rows.columns, before)
+    order = np.argsort(-follows, kind="stable")
     rng = np.random.default_rng(0)
-    dealt = np.concatenate([rng.permutation(len(rows)) for _ in range(_REPEATS)])
+    dealt = np.concatenate([rng.permutation(len(rows)) for _ in range(repeats)])
     # Several columns' turns go into one call: many small ones would cost more than the predictions.
     together = int(max(1, min(width, at_once // len(dealt))))
     found: list[tuple[float, float, str]] = []
@@ -410,7 +410,7 @@ def importance(
             break
         turn = order[first : first + together]
         columns = _dealt(rows, turn, dealt)
-        after = predict(columns).reshape(len(turn), _REPEATS, len(rows), -1)
+        after = predict(columns).reshape(len(turn), repeats, len(rows), -1)
         if data.classes is None:
             after = after[..., 0]
         for place, predictions in zip(turn, after, strict=True):
@@ -422,13 +422,31 @@ def importance(
         "baseline": _short(baseline),
         "split": "validation" if few else "test",
         "rows": len(rows),
-        "repeats": _REPEATS,
+        "repeats": repeats,
         "columns": [
             {"name": _cut(column, _MOST_NAME), "drop": _short(drop), "spread": _short(spread)}
             for drop, spread, column in found[:_MOST_COLUMNS]
         ],
         "not_measured": width - len(found),
+        "followed": [
+            {"name": _cut(data.names[place], _MOST_NAME), "share": _short(float(follows[place]))}
+            for place in order[len(found) : len(found) + _FOLLOWED]
+        ],
     }
+
+
+def _seconds_per_row(rows: Rows, predict: Predict, most: int, seconds: float, clock: Callable[[], float]) -> float:
+    """How long a prediction takes, from some rows, and then from as many as may take about so long."""
+
+    def taken(count: int) -> float:
+        timed = rows[np.arange(count) % len(rows)]
+        started = clock()
+        predict(timed.columns)
+        return (clock() - started) / count
+
+    first = taken(_TIMED_ROWS)
+    more = int(min(most, seconds / max(first, 1e-9)))
+    return taken(more) if more > 2 * _TIMED_ROWS else first
 
 
 def _dealt(rows: Rows, turn: Integers, dealt: Integers) -> list[Column]:
@@ -445,7 +463,8 @@ def _dealt(rows: Rows, turn: Integers, dealt: Integers) -> list[Column]:
 def association(columns: Sequence[Column], predicted: Floats) -> Floats:
     """Per column, which share of the predictions' variance lies between its values: tenths, or categories.
 
-    Cheap, and only for the order in which importance is measured: it sees one column at a time, and no interaction.
+    Less what chance alone puts there: epsilon squared (Kelley, "An Unbiased Correlation Ratio Measure", 1935), without
+    which a column of names would look best. Cheap, and for order only: it sees one column at a time, no interaction.
     """
     scores = predicted.reshape(len(predicted), -1)[:_ASSOCIATION_ROWS]
     scores = scores[:, np.argsort(-scores.var(axis=0))[:4]]
@@ -464,6 +483,9 @@ def association(columns: Sequence[Column], predicted: Floats) -> Floats:
         for one in scores.T:
             sums = np.bincount(groups, one)
             found[place] += float((sums**2 / np.maximum(sizes, 1)).sum()) / total
+        free = len(scores) - np.count_nonzero(sizes)
+        left = (1 - found[place]) * (len(scores) - 1) / free if free > 0 else 1.0
+        found[place] = max(0.0, 1 - left)
     return found
 
 

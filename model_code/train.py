@@ -32,6 +32,7 @@ import inference
 import metrics
 import preprocess
 import report
+import tensors
 from dataset import DataError, Dataset, Layout, Rows
 from distributed import Group, Place
 
@@ -54,10 +55,10 @@ def _process_age_seconds() -> float:
 
 STARTED = time.monotonic() - _process_age_seconds()
 INTERRUPTED_EXIT_CODE = 143  # as a process that SIGTERM ended
-SERVING_FILES = ("inference.py", "metrics.py", "numerals.py", "preprocess.py", "tensors.py", "trees.py")
+SERVING_FILES = ("dates.py", "inference.py", "metrics.py", "numerals.py", "preprocess.py", "tensors.py", "trees.py")
 HYPERPARAMETERS = (
     "network", "epochs", "batch_size", "learning_rate", "hidden_size", "dropout", "weight_decay", "patience", "folds",
-    "embedding_size", "blocks", "members", "seed",
+    "embedding_size", "blocks", "members", "trees", "seed",
 )  # fmt: skip
 LARGEST_LIVE_MODEL_BYTES = 2**30
 
@@ -126,6 +127,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--embedding_size", type=_number(int, 1, 1024))
     parser.add_argument("--blocks", type=_number(int, 1, 16))
     parser.add_argument("--members", type=_number(int, 1, 256))
+    parser.add_argument("--trees", type=_number(int, 0, 10_000))
     parser.add_argument("--seed", type=_number(int, 0, 2**31 - 1))
     parser.add_argument("--dataset_dir", type=Path, default=Path(channel))
     parser.add_argument("--live_model_dir", type=Path, default=Path(live))
@@ -133,8 +135,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     checkpoints = os.environ.get("SM_CHECKPOINT_DIR", str(base / "checkpoints"))
     parser.add_argument("--checkpoint_dir", type=Path, default=Path(checkpoints))
     parser.add_argument("--job_name", default=_job_name())
+    parser.add_argument("--wishes", type=json.loads, default={}, help="more of these, as a JSON object")
     parser.add_argument("--_tuning_objective_metric", dest="tuned_for", help="SageMaker's, to a tuning job's trial")
     options, unknown = parser.parse_known_args(arguments)
+    if options.wishes:  # the names of hyperparameters are fixed in a pipeline's definition, but for what this one holds
+        wished = [text for name, value in options.wishes.items() for text in (f"--{name}", str(value))]
+        options, unknown = parser.parse_known_args([*arguments, *wished])
     if unknown:
         say(f"Ignoring the arguments {' '.join(unknown)}.")
     if options.tuned_for:
@@ -286,8 +292,6 @@ def _fingerprint(folder: Path, layout: Layout, asked: dict[str, Any]) -> str:
 
 
 def _write_artifact(job: Job, learned: Learned) -> None:
-    from safetensors.torch import save_file
-
     data, options = job.data, job.options
     folder: Path = options.model_dir
     (folder / "code").mkdir(parents=True, exist_ok=True)
@@ -302,17 +306,17 @@ def _write_artifact(job: Job, learned: Learned) -> None:
         "columns": learned.encoder.to_schema(),
         "target": learned.target if data.classes is None else None,
         "temperature": learned.temperature,
+        "warnings": learned.warnings,
         "network": {**asdict(learned.settings), "bend": preprocess.BEND},
     }
+    weights = {
+        f"{fold}/{name}": tensor.cpu().numpy() for fold, of in enumerate(learned.weights) for name, tensor in of.items()
+    }
+    if learned.trees:
+        schema["trees"] = {"depth": learned.trees.forest.depth, "weight": learned.trees.weight}
+        weights |= {f"trees/{name}": array for name, array in learned.trees.arrays().items()}
     write(folder / inference.SCHEMA_FILE, json.dumps(schema, ensure_ascii=False))
-    save_file(
-        {
-            f"{fold}/{name}": tensor.cpu().contiguous()
-            for fold, weights in enumerate(learned.weights)
-            for name, tensor in weights.items()
-        },
-        folder / inference.WEIGHTS_FILE,
-    )
+    tensors.write(folder / inference.WEIGHTS_FILE, weights)
     finish_artifact(folder, data.test)
 
 
@@ -351,8 +355,10 @@ def _evaluate(data: Dataset, learned: Learned, options: argparse.Namespace) -> d
         "resumed_from_epoch": learned.resumed_from_epoch,
         "settings": asdict(learned.settings),
         "temperature": learned.temperature,
+        "trees_weight": learned.trees.weight if learned.trees else 0.0,
     }
-    return verdict(data, options.task, model, learned.validation, training, options.live_model_dir / "model.tar.gz")
+    judged = verdict(data, options.task, model, learned.validation, training, options.live_model_dir / "model.tar.gz")
+    return judged | {"warnings": learned.warnings}
 
 
 def verdict(
@@ -406,8 +412,7 @@ def _write_card(job: Job, learned: Learned, curve: report.Curve) -> None:
             job.data,
             lambda columns: predict(model, columns, job.data.classes),
             curve=curve.points(),
-            best_epoch=learned.best_epoch,
-            seconds=min(10.0, max(0.5, elapsed * 0.06)),
+            seconds=min(10.0, max(0.5, elapsed * 0.08)),
         )
         write(job.options.model_dir / "report.json", report.dump(found))
     except Exception:
@@ -474,7 +479,9 @@ def _as_live_wants(data: Dataset, live: inference.Model) -> Rows:
     columns: list[preprocess.Column] = []
     for encoding in live.encoder.encodings:
         column = data.test.columns[places[encoding.name]]
-        if isinstance(column, preprocess.Numbers) != isinstance(encoding, preprocess.NumericEncoding):
+        if isinstance(encoding, preprocess.Dropped):
+            pass
+        elif isinstance(column, preprocess.Numbers) != isinstance(encoding, preprocess.NumericEncoding):
             raise DataError(
                 f"The column {encoding.name!r} is {encoding.kind} to the live model but not in the new data."
             )

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import builders
 from builders import LambdaContext
 from mlplatform import custom_resource, model_code
 from mlplatform.app import live_app
@@ -52,7 +53,7 @@ class FakeAws:
 
 @pytest.fixture
 def app() -> Any:
-    return SimpleNamespace(aws=FakeAws(), settings=SimpleNamespace(artifact_bucket="artifacts"))
+    return SimpleNamespace(aws=FakeAws(), settings=builders.settings(artifact_bucket="artifacts"))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from builders import JOB, LIVE_JOB, Account
 from deploy_model import find_lost_approvals, release_model
 from mlplatform import events, names
 from mlplatform.decisions import AskApproval, Decision, DeployModel, KeepLiveModel, Notify, Skip
-from mlplatform.errors import TryAgain
+from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import Parked
 from mlplatform.parking import read_record, record_tags
 
@@ -285,3 +285,30 @@ def test_the_handler_tells_events_and_the_clock_apart(account: Account, monkeypa
     assert (answer["decision"], "versionedmp" in answer["reason"]) == ("Skip", True)  # type: ignore[call-overload, index]
     swept = function.handler({"scheduled_time": "2026-11-24T08:30:00Z"}, builders.LambdaContext())
     assert json.dumps(swept) == '[{"decision": "Skip", "reason": "Every approval was acted upon."}]'
+
+
+def test_a_package_with_a_name_that_another_artifact_has_is_refused_and_not_mistaken_for_it(
+    account: Account, asked: dict[str, Any]
+) -> None:
+    tell(account, say(account, asked, "Approved"))
+    tell(account, say(account, package_of(account, LIVE_JOB), "Approved"))
+    account.answers["describe_model_package"] = lambda _: {
+        **package_of_moto(account, asked["ModelPackageArn"]),
+        "InferenceSpecification": {"Containers": [{"Image": builders.IMAGE, "ModelDataUrl": "s3://else/model.tar.gz"}]},
+    }
+
+    def exists(_: Mapping[str, Any]) -> None:
+        """moto makes a second model of a name."""
+        raise AwsError("sagemaker", "CreateModel", "ValidationException", "Cannot create already existing model")
+
+    account.answers["create_model"] = exists
+    again = say(account, asked, "Approved")
+    again["detail"]["LastModifiedTime"] = "2026-11-23T14:00:00Z"
+    with pytest.raises(NotAsPlanned, match=r"with s3://ml-platform-artifacts/.*and not with s3://else/"):
+        tell(account, again)
+    assert endpoint(account)["EndpointConfigName"] == LIVE_JOB
+
+
+def package_of_moto(account: Account, arn: str) -> dict[str, Any]:
+    found: dict[str, Any] = account.client("sagemaker").describe_model_package(ModelPackageName=arn)
+    return found

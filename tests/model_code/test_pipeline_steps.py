@@ -138,6 +138,7 @@ def test_the_artifact_answers_by_the_contract_as_xgboost_does(processing: Path, 
     assert {path.name for path in (artifact / "code").iterdir()} == set(train.SERVING_FILES)
     assert document["algorithm"] == "xgboost"
     assert document["choice"] is None
+    assert document["warnings"] == []
     assert document["condition"]["score"] > 0.75
     assert document["test"]["rows"] == 60
     assert document["live"] is None
@@ -217,7 +218,7 @@ def test_of_two_models_the_better_on_the_validation_rows_is_taken_and_its_cost_s
     train_xgboost(tmp_path / "job", processing, "binary", rounds=40)
     arguments = ["--label_column", "4", "--task", "binary", "--epochs", "1", "--job_name", "pytorch-1"]
     arguments += ["--dataset_dir", str(processing / "input/dataset"), "--model_dir", str(tmp_path / "network")]
-    arguments += ["--checkpoint_dir", str(tmp_path / "checkpoints"), "--learning_rate", "0.000001"]
+    arguments += ["--checkpoint_dir", str(tmp_path / "checkpoints"), "--learning_rate", "0.000001", "--trees", "0"]
     train.run(train.parse(arguments))
     pack(tmp_path / "network", processing / "input/pytorch")
     # The live model is the network itself, so that it is scored on the test rows as well.

@@ -161,6 +161,8 @@ def _attribute(name: str, attribute: str) -> str:
             return f"arn:aws:cloudwatch:{here}:alarm:{resolved(properties['AlarmName'])}"
         case "Custom::ModelCode", "Uri":
             return "s3://artifactbucket-name/code/abc123/sourcedir.tar.gz"
+        case "Custom::ModelCode", "Pipelines":
+            return "code/abc123/pipelines/def456/"
         case "Custom::ModelCode", "Digest":
             return "abc123"
     raise KeyError(f"{kind} has no attribute {attribute} here")

@@ -36,6 +36,8 @@ def ours(sample: dict[str, Any], **detail: Any) -> dict[str, Any]:
     for name in ("TrainingJobName", "EndpointName", "HyperParameterTuningJobName", "ModelPackageGroupName"):
         if name in event["detail"]:
             event["detail"][name] = "shop-flowers"
+    if "pipelineArn" in event["detail"]:
+        event["detail"]["pipelineArn"] = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/shop-xgboost"
     if "HyperParameterTuningJobStatus" in event["detail"]:  # the documentation's sample has "status" there
         event["detail"]["HyperParameterTuningJobStatus"] = "Completed"
     event["detail"] |= detail
@@ -135,6 +137,21 @@ def test_a_tuning_is_judged_when_it_has_ended_however_it_did(status: str, rules:
 )
 def test_an_endpoint_is_looked_at_when_it_has_settled(status: str, rules: list[str]) -> None:
     assert taken(ours(SAMPLES["sagemaker_endpoint_state_change"], EndpointStatus=status)) == rules
+
+
+@pytest.mark.parametrize(
+    ("status", "rules"),
+    [
+        ("Succeeded", ["PipelineEndedRule"]),
+        ("Failed", ["PipelineEndedRule"]),
+        ("Stopped", ["PipelineEndedRule"]),
+        ("Executing", []),
+        ("Stopping", []),
+    ],
+)
+def test_an_execution_of_a_pipeline_is_judged_when_it_has_ended(status: str, rules: list[str]) -> None:
+    sample = SAMPLES["sagemaker_pipeline_execution_status_change"]
+    assert taken(ours(sample, currentPipelineExecutionStatus=status)) == rules
 
 
 def test_a_stack_whose_name_only_begins_alike_is_another_stack() -> None:

@@ -74,10 +74,14 @@ OBJECTS = {
     ("activate_cost_tags", "GetObject"): [f"{ARTIFACTS}/notices/cost-tags/active.json"],
     ("activate_cost_tags", "ListObjectsV2"): [f"{ARTIFACTS}/notices/cost-tags/active.json"],
     ("activate_cost_tags", "PutObject"): [f"{ARTIFACTS}/notices/cost-tags/refused.json"],
-    ("publish_model_code", "PutObject"): [f"{ARTIFACTS}/code/abc123/sourcedir.tar.gz"],
+    ("publish_model_code", "PutObject"): [
+        f"{ARTIFACTS}/code/abc123/sourcedir.tar.gz",
+        f"{ARTIFACTS}/code/abc123/pipelines/def456/xgboost.json",
+    ],
 }
 SAGEMAKER_ARN = "arn:aws:sagemaker:us-east-1:123456789012"
 CONFIG = "endpoint-config/shop-flowers-0123456789ab-abc123"
+GROUP = "model-package-group/shop-flowers"
 SCALING_ARN = "arn:aws:application-autoscaling:us-east-1:123456789012:scalable-target/0123abcd"
 TAGGED = {  # the same for the tags of what exists already
     ("start_training", "ListTags"): [
@@ -90,6 +94,7 @@ TAGGED = {  # the same for the tags of what exists already
         "hyper-parameter-tuning-job/shop-flowers-t0123456789a",
         "endpoint/shop-flowers",
         CONFIG,
+        GROUP,
     ],
     ("deploy_model", "AddTags"): ["endpoint/shop-flowers", CONFIG],
     ("deploy_model", "DeleteTags"): [CONFIG],
@@ -306,11 +311,11 @@ def requests(function: str, service: str, method: str) -> list[tuple[str, dict[s
         "NotebookInstanceName": "anybodys",
         "clusterName": "anybodys",
         **({"name": "anybodys"} if service == "eks" else {}),
-        "ProcessingJobName": "anybodys",
+        "ProcessingJobName": "shop-prepare-p4jn9xou8a8s-x" if function == "deploy_model" else "anybodys",
+        "PipelineName": "shop-xgboost",
+        "PipelineExecutionArn": f"{SAGEMAKER_ARN}:pipeline/shop-xgboost/execution/p4jn9xou8a8s",
         "StackName": "arn:aws:cloudformation:us-east-1:123456789012:stack/shop/51af3dc0-da77-11e4-872e-1234567db123",
         "HyperParameterTuningJobName": "shop-flowers-0123456789ab-abc123",
-        "PipelineName": "shop-pytorch",
-        "PipelineExecutionArn": f"{SAGEMAKER_ARN}:pipeline/shop-pytorch/execution/abcdefghijkl",
         "ModelPackageName": "arn:aws:sagemaker:us-east-1:123456789012:model-package/shop-flowers/1",
         "logGroupName": "/aws/sagemaker/Endpoints/shop-flowers",
         "TopicArn": "arn:aws:sns:us-east-1:123456789012:shop-alerts",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,7 @@ from mlplatform import names
 from mlplatform.approval import difference, why_ask
 from mlplatform.deployment import Live, plan_deployment
 from mlplatform.facts import ModelCard, Task
+from mlplatform.model_card import parse_card
 from mlplatform.model_cost import HostingCost, hosting_cost, training_usd
 
 LEAK = ("The column outcome_code alone predicts the label.",)
@@ -23,7 +25,7 @@ UNKNOWN = HostingCost(None, "not known: there is no price")
 
 
 def warned(one: ModelCard, warnings: tuple[str, ...] = LEAK) -> ModelCard:
-    return replace(one, metrics=replace(one.metrics, warnings=warnings))
+    return replace(one, metrics=replace(one.metrics, warnings=warnings, doubts=warnings))
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,8 @@ def test_a_metric_that_moves_from_something_to_perfect_is_too_good_to_be_believe
         ("dev", card(), True, True),
         ("dev", None, True, True),
         ("dev", warned(card()), True, False),  # it was known of the live model too
+        ("dev", warned(card(), ("The column outcome_code alone predicts the label.",)), True, False),
+        ("dev", warned(card(), ("The column age alone predicts the label.",)), True, True),
         ("dev", None, False, False),  # a first model has nothing to harm
         ("prod", None, False, True),
     ],
@@ -168,3 +172,26 @@ def test_what_waits_says_so_in_the_registry_and_why() -> None:
     assert package["CustomerMetadataProperties"]["asked"] == "requested"
     assert package["CustomerMetadataProperties"]["gate"] == "passed"
     assert "waits for a person's approval, because its job.json asks for that" in package["ModelPackageDescription"]
+
+
+@pytest.mark.parametrize(
+    ("warnings", "doubts"),
+    [
+        (["The column a predicts the label with 0.99."], ["The column a predicts the label with 0.99."]),
+        ([{"kind": "leak", "message": "a leaks."}, {"kind": "renamed", "message": "b is twice there."}], ["a leaks."]),
+        ([{"message": "c leaks."}], ["c leaks."]),
+        (None, []),
+    ],
+)
+def test_a_warning_is_a_doubt_unless_it_says_that_it_is_about_something_else(warnings: Any, doubts: list[str]) -> None:
+    files = {"metrics.json": builders.metrics_json(warnings=warnings), "sample.json": builders.SAMPLE_JSON}
+    read = parse_card({name: json.dumps(content).encode() for name, content in files.items()})
+    assert isinstance(read, ModelCard)
+    assert list(read.metrics.doubts) == doubts
+    assert len(read.metrics.warnings) == len(warnings or ())
+
+
+def test_a_known_warning_with_other_figures_is_still_known() -> None:
+    live = warned(card(), ("The column a predicts 0.991 of 120 rows.",))
+    new = warned(card(test=0.95, live=0.9), ("The column a predicts 0.993 of 4,000 rows.",))
+    assert why_ask(new, live, CHEAP, builders.settings(), serving=True) is None

@@ -113,8 +113,8 @@ def test_a_tuning_job_is_told_apart_from_its_trials_and_named() -> None:
     ("detail", "new", "fields", "stamp"),
     [
         ({}, False, None, "20210224170014"),
-        ({"LastModifiedTime": None}, True, None, "new"),
-        ({"LastModifiedTime": "2021-02-24T17:00:13Z", "CreationTime": "2021-02-24T17:00:13Z"}, True, None, "new"),
+        ({"LastModifiedTime": None}, True, None, "new-20210220090000"),
+        ({"LastModifiedTime": "1764339000123", "CreationTime": "1764339000123"}, True, None, "new-1764339000123"),
         ({"LastModifiedTime": "1764339000123", "UpdatedModelPackageFields": ["ApprovalDescription"]}, False,
          ("ApprovalDescription",), "1764339000123"),
     ],

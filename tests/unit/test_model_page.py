@@ -178,7 +178,7 @@ def reported(task: Task = Task.BINARY, rows: int = 300, name: str = "age") -> Mo
 
     labels = [f"{name} {n}" for n in range(classes)] or None
     data = Dataset([name, f"{name} too"], name, labels, split(1), split(2), split(3), 4)
-    found = report.build(data, predict, curve=[[n, 1 / n, 0.5 + abs(n - 4) / 9] for n in range(1, 9)], best_epoch=4)
+    found = report.build(data, predict, curve=[[n, 1 / n, 0.5 + abs(n - 4) / 9, 0] for n in range(1, 9)])
     return replace(builders.card(task=task, test=0.9), report_json=report.dump(found).encode())
 
 
@@ -210,6 +210,18 @@ def test_a_regression_says_its_bias_and_how_far_off_it_is() -> None:
     said = text_of(html(reported(Task.REGRESSION)))
     assert "On average off by −0.5000" in said
     assert "Half are off by less than 0.5000" in said
+
+
+def test_the_epochs_of_each_fold_are_counted_from_its_own_first_one() -> None:
+    card = reported()
+    found = json.loads(card.report_json)
+    losses = {0: [0.5, 0.3, 0.4], 1: [0.5, 0.4, 0.3, 0.6]}
+    found["training"]["curve"] = [[0, 1, loss, fold] for fold, run in losses.items() for loss in run]
+    for n, point in enumerate(found["training"]["curve"], 1):
+        point[0] = n
+    said = text_of(html(replace(card, report_json=json.dumps(found).encode())))
+    assert "Epochs 7Kept, with the lowest validation loss epochs 2, 3" in said
+    assert "2 networks, each judged on rows that it was not trained on" in said
 
 
 def test_axes_have_a_few_round_ticks_whatever_they_measure() -> None:

@@ -15,12 +15,18 @@ from mlplatform import names
 from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify, Skip
 from mlplatform.deployment import Live
 from mlplatform.errors import TryAgain
-from mlplatform.facts import Approval, ModelCard, ModelPackage, Parked, UnreadableCard
+from mlplatform.facts import STACK_TAG, Approval, ModelCard, ModelPackage, Parked, UnreadableCard
 from mlplatform.releases import Known, lost_approval, plan_release, skip_package
 
 LIVE = Live(endpoint(), None, card(test=0.85))
 FAILED = {"gate": "failed", "training_job": JOB}
 OTHERS: dict[str, str] = {}  # registered without a gate of the platform's
+
+
+def serving(config: str, **changed: Any) -> Live:
+    """An endpoint that wants JOB, was asked for it, and runs a config."""
+    tags = {names.WANTED_TAG: JOB, names.ASKED_TAG: JOB}
+    return Live(endpoint(tags=tags, config_name=config, model_name=config, **changed), None, None)
 
 
 def decide(
@@ -48,6 +54,8 @@ def decide(
             "only CustomerMetadataProperties changed",
         ),
         (model_package(approval=Approval.REJECTED), {"approval": Approval.APPROVED}, False, "is Rejected meanwhile"),
+        (model_package(tags={STACK_TAG: "ml-platform-2"}), {}, False, "belongs to the stack ml-platform-2"),
+        (model_package(tags={STACK_TAG: "ml-platform"}), {}, False, None),
         (model_package(), {"new": True, "fields": None}, False, "registered by the gate"),
         (model_package(), {}, True, "the event came again"),
         (model_package(), {}, False, None),
@@ -70,7 +78,9 @@ def test_an_event_that_is_no_new_word_about_a_model_is_skipped(
         (model_package(), LIVE, DeployModel, f"it replaces {LIVE_JOB}"),
         (model_package(), None, DeployModel, "it goes live"),
         (model_package(), Live(endpoint(status="Failed"), None, None), DeployModel, "it replaces"),
-        (model_package(), Live(endpoint(tags={names.WANTED_TAG: JOB}), None, None), Skip, "live already"),
+        (model_package(), serving(JOB), Skip, "live already"),
+        (model_package(), serving(LIVE_JOB, status="Updating"), Skip, "live already"),  # on the way to it
+        (model_package(), serving(LIVE_JOB), DeployModel, "it replaces"),  # the update to it failed
         (model_package(properties=FAILED), LIVE, Notify, "mlp approve churn/2 --force"),
         (model_package(properties={**FAILED, "forced_by": "ann"}), LIVE, DeployModel, "although it failed its gate"),
         (model_package(properties=OTHERS), LIVE, DeployModel, f"it replaces {LIVE_JOB}"),
@@ -93,7 +103,7 @@ def test_an_approval_deploys_what_passed_its_gate_or_was_forced(
 
 
 def test_the_live_model_stays_when_it_is_rejected_and_people_hear_how_to_go_back() -> None:
-    running = Live(endpoint(tags={names.WANTED_TAG: JOB}), None, None)
+    running = serving(JOB)
     rejected = model_package(approval=Approval.REJECTED, approval_description="wrong for new customers")
     decision = decide(rejected, running)
     assert isinstance(decision, Notify)

@@ -150,7 +150,7 @@ def test_what_is_tuned_is_not_static_and_what_one_job_alone_has_is_left_out() ->
     definition = started(hyperparameters={"hidden_size": 96, "epochs": 5}).request["TrainingJobDefinition"]
     static = definition["StaticHyperParameters"]
     assert static.keys() == {
-        "label_column", "header", "delimiter", "encoding", "task", "hidden_size", "epochs",
+        "label_column", "header", "delimiter", "encoding", "task", "network", "hidden_size", "epochs",
         "sagemaker_program", "sagemaker_submit_directory", "sagemaker_region", "sagemaker_container_log_level",
     }  # fmt: skip
 
@@ -167,6 +167,22 @@ def test_the_tuning_and_so_its_trials_carry_the_tags_of_the_dataset_and_of_the_t
         ("ml-platform:tuning", decision.job_name),
         ("ml-platform:max-cost-usd", "7.50"),
     }
+
+
+@pytest.mark.parametrize(
+    ("wishes", "network"),
+    [
+        ({}, "mlp"),
+        ({"hyperparameters": {"network": "tabm"}}, "tabm"),
+        ({"tuning": {"ranges": {"network": {"values": ["tabm", "mlp"]}}}}, None),
+    ],
+)
+def test_the_network_that_the_ranges_are_for_is_tuned_unless_another_is_asked_for(
+    wishes: dict[str, Any], network: str | None
+) -> None:
+    decision = started(**{"tuning": {}, **wishes})
+    assert decision.request["TrainingJobDefinition"]["StaticHyperParameters"].get("network") == network
+    assert (f"of the network {network} over" in decision.explanation) is (network is not None)
 
 
 # ---- names ----

@@ -37,7 +37,12 @@ _PYTORCH: Mapping[str, Limits] = {
     "dropout": Limits(False, 0, 1, inclusive=False),
     "weight_decay": Limits(False, 0, 10),
     "patience": Limits(True, 1, 10_000),
-    "seed": Limits(True, 0, 2**32 - 1),
+    "folds": Limits(True, 1, 100),
+    "embedding_size": Limits(True, 1, 1_024),
+    "blocks": Limits(True, 1, 16),
+    "members": Limits(True, 1, 256),
+    "trees": Limits(True, 0, 10_000),
+    "seed": Limits(True, 0, 2**31 - 1),
 }
 # Where the algorithm has no upper limit, one that no model of use goes beyond.
 _XGBOOST: Mapping[str, Limits] = {

@@ -14,6 +14,7 @@ A person is asked
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from mlplatform import names
@@ -67,8 +68,8 @@ def too_expensive(cost: HostingCost, settings: Settings) -> str | None:
 
 
 def _suspicious(new: ModelMetrics, live: ModelMetrics | None, serving: bool, settings: Settings) -> str | None:
-    known = live.warnings if live else ()
-    fresh = [warning for warning in new.warnings if warning not in known]
+    known = {_without_numbers(doubt) for doubt in live.doubts} if live else set()
+    fresh = [doubt for doubt in new.doubts if _without_numbers(doubt) not in known]
     if fresh and (serving or settings.environment == "prod"):
         return f"its training warns: {' '.join(fresh).rstrip('.')}"
     error, before = _error(new, new.score), _error(new, new.live_score)
@@ -80,6 +81,11 @@ def _suspicious(new: ModelMetrics, live: ModelMetrics | None, serving: bool, set
         f"its {new.objective} went from {new.live_score:.4f} to {new.score:.4f}, which is too good to be believed "
         "unseen: a column may give the label away"
     )
+
+
+def _without_numbers(text: str) -> str:
+    """A warning is the same one where its figures are those of other rows."""
+    return re.sub(r"\d[\d.,]*", "", text)
 
 
 def _error(metrics: ModelMetrics, score: float | None) -> float | None:

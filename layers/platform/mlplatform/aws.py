@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mlplatform import ledger, names, notices
 from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
+from mlplatform.aws_pipelines import PipelineCalls
 from mlplatform.aws_registry import RegistryCalls
 from mlplatform.aws_spend import HELD, SpendCalls
 from mlplatform.aws_tuning import TuningCalls
@@ -48,6 +49,7 @@ from mlplatform.decisions import (
     RestoreEndpoint,
     Skip,
     StartEndpoint,
+    StartPipeline,
     StartTraining,
     StartTuning,
     StopEndpoint,
@@ -84,7 +86,7 @@ _CONFIG_ATTEMPTS = 6
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls):
+class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls, PipelineCalls):
     """One account and region, as one function's role sees them."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -377,6 +379,11 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 return self._notify(decision)
             case StartTraining():
                 return self._start_training(decision)
+            case StartPipeline():
+                started = self._start_pipeline(decision)
+                if decision.verdict:
+                    self._put_verdict(decision, "accepted", decision.explanation, decision.job_name)
+                return started
             case StartTuning():
                 return self._start_tuning(decision)
             case StopTuning():
@@ -501,7 +508,11 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         return decision
 
     def _put_verdict(
-        self, decision: StartTraining | StartTuning | RejectDataset, verdict: str, reason: str, job_name: str | None
+        self,
+        decision: StartTraining | StartTuning | StartPipeline | RejectDataset,
+        verdict: str,
+        reason: str,
+        job_name: str | None,
     ) -> None:
         bucket, key = self._settings.data_bucket, names.verdict_key(decision.dataset, decision.version)
         document = {
@@ -511,6 +522,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             "reason": reason,
             "job_name": job_name,
         }
+        if isinstance(decision, StartPipeline):
+            document["pipeline"] = decision.request["PipelineName"]
         if not self._put_once(bucket, key, document) and not self.verdict_exists(decision.dataset, decision.version):
             # What is there says that the version was held back, which is over.
             self._put(bucket, key, json.dumps(document, indent=2, ensure_ascii=False).encode())
@@ -521,7 +534,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         elif decision.card is not None:
             self._put_card(decision.dataset, decision.job_name, decision.card)
             self._put_page(decision.page)
-        self._unless(_exists, "sagemaker", "create_model", **decision.model)
+        if not self._unless(_exists, "sagemaker", "create_model", **decision.model):
+            self._assert_same_model(decision.model)
         self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
         name = decision.endpoint["EndpointName"]
         if decision.replace:
@@ -539,6 +553,16 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         if decision.update is not None:
             self._call("sagemaker", "update_model_package", **decision.update)
         return self._finish(decision)
+
+    def _assert_same_model(self, request: Request) -> None:
+        """Two packages that say that they come from one training job, but have other artifacts, have the same name."""
+        name, wanted = request["ModelName"], request["PrimaryContainer"]["ModelDataUrl"]
+        found = self._call("sagemaker", "describe_model", ModelName=name)["PrimaryContainer"].get("ModelDataUrl")
+        if found != wanted:
+            raise NotAsPlanned(
+                f"There is a model {name} already, with {found} and not with {wanted}; delete it, or register the "
+                "package with another training_job, or with none, among its CustomerMetadataProperties."
+            )
 
     def _create_endpoint(self, request: Request) -> None:
         for attempt in range(1, _CONFIG_ATTEMPTS + 1):
@@ -584,7 +608,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             key = names.outcome_key(decision.dataset, decision.job_name)
             if isinstance(decision, DeployModel):
                 version = int(decision.package.rpartition("/")[2])
-                self._put_once(bucket, names.release_key(decision.dataset, version, "new"), outcome)
+                self._put_once(bucket, names.release_key(decision.dataset, version, "gate"), outcome)
         if not self._object_exists(bucket, key):
             self._announce(decision)
         if not self._put_once(bucket, key, outcome):

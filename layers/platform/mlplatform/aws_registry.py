@@ -33,6 +33,9 @@ class RegistryCalls:
     def _pages(self, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
         raise NotImplementedError
 
+    def _tags(self, arn: str) -> dict[str, str]:
+        raise NotImplementedError
+
     def _put(self, bucket: str, key: str, content: bytes, content_type: str = "application/json") -> None:
         raise NotImplementedError
 
@@ -40,7 +43,10 @@ class RegistryCalls:
 
     def model_package(self, arn: str) -> ModelPackage | None:
         found = self._found("sagemaker", "describe_model_package", ModelPackageName=arn)
-        return None if found is None else read_package(found)
+        if found is None:
+            return None
+        group = arn.rpartition("/")[0].replace(":model-package/", ":model-package-group/")
+        return replace(read_package(found), tags=self._tags(group))
 
     def live_version(self, group: str, model: str) -> int | None:
         """The number of the package whose model serves under that name; None where none of the newest hundred is it."""
@@ -103,7 +109,7 @@ class RegistryCalls:
         self._put_page(decision.page)
         group = decision.model_package["ModelPackageGroupName"]
         self._unless(
-            _is_there,
+            is_there,
             "sagemaker",
             "create_model_package_group",
             ModelPackageGroupName=group,
@@ -163,5 +169,5 @@ def read_package(found: Mapping[str, Any]) -> ModelPackage:
     )
 
 
-def _is_there(error: AwsError) -> bool:
+def is_there(error: AwsError) -> bool:
     return "already exist" in error.aws_message.lower()

@@ -121,6 +121,18 @@ def xgboost_image(region: str) -> str:
     return f"{_XGBOOST_ACCOUNTS[region]}.dkr.ecr.{region}.{_domain(region)}/sagemaker-xgboost:{XGBOOST_VERSION}"
 
 
+def inference_environment(region: str) -> dict[str, str]:
+    """What the inference container needs to serve a model of ours: the variables of the inference toolkit
+    (github.com/aws/sagemaker-inference-toolkit).
+    """
+    return {
+        "SAGEMAKER_PROGRAM": "inference.py",
+        "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+        "SAGEMAKER_REGION": region,
+        "SAGEMAKER_CONTAINER_LOG_LEVEL": "20",
+    }
+
+
 def _image(purpose: str, region: str, instance_type: str) -> str:
     if region not in _ACCOUNTS:
         raise SettingsError(f"AWS's PyTorch containers are not known to exist in {region}; deploy in another region.")

@@ -70,6 +70,21 @@ class StopTuning:
 
 
 @dataclass(frozen=True)
+class StartPipeline:
+    """One execution of one of the stack's pipelines for one dataset version."""
+
+    reason: str
+    dataset: str
+    version: str
+    job_name: str  # the execution's display name, and its model's
+    explanation: str  # as of StartTraining
+    manifest: str  # the same
+    group: Request  # CreateModelPackageGroup: the group that its model is registered in
+    request: Request  # StartPipelineExecution
+    verdict: bool = True  # whether the version gets its verdict with it; not where a person starts it again
+
+
+@dataclass(frozen=True)
 class RejectDataset:
     """The drop can't be trained on; no job exists for it."""
 
@@ -301,6 +316,7 @@ Decision = (
     Skip
     | Notify
     | StartTraining
+    | StartPipeline
     | StartTuning
     | StopTuning
     | RejectDataset

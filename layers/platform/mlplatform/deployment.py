@@ -333,16 +333,10 @@ def scalable_target(endpoint_name: str) -> dict[str, Any]:
 
 
 def _container(job: TrainingJob, instance_type: str, settings: Settings) -> Request:
-    """The environment is that of the inference toolkit (github.com/aws/sagemaker-inference-toolkit)."""
     return {
         "Image": containers.inference_image(settings.aws_region, instance_type),
         "ModelDataUrl": job.artifact_uri,
-        "Environment": {
-            "SAGEMAKER_PROGRAM": "inference.py",
-            "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
-            "SAGEMAKER_REGION": settings.aws_region,
-            "SAGEMAKER_CONTAINER_LOG_LEVEL": "20",
-        },
+        "Environment": containers.inference_environment(settings.aws_region),
     }
 
 

@@ -19,6 +19,8 @@ from mlplatform.facts import (
     EndpointChanged,
     JobStatus,
     PackageChanged,
+    PipelineAsked,
+    PipelineEnded,
     TrainingEnded,
     TuningEnded,
 )
@@ -26,6 +28,7 @@ from mlplatform.facts import (
 Event = Mapping[str, Any]
 
 _PACKAGE_CHANGE = "SageMaker Model Package State Change"
+PIPELINE_EXECUTION_CHANGE = "SageMaker Model Building Pipeline Execution Status Change"
 _TUNING_CHANGE = "SageMaker HyperParameter Tuning Job State Change"
 # Events shout (IN_SERVICE) where the API has InService; some sources already write the API's form.
 _ENDPOINT_STATUSES = {
@@ -85,6 +88,36 @@ def training_ended(event: Event) -> TrainingEnded:
     return TrainingEnded(job_name=_member(detail, "TrainingJobName", str), status=JobStatus(status))
 
 
+def pipeline_asked(event: Event) -> PipelineAsked | None:
+    """From `mlp pipeline start`: `{"start_pipeline": {"dataset": ..., "parameters": {...}, "stamp": ...}}`.
+
+    None for any other event. Raises BadEvent.
+    """
+    asked = event.get("start_pipeline")
+    if asked is None:
+        return None
+    if not isinstance(asked, dict):
+        raise BadEvent(f"The event's 'start_pipeline' is {asked!r}; expected an object.")
+    return PipelineAsked(
+        dataset=_member(asked, "dataset", str),
+        parameters=_member(asked, "parameters", dict),
+        stamp=_member(asked, "stamp", str),
+    )
+
+
+def is_pipeline_end(event: Event) -> bool:
+    return event.get("detail-type") == PIPELINE_EXECUTION_CHANGE
+
+
+def pipeline_ended(event: Event) -> PipelineEnded:
+    """In lower camel case, unlike the events of jobs. The status is only what the event says. Raises BadEvent."""
+    detail = _detail(event, "aws.sagemaker", PIPELINE_EXECUTION_CHANGE)
+    return PipelineEnded(
+        execution_arn=_member(detail, "pipelineExecutionArn", str),
+        status=_member(detail, "currentPipelineExecutionStatus", str),
+    )
+
+
 def tuning_ended(event: Event) -> TuningEnded:
     """The status is only what the event says; the tuning job has to be described. Raises BadEvent."""
     detail = _detail(event, "aws.sagemaker", _TUNING_CHANGE)
@@ -133,8 +166,13 @@ def package_changed(event: Event) -> PackageChanged:
         approval=Approval(status),
         new=new,
         fields=tuple(map(str, fields)) if isinstance(fields, list) else None,
-        stamp="new" if new else re.sub(r"\D", "", str(modified)),
+        stamp=f"new-{_digits(detail.get('CreationTime'))}" if new else _digits(modified),
     )
+
+
+def _digits(moment: Any) -> str:
+    """Of a time however it is spelled: it only has to be the same in every copy of an event."""
+    return re.sub(r"\D", "", str(moment))
 
 
 def _detail(event: Event, source: str, detail_type: str) -> dict[str, Any]:

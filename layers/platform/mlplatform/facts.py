@@ -136,6 +136,7 @@ class JobSpec:
     instance_type: str | None = None
     instance_count: int = 1
     hosting: Mapping[str, Any] = field(default_factory=dict)
+    pipeline: Mapping[str, str] | None = None  # parameters of the pipeline that is to run; None for a single job
     ask_approval: bool = False  # "approval": "manual"
     tuning: TuningSpec | None = None
 
@@ -212,7 +213,8 @@ class ModelMetrics:
     test: Mapping[str, float]
     live: Mapping[str, float] | None
     live_error: str | None  # why the live model could not be scored
-    warnings: tuple[str, ...] = ()  # what the training found that makes its own score doubtful, such as a leak
+    warnings: tuple[str, ...] = ()  # what the training found odd, for people
+    doubts: tuple[str, ...] = ()  # of these, what makes its own score doubtful: a column that gives the label away
     choice: str = ""  # of several models that were trained: a sentence on which was taken, by how much, at what cost
 
     @property
@@ -260,6 +262,7 @@ class ModelPackage:
     modified: datetime
     approval_description: str = ""
     metrics_uri: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)  # its group's
 
 
 @dataclass(frozen=True)
@@ -380,6 +383,62 @@ class PackageChanged:
     new: bool  # it was just registered
     fields: tuple[str, ...] | None  # what was changed; None for a new package, or where the event does not say
     stamp: str  # tells this change of the package from its others, and is the same when the event comes again
+
+
+@dataclass(frozen=True)
+class PipelineAsked:
+    """A person starts a pipeline for the data that a dataset has now."""
+
+    dataset: str
+    parameters: Mapping[str, Any]
+    stamp: str  # tells this start from others, and is the same when the request comes again
+
+
+@dataclass(frozen=True)
+class PipelineEnded:
+    """An execution of a pipeline reached Succeeded, Failed or Stopped, says an event that may be late or come again."""
+
+    execution_arn: str
+    status: str
+
+
+@dataclass(frozen=True)
+class PipelineStep:
+    """One step of an execution, as ListPipelineExecutionSteps tells it."""
+
+    name: str
+    kind: str  # the member of its Metadata: ProcessingJob, TrainingJob, Condition, RegisterModel, Fail; or nothing yet
+    status: str  # Starting, Executing, Stopping, Stopped, Failed or Succeeded
+    arn: str  # of its job or of its model package, where it has one
+    failure_reason: str | None
+    cached: bool  # an earlier execution's job stands for it
+
+    @property
+    def job_name(self) -> str:
+        return self.arn.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class PipelineRun:
+    """An execution of a pipeline, its steps in the order of their starts, and the parameters that it was given."""
+
+    arn: str
+    pipeline: str
+    name: str  # its display name
+    status: str
+    failure_reason: str | None
+    created: datetime
+    steps: tuple[PipelineStep, ...]
+    parameters: Mapping[str, str]
+
+    @property
+    def failed(self) -> PipelineStep | None:
+        """The first step that failed."""
+        return next((step for step in self.steps if step.status == "Failed"), None)
+
+    def ours(self, stack: str) -> bool:
+        """Whether it is an execution of a pipeline of the stack, for a dataset of it."""
+        return self.pipeline.startswith(f"{stack}-") and bool(self.parameters.get("Dataset"))
 
 
 @dataclass(frozen=True)

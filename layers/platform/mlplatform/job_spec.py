@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, NoReturn, TypeVar
 
-from mlplatform import instances
+from mlplatform import algorithms, instances
 from mlplatform.errors import DataRejected
 from mlplatform.facts import JobSpec, Range, Scale, Task, TuningSpec
 from mlplatform.names import JOB_SPEC_FILE
@@ -22,35 +24,17 @@ _KEYS = (
     "instance_type",
     "instance_count",
     "hosting",
+    "pipeline",
     "approval",
     "tuning",
 )
-_LATER = {
-    "pipeline": "leave it out, and the dataset trains as a single job",
-}
 Value = TypeVar("Value")
 
 # More would wait for one another longer than they save on tables; an account's quota for the type may be lower, which
 # SageMaker then says itself when the job is created.
 _MOST_TRAINING_INSTANCES = 16
 
-_ALGORITHMS = ("pytorch",)
-
-# name -> (whole number?, smallest, largest, whether the largest itself is allowed); they are train.py's arguments
-_HYPERPARAMETERS: Mapping[str, tuple[bool, float, float, bool]] = {
-    "epochs": (True, 1, 10_000, True),
-    "batch_size": (True, 1, 1_000_000, True),
-    "learning_rate": (False, 1e-8, 10, True),
-    "hidden_size": (True, 2, 8_192, True),
-    "dropout": (False, 0, 1, False),
-    "weight_decay": (False, 0, 10, True),
-    "patience": (True, 1, 10_000, True),
-    "folds": (True, 1, 100, True),
-    "embedding_size": (True, 1, 1_024, True),
-    "blocks": (True, 1, 16, True),
-    "members": (True, 1, 256, True),
-    "seed": (True, 0, 2**31 - 1, True),
-}
+_PYTORCH = algorithms.HYPERPARAMETERS[algorithms.PYTORCH]
 # name -> what it may be
 _CHOICES: Mapping[str, tuple[str, ...]] = {"network": ("tabm", "mlp")}
 # name -> (smallest, largest); an account's quota may be lower, which SageMaker then says itself
@@ -91,15 +75,13 @@ def parse_job_spec(content: bytes | None) -> JobSpec:
     if content is None:
         return JobSpec()
     spec = _object("", _parsed(content))
-    for key, instead in _LATER.items():
-        if key in spec:
-            _reject(f"asks for '{key}', which this version of the platform does not support yet; {instead}")
     _only_known("", spec, _KEYS)
-    hyperparameters = _optional(spec, "hyperparameters", _hyperparameters) or {}
-    return JobSpec(
+    algorithm = _optional(spec, "algorithm", _algorithm) or algorithms.PYTORCH
+    hyperparameters = _hyperparameters(spec["hyperparameters"], algorithm) if "hyperparameters" in spec else {}
+    asked = JobSpec(
         label=_optional(spec, "label", _label),
         task=_optional(spec, "task", _task),
-        algorithm=_optional(spec, "algorithm", _algorithm) or "pytorch",
+        algorithm=algorithm,
         hyperparameters=hyperparameters,
         instance_type=_optional(spec, "instance_type", _training_type),
         instance_count=_optional(spec, "instance_count", _instance_count) or 1,
@@ -107,6 +89,9 @@ def parse_job_spec(content: bytes | None) -> JobSpec:
         ask_approval=_optional(spec, "approval", _approval) or False,
         tuning=_optional(spec, "tuning", lambda value: _tuning(value, hyperparameters)),
     )
+    if "pipeline" in spec or algorithm != algorithms.PYTORCH:  # what is not PyTorch alone takes several steps
+        asked = with_pipeline(asked, _object("pipeline", spec.get("pipeline", {})))
+    return asked
 
 
 def _parsed(content: bytes) -> Any:
@@ -157,9 +142,7 @@ def _task(value: Any) -> Task:
 
 
 def _algorithm(value: Any) -> str:
-    if not isinstance(value, str) or value not in _ALGORITHMS:
-        _reject(f"has {_said(value)} as 'algorithm'; so far the platform trains with \"pytorch\" only")
-    return value
+    return _one_of("algorithm", value, algorithms.ALGORITHMS)
 
 
 def _training_type(value: Any) -> str:
@@ -173,27 +156,28 @@ def _instance_count(value: Any) -> int:
     return count
 
 
-def _hyperparameters(value: Any) -> dict[str, str]:
-    wishes = _object("hyperparameters", value)
-    _only_known("hyperparameters", wishes, (*_HYPERPARAMETERS, *_CHOICES))
-    return {name: _hyperparameter(f"hyperparameters.{name}", name, wish) for name, wish in wishes.items()}
+def _hyperparameters(value: Any, algorithm: str) -> dict[str, str]:
+    wishes, known = _object("hyperparameters", value), algorithms.HYPERPARAMETERS[algorithm]
+    choices = _CHOICES if algorithm == algorithms.PYTORCH else {}
+    _only_known("hyperparameters", wishes, (*known, *choices))
+    return {name: _hyperparameter(f"hyperparameters.{name}", name, wish, known) for name, wish in wishes.items()}
 
 
-def _hyperparameter(path: str, name: str, value: Any) -> str:
+def _hyperparameter(path: str, name: str, value: Any, known: Mapping[str, algorithms.Limits] = _PYTORCH) -> str:
     if name in _CHOICES:
         return _one_of(path, value, _CHOICES[name])
-    whole, smallest, largest, inclusive = _HYPERPARAMETERS[name]
+    limits = known[name]
     number: int | float
-    if whole:
+    if limits.whole:
         number = _whole_number(path, value)
     elif isinstance(value, bool) or not isinstance(value, int | float):
         _reject(f"has {_said(value)} as '{path}'; it must be a number, without quotes")
     else:
         number = value
-    fits = smallest <= number <= largest and (inclusive or number < largest) and math.isfinite(number)
-    if not fits:
-        bound = f"to {largest:,}" if inclusive else f"to below {largest:,}"
-        _reject(f"has {_said(value)} as '{path}'; it must be from {smallest:,} {bound}")
+    inside = limits.smallest <= number <= limits.largest and (limits.inclusive or number < limits.largest)
+    if not inside or not math.isfinite(number):
+        bound = f"to {limits.largest:,}" if limits.inclusive else f"to below {limits.largest:,}"
+        _reject(f"has {_said(value)} as '{path}'; it must be from {limits.smallest:,} {bound}")
     return str(number)
 
 
@@ -246,7 +230,7 @@ def _max_cost(value: Any) -> Decimal:
 def _ranges(value: Any, fixed: Mapping[str, str]) -> tuple[Range, ...]:
     """What is asked for, and the defaults for the rest."""
     wishes = _object("tuning.ranges", value)
-    _only_known("tuning.ranges", wishes, (*_HYPERPARAMETERS, *_CHOICES))
+    _only_known("tuning.ranges", wishes, (*_PYTORCH, *_CHOICES))
     for name in wishes:
         if name in fixed:
             _reject(
@@ -292,7 +276,7 @@ def _range(name: str, value: Any) -> Range:
         _reject(f"has {smallest} as '{path}.min'; a log scale needs values above 0")
     if scale == "ReverseLogarithmic" and float(largest) >= 1:
         _reject(f"has {largest} as '{path}.max'; a reverse_log scale needs values from 0 to below 1")
-    return Range(name, "Integer" if _HYPERPARAMETERS[name][0] else "Continuous", smallest, largest, scale)
+    return Range(name, "Integer" if _PYTORCH[name].whole else "Continuous", smallest, largest, scale)
 
 
 def _values(path: str, name: str, values: Any) -> tuple[str, ...]:
@@ -318,6 +302,81 @@ def _hosting(value: Any) -> dict[str, Any]:
             f"has 'hosting.min_instances' {fewest} above 'hosting.max_instances' {most}; lower one or raise the other"
         )
     return wishes
+
+
+def pipeline_parameters(wishes: Mapping[str, Any]) -> dict[str, str]:
+    """What a person may set of a pipeline's parameters, in job.json or when starting an execution by hand.
+
+    Raises DataRejected with one sentence, for a parameter that does not exist too.
+    """
+    known = tuple(_PIPELINE_PARAMETERS)
+    for name in wishes:
+        if name not in known:
+            _reject(
+                f"asks for the pipeline parameter '{name}', which does not exist; the parameters to set are "
+                f"{_listed(known)}{_similar(name, known)}"
+            )
+    chosen = {name: _PIPELINE_PARAMETERS[name](f"pipeline.{name}", wish) for name, wish in wishes.items()}
+    runtime, wait = chosen.get("TrainingMaxRuntimeSeconds"), chosen.get("TrainingMaxWaitSeconds")
+    if runtime is not None and wait is not None and int(wait) < int(runtime):
+        _reject(
+            f"has 'pipeline.TrainingMaxWaitSeconds' {wait} below 'pipeline.TrainingMaxRuntimeSeconds' {runtime}; a "
+            "spot job's wait includes its run"
+        )
+    return chosen
+
+
+def with_pipeline(spec: JobSpec, wishes: Mapping[str, Any]) -> JobSpec:
+    """The same wishes for a pipeline's execution, with parameters of it. Raises DataRejected."""
+    parameters = pipeline_parameters(wishes)
+    if spec.tuning is not None:
+        _reject("asks for 'tuning' and for a pipeline, which trains with given hyperparameters; leave one of them out")
+    if spec.instance_count != 1:
+        _reject(
+            f"asks for {spec.instance_count} training instances, but a pipeline trains on one; leave one of them out"
+        )
+    hosting = dict(spec.hosting)
+    # What a pipeline calls by another name is the same wish, and has to be the same everywhere.
+    if "InferenceInstanceType" in parameters:
+        hosting["instance_type"] = parameters["InferenceInstanceType"]
+    return replace(
+        spec,
+        pipeline={**(spec.pipeline or {}), **parameters},
+        instance_type=parameters.get("TrainingInstanceType", spec.instance_type),
+        hosting=hosting,
+    )
+
+
+def _between(smallest: float, largest: float, *, whole: bool) -> Callable[[str, Any], str]:
+    def read(path: str, value: Any) -> str:
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+            _reject(f"has {_said(value)} as '{path}'; it must be a {'whole ' if whole else ''}number, without quotes")
+        if not smallest <= value <= largest:
+            _reject(f"has {_said(value)} as '{path}'; it must be from {smallest:,} to {largest:,}")
+        return str(value)
+
+    return read
+
+
+def _processing_type(path: str, value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"ml\.[a-z0-9-]+\.[a-z0-9-]+", value):
+        _reject(f"has {_said(value)} as '{path}'; it must be a type of SageMaker's, for example \"ml.t3.medium\"")
+    return value
+
+
+# The limits of run times and volumes: CreateTrainingJob, SageMaker API reference.
+_PIPELINE_PARAMETERS: Mapping[str, Callable[[str, Any], str]] = {
+    "TrainingInstanceType": lambda path, value: _instance_type(
+        path, value, instances.TRAINING, "trains", "ml.m5.xlarge"
+    ),
+    "InferenceInstanceType": lambda path, value: _instance_type(path, value, instances.HOSTING, "hosts", "ml.c5.large"),
+    "ProcessingInstanceType": _processing_type,
+    "ApprovalStatus": lambda path, value: _one_of(path, value, ("PendingManualApproval", "Approved")),
+    "LeastScore": _between(-1, 1, whole=False),
+    "TrainingMaxRuntimeSeconds": _between(60, 28 * 24 * 3600, whole=True),
+    "TrainingMaxWaitSeconds": _between(60, 28 * 24 * 3600, whole=True),
+    "VolumeGib": _between(1, 16_384, whole=True),
+}
 
 
 def _approval(value: Any) -> bool:

@@ -61,14 +61,20 @@ def _metrics(document: Any) -> ModelMetrics:
         test=_numbers(document["test"]),
         live=_numbers(document["live"]) if document.get("live") is not None else None,
         live_error=document.get("live_error"),
-        warnings=tuple(map(_warning, document.get("warnings") or ())),
+        warnings=tuple(map(_said, document.get("warnings") or ())),
+        doubts=tuple(_said(one) for one in document.get("warnings") or () if _doubtful(one)),
         choice=str(document.get("choice") or ""),
     )
 
 
-def _warning(said: Any) -> str:
-    """A sentence, or an object that holds one as its message."""
-    return str(said.get("message", said)) if isinstance(said, Mapping) else str(said)
+def _said(warning: Any) -> str:
+    """A warning is a sentence, or an object that holds one as its message."""
+    return str(warning.get("message", warning)) if isinstance(warning, Mapping) else str(warning)
+
+
+def _doubtful(warning: Any) -> bool:
+    """A warning that does not say what kind it is of is taken seriously."""
+    return "leak" in str(warning.get("kind", "leak")) if isinstance(warning, Mapping) else True
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

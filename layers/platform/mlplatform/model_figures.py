@@ -10,7 +10,7 @@ METRICS = {  # what a reader calls it, and whether more is better
     "accuracy": ("Accuracy", True),
     "log_loss": ("Log loss", False),
     "brier": ("Brier score", False),
-    "ece": ("Calibration error (ECE)", False),
+    "calibration_error": ("Calibration error (ECE)", False),
     "rmse": ("Root mean squared error", False),
     "mae": ("Mean absolute error", False),
     "r2": ("Explained variance (R²)", True),

@@ -26,6 +26,7 @@ from mlplatform.model_figures import METRICS, counted, escaped, number, percent,
 from mlplatform.settings import Settings
 
 _MOST_WARNINGS = 50
+_MOST_LINES = 50  # of hyperparameters, and of packages
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Facts:
     training: tuple[str, str]  # what it cost, and a line under it; both HTML
     cost: Sequence[tuple[str, str]]
     lineage: Sequence[tuple[str, str]]
+    hyperparameters: Mapping[str, str]
 
 
 def with_page(decision: Decision, source: TrainingJob | ModelPackage, link: str, settings: Settings) -> Decision:
@@ -79,12 +81,12 @@ def page(facts: Facts) -> str:
     report = _read(facts.card.report_json)
     metrics = _read(facts.card.metrics_json)
     classes = facts.card.metrics.task is not Task.REGRESSION
-    area = facts.card.metrics.test.get("roc_auc")
+    test = facts.card.metrics.test
     charts: list[str]
     if classes:
         charts = [
-            _shown(model_plots.calibration, report),
-            _shown(model_plots.roc, report, area),
+            _shown(model_plots.calibration, report, test),
+            _shown(model_plots.roc, report, test),
             _shown(model_plots.small_confusion, report),
         ]
     else:
@@ -100,7 +102,7 @@ def page(facts: Facts) -> str:
         _shown(model_plots.large_confusion, report) if classes else "",
         _shown(model_plots.importance, report),
         _shown(model_plots.columns, report),
-        _two([_cost(facts), _lineage(facts, report)]),
+        _two([f"<div>{_cost(facts)}{_recipe(facts, report)}</div>", _facts("Where it comes from", facts.lineage)]),
         _footer(report),
     ]
     return document(f"{facts.dataset}: model card", sections, _STYLE)
@@ -179,7 +181,7 @@ def _shown(draw: Callable[..., str], *given: Any) -> str:
 
 def _header(facts: Facts) -> str:
     settings = facts.settings
-    at = f"Trained by {facts.at:%-d %B %Y, %H:%M} UTC.<br>" if facts.at else ""
+    at = f"Made on {facts.at:%-d %B %Y, %H:%M} UTC.<br>" if facts.at else ""
     version = f"Dataset version {escape(facts.version)}: " if facts.version else ""
     return (
         f'<header><div><div class="kicker">{escape(settings.stack_name)} · {escape(settings.environment)} · model card'
@@ -323,8 +325,8 @@ def _of_job(job: TrainingJob, card: ModelCard, settings: Settings) -> Facts:
             ("Image", escape(job.image)),
             ("Artifact", escape(job.artifact_uri or "")),
             ("Compared with", escape(job.inputs.get("live_model", ""))),
-            ("Hyperparameters", "<br>".join(escape(f"{name} = {value}") for name, value in given.items())),
         ],
+        hyperparameters=given,
     )
 
 
@@ -355,10 +357,15 @@ def _of_package(package: ModelPackage, card: ModelCard, settings: Settings) -> F
         cost=cost,
         lineage=[
             ("Model package", escape(package.arn)),
-            *((escaped(name.replace("_", " ").capitalize()), escaped(value, 256)) for name, value in said.items()),
+            *(
+                (escaped(name.replace("_", " ").capitalize()), escaped(value, 256))
+                for name, value in said.items()
+                if not name.startswith("hp_")
+            ),
             ("Image", escape(package.image)),
             ("Artifact", escape(package.artifact_uri)),
         ],
+        hyperparameters={name.removeprefix("hp_"): value for name, value in said.items() if name.startswith("hp_")},
     )
 
 
@@ -388,23 +395,25 @@ def _cost(facts: Facts) -> str:
         ("Cost", " — ".join(facts.training)),
         ("Hosting", " a month — ".join(_hosting_usd(facts))),
     ]
-    return _facts("What it costs", "At list price, before tax and credits.", rows)
+    return _facts("What it costs", rows, "At list price, before tax and credits.", kind="")
 
 
-def _lineage(facts: Facts, report: Mapping[str, Any]) -> str:
+def _recipe(facts: Facts, report: Mapping[str, Any]) -> str:
     packages = report.get("packages")
-    rows = [*facts.lineage]
-    if isinstance(packages, Mapping):
-        listed = [f"{escaped(name, 60)} {escaped(value, 60)}" for name, value in packages.items()]
-        rows.append(("Packages", "<br>".join(listed[:_MOST_WARNINGS])))
-    return _facts("Where it comes from", "", [(name, value) for name, value in rows if value], code=True)
+    installed = packages.items() if isinstance(packages, Mapping) else ()
+    rows = [
+        ("Hyperparameters", [f"{escaped(name)} = {escaped(value)}" for name, value in facts.hyperparameters.items()]),
+        ("Packages", [f"{escaped(name)} {escaped(value)}" for name, value in installed]),
+    ]
+    return _facts("How it was made", [(name, "<br>".join(lines[:_MOST_LINES])) for name, lines in rows])
 
 
-def _facts(title: str, note: str, rows: Sequence[tuple[str, str]], *, code: bool = False) -> str:
-    kind = ' class="code"' if code else ""
-    body = "".join(f"<tr><td>{name}</td><td{kind}>{value}</td></tr>" for name, value in rows)
+def _facts(title: str, rows: Sequence[tuple[str, str]], note: str = "", kind: str = "code") -> str:
+    body = "".join(f'<tr><td>{name}</td><td class="{kind}">{value}</td></tr>' for name, value in rows if value)
     said = f'<div class="note">{note}</div>' if note else ""
-    return f'<section><h2>{title}</h2>{said}<table class="facts"><tbody>{body}</tbody></table></section>'
+    return (
+        f'<section><h2>{title}</h2>{said}<table class="facts"><tbody>{body}</tbody></table></section>' if body else ""
+    )
 
 
 def _footer(report: Mapping[str, Any]) -> str:

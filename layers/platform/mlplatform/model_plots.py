@@ -32,7 +32,7 @@ def _chart(title: str, note: str, svg: str, aside: Sequence[tuple[str, str]] = (
     return f'<section><h2>{title}</h2><div class="note">{note}</div>{svg}{legend}{figures}</section>'
 
 
-def calibration(report: Mapping[str, Any]) -> str:
+def calibration(report: Mapping[str, Any], test: Mapping[str, float]) -> str:
     """What was said against what happened, with 95 % intervals (Wilson, 1927) where there are few rows."""
     found = report["calibration"]
     bins = [(int(b["rows"]), float(b["predicted"]), float(b["observed"])) for b in found["bins"][:_MOST_BINS]]
@@ -64,7 +64,7 @@ def calibration(report: Mapping[str, Any]) -> str:
         f"How likely {what} was said to be, and how often it was so. On the dashed line they can; below it the model "
         "is too sure. A larger dot has more rows; bars show what chance alone may do.",
         plot.svg("Calibration: predicted probability against observed share", "".join(drawn)),
-        [("Calibration error (ECE)", number(found["ece"])), ("Brier score", number(found["brier"]))],
+        [(METRICS[name][0], number(test[name])) for name in ("calibration_error", "brier") if name in test],
     )
 
 
@@ -75,7 +75,7 @@ def _wilson(share: float, rows: int) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def roc(report: Mapping[str, Any], area: float | None) -> str:
+def roc(report: Mapping[str, Any], test: Mapping[str, float]) -> str:
     points = [(float(f), float(t)) for f, t in report["roc"]["points"][:_MOST_POINTS]]
     if not points:
         return ""
@@ -95,7 +95,7 @@ def roc(report: Mapping[str, Any], area: float | None) -> str:
         f"Each point is a threshold: which share of “{name}” it finds, and which share of the others it takes for it. "
         "The dashed line is guessing.",
         plot.svg("ROC curve", drawn),
-        [("Area under the curve", number(area))],
+        [("Area under the curve", number(test.get("roc_auc")))],
     )
 
 
@@ -201,43 +201,53 @@ def _histogram(found: Mapping[str, Any], across: str, up: str) -> tuple[Plot, st
 
 
 def curve(report: Mapping[str, Any]) -> str:
-    points = [one for one in report["training"]["curve"] if None not in one]
-    points = points[:: max(1, len(points) // _MOST_POINTS)]
-    if len(points) < 2:
+    """Of one network, or of one for each fold: epochs go on over the folds, and each begins at its first one here."""
+    runs: dict[int, list[tuple[float, float, float]]] = {}
+    for epoch, train, validation, *fold in report["training"]["curve"]:
+        run = runs.setdefault(int(fold[0]) if fold else 0, [])
+        if None not in (train, validation):
+            run.append((float(epoch), float(train), float(validation)))
+    lines = [run for run in runs.values() if len(run) > 1][:_MOST_CLASSES]
+    if not lines:
         return ""
-    best = report["training"].get("best_epoch")
-    train, validation = ([(float(one[0]), float(one[place])) for one in points] for place in (1, 2))
-    values = [loss for _, loss in train + validation]
+    lines = [[(epoch - run[0][0] + 1, train, loss) for epoch, train, loss in run] for run in lines]
+    values = [loss for run in lines for _, *losses in run for loss in losses]
     low, high = min(values), max(values)
-    if high <= low:
-        high = low + 1
-    margin = (high - low) * 0.06
+    margin = (high - low or 1.0) * 0.06
+    last = max(run[-1][0] for run in lines)
     plot = Plot(
-        Axis(train[0][0], train[-1][0], "epoch", compact, whole=True),
-        Axis(low - margin, high + margin, "loss", compact),
-        _SQUARE,
+        Axis(1, last, "epoch", compact, whole=True), Axis(low - margin, high + margin, "loss", compact), _SQUARE
     )
-    drawn = plot.line(train, "--c5") + plot.line(validation, "--c0", width=2.5)
-    aside = [("Epochs", f"{points[-1][0]:,.0f}")]
-    chosen = [one for one in validation if one[0] == best]
-    if chosen:
-        x, y = plot.x(chosen[0][0]), plot.y(chosen[0][1])
+    many = len(lines) > 1
+    drawn, dots, best = "", "", []
+    for run in lines:
+        thin = run[:: max(1, len(run) // _MOST_POINTS)]
+        drawn += plot.line([(epoch, train) for epoch, train, _ in thin], "--c5", 'opacity=".6"' if many else "")
+        drawn += plot.line([(epoch, loss) for epoch, _, loss in thin], "--c0", width=1.8 if many else 2.5)
+        epoch, _, loss = min(run, key=lambda one: one[2])
+        best.append(epoch)
+        dots += (
+            f'<circle cx="{plot.x(epoch):.1f}" cy="{plot.y(loss):.1f}" r="5" fill="var(--good)" stroke="var(--card)" '
+            'stroke-width="2"/>'
+        )
+    if not many:
+        x = plot.x(best[0])
         drawn += (
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{plot.y(plot.up.high):.1f}" y2="{plot.y(plot.up.low):.1f}" '
             'stroke="var(--good)" stroke-width="1.5" stroke-dasharray="3 5"/>'
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="var(--good)" stroke="var(--card)" stroke-width="2"/>'
         )
-        aside.append(("Kept, with the lowest validation loss", f"epoch {best:,.0f}"))
+    kept = f"epoch {best[0]:,.0f}" if not many else f"epochs {', '.join(f'{epoch:,.0f}' for epoch in best)}"
+    aside = [("Epochs", f"{sum(run[-1][0] for run in lines):,.0f}"), ("Kept, with the lowest validation loss", kept)]
+    note = "The loss after each epoch. Where validation turns up while training falls on, it learns by heart."
+    if many:
+        note += f" {len(lines)} networks, each judged on rows that it was not trained on; the model is their mean."
     legend = (
         '<div class="legend"><span><i class="line" style="color:var(--c5)"></i>training</span>'
-        '<span><i class="line" style="color:var(--c0)"></i>validation</span></div>'
+        '<span><i class="line" style="color:var(--c0)"></i>validation</span>'
+        '<span><i style="background:var(--good);border-radius:50%"></i>kept</span></div>'
     )
     return _chart(
-        "How training went",
-        "The loss after each epoch. Where validation turns up while training falls on, the model learns by heart.",
-        plot.svg("Training and validation loss by epoch", drawn),
-        aside,
-        legend,
+        "How training went", note, plot.svg("Training and validation loss by epoch", drawn + dots), aside, legend
     )
 
 
@@ -306,14 +316,12 @@ def importance(report: Mapping[str, Any]) -> str:
         for name, drop, spread in shown
     )
     rest = columns[_MOST_BARS:]
-    left = []
-    if rest:
-        left.append(f"{counted(len(rest), 'other column')} mattered less")
+    tail = f'<p class="verdict">{counted(len(rest), "other column")} mattered less.</p>' if rest else ""
     if found.get("not_measured"):
-        left.append(
-            f"{counted(int(found['not_measured']), 'column')} with a looser tie to the predictions not measured"
+        tail += (
+            f'<p class="verdict">{counted(int(found["not_measured"]), "column")} not measured, for want of time.'
+            f"{_followed(found.get('followed') or [])}</p>"
         )
-    tail = f'<p class="verdict">{"; ".join(left)}.</p>' if left else ""
     return (
         "<section><h2>What it relies on</h2>"
         f'<div class="note">How much the {escaped(measure)} rises, from {number(found.get("baseline"))}, when a '
@@ -325,6 +333,17 @@ def importance(report: Mapping[str, Any]) -> str:
     )
 
 
+def _followed(followed: Sequence[Mapping[str, Any]]) -> str:
+    """Of what was not measured: how closely the predictions follow each column by itself."""
+    listed = [f"{escaped(one['name'], 60)} {percent(float(one['share']))}" for one in followed[:_MOST_BARS]]
+    if not listed:
+        return ""
+    return (
+        " How much of the predictions’ variance lies between tenths, or categories, of a column alone: "
+        f"{', '.join(listed)}."
+    )
+
+
 def columns(report: Mapping[str, Any]) -> str:
     """A row per column: what it holds, and how it is spread."""
     columns = list(report["columns"][:_MOST_COLUMNS])
@@ -332,20 +351,23 @@ def columns(report: Mapping[str, Any]) -> str:
         return ""
     rows = report["rows"]
     profiled = int(report["profiled_rows"])
-    note = [
-        f"{counted(int(rows['train']), 'row')} to train on, {int(rows['validation']):,} to choose the best epoch, "
-        f"{int(rows['test']):,} to judge."
-    ]
+    train, validation, test = (int(rows[split]) for split in ("train", "validation", "test"))
+    note = [f"{counted(train, 'row')} to train on, {validation:,} to choose the best epoch, {test:,} to judge."]
+    folds = len({int(one[3]) for one in report["training"]["curve"] if len(one) > 3})
+    if folds > 1:
+        note = [f"{train + validation:,} rows to train on, each fold of {folds} left out once; {test:,} to judge."]
     if rows.get("without_label"):
         note.append(f"{counted(int(rows['without_label']), 'row')} without a label left out.")
-    if profiled < int(rows["train"]):
+    if profiled < train:
         note.append(f"The profile is of {profiled:,} training rows, taken at random.")
     else:
         note.append("The profile is of the training rows.")
     many = len(columns) > _FOLDED_COLUMNS
     if many:
-        drops = {str(one["name"]): float(one["drop"]) for one in report.get("importance", {}).get("columns", [])}
-        columns.sort(key=lambda one: -drops.get(str(one["name"]), 0.0))
+        known = report["importance"]
+        ranks = [str(one["name"]) for one in [*known["columns"], *(known.get("followed") or [])]]
+        places = {name: place for place, name in enumerate(ranks)}
+        columns.sort(key=lambda one: places.get(str(one["name"]), len(places)))
         note.append("What matters most comes first.")
     lines = [_column(one, profiled) for one in columns]
     shown, folded = (lines[:_FOLDED_COLUMNS], lines[_FOLDED_COLUMNS:]) if many else (lines, [])

@@ -125,6 +125,11 @@ def model_source_prefix(code_digest: str) -> str:
     return f"code/{code_digest}/source/"
 
 
+def pipelines_prefix(code_digest: str, definitions_digest: str) -> str:
+    """In the artifact bucket: the definitions of pipelines that run that code, as one stack has them."""
+    return f"code/{code_digest}/pipelines/{definitions_digest[:16]}/"
+
+
 def model_card_prefix(dataset: str, job: str) -> str:
     """In the artifact bucket: metrics.json, sample.json and card.html of a registered model."""
     return f"models/{dataset}/{job}/"
@@ -160,7 +165,7 @@ def releases_prefix(dataset: str, version: int, stamp: str = "") -> str:
 
 
 def release_key(dataset: str, version: int, stamp: str) -> str:
-    """That a package was deployed because of one change of it; `stamp` is "new" for its registration."""
+    """That a package was deployed because of one change of it; `stamp` is "gate" for what the gate registered."""
     return f"{releases_prefix(dataset, version, stamp)}.json"
 
 
@@ -214,8 +219,8 @@ def hosting_tag(hosting: Mapping[str, Any]) -> dict[str, str]:
 
 
 def hosting_wishes(tags: Mapping[str, str]) -> dict[str, str]:
-    """The reverse of hosting_tag."""
-    return dict(pair.split("=", 1) for pair in tags.get(HOSTING_TAG, "").split())
+    """The reverse of hosting_tag; a pipeline, which knows no empty values, has `none` for no wishes."""
+    return dict(pair.split("=", 1) for pair in tags.get(HOSTING_TAG, "").split() if "=" in pair)
 
 
 def bounds_tag(bounds: tuple[int, int]) -> dict[str, str]:

@@ -55,7 +55,7 @@ _FREE = {
     "Lambda": "EventInvokeConfig LayerVersion Permission",
     "Logs": "LogGroup MetricFilter",
     "S3": "Bucket BucketPolicy",
-    "SageMaker": "ModelPackageGroup",
+    "SageMaker": "ModelPackageGroup Pipeline",
     "Scheduler": "ScheduleGroup",
     "SNS": "Subscription Topic TopicPolicy",
     "SQS": "Queue QueuePolicy",

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from mlplatform import approval, names, registry
 from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify, Skip
 from mlplatform.deployment import Candidate, Live, Model, deployment, judge
-from mlplatform.facts import Approval, ModelCard, ModelPackage, PackageChanged, UnreadableCard
+from mlplatform.facts import STACK_TAG, Approval, ModelCard, ModelPackage, PackageChanged, UnreadableCard
 from mlplatform.model_cost import wished_hosting_cost
 from mlplatform.settings import Settings
 
@@ -39,6 +39,8 @@ def skip_package(
         return Skip(f"{changed.group} is not a model package group of {settings.stack_name}.")
     if package is None:
         return Skip(f"Model package {name} is gone.")
+    if package.tags.get(STACK_TAG, settings.stack_name) != settings.stack_name:
+        return Skip(f"{changed.group} belongs to the stack {package.tags[STACK_TAG]}, whose name begins alike.")
     if changed.fields is not None and "ModelApprovalStatus" not in changed.fields:
         return Skip(f"Of model package {name} only {', '.join(changed.fields)} changed, which deploys nothing.")
     if package.approval is not changed.approval:
@@ -98,7 +100,7 @@ def plan_release(
             told,
         )
     if changed.new:
-        return _judge(package, name, known, known.card, told, settings)
+        return _judge(package, name, known, known.card, changed.stamp, settings)
     return _deploy(_why(package, name, known), package, known, known.card, changed.stamp, settings)
 
 
@@ -107,7 +109,7 @@ def _judge(
     name: str,
     known: Known,
     card: ModelCard,
-    told: str,
+    stamp: str,
     settings: Settings,
 ) -> KeepLiveModel | AskApproval | DeployModel:
     """The gate, for what was registered by something that left the judgement to it: a pipeline, or people."""
@@ -119,6 +121,7 @@ def _judge(
     good, finding, action = judge(Candidate(name, package.created, compared), card.metrics, serving)
     finding = f"{card.metrics.choice} {finding}".lstrip()
     dataset, model = registry.dataset_of(package.group, settings.stack_name) or "", registry.model_name(package)
+    told = names.asked_key(dataset, package.version, stamp)
     cost = wished_hosting_cost({names.HOSTING_TAG: package.properties.get("hosting", "")}, settings)
     found = registry.findings(card, cost)
     if not good:
@@ -134,7 +137,7 @@ def _judge(
         requested="asked" in package.properties,
     )
     if ask is None and package.approval is Approval.APPROVED:
-        decision = _deploy(f"{finding}; {action}.", package, known, card, "new", settings)
+        decision = _deploy(f"{finding}; {action}.", package, known, card, stamp, settings)
         return replace(decision, update=registry.judgement(package.arn, found, passed=True))
     why = ask.reason if ask else "it was registered to wait for that"
     reason = f"{finding}; it waits for a person's approval, because {why}."
@@ -187,8 +190,11 @@ def _runs(live: Live | None, model: str) -> Live | None:
     """The live endpoint, where it runs that model or is on the way to it."""
     if live is None or live.endpoint.dead:
         return None
-    wanted = live.endpoint.tags.get(names.WANTED_TAG, live.endpoint.model_name)
-    return live if wanted == model else None
+    endpoint = live.endpoint
+    wanted = endpoint.tags.get(names.WANTED_TAG, endpoint.model_name)
+    # Asked for and in service, but not with it: the update failed, and may be tried again.
+    failed = endpoint.status == "InService" and wanted not in {endpoint.config_name, endpoint.model_name}
+    return live if wanted == model and not (failed and wanted == endpoint.tags.get(names.ASKED_TAG)) else None
 
 
 def _rejected(package: ModelPackage, name: str, dataset: str, running: Live | None, key: str) -> Skip | Notify:

@@ -9,9 +9,19 @@ from typing import Any
 
 from mlplatform import containers, names, prices
 from mlplatform.datasets import data_files, plan_dataset
-from mlplatform.decisions import HoldDataset, RejectDataset, Request, Skip, StartTraining, StartTuning
+from mlplatform.decisions import (
+    HoldDataset,
+    RejectDataset,
+    Request,
+    Skip,
+    StartPipeline,
+    StartTraining,
+    StartTuning,
+)
 from mlplatform.errors import DataRejected, UnknownPrice
-from mlplatform.facts import DatasetArrived, Drop, Endpoint, Hold, JobSpec, StoredObject, Table, Task
+from mlplatform.facts import DatasetArrived, Drop, Endpoint, Hold, JobSpec, PipelineAsked, StoredObject, Table, Task
+from mlplatform.job_spec import with_pipeline
+from mlplatform.pipelines import plan_pipeline
 from mlplatform.settings import Settings
 from mlplatform.tuning import plan_tuning
 
@@ -64,15 +74,24 @@ def skip_drop(arrived: DatasetArrived, objects: tuple[StoredObject, ...], verdic
     return None
 
 
-def plan_training(drop: Drop, live: Endpoint | None, settings: Settings) -> StartTraining | StartTuning | RejectDataset:
-    """What becomes of a drop that skip_drop let through. `live` is the dataset's endpoint, if it has one."""
+def plan_training(
+    drop: Drop, live: Endpoint | None, settings: Settings, asked: PipelineAsked | None = None
+) -> StartTraining | StartTuning | StartPipeline | RejectDataset:
+    """What becomes of a drop that skip_drop let through. `live` is the dataset's endpoint, if it has one.
+
+    With `asked`, a person starts a pipeline for what lies there.
+    """
     try:
         _assert_in_a_folder(drop)
         table, spec = plan_dataset(drop, names.longest_dataset(settings.stack_name))
+        if asked is not None:
+            spec = with_pipeline(spec, asked.parameters)
         job_name = names.training_job(settings.stack_name, drop.dataset, drop.version, settings.model_code_digest)
         request = _training_job(job_name, drop, table, spec, live=live, settings=settings)
+        manifest = _manifest(drop.dataset, table, settings)
+        if spec.pipeline is not None:
+            return plan_pipeline(request, drop, table, spec, manifest, settings, run=asked.stamp if asked else "")
         if spec.tuning is not None:
-            manifest = _manifest(drop.dataset, table, settings)
             return plan_tuning(request, drop, table, spec.tuning, manifest, settings)
     except DataRejected as error:
         return RejectDataset(reason=error.reason, dataset=drop.dataset, version=drop.version)
@@ -85,7 +104,7 @@ def plan_training(drop: Drop, live: Endpoint | None, settings: Settings) -> Star
         version=drop.version,
         job_name=job_name,
         explanation=table.explanation,
-        manifest=_manifest(drop.dataset, table, settings),
+        manifest=manifest,
         request=request,
     )
 
@@ -104,7 +123,7 @@ def _fleet(request: Request, region: str) -> str:
     return f"{said} (at most {most:.2f} USD at the on-demand price)"
 
 
-def refuse_launch(decision: StartTraining | StartTuning, hold: Hold) -> HoldDataset:
+def refuse_launch(decision: StartTraining | StartTuning | StartPipeline, hold: Hold) -> HoldDataset:
     """What a good drop comes to while launches are held. It is not forgotten: its version can be dropped again."""
     return HoldDataset(
         reason=(
@@ -153,7 +172,7 @@ def _training_job(
             "TrainingImage": containers.training_image(settings.aws_region, instance_type),
             "TrainingInputMode": "File",
             "EnableSageMakerMetricsTimeSeries": True,
-            "MetricDefinitions": _metric_definitions(table.task),
+            "MetricDefinitions": metric_definitions(table.task),
         },
         "RoleArn": settings.training_role_arn,
         "HyperParameters": _hyperparameters(job_name, table, spec, settings),
@@ -200,7 +219,7 @@ def _volume_gib(drop: Drop) -> int:
     return _SMALLEST_VOLUME_GIB + math.ceil(10 * stored_bytes / _GIB)
 
 
-def _metric_definitions(task: Task) -> list[dict[str, str]]:
+def metric_definitions(task: Task) -> list[dict[str, str]]:
     """`train.py` prints `name=value` pairs; SageMaker reads them from the log by these expressions."""
     metrics = _EPOCH_METRICS | (_REGRESSION_METRICS if task is Task.REGRESSION else _CLASS_METRICS)
     return [{"Name": name, "Regex": rf"(?:^|\s){printed}={_NUMBER}"} for name, printed in metrics.items()]

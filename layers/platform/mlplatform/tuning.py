@@ -38,6 +38,9 @@ from mlplatform.facts import (
 from mlplatform.settings import Settings
 
 MOST_PARENTS = 5
+# What is tuned unless job.json says otherwise. The default ranges are those of this network, it answers to them, and a
+# trial of it takes seconds; the default of a single training is made to do well untuned, and takes ten times as long.
+NETWORK = "mlp"
 _MOST_STATIC_CHANGES = 10
 _MOST_TRIALS = (
     500  # of a tuning job and its parents together ("Resource Limits for Automatic Model Tuning", same place)
@@ -66,10 +69,13 @@ def plan_tuning(
     request = _request(name, job, drop, tuning, settings)
     ceiling, bound, formula = _assert_affordable(request, tuning, settings)
     request["Tags"] = [*request["Tags"], *names.tag_list({names.CEILING_TAG: str(ceiling)})]
+    network = request["TrainingJobDefinition"]["StaticHyperParameters"].get("network")
+    of_which = f" of the network {network}" if network else ""
     ranges = ", ".join(_described(one) for one in tuning.ranges)
     explanation = (
         f"{table.explanation} {tuning.max_jobs} trials, {tuning.max_parallel_jobs} at a time, look for the best "
-        f"{tuning.objective} over {ranges}. They cost at most {bound} USD ({formula}); the ceiling is {ceiling} USD."
+        f"{tuning.objective}{of_which} over {ranges}. They cost at most {bound} USD ({formula}); the "
+        f"ceiling is {ceiling} USD."
     )
     return StartTuning(
         reason=f"{drop.dataset} version {drop.version} is good to tune on: {explanation} {name} runs on spot.",
@@ -128,7 +134,9 @@ def _request(name: str, job: Request, drop: Drop, tuning: TuningSpec, settings: 
         },
         "TrainingJobDefinition": {
             "StaticHyperParameters": {
-                key: value for key, value in job["HyperParameters"].items() if key not in tuned | {_OF_ONE_JOB}
+                key: value
+                for key, value in {"network": NETWORK, **job["HyperParameters"]}.items()
+                if key not in tuned | {_OF_ONE_JOB}
             },
             "AlgorithmSpecification": algorithm,
             **{
@@ -337,7 +345,7 @@ def best(job: TuningJob) -> str:
     if job.best is None:
         return "No trial has completed yet."
     value = "" if job.best_value is None else f" {job.best_value:.5g}"
-    values = ", ".join(f"{name} {_shortened(value)}" for name, value in sorted(job.best_values.items()))
+    values = ", ".join(f"{name} {shortened(value)}" for name, value in sorted(job.best_values.items()))
     return f"The best {job.objective}{value} has {job.best} ({values})."
 
 
@@ -364,8 +372,8 @@ def _counted(job: TuningJob) -> str:
     return f"{sum(job.trials.values())} of {job.jobs} trials ({', '.join(parts) or 'none ended'})."
 
 
-def _shortened(value: str) -> str:
-    """A continuous value arrives with as many digits as a float has."""
+def shortened(value: str) -> str:
+    """A hyperparameter's value for people: a continuous one arrives with as many digits as a float has."""
     try:
         return f"{float(value.strip(chr(34))):.4g}"
     except ValueError:

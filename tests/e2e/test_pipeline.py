@@ -1,0 +1,84 @@
+"""A dataset that asks for trees is trained by a pipeline: every step can be seen, and the endpoint answers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from mlplatform import names
+
+from .conftest import STACK, Laptop, eventually
+from .test_loop import customers, invoke
+
+pytestmark = pytest.mark.xdist_group("laptop")
+STEPS = ["Prepare", "TrainXgboost", "Evaluate", "GoodEnough", "Register-RegisterModel"]
+
+
+def steps(laptop: Laptop, pipeline: str, name: str, seconds: float = 40) -> dict[str, dict[str, Any]]:
+    """Of an execution that has ended, in the order of their starts."""
+
+    def ended() -> str | None:
+        for one in laptop.sagemaker.list_pipeline_executions(PipelineName=pipeline)["PipelineExecutionSummaries"]:
+            if one["PipelineExecutionDisplayName"] == name and one["PipelineExecutionStatus"] != "Executing":
+                return str(one["PipelineExecutionArn"])
+        return None
+
+    arn = eventually(ended, seconds, f"{name} did not end")
+    listed = laptop.sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=arn, SortOrder="Ascending")
+    return {step["StepName"]: step for step in listed["PipelineExecutionSteps"]}
+
+
+def mlp(laptop: Laptop, *arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, list(arguments), env={"AWS_ENDPOINT_URL": laptop.url, "COLUMNS": "200"})
+    assert result.exit_code == code, f"{result.output} {result.exception}"
+    return f"{result.output}{result.exception or ''}"
+
+
+@pytest.fixture(scope="module")
+def trees(laptop: Laptop) -> str:
+    """The dataset `trees`, dropped; the name of its execution and of its model."""
+    wish = {"algorithm": "xgboost", "label": "stays", "hyperparameters": {"num_round": 30}}
+    laptop.put("trees", names.JOB_SPEC_FILE, json.dumps(wish))
+    laptop.put("trees", "customers.csv", customers(300))
+    verdict = laptop.verdict("trees")
+    assert (verdict["verdict"], verdict["pipeline"]) == ("accepted", f"{STACK}-xgboost")
+    return str(verdict["job_name"])
+
+
+def test_every_step_of_a_drops_execution_succeeds_and_its_model_answers(laptop: Laptop, trees: str) -> None:
+    done = steps(laptop, f"{STACK}-xgboost", trees)
+    assert {name: step["StepStatus"] for name, step in done.items()} == dict.fromkeys(STEPS, "Succeeded")
+    laptop.endpoint_serving("trees", trees)
+    answer = invoke(laptop, "trees", {"records": [{"age": 30, "income": 3500, "plan": "pro"}]})
+    assert answer["predictions"] == ["yes"]
+    assert answer["model_version"] == trees
+    package = laptop.sagemaker.describe_model_package(
+        ModelPackageName=done["Register-RegisterModel"]["Metadata"]["RegisterModel"]["Arn"]
+    )
+    assert package["ModelApprovalStatus"] == "Approved"
+    assert package["CustomerMetadataProperties"]["dataset_version"] == trees.split("-")[-2]
+    shown = mlp(laptop, "pipeline", "status", "trees")
+    assert all(name in shown for name in (trees, *STEPS))
+
+
+def test_a_person_starts_it_again_and_what_did_not_change_comes_from_the_cache(laptop: Laptop, trees: str) -> None:
+    steps(laptop, f"{STACK}-xgboost", trees)
+    said = mlp(laptop, "pipeline", "start", "trees", "--parameter", "LeastScore=1")
+    name = next(word.strip(",") for word in said.split() if word.startswith(f"{STACK}-trees-"))
+    assert name != trees
+    again = steps(laptop, f"{STACK}-xgboost", name)
+    assert [one for one, step in again.items() if "CacheHitResult" in step] == ["Prepare", "TrainXgboost"]
+    assert again["NotGoodEnough"]["StepStatus"] == "Failed"
+    told = laptop.function_entry("deploy-model", name)
+    assert told["decision"] == "Notify"
+    assert "on its test rows it is no better than 1" in told["reason"]
+
+
+def test_a_parameter_that_does_not_exist_is_refused_by_name(laptop: Laptop, trees: str) -> None:
+    said = mlp(laptop, "pipeline", "start", "trees", "--parameter", "LeastScor=1", code=1)
+    assert "the pipeline parameter 'LeastScor', which does not exist" in said
+    assert 'did you mean "LeastScore"?' in said
