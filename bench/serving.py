@@ -110,7 +110,7 @@ def write_model(folder: Path) -> None:
         "network": network,
     }
     (folder / "schema.json").write_text(json.dumps({**schema, "target": None}))
-    for name in ("inference.py", "metrics.py", "preprocess.py", "tensors.py", "trees.py"):
+    for name in ("dates.py", "inference.py", "metrics.py", "preprocess.py", "tensors.py", "trees.py"):
         (folder / "code" / name).write_bytes((ROOT / "model_code" / name).read_bytes())
 
 

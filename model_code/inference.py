@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+import dates
 import metrics
 import numerals
 import tensors
@@ -76,8 +77,8 @@ class Mlp:
 
     def __init__(self, folds: Sequence[Weights], schema: dict[str, Any], encoder: Encoder) -> None:
         self.bend = np.float32(schema["bend"])
-        self.indicators = np.array([i for i, (_, e) in enumerate(encoder.numeric) if e.missing], dtype=np.int64)
-        self.number_inputs = len(encoder.numeric) + len(self.indicators)
+        self.indicators = np.array([i for i, e in enumerate(encoder.numbers) if e.missing], dtype=np.int64)
+        self.number_inputs = len(encoder.numbers) + len(self.indicators)
         # Transposed once, so that each request multiplies rows by contiguous columns.
         self.folds = [
             [
@@ -494,12 +495,19 @@ def _check_widths(model: Model, rows: Sequence[list[Any]]) -> None:
 def _encode(model: Model, rows: list[list[Any]]) -> Inputs:
     encoder = model.encoder
     _check_widths(model, rows)
-    if not encoder.categorical:
+    if encoder.numeric_alone:
         return Inputs(encoder.encode_numbers(_numbers(model, rows)), np.empty((len(rows), 0), dtype=np.int64))
-    values = np.empty((len(rows), len(encoder.numeric)))
+    values = np.empty((len(rows), len(encoder.numbers)))
     if encoder.numeric:
         places = [place for place, _ in encoder.numeric]
-        values[:] = _numbers(model, [[row[place] for place in places] for row in rows], places)
+        values[:, : len(places)] = _numbers(model, [[row[place] for place in places] for row in rows], places)
+    start = len(encoder.numeric)
+    for place, date in encoder.dates:
+        parts = dates.parts(dates.days([row[place] for row in rows], date.form))
+        values[:, start : start + len(date.places)] = parts[:, date.places]
+        start += len(date.places)
+    if not encoder.categorical:
+        return Inputs(encoder.encode_numbers(values), np.empty((len(rows), 0), dtype=np.int64))
     codes = np.array(
         [
             [

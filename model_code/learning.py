@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import boosting
+import leakage
 import metrics
 import network
 import preprocess
@@ -39,6 +40,7 @@ class Learned:
     """The artifact's content, and how it came about."""
 
     encoder: preprocess.Encoder
+    warnings: list[str]
     target: dict[str, float]  # mean and scale of a regression's label
     settings: Settings
     weights: list[dict[str, Tensor]]  # of one network, or of one for each fold
@@ -112,9 +114,13 @@ def learn(
     settings = settled(asked, rows, len(data.names))
     folded = settings.folds > 1
     train = _joined(data.train, data.validation) if folded else data.train
-    encoder = preprocess.Encoder(
-        [preprocess.fit(name, column) for name, column in zip(data.names, train.columns, strict=True)]
-    )
+    encoder = preprocess.Encoder(preprocess.fit_all(data.names, train.columns))
+    for encoding in encoder.encodings:
+        if isinstance(encoding, preprocess.Dropped):
+            log(f"The column {encoding.name!r} is left out because {encoding.reason}.")
+    warnings = leakage.warnings(train, data.label_name, len(data.classes or []), encoder)
+    for warning in warnings:
+        log(f"Warning: {warning}")
     target = {"mean": 0.0, "scale": 1.0}
     classes = data.classes is not None
     if not classes:
@@ -122,7 +128,7 @@ def learn(
         target = {"mean": float(train.label.mean()), "scale": scale if scale > 0 else 1.0}
     shape = Shape(
         encoder.knots(),
-        [encoding.missing for _, encoding in encoder.numeric],
+        [encoding.missing for encoding in encoder.numbers],
         encoder.codes,
         len(encoder.categorical),
         len(data.classes) if data.classes is not None else 1,
@@ -195,6 +201,7 @@ def learn(
     resumed = [one.resumed_from_epoch for one in fitted if one.resumed_from_epoch is not None]
     return Learned(
         encoder,
+        warnings,
         target,
         settings,
         [one.weights for one in fitted],

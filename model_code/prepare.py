@@ -32,9 +32,7 @@ def run(base: Path, arguments: list[str]) -> None:
     options = train.parse([*arguments, "--dataset_dir", str(base / "input/dataset")])
     _, data = train.read(options)
     seed = 42 if options.seed is None else options.seed
-    encoder = preprocess.Encoder(
-        [preprocess.fit(name, column) for name, column in zip(data.names, data.train.columns, strict=True)]
-    )
+    encoder = preprocess.Encoder(preprocess.fit_all(data.names, data.train.columns))
     classes = len(data.classes or [])
     inputs = encoder.encode(data.train.columns)
     features = prepared.fit_features(inputs, data.train.label, encoder, classes)

@@ -4,11 +4,12 @@ The encoding is plain data inside schema.json. A number is centred on the traini
 spread (the interquartile range, which a few absurd values cannot move); a missing one stays NaN, which the network
 tells apart. Its knots are quantiles of the training rows, between which the network interpolates (Gorishniy et al.,
 https://arxiv.org/abs/2203.05556). A categorical column becomes a code: 0 for what training did not know, 1 for missing,
-then the known categories.
+then the known categories. A date becomes several numbers. A column that can't teach anything is left out.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import dates
 from numerals import Spelling
 
 MISSING_TOKENS = frozenset({"", "na", "n/a", "?", "nan", "null", "none", "-nan", "#n/a"})  # compared in lower case
@@ -28,6 +30,9 @@ ROWS_PER_BIN = 8  # fewer rows cannot tell a bend from noise
 MAX_SCORE = 1e4  # spreads from the median; one absurd value must not drown the others, and must stay a number
 BEND = 3.0  # spreads beyond which the network sees hardly any difference, see `network.bent`
 SAMPLE_ROWS = 200_000  # of which quantiles are taken
+ID_SHARE = 0.95  # of rows in which an id differs from all others
+FEWEST_IDS = 30  # rows; in fewer, a good column may differ everywhere
+_ID_NAME = re.compile(r"(?:^|[_ .-])(?:id|uuid|guid|key|index|row|rownum|unnamed: ?\d+)$|[a-z]I[dD]$", re.IGNORECASE)
 _SPREAD_OF_QUARTILES = 1.349  # the interquartile range of a normal distribution, in standard deviations
 
 
@@ -79,7 +84,27 @@ class CategoricalEncoding:
     kind: str = "categorical"
 
 
-Encoding = NumericEncoding | CategoricalEncoding
+@dataclass(frozen=True)
+class DateEncoding:
+    """How a date enters the network: as those of its parts that differ between rows."""
+
+    name: str
+    form: str  # see dates.FORMS
+    places: list[int]  # in dates.PARTS
+    parts: list[NumericEncoding]
+    kind: str = "date"
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A column that callers send and the network does not see."""
+
+    name: str
+    reason: str
+    kind: str = "dropped"
+
+
+Encoding = NumericEncoding | CategoricalEncoding | DateEncoding | Dropped
 
 
 @dataclass(frozen=True)
@@ -90,22 +115,80 @@ class Inputs:
     codes: NDArray[np.int64]  # rows x categorical columns; each points at a row of its own in one table of categories
 
 
+def fit_all(names: Sequence[str], columns: Sequence[Column]) -> list[Encoding]:
+    """The encodings of a table's columns, of which at least one is kept."""
+    found = [fit(name, column) for name, column in zip(names, columns, strict=True)]
+    if all(isinstance(encoding, Dropped) for encoding in found):
+        found[0] = _fit(names[0], columns[0])
+    return found
+
+
 def fit(name: str, column: Column) -> Encoding:
     """The encoding of a column, from the training rows alone."""
+    reason = _why_not(name, column)
+    return Dropped(name, reason) if reason else _fit(name, column)
+
+
+def _why_not(name: str, column: Column) -> str | None:
+    """Why a column can't teach anything, in words that go on after "because"."""
+    known: NDArray[Any]
+    if isinstance(column, Texts):
+        known, rows = column.codes[column.codes >= 0], len(column.codes)
+    else:
+        known, rows = column.values[~np.isnan(column.values)], len(column.values)
+    different = int((known != known[0]).any()) + 1 if len(known) else 0
+    if not different:
+        return "it is empty"
+    if different == 1 and len(known) == rows:
+        return "it is the same in every row"
+    if differs_everywhere(column) and (isinstance(column, Texts) or _ID_NAME.search(name)):
+        is_date = isinstance(column, Texts) and dates.form_of(column.categories)
+        return None if is_date else "it differs in nearly every row, as ids do"
+    return None
+
+
+def differs_everywhere(column: Column) -> bool:
+    """Whether a column of texts or whole numbers has another value in nearly each row."""
+    known: NDArray[Any]
+    if isinstance(column, Texts):
+        known = column.codes[column.codes >= 0]
+    else:
+        known = column.values[~np.isnan(column.values)]
+        if not (known == np.floor(known)).all():
+            return False
+    return len(known) >= FEWEST_IDS and len(np.unique(known)) >= ID_SHARE * len(known)
+
+
+def _fit(name: str, column: Column) -> Encoding:
     if isinstance(column, Texts):
         counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.categories))
+        form = dates.form_of([text for text, count in zip(column.categories, counts, strict=True) if count])
+        if form:
+            values = dates.parts(_days(column, form))
+            parts = [_fit_number(f"{name}: {part}", values[:, place]) for place, part in enumerate(dates.PARTS)]
+            places = [place for place, part in enumerate(parts) if len(part.knots) > 1]
+            return DateEncoding(name, form, places, [parts[place] for place in places])
         often = [place for place in np.argsort(-counts, kind="stable")[:MAX_CATEGORIES] if counts[place] >= 2]
         return CategoricalEncoding(name, sorted(column.categories[place] for place in often))
-    known = column.values[~np.isnan(column.values)]
-    missing = len(known) < len(column.values)
+    return _fit_number(name, column.values, column.spelling)
+
+
+def _days(column: Texts, form: str) -> NDArray[np.float64]:
+    """Read once per different text; the last entry is what -1, missing, points at."""
+    return np.append(dates.days(column.categories, form), np.nan)[column.codes]
+
+
+def _fit_number(name: str, values: NDArray[np.floating[Any]], spelling: Spelling | None = None) -> NumericEncoding:
+    known = values[~np.isnan(values)].astype(np.float64)
+    missing = len(known) < len(values)
     if not len(known):
-        return NumericEncoding(name, 0.0, 1.0, [0.0], missing, spelling=column.spelling)
+        return NumericEncoding(name, 0.0, 1.0, [0.0], missing, spelling=spelling)
     if len(known) > SAMPLE_ROWS:
         known = known[np.random.default_rng(0).choice(len(known), SAMPLE_ROWS, replace=False)]
     known = np.sort(known)
     center, scale = _center_and_spread(known)
     knots = _knots(scores(known, center, scale))
-    return NumericEncoding(name, center, scale, knots, missing, spelling=column.spelling)
+    return NumericEncoding(name, center, scale, knots, missing, spelling=spelling)
 
 
 def _center_and_spread(known: NDArray[np.float64]) -> tuple[float, float]:
@@ -150,9 +233,13 @@ class Encoder:
     def __init__(self, encodings: Sequence[Encoding]) -> None:
         self.encodings = list(encodings)
         self.numeric = [(i, e) for i, e in enumerate(encodings) if isinstance(e, NumericEncoding)]
+        self.dates = [(i, e) for i, e in enumerate(encodings) if isinstance(e, DateEncoding)]
         self.categorical = [(i, e) for i, e in enumerate(encodings) if isinstance(e, CategoricalEncoding)]
-        self.centers = np.array([e.center for _, e in self.numeric])
-        self.scales = np.array([e.scale for _, e in self.numeric])
+        # All that enter as numbers, in the order of `Inputs.numbers`.
+        self.numbers = [e for _, e in self.numeric] + [part for _, e in self.dates for part in e.parts]
+        self.numeric_alone = len(self.numeric) == len(self.encodings)
+        self.centers = np.array([e.center for e in self.numbers])
+        self.scales = np.array([e.scale for e in self.numbers])
         self.offsets: list[int] = []
         self.lookups: list[dict[str, int]] = []
         offset = 0
@@ -164,21 +251,14 @@ class Encoder:
 
     @classmethod
     def from_schema(cls, columns: Sequence[dict[str, Any]]) -> Encoder:
-        encodings: list[Encoding] = []
-        for column in columns:
-            if column["kind"] == "categorical":
-                encodings.append(CategoricalEncoding(**column))
-            else:
-                spelling = column.get("spelling")
-                encodings.append(NumericEncoding(**{**column, "spelling": Spelling(**spelling) if spelling else None}))
-        return cls(encodings)
+        return cls([_from_schema(column) for column in columns])
 
     def to_schema(self) -> list[dict[str, Any]]:
         return [asdict(encoding) for encoding in self.encodings]
 
     def knots(self) -> list[list[float]]:
         """Of each numeric input, in the order of `Inputs.numbers`."""
-        return [encoding.knots for _, encoding in self.numeric]
+        return [encoding.knots for encoding in self.numbers]
 
     def encode_numbers(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
         """Rows x numeric columns, NaN or infinite where missing."""
@@ -189,12 +269,20 @@ class Encoder:
         rows = 0
         for column in columns:
             rows = len(column.values if isinstance(column, Numbers) else column.codes)
-        numbers = np.empty((rows, len(self.numeric)), dtype=np.float32)
+        numbers = np.empty((rows, len(self.numbers)), dtype=np.float32)
         for place, (i, encoding) in enumerate(self.numeric):
             column = columns[i]
             assert isinstance(column, Numbers)
             # A column at a time: the table is never there twice in double precision.
             numbers[:, place] = scores(column.values, encoding.center, encoding.scale)
+        place = len(self.numeric)
+        for i, date in self.dates:
+            column = columns[i]
+            assert isinstance(column, Texts)
+            values = dates.parts(_days(column, date.form))
+            for of, part in zip(date.places, date.parts, strict=True):
+                numbers[:, place] = scores(values[:, of], part.center, part.scale)
+                place += 1
         codes = np.empty((rows, len(self.categorical)), dtype=np.int64)
         for place, (i, _) in enumerate(self.categorical):
             column = columns[i]
@@ -204,3 +292,20 @@ class Encoder:
             table = np.array([*(lookup.get(text, UNKNOWN_CODE) for text in column.categories), MISSING_CODE])
             codes[:, place] = table[column.codes] + self.offsets[place]
         return Inputs(numbers, codes)
+
+
+def _from_schema(column: dict[str, Any]) -> Encoding:
+    match column["kind"]:
+        case "categorical":
+            return CategoricalEncoding(**column)
+        case "date":
+            return DateEncoding(**{**column, "parts": [_number_from_schema(part) for part in column["parts"]]})
+        case "dropped":
+            return Dropped(**column)
+        case _:
+            return _number_from_schema(column)
+
+
+def _number_from_schema(column: dict[str, Any]) -> NumericEncoding:
+    spelling = column.get("spelling")
+    return NumericEncoding(**{**column, "spelling": Spelling(**spelling) if spelling else None})

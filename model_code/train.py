@@ -55,7 +55,7 @@ def _process_age_seconds() -> float:
 
 STARTED = time.monotonic() - _process_age_seconds()
 INTERRUPTED_EXIT_CODE = 143  # as a process that SIGTERM ended
-SERVING_FILES = ("inference.py", "metrics.py", "numerals.py", "preprocess.py", "tensors.py", "trees.py")
+SERVING_FILES = ("dates.py", "inference.py", "metrics.py", "numerals.py", "preprocess.py", "tensors.py", "trees.py")
 HYPERPARAMETERS = (
     "network", "epochs", "batch_size", "learning_rate", "hidden_size", "dropout", "weight_decay", "patience", "folds",
     "embedding_size", "blocks", "members", "trees", "seed",
@@ -306,6 +306,7 @@ def _write_artifact(job: Job, learned: Learned) -> None:
         "columns": learned.encoder.to_schema(),
         "target": learned.target if data.classes is None else None,
         "temperature": learned.temperature,
+        "warnings": learned.warnings,
         "network": {**asdict(learned.settings), "bend": preprocess.BEND},
     }
     weights = {
@@ -356,7 +357,8 @@ def _evaluate(data: Dataset, learned: Learned, options: argparse.Namespace) -> d
         "temperature": learned.temperature,
         "trees_weight": learned.trees.weight if learned.trees else 0.0,
     }
-    return verdict(data, options.task, model, learned.validation, training, options.live_model_dir / "model.tar.gz")
+    judged = verdict(data, options.task, model, learned.validation, training, options.live_model_dir / "model.tar.gz")
+    return judged | {"warnings": learned.warnings}
 
 
 def verdict(
@@ -410,7 +412,7 @@ def _write_card(job: Job, learned: Learned, curve: report.Curve) -> None:
             job.data,
             lambda columns: predict(model, columns, job.data.classes),
             curve=curve.points(),
-            seconds=min(10.0, max(0.5, elapsed * 0.06)),
+            seconds=min(10.0, max(0.5, elapsed * 0.08)),
         )
         write(job.options.model_dir / "report.json", report.dump(found))
     except Exception:
@@ -477,7 +479,9 @@ def _as_live_wants(data: Dataset, live: inference.Model) -> Rows:
     columns: list[preprocess.Column] = []
     for encoding in live.encoder.encodings:
         column = data.test.columns[places[encoding.name]]
-        if isinstance(column, preprocess.Numbers) != isinstance(encoding, preprocess.NumericEncoding):
+        if isinstance(encoding, preprocess.Dropped):
+            pass
+        elif isinstance(column, preprocess.Numbers) != isinstance(encoding, preprocess.NumericEncoding):
             raise DataError(
                 f"The column {encoding.name!r} is {encoding.kind} to the live model but not in the new data."
             )

@@ -138,6 +138,7 @@ def test_the_artifact_answers_by_the_contract_as_xgboost_does(processing: Path, 
     assert {path.name for path in (artifact / "code").iterdir()} == set(train.SERVING_FILES)
     assert document["algorithm"] == "xgboost"
     assert document["choice"] is None
+    assert document["warnings"] == []
     assert document["condition"]["score"] > 0.75
     assert document["test"]["rows"] == 60
     assert document["live"] is None

@@ -1,7 +1,20 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
-from preprocess import CategoricalEncoding, Encoder, Numbers, NumericEncoding, Texts, fit
+import dates
+from preprocess import (
+    CategoricalEncoding,
+    DateEncoding,
+    Dropped,
+    Encoder,
+    Numbers,
+    NumericEncoding,
+    Texts,
+    fit,
+    fit_all,
+)
 
 
 def test_a_number_is_told_in_spreads_from_the_median() -> None:
@@ -39,14 +52,72 @@ def test_a_missing_or_infinite_number_stays_missing() -> None:
     assert np.isnan(Encoder([encoding]).encode([column]).numbers[:, 0]).tolist() == [False, True, False, True]
 
 
-@pytest.mark.parametrize("values", [[5.0, 5.0], [0.1, 0.1 + 1e-17]])
-def test_a_column_that_says_nothing_becomes_zero(values: list[float]) -> None:
-    column = Numbers(np.array(values))
-    assert np.abs(Encoder([fit("x", column)]).encode([column]).numbers).max() < 1e-6
+@pytest.mark.parametrize(
+    ("name", "column", "reason"),
+    [
+        ("x", Numbers(np.array([5.0, 5.0])), "it is the same in every row"),
+        ("x", Texts(np.array([0, 0]), ["a"]), "it is the same in every row"),
+        ("x", Numbers(np.array([np.nan, np.nan])), "it is empty"),
+        ("x", Texts(np.array([-1, -1]), []), "it is empty"),
+        ("x", Texts(np.arange(40), [f"u{i}" for i in range(40)]), "it differs in nearly every row, as ids do"),
+        ("customer_id", Numbers(np.arange(40.0)[::-1]), "it differs in nearly every row, as ids do"),
+    ],
+)
+def test_a_column_that_can_teach_nothing_is_left_out(name: str, column: Any, reason: str) -> None:
+    assert fit(name, column) == Dropped(name, reason)
+    encoder = Encoder([Dropped(name, reason), NumericEncoding("y", 0.0, 1.0, [0.0], False)])
+    rows = len(column.codes if isinstance(column, Texts) else column.values)
+    assert encoder.encode([column, Numbers(np.zeros(rows))]).numbers.shape == (rows, 1)
 
 
-def test_an_empty_column_has_one_knot() -> None:
-    assert fit("x", Numbers(np.array([np.nan, np.nan]))) == NumericEncoding("x", 0.0, 1.0, [0.0], True)
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("age", Numbers(np.arange(40.0))),  # different everywhere, but not called an id
+        ("id", Numbers(np.arange(40.0) / 3)),  # measured
+        ("code", Texts(np.arange(20), [f"u{i}" for i in range(20)])),  # too few to tell
+        ("rain", Numbers(np.array([1.0, np.nan]))),  # missing or not says something
+    ],
+)
+def test_a_column_that_may_teach_something_is_kept(name: str, column: Any) -> None:
+    assert not isinstance(fit(name, column), Dropped)
+
+
+def test_of_columns_that_can_teach_nothing_one_is_kept() -> None:
+    found = fit_all(["a", "b"], [Numbers(np.ones(3)), Numbers(np.ones(3))])
+    assert [type(encoding) for encoding in found] == [NumericEncoding, Dropped]
+
+
+@pytest.mark.parametrize(
+    ("texts", "form"),
+    [
+        (["2026-01-31", "2026-02-01", "2026-02-02"], "iso"),
+        (["2026-01-31T10:00:00Z", "2026-02-01T10:30:00Z", "2026-02-01T11:00:00Z"], "iso"),
+        (["31.01.2026", "01.02.2026", "02.02.2026"], "%d.%m.%Y"),
+        (["01/31/2026", "02/01/2026", "02/02/2026"], "%m/%d/%Y"),
+        (["31/01/2026", "01/02/2026", "02/02/2026"], "%d/%m/%Y"),
+        (["2026-01-31", "2026-02-01"], None),  # two might as well be categories
+        (["2026-01-31", "soon", "2026-02-01", "2026-02-02"], None),
+        (["red", "green", "blue"], None),
+    ],
+)
+def test_a_columns_form_of_dates_is_one_that_all_its_texts_have(texts: list[str], form: str | None) -> None:
+    assert dates.form_of(texts) == form
+
+
+def test_a_date_becomes_the_numbers_that_differ() -> None:
+    # A Saturday, a Sunday and the Monday after it; no times.
+    column = Texts(np.array([0, 1, 2, -1]), ["2026-01-31", "2026-02-01", "2026-02-02"])
+    encoding = fit("since", column)
+    assert isinstance(encoding, DateEncoding)
+    assert [part.name for part in encoding.parts] == [
+        "since: day", "since: month", "since: weekday", "since: day of month",
+    ]  # fmt: skip
+    values = dates.parts(dates.days(["2026-01-31", "2026-02-01 06:00", None], "iso"))
+    assert values[0].tolist() == [20484, 1, 5, 31, 0]
+    assert values[1].tolist() == [20485.25, 2, 6, 1, 6]
+    assert np.isnan(values[2]).all()
+    assert np.isnan(Encoder([encoding]).encode([column]).numbers[3]).all()
 
 
 def test_absurdly_large_numbers_do_not_overflow() -> None:
@@ -82,5 +153,12 @@ def test_codes_point_at_rows_of_their_own() -> None:
 
 
 def test_a_schema_holds_the_whole_encoding() -> None:
-    encoder = Encoder([CategoricalEncoding("a", ["x"]), NumericEncoding("n", 0.1 + 0.2, 1 / 3, [0.1, 0.7], True)])
+    encoder = Encoder(
+        [
+            CategoricalEncoding("a", ["x"]),
+            NumericEncoding("n", 0.1 + 0.2, 1 / 3, [0.1, 0.7], True),
+            DateEncoding("d", "iso", [2], [NumericEncoding("d: weekday", 3.0, 2.0, [0.0], True)]),
+            Dropped("e", "it is empty"),
+        ]
+    )
     assert Encoder.from_schema(encoder.to_schema()).encodings == encoder.encodings

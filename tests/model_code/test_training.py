@@ -92,6 +92,7 @@ def test_the_artifact_holds_weights_schema_metrics_sample_and_serving_code(train
         str(path.relative_to(trained / "model")) for path in (trained / "model").rglob("*") if path.is_file()
     )
     assert files == [
+        "code/dates.py",
         "code/inference.py",
         "code/metrics.py",
         "code/numerals.py",
@@ -110,6 +111,7 @@ def test_the_metrics_are_as_the_gate_expects_them(trained: Path) -> None:
     found = json.loads((trained / "model/metrics.json").read_text())
     assert list(found) == [
         "format", "task", "classes", "objective", "test", "validation", "live", "live_error", "training", "data",
+        "warnings",
     ]  # fmt: skip
     assert found["objective"] == {"name": "roc_auc", "direction": "maximize"}
     assert found["classes"] == ["class 0", "class 1"]
@@ -156,7 +158,7 @@ def test_what_is_served_equals_the_network_that_was_trained(name: str, rows: int
     constant = preprocess.Numbers(np.ones(300))
     names, columns = ["a", "b", "c", "d"], [column(300), whole, texts, constant]
     encoder = preprocess.Encoder([preprocess.fit(*pair) for pair in zip(names, columns, strict=True)])
-    shape = network.Shape(encoder.knots(), [e.missing for _, e in encoder.numeric], encoder.codes, 1, 3)
+    shape = network.Shape(encoder.knots(), [e.missing for e in encoder.numbers], encoder.codes, 1, 3)
     settings = learning.settled(
         {"network": name, "hidden_size": 16, "members": 3} if name == "tabm" else {"network": name}, 300, 4
     )

@@ -317,6 +317,7 @@ def requests(function: str, service: str, method: str) -> list[tuple[str, dict[s
     everything: dict[str, Any] = {
         "ResourceARN": ALARM_ARN if service == "cloudwatch" else SCALING_ARN,
         "AlarmNames": ["shop-flowers-latency"],
+        "AlarmName": "shop-flowers-latency",
         "Namespace": "ml-platform",
         "NotebookInstanceName": "anybodys",
         "clusterName": "anybodys",

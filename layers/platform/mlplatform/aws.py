@@ -59,6 +59,7 @@ from mlplatform.decisions import (
     WarnOfEnd,
 )
 from mlplatform.deployment import scalable_target
+from mlplatform.endpoint_alarms import differing
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
     CostFacts,
@@ -625,6 +626,15 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
 
     def _configure_autoscaling(self, decision: ConfigureAutoscaling) -> Decision:
         """Every scaling action ends with another event of an endpoint in service, so what is there is left alone."""
+        scaled = bool(decision.target) and self._scale(decision)
+        watched = self._put_alarms(decision.alarms)
+        if not scaled and not watched:
+            return Skip(f"As it is already: {decision.reason}")
+        self._announce(decision)
+        return decision
+
+    def _scale(self, decision: ConfigureAutoscaling) -> bool:
+        """Whether there was anything to change."""
         target = dict(decision.target)
         resource = {"ServiceNamespace": target["ServiceNamespace"], "ResourceId": target["ResourceId"]}
         service = "application-autoscaling"
@@ -643,13 +653,23 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             and all(any(_holds(policy, wanted) for policy in policies) for wanted in decision.policies)
         ):
             self._remember_bounds(decision)
-            return Skip(f"As it is already: {decision.reason}")
+            return False
         self._call(service, "register_scalable_target", **target, **({} if targets else {"Tags": tags}))
         self._remember_bounds(decision)
         for policy in decision.policies:
             self._call(service, "put_scaling_policy", **policy)
-        self._announce(decision)
-        return decision
+        return True
+
+    def _put_alarms(self, alarms: tuple[Request, ...]) -> bool:
+        """Whether there was anything to put."""
+        if not alarms:
+            return False
+        wanted = [one["AlarmName"] for one in alarms]
+        there = self._call("cloudwatch", "describe_alarms", AlarmNames=wanted)["MetricAlarms"]
+        new = differing(alarms, there)
+        for alarm in new:
+            self._call("cloudwatch", "put_metric_alarm", **alarm)
+        return bool(new)
 
     def _remember_bounds(self, decision: ConfigureAutoscaling) -> None:
         if decision.endpoint_tags:

@@ -168,13 +168,14 @@ class FinishDeployment:
 
 @dataclass(frozen=True)
 class ConfigureAutoscaling:
-    """Scalable target and policies of an endpoint that serves what it should."""
+    """Scalable target, policies and alarms of an endpoint that serves what it should."""
 
     reason: str
     endpoint_name: str
-    target: Request  # RegisterScalableTarget
+    target: Request  # RegisterScalableTarget; empty where its instances can't be scaled
     policies: tuple[Request, ...]  # PutScalingPolicy
     endpoint_tags: Mapping[str, str] = field(default_factory=dict)  # the bounds, where they are newly the platform's
+    alarms: tuple[Request, ...] = ()  # PutMetricAlarm
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,11 @@ def notice_key(endpoint_name: str, config: str, status: str) -> str:
     return f"notices/{endpoint_name}/{config}-{status}.json"
 
 
+def alarm(endpoint_name: str, what: str) -> str:
+    """An alarm about an endpoint: named after it, by which office hours and people find it."""
+    return f"{endpoint_name}-{what}"
+
+
 def config_arn(endpoint_arn: str, config: str) -> str:
     """SageMaker writes names in ARNs in lower case."""
     return f"{endpoint_arn.partition(':endpoint/')[0]}:endpoint-config/{config.lower()}"
