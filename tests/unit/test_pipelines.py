@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -177,6 +178,45 @@ def test_hyperparameters_reach_the_step_that_they_are_for() -> None:
     network = given(planned({"pipeline": {}, "hyperparameters": {"epochs": 3}}))
     assert json.loads(json.loads(network["Hyperparameters"])) == {"epochs": "3"}
     assert "MaxDepth" not in network
+
+
+def test_the_seed_of_the_split_is_the_same_for_every_step() -> None:
+    assert given(planned({"algorithm": "xgboost"}))["Seed"] == "42"
+    both = given(planned({"algorithm": "auto", "hyperparameters": {"seed": 7}}))
+    assert both["Seed"] == "7"
+    assert json.loads(json.loads(both["Hyperparameters"])) == {"seed": "7"}
+    steps = {step["Name"]: step["Arguments"] for step in definition("auto")["Steps"] if "Arguments" in step}
+    seed = {"Std:Join": {"On": "", "Values": [{"Get": "Parameters.Seed"}]}}
+    arguments = steps["Prepare"]["AppSpecification"]["ContainerArguments"]
+    assert arguments[arguments.index("--seed") + 1] == seed
+    assert steps["TrainXgboost"]["HyperParameters"]["seed"] == seed
+
+
+@pytest.mark.parametrize(
+    ("size_mib", "file", "processing_type"),
+    [
+        (1, "a.csv", "ml.t3.medium"),
+        (2 * 1024, "a.csv", "ml.m5.xlarge"),
+        (300, "a.csv.gz", "ml.m5.xlarge"),
+        (20 * 1024, "a.csv", "ml.m5.4xlarge"),
+        (100 * 1024, "a.csv", "ml.m5.24xlarge"),
+    ],
+)
+def test_the_data_decides_how_much_memory_prepares_it(size_mib: int, file: str, processing_type: str) -> None:
+    drop = builders.drop(job_json={"algorithm": "xgboost"})
+    objects = tuple(
+        replace(one, key=f"datasets/churn/{file}", size_bytes=size_mib * 1024**2)
+        if one.file_name.endswith(".csv")
+        else one
+        for one in drop.objects
+    )
+    packed = gzip.compress if file.endswith(".gz") else bytes
+    samples = tuple(
+        replace(one, key=f"datasets/churn/{file}", content=packed(one.content), complete=True) for one in drop.samples
+    )
+    decision = plan_training(replace(drop, objects=objects, samples=samples), None, builders.settings())
+    assert isinstance(decision, StartPipeline), decision
+    assert given(decision)["ProcessingInstanceType"] == processing_type
 
 
 def test_the_same_drop_asks_with_the_same_token_and_another_one_with_another() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,15 @@ DEFINITIONS: Mapping[str, tuple[str, ...]] = {
 APPROVALS = (Approval.PENDING.value, Approval.APPROVED.value)  # what ApprovalStatus may be; the first is the default
 NOTHING = "none"  # SageMaker takes no empty value for a parameter
 PROCESSING_INSTANCE_TYPE = "ml.t3.medium"  # new accounts have a quota for it, unlike for ml.m5
+# With 4, 16, 64 and 384 GiB of memory; and up to how many GiB of text each takes.
+_PROCESSING_TYPES = (
+    (PROCESSING_INSTANCE_TYPE, 1.0),
+    ("ml.m5.xlarge", 5.0),
+    ("ml.m5.4xlarge", 25.0),
+    ("ml.m5.24xlarge", math.inf),
+)
+_PACKED = (".gz", ".parquet")
+_UNPACKED = 10  # bytes of text in one of those, at most as a rule
 
 # Parameters whose default is the stack's own; no URI here is one of a real bucket.
 STACK_DEFAULTS: Mapping[str, str | int | float] = {
@@ -72,6 +82,7 @@ RUN_DEFAULTS: Mapping[str, str | int | float] = {
     "Delimiter": "comma",
     "Encoding": "utf-8",
     "Task": "binary",
+    "Seed": 42,  # of the split, which every step has to make alike, and of what trains
     "LeastScore": 0.5,
     "Hyperparameters": '"{}"',  # of train.py: the JSON text of the JSON text of an object, see wishes_value
     "TrainingUsdPerHour": 0.0,
@@ -205,9 +216,11 @@ def _parameters(name: str, job: Request, drop: Drop, table: Table, spec: JobSpec
         "Delimiter": table.delimiter,
         "Encoding": table.encoding,
         "Task": table.task.value,
+        "Seed": spec.hyperparameters.get("seed", str(RUN_DEFAULTS["Seed"])),
         "LeastScore": "0" if table.task is Task.REGRESSION else "0.5",
         "Hosting": hosting,
         "VolumeGib": str(resources["VolumeSizeInGB"]),
+        "ProcessingInstanceType": _processing_type(drop),
         "TrainingInstanceType": resources["InstanceType"],
         "TrainingImage": containers.training_image(region, resources["InstanceType"]),
         "TrainingUsdPerHour": _usd_per_hour(resources["InstanceType"], region),
@@ -223,6 +236,14 @@ def _parameters(name: str, job: Request, drop: Drop, table: Table, spec: JobSpec
         known["Hyperparameters"] = json.dumps(json.dumps(dict(spec.hyperparameters)))
     known["ApprovalStatus"] = (Approval.PENDING if spec.ask_approval else Approval.APPROVED).value
     return {**known, **(spec.pipeline or {})}
+
+
+def _processing_type(drop: Drop) -> str:
+    """The smallest type whose memory holds the data: preparing takes about twice the bytes of the text."""
+    text_bytes = sum(
+        stored.size_bytes * (_UNPACKED if stored.file_name.lower().endswith(_PACKED) else 1) for stored in drop.objects
+    )
+    return next(kind for kind, limit_gib in _PROCESSING_TYPES if text_bytes <= limit_gib * 1024**3)
 
 
 def _usd_per_hour(instance_type: str, region: str) -> str:
