@@ -275,12 +275,16 @@ def plan_outcome(
         return Skip(f"{run.name} is {run.status}, whatever the event said; the event of its end will decide.")
     registered = next((step for step in run.steps if step.kind == "RegisterModel" and step.status == "Succeeded"), None)
     if run.status == "Succeeded" and registered is not None:
+        # What a definition can't leave out, although there was none of it.
+        stand_ins = {"compared_with": "LiveModelUri" not in run.parameters}
+        stand_ins["hosting"] = run.parameters.get("Hosting", NOTHING) == NOTHING
         return RecordLineage(
             f"{run.name} registered {registered.arn}; the event of that decides what becomes of the model. Written on "
             "it is what it was trained with.",
             {
                 "ModelPackageArn": registered.arn,
                 "CustomerMetadataProperties": registry.properties(registry.trainings(trained, settings.aws_region)),
+                "CustomerMetadataPropertiesToRemove": [name for name, stands_in in stand_ins.items() if stands_in],
             },
         )
     once = names.outcome_key(dataset, run.parameters.get("ModelName", run.name))
