@@ -145,7 +145,7 @@ TABLES: dict[str, Callable[[int], Table]] = {
     "digits": _bundled("digits"),
     "diabetes": _bundled("diabetes", regression=True),
     "classes": _classes(n_features=20, n_informative=8, n_redundant=4),
-    "classes, 300 rows": _classes(n_samples=300, n_features=20, n_informative=6),
+    "classes 300": _classes(n_samples=300, n_features=20, n_informative=6),
     "five classes": _classes(n_samples=4000, n_features=20, n_informative=10, n_classes=5),
     "one in twenty": _classes(n_samples=4000, n_features=20, n_informative=8, weights=[0.95]),
     "wrong labels": _classes(n_features=20, n_informative=8, flip_y=0.2),
@@ -155,10 +155,10 @@ TABLES: dict[str, Callable[[int], Table]] = {
     "moons": _shape("moons"),
     "circles": _shape("circles"),
     "steps": _steps(regression=False),
-    "steps, a number": _steps(regression=True),
+    "steps number": _steps(regression=True),
     "mixed": _mixed("classes"),
-    "mixed, a number": _mixed("number"),
-    "mixed, skewed": _mixed("skewed"),
+    "mixed number": _mixed("number"),
+    "mixed skewed": _mixed("skewed"),
 }
 BUNDLED = ("breast_cancer", "wine", "iris", "digits", "diabetes")
 
