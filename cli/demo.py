@@ -98,24 +98,27 @@ def tell_story(connection: Connection, folder: Path) -> None:
     outcome = drop_and_follow(connection, [broken], "broken")
     expect(outcome.kind == "rejected", f"the broken file was {outcome.kind}")
 
-    title("6  The night: office hours end, and the endpoint stops costing")
+    title("6  Another dataset asks for boosted trees, and a pipeline trains them, step by step")
+    show_pipeline(connection, folder / "tumours")
+
+    title("7  The night: office hours end, and the endpoint stops costing")
     wait_for_rest(connection)
     parked = show_night(connection)
 
-    title("7  The morning: it comes back exactly as it was, and the daily report is there")
+    title("8  The morning: it comes back exactly as it was, and the daily report is there")
     show_morning(connection, parked, files[-1])
     show_report(connection)
 
-    title("8  A budget is nearly spent")
+    title("9  A budget is nearly spent")
     show_budget_alert(connection)
 
-    title("9  What reached people")
+    title("10  What reached people")
     messages = call(connection, "/_laptop/inbox")
     for message in messages:
         console.print(f"[dim]{message['channel']:<6}[/dim] {escape(words_of(message))}")
     expect(any("broken" in json.dumps(message) for message in messages), "the rejection reached nobody")
 
-    title("10  The end: everything goes, and nothing billable is left")
+    title("11  The end: everything goes, and nothing billable is left")
     expect(teardown.remove(connection, data=True) == 0, "the teardown left something behind")
 
 
@@ -161,6 +164,30 @@ def show_job(connection: Connection, outcome: Outcome) -> None:
     packages = connection.sagemaker.list_model_packages(ModelPackageGroupName=connection.endpoint_name(DATASET))
     expect(len(packages["ModelPackageSummaryList"]) == 1, "the model was not registered once")
     console.print(f"registered as {packages['ModelPackageSummaryList'][0]['ModelPackageArn'].split(':')[-1]}")
+
+
+def show_pipeline(connection: Connection, folder: Path) -> None:
+    """On a table that scikit-learn brings along: 569 tumours, benign or malignant."""
+    from sklearn.datasets import load_breast_cancer
+
+    found = load_breast_cancer()
+    columns = [str(name) for name in found.feature_names]
+    folder.mkdir()
+    data, spec = folder / "tumours.csv", folder / "job.json"
+    with data.open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow([*columns, "target"])
+        rows.writerows(
+            [*features, found.target_names[label]]
+            for features, label in zip(found.data.tolist(), found.target, strict=True)
+        )
+    spec.write_text(json.dumps({"algorithm": "xgboost", "hyperparameters": {"num_round": 100}}))
+    outcome = drop_and_follow(connection, [data, spec], "tumours")
+    expect(outcome.kind == "deployed", f"the trees were {outcome.kind}: {outcome.reason}")
+    first = dict(zip(columns, found.data[0].tolist(), strict=True))
+    body = json.dumps({"records": [first]}).encode()
+    answer = json.loads(invoke(connection, "tumours", body, "application/json", "application/json"))
+    console.print(f"the first row is {answer['predictions'][0]}, and is labelled {found.target_names[found.target[0]]}")
 
 
 def show_predictions(connection: Connection, test_file: Path) -> None:

@@ -434,9 +434,14 @@ def _cloudwatch(operation: str, params: Params) -> list[Need]:
     alarm = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT_ID}:alarm:"
     if operation == "PutMetricData":
         return [Need(action, "*", {"cloudwatch:namespace": params.get("Namespace", "")})]
+    if "ResourceARN" in params:
+        return [Need(action, params["ResourceARN"], _tag_context(params))]
     names = params.get("AlarmNames") or ([params["AlarmName"]] if "AlarmName" in params else [])
     if names:
-        return [Need(action, alarm + name, _tag_context(params)) for name in names]
+        needs = [Need(action, alarm + name, _tag_context(params)) for name in names]
+        if operation == "PutMetricAlarm" and params.get("Tags"):
+            needs.append(Need("cloudwatch:TagResource", alarm + names[0], _tag_context(params)))
+        return needs
     return [Need(action, f"{alarm}*" if operation == "DescribeAlarms" else "*")]
 
 

@@ -37,9 +37,9 @@ from laptop.sagemaker_common import (
     arn,
     assert_role_trusts_sagemaker,
     assert_runnable_image,
-    between,
     event_value,
     invalid,
+    listed,
     page,
     read_tags,
     split_s3_uri,
@@ -149,24 +149,11 @@ class Processing:
         """Newest first unless asked otherwise."""
         with self._lock:
             jobs = list(self._jobs.values())
-        wanted = parameters.get("StatusEquals")
         jobs = [
             job
-            for job in jobs
-            if parameters.get("NameContains", "").lower() in job.name.lower()
-            and (wanted is None or job.status == wanted)
-            and between(job.created, parameters.get("CreationTimeAfter"), parameters.get("CreationTimeBefore"))
-            and between(job.modified, parameters.get("LastModifiedTimeAfter"), parameters.get("LastModifiedTimeBefore"))
+            for job in listed(jobs, parameters, "CreationTime", "Descending")
+            if parameters.get("StatusEquals") in (None, job.status)
         ]
-        orders: dict[str, Callable[[Job], Any]] = {
-            "Name": lambda job: job.name,
-            "CreationTime": lambda job: (job.created, job.name),
-            "Status": lambda job: (job.status, job.name),
-        }
-        jobs.sort(
-            key=orders[parameters.get("SortBy", "CreationTime")],
-            reverse=parameters.get("SortOrder", "Descending") == "Descending",
-        )
         chosen, more = page(jobs, parameters, lambda job: job.name, default_size=10)
         fields = (
             "ProcessingJobName",

@@ -65,7 +65,16 @@ class Tagging:
 
         backend = resourcegroupstaggingapi_backends[ACCOUNT_ID][REGION]
         others = {one.arn: dict(one.tags) for one in backend._get_resources_generator()}
-        return {**others, **own}
+        return {**others, **_tags_of_alarms(), **own}
+
+
+def _tags_of_alarms() -> dict[str, Mapping[str, str]]:
+    """moto keeps the tags of alarms, and leaves them out of its own list."""
+    from moto.cloudwatch.models import cloudwatch_backends
+
+    backend = cloudwatch_backends[ACCOUNT_ID][REGION]
+    alarms = [alarm.alarm_arn for alarm in list(backend.alarms.values())]
+    return {arn: backend.tagger.get_tag_dict_for_resource(arn) for arn in alarms}
 
 
 def is_of_type(arn: str, wanted: str) -> bool:

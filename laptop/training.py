@@ -35,9 +35,9 @@ from laptop.sagemaker_common import (
     arn,
     assert_role_trusts_sagemaker,
     assert_runnable_image,
-    between,
     event_value,
     invalid,
+    listed,
     page,
     read_tags,
     split_s3_uri,
@@ -223,22 +223,7 @@ class Training:
         """Newest first unless asked otherwise. StatusEquals filters the page, not the list, by the API reference."""
         with self._lock:
             jobs = list(self._jobs.values())
-        jobs = [
-            job
-            for job in jobs
-            if parameters.get("NameContains", "").lower() in job.name.lower()
-            and between(job.created, parameters.get("CreationTimeAfter"), parameters.get("CreationTimeBefore"))
-            and between(job.modified, parameters.get("LastModifiedTimeAfter"), parameters.get("LastModifiedTimeBefore"))
-        ]
-        orders: dict[str, Callable[[Job], Any]] = {
-            "Name": lambda job: job.name,
-            "CreationTime": lambda job: (job.created, job.name),
-            "Status": lambda job: (job.status, job.name),
-        }
-        jobs.sort(
-            key=orders[parameters.get("SortBy", "CreationTime")],
-            reverse=parameters.get("SortOrder", "Descending") == "Descending",
-        )
+        jobs = listed(jobs, parameters, "CreationTime", "Descending")
         chosen, more = page(jobs, parameters, lambda job: job.name, default_size=10)
         wanted = parameters.get("StatusEquals")
         fields = (
@@ -476,12 +461,13 @@ class Training:
         self._progress(job, "Preparing the instances for training")
         role = job.request["RoleArn"]
         s3 = self._account.client("s3", role)
+        sharing = job.machines * int(job.request["ResourceConfig"].get("InstanceCount", 1))  # this machine's cores
         environment = {
             **job.request.get("Environment", {}),
             "TRAINING_JOB_NAME": job.name,
             "TRAINING_JOB_ARN": job.arn,
             "AWS_ENDPOINT_URL": self._account.url,
-            **({"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // job.machines))} if job.machines > 1 else {}),
+            **({"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // sharing))} if sharing > 1 else {}),
             **{name.upper(): value for name, value in self._account.identities.credentials(role).items()},
         }
         cluster = Cluster(self._account.home / "training" / job.name / f"{attempt}", job.request, s3)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from laptop.account import Account
 from laptop.errors import ServiceError
-from laptop.sagemaker_common import arn, between, event_value, invalid, page, read_tags
+from laptop.sagemaker_common import arn, event_value, invalid, listed, page, read_tags
 from laptop.training import Job as Trained
 from laptop.training import Training
 
@@ -200,21 +200,9 @@ class Tuning:
             jobs = list(self._jobs.values())
         jobs = [
             job
-            for job in jobs
-            if parameters.get("NameContains", "").lower() in job.name.lower()
-            and parameters.get("StatusEquals") in (None, job.status)
-            and between(job.created, parameters.get("CreationTimeAfter"), parameters.get("CreationTimeBefore"))
-            and between(job.modified, parameters.get("LastModifiedTimeAfter"), parameters.get("LastModifiedTimeBefore"))
+            for job in listed(jobs, parameters, "Name", "Ascending")
+            if parameters.get("StatusEquals") in (None, job.status)
         ]
-        orders: dict[str, Callable[[Job], Any]] = {
-            "Name": lambda job: job.name,
-            "CreationTime": lambda job: (job.created, job.name),
-            "Status": lambda job: (job.status, job.name),
-        }
-        jobs.sort(
-            key=orders[parameters.get("SortBy", "Name")],
-            reverse=parameters.get("SortOrder", "Ascending") == "Descending",
-        )
         chosen, more = page(jobs, parameters, lambda job: job.name, default_size=10)
         wanted = (
             "HyperParameterTuningJobName",

@@ -22,6 +22,7 @@ import numpy as np
 
 import booster
 import inference
+import leakage
 import prepare
 import prepared
 import preprocess
@@ -46,6 +47,7 @@ class Candidate:
     folder: Path
     validation: Metrics
     training: dict[str, Any]
+    warnings: list[str]  # what makes its score doubtful, see leakage.py
     seconds: int | None  # billable
     usd: float | None
 
@@ -98,6 +100,7 @@ def _unpack_xgboost(
     except booster.ModelMismatch as error:
         raise DataError(str(error)) from None
     tensors.write(folder / inference.WEIGHTS_FILE, forest.arrays() | features.arrays())
+    warnings = leakage.warnings(data.train, data.label_name, len(data.classes or []), encoder)
     written = {
         "format": inference.FORMAT,
         "model_version": options.model_version,
@@ -108,12 +111,13 @@ def _unpack_xgboost(
         "delimiter": schema["delimiter"],
         "columns": schema["columns"],
         "target": None,
+        "warnings": warnings,
         "model": {"kind": trees.KIND, "depth": forest.depth},
     }
     train.write(folder / inference.SCHEMA_FILE, json.dumps(written, ensure_ascii=False))
     rounds = loaded.num_boosted_rounds()
     validation = train.judge(inference.load(folder), data.validation, data.classes)
-    return _candidate("xgboost", folder, validation, {"rounds": rounds}, options)
+    return _candidate("xgboost", folder, validation, {"rounds": rounds}, warnings, options)
 
 
 def _unpack_pytorch(
@@ -133,18 +137,23 @@ def _unpack_pytorch(
         if value is not None and (told is None or not math.isclose(value, told, rel_tol=_SAME, abs_tol=_SAME)):
             raise DataError(
                 f"The PyTorch model has {name} {value} on the test rows where it says {told}: it was trained on "
-                "another split. Give Preprocess and TrainPytorch the same seed."
+                "another split. Give Prepare and TrainPytorch the same seed."
             )
-    return _candidate("pytorch", folder, said["validation"], said["training"], options)
+    return _candidate("pytorch", folder, said["validation"], said["training"], said.get("warnings", []), options)
 
 
 def _candidate(
-    algorithm: str, folder: Path, validation: Metrics, training: dict[str, Any], options: argparse.Namespace
+    algorithm: str,
+    folder: Path,
+    validation: Metrics,
+    training: dict[str, Any],
+    warnings: list[str],
+    options: argparse.Namespace,
 ) -> Candidate:
     seconds = getattr(options, f"{algorithm}_seconds")
     usd_per_hour = getattr(options, f"{algorithm}_usd_per_hour")
     usd = None if seconds is None or usd_per_hour is None else round(seconds * usd_per_hour / 3600, 6)
-    return Candidate(algorithm, folder, validation, training, seconds, usd)
+    return Candidate(algorithm, folder, validation, training, warnings, seconds, usd)
 
 
 def choose(candidates: list[Candidate]) -> tuple[Candidate, str | None]:
@@ -197,6 +206,7 @@ def _finish(
     score, chance = ("r2", 0.0) if data.classes is None else ("roc_auc", 0.5)
     found = document["test"][score]
     document |= {
+        "warnings": taken.warnings,
         "algorithm": taken.algorithm,
         "choice": choice,
         "candidates": {

@@ -54,6 +54,9 @@ _GRID = 24
 _IMPORTANCE_ROWS = (2_000, 1_000, 500, 250, 125)
 _FEW_TEST_ROWS = 200  # fewer tell little of importance; validation rows are taken if there are more of them
 _REPEATS = 5
+_MANY_COLUMNS = 50
+_REPEATS_OF_MANY = 3
+_FOLLOWED = 20  # columns that were not measured, of which it is said how closely predictions follow them
 _ROWS_AT_ONCE = 20_000
 _CELLS_AT_ONCE = 1_000_000
 _TIMED_ROWS = 100
@@ -379,8 +382,8 @@ def importance(
 
     The model is asked again and nothing is trained (Breiman, "Random Forests", Machine Learning 45, 2001, section 10).
     Two columns that say the same can stand in for one another, and then neither looks important. Columns that
-    predictions go along with most are measured first, each _REPEATS times in one call of `predict`; when the time is
-    up, the rest is left out, and said to be.
+    predictions go along with most are measured first, each several times in one call of `predict`; when the time is
+    up, the rest is not measured, and of the next _FOLLOWED it is said how closely predictions follow them.
     """
     begin = clock()
     few = len(data.test) < _FEW_TEST_ROWS and len(data.validation) > len(data.test)
@@ -389,14 +392,16 @@ def importance(
     at_once = max(len(rows), min(_ROWS_AT_ONCE, _CELLS_AT_ONCE // width))
     per_row = _seconds_per_row(rows, predict, at_once // 4, seconds / 20, clock)
     at_once = int(min(at_once, max(1.0, seconds / 8 / max(per_row, 1e-9))))
-    fits = [most for most in _IMPORTANCE_ROWS if most * _REPEATS * width * per_row <= seconds / 2]
+    repeats = _REPEATS if width <= _MANY_COLUMNS else _REPEATS_OF_MANY
+    fits = [most for most in _IMPORTANCE_ROWS if most * repeats * width * per_row <= seconds / 2]
     rows = sample(rows, fits[0] if fits else _IMPORTANCE_ROWS[-1])
     before = predict(rows.columns)
     name, score = ("rmse", metrics.rmse) if data.classes is None else ("log_loss", metrics.log_loss)
     baseline = score(rows.label, before)
-    order = np.argsort(-association(rows.columns, before), kind="stable")
+    follows = association(rows.columns, before)
+    order = np.argsort(-follows, kind="stable")
     rng = np.random.default_rng(0)
-    dealt = np.concatenate([rng.permutation(len(rows)) for _ in range(_REPEATS)])
+    dealt = np.concatenate([rng.permutation(len(rows)) for _ in range(repeats)])
     # Several columns' turns go into one call: many small ones would cost more than the predictions.
     together = int(max(1, min(width, at_once // len(dealt))))
     found: list[tuple[float, float, str]] = []
@@ -405,7 +410,7 @@ def importance(
             break
         turn = order[first : first + together]
         columns = _dealt(rows, turn, dealt)
-        after = predict(columns).reshape(len(turn), _REPEATS, len(rows), -1)
+        after = predict(columns).reshape(len(turn), repeats, len(rows), -1)
         if data.classes is None:
             after = after[..., 0]
         for place, predictions in zip(turn, after, strict=True):
@@ -417,12 +422,16 @@ def importance(
         "baseline": _short(baseline),
         "split": "validation" if few else "test",
         "rows": len(rows),
-        "repeats": _REPEATS,
+        "repeats": repeats,
         "columns": [
             {"name": _cut(column, _MOST_NAME), "drop": _short(drop), "spread": _short(spread)}
             for drop, spread, column in found[:_MOST_COLUMNS]
         ],
         "not_measured": width - len(found),
+        "followed": [
+            {"name": _cut(data.names[place], _MOST_NAME), "share": _short(float(follows[place]))}
+            for place in order[len(found) : len(found) + _FOLLOWED]
+        ],
     }
 
 
@@ -454,7 +463,8 @@ def _dealt(rows: Rows, turn: Integers, dealt: Integers) -> list[Column]:
 def association(columns: Sequence[Column], predicted: Floats) -> Floats:
     """Per column, which share of the predictions' variance lies between its values: tenths, or categories.
 
-    Cheap, and only for the order in which importance is measured: it sees one column at a time, and no interaction.
+    Less what chance alone puts there: epsilon squared (Kelley, "An Unbiased Correlation Ratio Measure", 1935), without
+    which a column of names would look best. Cheap, and for order only: it sees one column at a time, no interaction.
     """
     scores = predicted.reshape(len(predicted), -1)[:_ASSOCIATION_ROWS]
     scores = scores[:, np.argsort(-scores.var(axis=0))[:4]]
@@ -473,6 +483,9 @@ def association(columns: Sequence[Column], predicted: Floats) -> Floats:
         for one in scores.T:
             sums = np.bincount(groups, one)
             found[place] += float((sums**2 / np.maximum(sizes, 1)).sum()) / total
+        free = len(scores) - np.count_nonzero(sizes)
+        left = (1 - found[place]) * (len(scores) - 1) / free if free > 0 else 1.0
+        found[place] = max(0.0, 1 - left)
     return found
 
 

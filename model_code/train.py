@@ -412,7 +412,7 @@ def _write_card(job: Job, learned: Learned, curve: report.Curve) -> None:
             job.data,
             lambda columns: predict(model, columns, job.data.classes),
             curve=curve.points(),
-            seconds=min(10.0, max(0.5, elapsed * 0.06)),
+            seconds=min(10.0, max(0.5, elapsed * 0.08)),
         )
         write(job.options.model_dir / "report.json", report.dump(found))
     except Exception:

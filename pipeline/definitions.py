@@ -117,6 +117,7 @@ class _Builder:
             "--delimiter": self["Delimiter"],
             "--encoding": self["Encoding"],
             "--task": self["Task"],
+            "--seed": self["Seed"].to_string(),
         }
         prepared = Join(on="/", values=[self["ArtifactsUri"], "prepared", self["Dataset"], _execution()])
         return ProcessingStep(
@@ -134,7 +135,9 @@ class _Builder:
     def _train_xgboost(self, prepare: ProcessingStep) -> TrainingStep:
         hyperparameters: dict[str, Any] = {}
         for name, value in algorithms.xgboost_hyperparameters(Task.REGRESSION, {}).items():
-            hyperparameters[name] = self._add(pipelines.parameter(name), value).to_string()
+            parameter = pipelines.parameter(name)
+            known = self._parameters.get(parameter)  # the seed is Prepare's as well
+            hyperparameters[name] = (known or self._add(parameter, value)).to_string()
         if self._multiclass:
             classes = JsonGet(step_name=prepare.name, property_file="Summary", json_path="classes")
             hyperparameters["num_class"] = classes.to_string()

@@ -80,6 +80,9 @@ ENVIRONMENT = {
     "BUDGET_NAME": "ml-platform-monthly-budget",
     "MONTHLY_BUDGET_USD": "500",
     "APPROVAL_CEILING_USD": "100",
+    "DEV_MAX_AGE_DAYS": "7",
+    "DEV_GRACE_DAYS": "3",
+    "KEPT_PACKAGES": "30",
     "AWS_REGION": REGION,
 }
 

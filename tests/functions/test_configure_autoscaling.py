@@ -82,6 +82,50 @@ def test_an_endpoint_in_service_is_asked_for_a_prediction_and_then_scales(accoun
     assert account.called("register_scalable_target")[0]["Tags"]["Owner"] == "ml-team"
 
 
+def alarms(account: Account) -> dict[str, dict[str, Any]]:
+    found = account.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{ENDPOINT}-")["MetricAlarms"]
+    return {one["AlarmName"]: one for one in found}
+
+
+def test_an_endpoint_in_service_is_watched_for_latency_errors_and_cpu(account: Account) -> None:
+    deploy(account)
+    in_service(account)
+    made = alarms(account)
+    assert {name: (one["MetricName"], one["Threshold"]) for name, one in made.items()} == {
+        f"{ENDPOINT}-latency": ("ModelLatency", 1_000_000.0),
+        f"{ENDPOINT}-errors": ("Invocation5XXErrors", 10.0),
+        f"{ENDPOINT}-cpu": ("CPUUtilization", 180.0),  # 90 % of two cores
+    }
+    for one in made.values():
+        assert one["AlarmActions"] == [account.settings.alerts_topic_arn]
+        assert one["TreatMissingData"] == "notBreaching"
+        assert {(part["Name"], part["Value"]) for part in one["Dimensions"]} == {
+            ("EndpointName", ENDPOINT),
+            ("VariantName", names.VARIANT),
+        }
+    tags = account.client("cloudwatch").list_tags_for_resource(ResourceARN=made[f"{ENDPOINT}-cpu"]["AlarmArn"])["Tags"]
+    assert {"Key": "ml-platform:stack", "Value": "ml-platform"} in tags
+    assert {"Key": "Owner", "Value": "ml-team"} in tags
+
+
+def test_an_alarm_that_somebody_deleted_or_bent_comes_back_and_one_that_is_switched_off_stays_off(
+    account: Account,
+) -> None:
+    deploy(account)
+    in_service(account)
+    cloudwatch = account.client("cloudwatch")
+    cloudwatch.delete_alarms(AlarmNames=[f"{ENDPOINT}-latency"])
+    cloudwatch.disable_alarm_actions(AlarmNames=[f"{ENDPOINT}-cpu"])
+    errors = {key: value for key, value in account.called("put_metric_alarm")[1].items() if key != "Tags"}
+    cloudwatch.put_metric_alarm(**errors | {"Threshold": 1000})
+    account.calls.clear()
+    assert isinstance(in_service(account), ConfigureAutoscaling)
+    put = [one["AlarmName"] for one in account.called("put_metric_alarm")]
+    assert put == [f"{ENDPOINT}-latency", f"{ENDPOINT}-errors"]
+    assert alarms(account)[f"{ENDPOINT}-errors"]["Threshold"] == 10.0
+    assert alarms(account)[f"{ENDPOINT}-cpu"]["ActionsEnabled"] is False
+
+
 def test_the_event_after_each_scaling_action_changes_nothing_and_tells_nobody(account: Account) -> None:
     deploy(account)
     in_service(account)
@@ -239,9 +283,11 @@ def test_an_event_that_is_late_is_judged_by_what_the_endpoint_is_now(account: Ac
 def test_a_burstable_instance_type_gets_a_reason_instead_of_scaling(account: Account) -> None:
     deploy(account, instance_type="ml.t2.medium")
     decision = in_service(account)
-    assert isinstance(decision, Skip)
+    assert isinstance(decision, ConfigureAutoscaling)
     assert "ml.t2.medium" in decision.reason
     assert policies(account) == []
+    assert sorted(alarms(account)) == [f"{ENDPOINT}-cpu", f"{ENDPOINT}-errors", f"{ENDPOINT}-latency"]
+    assert isinstance(in_service(account), Skip)
 
 
 def test_endpoints_of_others_and_deleted_ones_are_left_alone(account: Account) -> None:

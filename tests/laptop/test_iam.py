@@ -212,6 +212,29 @@ def test_a_queue_policy_lets_only_the_service_and_the_rule_it_names() -> None:
         ("budgets", "DescribeBudgets", {}, [("budgets:ViewBudget", "arn:aws:budgets::123456789012:budget/*")]),
         ("sts", "GetCallerIdentity", {}, []),
         ("kms", "ListKeys", {}, [("kms:ListKeys", "*")]),
+        (
+            "sagemaker",
+            "StartPipelineExecution",
+            {"PipelineName": "shop-auto"},
+            [("sagemaker:StartPipelineExecution", "arn:aws:sagemaker:us-east-1:123456789012:pipeline/shop-auto")],
+        ),
+        (
+            "sagemaker",
+            "ListPipelineExecutionSteps",
+            {"PipelineExecutionArn": "arn:aws:sagemaker:us-east-1:123456789012:pipeline/shop-auto/execution/a1"},
+            [
+                (
+                    "sagemaker:ListPipelineExecutionSteps",
+                    "arn:aws:sagemaker:us-east-1:123456789012:pipeline/shop-auto/execution/a1",
+                )
+            ],
+        ),
+        (
+            "sagemaker",
+            "ListPipelineExecutions",
+            {"PipelineName": "shop-auto"},
+            [("sagemaker:ListPipelineExecutions", "arn:aws:sagemaker:us-east-1:123456789012:pipeline/shop-auto")],
+        ),
     ],
 )
 def test_calls_need_the_actions_and_resources_of_the_service_authorization_reference(

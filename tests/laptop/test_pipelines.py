@@ -389,3 +389,36 @@ def test_a_pipeline_is_changed_listed_and_deleted_and_an_execution_keeps_its_own
     sandbox.client.delete_pipeline(PipelineName=name)
     with pytest.raises(ClientError, match="ResourceNotFound"):
         sandbox.client.describe_pipeline(PipelineName=name)
+
+
+def test_cloudformation_makes_changes_and_deletes_a_pipeline(sandbox: Sandbox) -> None:
+    stacks = sandbox.account.client("cloudformation")
+
+    def template(description: str, definition: dict[str, Any]) -> str:
+        properties = {
+            "PipelineName": "from-a-template",
+            "PipelineDescription": description,
+            "PipelineDefinition": definition,
+            "RoleArn": ROLE,
+            "Tags": [{"Key": "Project", "Value": "sandbox"}],
+        }
+        return json.dumps({"Resources": {"Pipeline": {"Type": "AWS::SageMaker::Pipeline", "Properties": properties}}})
+
+    def settled(status: str) -> None:
+        sandbox.until(lambda: stacks.describe_stacks(StackName="piped")["Stacks"][0]["StackStatus"], status.__eq__)
+
+    first = json.dumps({"Version": "2020-12-01", "Steps": [job("Prepare")]})
+    stacks.create_stack(StackName="piped", TemplateBody=template("first", {"PipelineDefinitionBody": first}))
+    settled("CREATE_COMPLETE")
+    made = sandbox.client.describe_pipeline(PipelineName="from-a-template")
+    assert (made["PipelineDefinition"], made["PipelineDescription"]) == (first, "first")
+    assert sandbox.client.list_tags(ResourceArn=made["PipelineArn"])["Tags"] == [{"Key": "Project", "Value": "sandbox"}]
+    second = json.dumps({"Version": "2020-12-01", "Steps": [job("Other")]})
+    sandbox.put("second.json", second.encode())
+    location = {"PipelineDefinitionS3Location": {"Bucket": "sandbox", "Key": "second.json"}}
+    stacks.update_stack(StackName="piped", TemplateBody=template("second", location))
+    settled("UPDATE_COMPLETE")
+    changed = sandbox.client.describe_pipeline(PipelineName="from-a-template")
+    assert (changed["PipelineDefinition"], changed["PipelineDescription"]) == (second, "second")
+    stacks.delete_stack(StackName="piped")
+    sandbox.until(lambda: sandbox.client.list_pipelines(PipelineNamePrefix="from-a")["PipelineSummaries"], [].__eq__)

@@ -696,4 +696,5 @@ time.sleep(60)
     job = sandbox.finish("one-fails")
     assert job["TrainingJobStatus"] == "Failed"
     assert job["FailureReason"].startswith("AlgorithmError: The second disk is full., exit code: ")
-    sandbox.until(lambda: not [path for path in sandbox.machine_folders() if "one-fails" in str(path)])
+    folders = [sandbox.account.home / f"training/one-fails/1/{host}/ml" for host in ("algo-1", "algo-2")]
+    sandbox.until(lambda: not any(folder.exists() for folder in folders))

@@ -138,6 +138,7 @@ def test_the_artifact_answers_by_the_contract_as_xgboost_does(processing: Path, 
     assert {path.name for path in (artifact / "code").iterdir()} == set(train.SERVING_FILES)
     assert document["algorithm"] == "xgboost"
     assert document["choice"] is None
+    assert document["warnings"] == []
     assert document["condition"]["score"] > 0.75
     assert document["test"]["rows"] == 60
     assert document["live"] is None
@@ -251,7 +252,7 @@ def test_of_two_models_the_better_on_the_validation_rows_is_taken_and_its_cost_s
     shutil.rmtree(processing / "output/prepared")
     prepare.run(processing, ["--label_column", "4", "--task", "binary", "--seed", "7"])
     shutil.copytree(processing / "output/prepared", processing / "input/prepared")
-    with pytest.raises(DataError, match=r"trained on another split\. Give Preprocess and TrainPytorch the same seed"):
+    with pytest.raises(DataError, match=r"trained on another split\. Give Prepare and TrainPytorch the same seed"):
         evaluate.run(processing, ["--model_version", "run-2"])
 
 

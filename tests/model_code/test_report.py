@@ -174,6 +174,16 @@ def test_when_the_time_is_up_what_predictions_go_along_with_has_been_measured() 
     assert 0 < len(found["columns"]) < 301
     assert found["not_measured"] == 301 - len(found["columns"])
     assert found["rows"] == 125
+    assert len(found["followed"]) == 20
+    assert all(0 <= one["share"] < 0.2 for one in found["followed"])  # noise
+
+
+def test_predictions_follow_a_column_as_far_as_its_groups_tell_them_apart() -> None:
+    # two groups of four with means 1 and 3 and a deviation of 1 within: of the squares 16, 8 lie between them;
+    # less chance, 1 - (8 / 6) / (16 / 7) = 5/12. Eight names of one row each tell nothing.
+    predicted = np.array([0, 2, 0, 2, 2, 4, 2, 4], dtype=np.float64)
+    groups, names = texts(*"aaaabbbb"), texts(*"abcdefgh")
+    assert report.association([groups, names], predicted) == pytest.approx([5 / 12, 0])
 
 
 def test_few_test_rows_leave_importance_to_the_validation_rows() -> None:

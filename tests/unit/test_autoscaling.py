@@ -7,10 +7,10 @@ import pytest
 import builders
 from builders import endpoint
 from laptop.service_model import model, validate
-from mlplatform.autoscaling import check_endpoint, plan_autoscaling, vcpus
-from mlplatform.decisions import ConfigureAutoscaling, Skip
+from mlplatform.autoscaling import check_endpoint, plan_autoscaling
+from mlplatform.decisions import ConfigureAutoscaling
 from mlplatform.facts import Prediction
-from mlplatform.instances import HOSTING
+from mlplatform.instances import HOSTING, vcpus
 
 RIGHT = Prediction(True, "as expected")
 
@@ -77,5 +77,6 @@ def test_no_burstable_type_is_scaled_and_all_of_them_are_known() -> None:
     assert burstable
     for instance_type in burstable:
         decision = plan_autoscaling(endpoint(instance_type=instance_type), RIGHT, builders.settings())
-        assert isinstance(decision, Skip)
+        assert isinstance(decision, ConfigureAutoscaling)
+        assert (decision.target, decision.policies) == ({}, ())
         assert instance_type in decision.reason

@@ -40,6 +40,7 @@ def test_the_longest_dataset_name_still_makes_legal_names(stack: str) -> None:
     assert len(job) == 63
     assert SAGEMAKER_NAME.fullmatch(job)
     assert SAGEMAKER_NAME.fullmatch(names.endpoint(stack, dataset))
+    assert SAGEMAKER_NAME.fullmatch(names.package_model(names.endpoint(stack, dataset), 999_999_999))
 
 
 def test_the_job_name_starts_with_stack_and_dataset() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -16,8 +17,16 @@ import builders
 from laptop import service_model
 from laptop.pipeline_definition import chosen_parameters, parse
 from mlplatform import algorithms, pipelines
-from mlplatform.decisions import HoldDataset, Notify, RejectDataset, Skip, StartPipeline, StartTraining
-from mlplatform.facts import Hold, PipelineAsked, PipelineRun, PipelineStep, Task
+from mlplatform.decisions import (
+    HoldDataset,
+    Notify,
+    RecordLineage,
+    RejectDataset,
+    Skip,
+    StartPipeline,
+    StartTraining,
+)
+from mlplatform.facts import Hold, PipelineAsked, PipelineRun, PipelineStep, Task, TrainingJob
 from mlplatform.training import plan_training, refuse_launch
 
 ROOT = Path(__file__).parents[2]
@@ -179,6 +188,45 @@ def test_hyperparameters_reach_the_step_that_they_are_for() -> None:
     assert "MaxDepth" not in network
 
 
+def test_the_seed_of_the_split_is_the_same_for_every_step() -> None:
+    assert given(planned({"algorithm": "xgboost"}))["Seed"] == "42"
+    both = given(planned({"algorithm": "auto", "hyperparameters": {"seed": 7}}))
+    assert both["Seed"] == "7"
+    assert json.loads(json.loads(both["Hyperparameters"])) == {"seed": "7"}
+    steps = {step["Name"]: step["Arguments"] for step in definition("auto")["Steps"] if "Arguments" in step}
+    seed = {"Std:Join": {"On": "", "Values": [{"Get": "Parameters.Seed"}]}}
+    arguments = steps["Prepare"]["AppSpecification"]["ContainerArguments"]
+    assert arguments[arguments.index("--seed") + 1] == seed
+    assert steps["TrainXgboost"]["HyperParameters"]["seed"] == seed
+
+
+@pytest.mark.parametrize(
+    ("size_mib", "file", "processing_type"),
+    [
+        (1, "a.csv", "ml.t3.medium"),
+        (2 * 1024, "a.csv", "ml.m5.xlarge"),
+        (300, "a.csv.gz", "ml.m5.xlarge"),
+        (20 * 1024, "a.csv", "ml.m5.4xlarge"),
+        (100 * 1024, "a.csv", "ml.m5.24xlarge"),
+    ],
+)
+def test_the_data_decides_how_much_memory_prepares_it(size_mib: int, file: str, processing_type: str) -> None:
+    drop = builders.drop(job_json={"algorithm": "xgboost"})
+    objects = tuple(
+        replace(one, key=f"datasets/churn/{file}", size_bytes=size_mib * 1024**2)
+        if one.file_name.endswith(".csv")
+        else one
+        for one in drop.objects
+    )
+    packed = gzip.compress if file.endswith(".gz") else bytes
+    samples = tuple(
+        replace(one, key=f"datasets/churn/{file}", content=packed(one.content), complete=True) for one in drop.samples
+    )
+    decision = plan_training(replace(drop, objects=objects, samples=samples), None, builders.settings())
+    assert isinstance(decision, StartPipeline), decision
+    assert given(decision)["ProcessingInstanceType"] == processing_type
+
+
 def test_the_same_drop_asks_with_the_same_token_and_another_one_with_another() -> None:
     first, again = planned({"algorithm": "auto"}), planned({"algorithm": "auto"})
     other = planned({"algorithm": "auto"}, content=builders.csv(seed=2))
@@ -241,7 +289,8 @@ def test_a_hold_on_launches_holds_for_pipelines_too() -> None:
 
 
 def step(name: str, kind: str, status: str = "Succeeded", reason: str | None = None) -> PipelineStep:
-    return PipelineStep(name, kind, status, f"{ARN}:{kind.lower()}/{name.lower()}", reason, cached=False)
+    arn = f"{ARN}:model-package/ml-platform-churn/1" if kind == "RegisterModel" else f"{ARN}:a-job/{name.lower()}"
+    return PipelineStep(name, kind, status, arn, reason, cached=False)
 
 
 RUN = PipelineRun(
@@ -256,8 +305,8 @@ RUN = PipelineRun(
 )
 
 
-def outcome(run: PipelineRun, said: str | None = None) -> Skip | Notify:
-    return pipelines.plan_outcome(run, said, builders.settings())
+def outcome(run: PipelineRun, said: str | None = None, *trained: TrainingJob) -> Skip | Notify | RecordLineage:
+    return pipelines.plan_outcome(run, trained, said, builders.settings())
 
 
 def test_a_failed_step_is_told_with_what_its_program_wrote_for_people() -> None:
@@ -277,13 +326,23 @@ def test_the_reason_of_a_fail_step_is_told() -> None:
     assert "it is no better than 0.5. Nothing was deployed." in outcome(replace(RUN, steps=(condition, failed))).reason
 
 
-def test_a_stopped_execution_is_told_and_a_registered_model_is_left_to_its_own_event() -> None:
+def test_a_stopped_execution_is_told_and_a_registered_model_gets_its_lineage_and_is_left_to_its_own_event() -> None:
     stopped = outcome(replace(RUN, status="Stopped", steps=(step("Prepare", "ProcessingJob", "Stopped"),)))
     assert isinstance(stopped, Notify)
     assert "was stopped before there was a model" in stopped.reason
-    done = outcome(replace(RUN, status="Succeeded", steps=(step("Register-RegisterModel", "RegisterModel"),)))
-    assert isinstance(done, Skip)
+    registered = step("Register-RegisterModel", "RegisterModel")
+    trees = builders.training_job(hyperparameters={"max_depth": "6"}, billable_seconds=360)
+    network = builders.training_job(hyperparameters={"epochs": "9", "sagemaker_program": "x"}, billable_seconds=720)
+    done = outcome(replace(RUN, status="Succeeded", steps=(registered,)), None, trees, network)
+    assert isinstance(done, RecordLineage)
     assert "the event of that decides" in done.reason
+    assert service_model.validate("sagemaker", "UpdateModelPackage", done.update) == []
+    assert done.update["CustomerMetadataProperties"] == {
+        "instance": "1 x ml.m5.xlarge spot",
+        "training_usd": "0.0690",  # 1,080 s of an hour at 0.23
+        "hp_max_depth": "6",
+        "hp_epochs": "9",
+    }
 
 
 @pytest.mark.parametrize(

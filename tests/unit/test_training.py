@@ -94,6 +94,13 @@ def test_the_job_carries_the_required_tags_and_what_it_belongs_to() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("approval", "tag"), [("manual", "manual"), ("automatic", None)])
+def test_a_wish_for_a_persons_approval_travels_with_the_job(approval: str, tag: str | None) -> None:
+    decision = started(job_json={"approval": approval})
+    tags = {tag["Key"]: tag["Value"] for tag in decision.request["Tags"]}
+    assert tags.get("ml-platform:approval") == tag
+
+
 def test_the_live_model_is_an_input_so_that_both_are_scored_on_the_same_rows() -> None:
     channels = started(live=builders.endpoint()).request["InputDataConfig"]
     assert [channel["ChannelName"] for channel in channels] == ["dataset", "live_model"]

@@ -7,7 +7,9 @@ from typing import Any
 from mlplatform import names
 from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, Notify, Skip
 from mlplatform.deployment import deregistration, scalable_target, update_request
+from mlplatform.endpoint_alarms import endpoint_alarms
 from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, Prediction
+from mlplatform.instances import vcpus
 from mlplatform.settings import Settings
 
 
@@ -54,7 +56,7 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
 def plan_autoscaling(
     endpoint: Endpoint, prediction: Prediction, settings: Settings, bounds: tuple[int, int] | None = None
 ) -> Skip | Notify | ConfigureAutoscaling:
-    """Scaling for an endpoint that check_endpoint let through.
+    """Scaling and alarms for an endpoint that check_endpoint let through.
 
     `prediction` is what its smoke test said, `bounds` the fewest and the most instances that it scales to now.
     """
@@ -70,9 +72,13 @@ def plan_autoscaling(
         return Skip(f"{endpoint.name} has no instances of its own, so there is nothing to scale.")
     if instance_type.startswith("ml.t"):
         # "Automatic scaling of Amazon SageMaker AI models", prerequisites (developer guide)
-        return Skip(
+        return ConfigureAutoscaling(
             f"{endpoint.name} answers as expected, but burstable instances such as {instance_type} can't be scaled "
-            f"automatically; it stays at {endpoint.instance_count} of them."
+            f"automatically; it stays at {endpoint.instance_count} of them, and is watched by alarms.",
+            endpoint.name,
+            target={},
+            policies=(),
+            alarms=endpoint_alarms(endpoint, settings),
         )
     wishes = names.hosting_wishes(endpoint.tags)
     smallest = int(wishes.get("min_instances", settings.min_instances))
@@ -93,6 +99,7 @@ def plan_autoscaling(
             "each."
         ),
         endpoint_name=endpoint.name,
+        alarms=endpoint_alarms(endpoint, settings),
         endpoint_tags={key: value for key, value in remember.items() if endpoint.tags.get(key) != value},
         target={
             **variant,
@@ -147,21 +154,6 @@ def _bounds(
     if asked and names.bounds_tag(own) != remembered:
         return own, f" (as job.json now asks, in place of the {by_hand} that somebody set by hand)"
     return now, f" (as somebody set by hand; the platform's own {own[0]} to {own[1]} are left aside)"
-
-
-def vcpus(instance_type: str) -> int:
-    """How many virtual CPUs an `ml.` type has: 4 for xlarge and in proportion ("Amazon EC2 instance types").
-
-    The types that break the rule and can host: c4.8xlarge has 36, m4.10xlarge and up follow it, medium has 1.
-    """
-    if instance_type == "ml.c4.8xlarge":
-        return 36
-    size = instance_type.rsplit(".", 1)[1]
-    if size == "medium":
-        return 1
-    if size == "large":
-        return 2
-    return 4 * int(size.removesuffix("xlarge") or 1)
 
 
 def _policy(

@@ -316,14 +316,12 @@ def importance(report: Mapping[str, Any]) -> str:
         for name, drop, spread in shown
     )
     rest = columns[_MOST_BARS:]
-    left = []
-    if rest:
-        left.append(f"{counted(len(rest), 'other column')} mattered less")
+    tail = f'<p class="verdict">{counted(len(rest), "other column")} mattered less.</p>' if rest else ""
     if found.get("not_measured"):
-        left.append(
-            f"{counted(int(found['not_measured']), 'column')} with a looser tie to the predictions not measured"
+        tail += (
+            f'<p class="verdict">{counted(int(found["not_measured"]), "column")} not measured, for want of time.'
+            f"{_followed(found.get('followed') or [])}</p>"
         )
-    tail = f'<p class="verdict">{"; ".join(left)}.</p>' if left else ""
     return (
         "<section><h2>What it relies on</h2>"
         f'<div class="note">How much the {escaped(measure)} rises, from {number(found.get("baseline"))}, when a '
@@ -332,6 +330,17 @@ def importance(report: Mapping[str, Any]) -> str:
         "through its end one standard deviation. Columns that say the same can stand in for one another, and then "
         "neither looks important.</div>"
         f'<table class="bars"><tbody>{rows}</tbody></table>{tail}</section>'
+    )
+
+
+def _followed(followed: Sequence[Mapping[str, Any]]) -> str:
+    """Of what was not measured: how closely the predictions follow each column by itself."""
+    listed = [f"{escaped(one['name'], 60)} {percent(float(one['share']))}" for one in followed[:_MOST_BARS]]
+    if not listed:
+        return ""
+    return (
+        " How much of the predictions’ variance lies between tenths, or categories, of a column alone: "
+        f"{', '.join(listed)}."
     )
 
 
@@ -355,8 +364,10 @@ def columns(report: Mapping[str, Any]) -> str:
         note.append("The profile is of the training rows.")
     many = len(columns) > _FOLDED_COLUMNS
     if many:
-        drops = {str(one["name"]): float(one["drop"]) for one in report.get("importance", {}).get("columns", [])}
-        columns.sort(key=lambda one: -drops.get(str(one["name"]), 0.0))
+        known = report["importance"]
+        ranks = [str(one["name"]) for one in [*known["columns"], *(known.get("followed") or [])]]
+        places = {name: place for place, name in enumerate(ranks)}
+        columns.sort(key=lambda one: places.get(str(one["name"]), len(places)))
         note.append("What matters most comes first.")
     lines = [_column(one, profiled) for one in columns]
     shown, folded = (lines[:_FOLDED_COLUMNS], lines[_FOLDED_COLUMNS:]) if many else (lines, [])

@@ -30,6 +30,8 @@ ASKED_TAG = "ml-platform:asked-config"  # on an endpoint: the config of the last
 BOUNDS_TAG = "ml-platform:scaling-bounds"  # on an endpoint: those that the platform set last, see bounds_tag
 APPROVAL_TAG = "ml-platform:approval"  # on a training job: "manual" where job.json wants a person to approve its model
 HOURS_TAG = "ml-platform:hours"  # on an endpoint, or its config while parked: opening hours, see opening_hours.py
+KEEP_TAG = "ml-platform:keep"  # on anything that functions made: "always", or a day up to which governance leaves it
+ENDS_TAG = "ml-platform:ends-on"  # on an endpoint config: the day on which its endpoint ends because of its age
 KEEP_ON_TAG = "ml-platform:keep-on-until"  # the same: a moment before which it is not stopped
 PARKED_TAG = "ml-platform:parked-"  # and a number from 0, on an endpoint config: pieces of the record, see parking.py
 REPORTS_PREFIX = "reports/"  # in the artifact bucket
@@ -177,6 +179,11 @@ def asked_key(dataset: str, version: int, stamp: str) -> str:
 def notice_key(endpoint_name: str, config: str, status: str) -> str:
     """In the artifact bucket: remembers that people were told about an endpoint's trouble."""
     return f"notices/{endpoint_name}/{config}-{status}.json"
+
+
+def alarm(endpoint_name: str, what: str) -> str:
+    """An alarm about an endpoint: named after it, by which office hours and people find it."""
+    return f"{endpoint_name}-{what}"
 
 
 def config_arn(endpoint_arn: str, config: str) -> str:

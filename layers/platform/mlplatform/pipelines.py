@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlplatform import algorithms, containers, names, prices
-from mlplatform.decisions import Notify, Request, Skip, StartPipeline
+from mlplatform import algorithms, containers, names, prices, registry
+from mlplatform.decisions import Notify, RecordLineage, Request, Skip, StartPipeline
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import (
     Approval,
@@ -23,6 +24,7 @@ from mlplatform.facts import (
     PipelineRun,
     Table,
     Task,
+    TrainingJob,
 )
 from mlplatform.settings import Settings
 
@@ -37,6 +39,15 @@ DEFINITIONS: Mapping[str, tuple[str, ...]] = {
 APPROVALS = (Approval.PENDING.value, Approval.APPROVED.value)  # what ApprovalStatus may be; the first is the default
 NOTHING = "none"  # SageMaker takes no empty value for a parameter
 PROCESSING_INSTANCE_TYPE = "ml.t3.medium"  # new accounts have a quota for it, unlike for ml.m5
+# With 4, 16, 64 and 384 GiB of memory; and up to how many GiB of text each takes.
+_PROCESSING_TYPES = (
+    (PROCESSING_INSTANCE_TYPE, 1.0),
+    ("ml.m5.xlarge", 5.0),
+    ("ml.m5.4xlarge", 25.0),
+    ("ml.m5.24xlarge", math.inf),
+)
+_PACKED = (".gz", ".parquet")
+_UNPACKED = 10  # bytes of text in one of those, at most as a rule
 
 # Parameters whose default is the stack's own; no URI here is one of a real bucket.
 STACK_DEFAULTS: Mapping[str, str | int | float] = {
@@ -72,6 +83,7 @@ RUN_DEFAULTS: Mapping[str, str | int | float] = {
     "Delimiter": "comma",
     "Encoding": "utf-8",
     "Task": "binary",
+    "Seed": 42,  # of the split, which every step has to make alike, and of what trains
     "LeastScore": 0.5,
     "Hyperparameters": '"{}"',  # of train.py: the JSON text of the JSON text of an object, see wishes_value
     "TrainingUsdPerHour": 0.0,
@@ -205,9 +217,11 @@ def _parameters(name: str, job: Request, drop: Drop, table: Table, spec: JobSpec
         "Delimiter": table.delimiter,
         "Encoding": table.encoding,
         "Task": table.task.value,
+        "Seed": spec.hyperparameters.get("seed", str(RUN_DEFAULTS["Seed"])),
         "LeastScore": "0" if table.task is Task.REGRESSION else "0.5",
         "Hosting": hosting,
         "VolumeGib": str(resources["VolumeSizeInGB"]),
+        "ProcessingInstanceType": _processing_type(drop),
         "TrainingInstanceType": resources["InstanceType"],
         "TrainingImage": containers.training_image(region, resources["InstanceType"]),
         "TrainingUsdPerHour": _usd_per_hour(resources["InstanceType"], region),
@@ -225,6 +239,14 @@ def _parameters(name: str, job: Request, drop: Drop, table: Table, spec: JobSpec
     return {**known, **(spec.pipeline or {})}
 
 
+def _processing_type(drop: Drop) -> str:
+    """The smallest type whose memory holds the data: preparing takes about twice the bytes of the text."""
+    text_bytes = sum(
+        stored.size_bytes * (_UNPACKED if stored.file_name.lower().endswith(_PACKED) else 1) for stored in drop.objects
+    )
+    return next(kind for kind, limit_gib in _PROCESSING_TYPES if text_bytes <= limit_gib * 1024**3)
+
+
 def _usd_per_hour(instance_type: str, region: str) -> str:
     try:
         return str(prices.usd_per_hour(instance_type, "training", region))
@@ -239,10 +261,12 @@ def _digest(text: str) -> str:
 # ---- an execution's end ----
 
 
-def plan_outcome(run: PipelineRun, said: str | None, settings: Settings) -> Skip | Notify:
+def plan_outcome(
+    run: PipelineRun, trained: Sequence[TrainingJob], said: str | None, settings: Settings
+) -> Skip | Notify | RecordLineage:
     """What is left to do when an execution has ended: a model that it registered is judged by releases.py.
 
-    `said` is what the program of a failed processing step wrote for people.
+    `trained` are its training jobs; `said` is what the program of a failed processing step wrote for people.
     """
     dataset = run.parameters.get("Dataset", "")
     if not run.ours(settings.stack_name):
@@ -251,7 +275,14 @@ def plan_outcome(run: PipelineRun, said: str | None, settings: Settings) -> Skip
         return Skip(f"{run.name} is {run.status}, whatever the event said; the event of its end will decide.")
     registered = next((step for step in run.steps if step.kind == "RegisterModel" and step.status == "Succeeded"), None)
     if run.status == "Succeeded" and registered is not None:
-        return Skip(f"{run.name} registered {registered.arn}; the event of that decides what becomes of the model.")
+        return RecordLineage(
+            f"{run.name} registered {registered.arn}; the event of that decides what becomes of the model. Written on "
+            "it is what it was trained with.",
+            {
+                "ModelPackageArn": registered.arn,
+                "CustomerMetadataProperties": registry.properties(registry.trainings(trained, settings.aws_region)),
+            },
+        )
     once = names.outcome_key(dataset, run.parameters.get("ModelName", run.name))
     if run.failed is None:
         why = "was stopped" if run.status == "Stopped" else f"ended as {run.status}"

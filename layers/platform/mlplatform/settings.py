@@ -135,6 +135,9 @@ class Settings:
     budget_name: str = field(metadata=_pattern("the name of a budget, without : and \\", r"[^:\\]{1,100}"))
     monthly_budget_usd: Decimal = field(metadata=_USD)
     approval_ceiling_usd: Decimal = field(metadata=_USD)  # of a model's hosting a month, in prod
+    dev_max_age_days: int = field(metadata=_whole(0, 3650))  # 0: dev endpoints may be as old as they like
+    dev_grace_days: int = field(metadata=_whole(2, 30))  # between the notice and the end: two notices need two days
+    kept_packages: int = field(metadata=_whole(2, 1000))  # of each dataset: the live one, and one to go back to
     aws_region: str = field(metadata=_pattern("a region such as us-east-1", r"[a-z]{2}(-[a-z]+)+-\d"))
 
     @property

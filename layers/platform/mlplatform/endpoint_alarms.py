@@ -1,0 +1,105 @@
+"""The CloudWatch alarms of an endpoint in service: slow, failing, or out of CPU although it scales.
+
+Metrics, units and dimensions: "Amazon SageMaker AI metrics in Amazon CloudWatch" (SageMaker developer guide). Their
+names begin with the endpoint's, by which office hours find them and switch them off for the night.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mlplatform import names
+from mlplatform.decisions import Request
+from mlplatform.facts import DATASET_TAG, Endpoint
+from mlplatform.instances import vcpus
+from mlplatform.settings import Settings
+
+LATENCY_SECONDS = 1
+ERRORS = 10  # more of them in five minutes than that
+CPU_PERCENT = 90  # of all cores; scaling begins far below, so that it had its time when this is reached
+
+
+def endpoint_alarms(endpoint: Endpoint, settings: Settings) -> tuple[Request, ...]:
+    """PutMetricAlarm for each alarm of an endpoint; none where it has no instances of its own."""
+    if endpoint.instance_type is None:
+        return ()
+    dataset = endpoint.tags[DATASET_TAG]
+    logs = f"its log: mlp logs {dataset}; the model before it: mlp rollback {dataset}"
+    cores = vcpus(endpoint.instance_type)
+    common = {
+        "Dimensions": dimensions(endpoint.name),
+        "ComparisonOperator": "GreaterThanThreshold",
+        "TreatMissingData": "notBreaching",  # an endpoint that nobody asks, or that is parked, has no numbers
+        "AlarmActions": [settings.alerts_topic_arn],
+        "Tags": names.tag_list(names.tags(settings.required_tags, stack=settings.stack_name, dataset=dataset)),
+    }
+    return (
+        {
+            **common,
+            "AlarmName": names.alarm(endpoint.name, "latency"),
+            "AlarmDescription": f"{endpoint.name} takes more than {LATENCY_SECONDS} s to answer; {logs}.",
+            "Namespace": "AWS/SageMaker",
+            "MetricName": "ModelLatency",  # in microseconds
+            "Statistic": "Average",
+            "Period": 60,
+            "EvaluationPeriods": 5,
+            "DatapointsToAlarm": 3,
+            "Threshold": LATENCY_SECONDS * 1_000_000,
+        },
+        {
+            **common,
+            "AlarmName": names.alarm(endpoint.name, "errors"),
+            "AlarmDescription": f"{endpoint.name} failed more than {ERRORS} requests in five minutes; {logs}.",
+            "Namespace": "AWS/SageMaker",
+            "MetricName": "Invocation5XXErrors",
+            "Statistic": "Sum",
+            "Period": 300,
+            "EvaluationPeriods": 1,
+            "Threshold": ERRORS,
+        },
+        {
+            **common,
+            "AlarmName": names.alarm(endpoint.name, "cpu"),
+            "AlarmDescription": (
+                f"{endpoint.name} has used more than {CPU_PERCENT} % of its {cores} cores for a quarter of an hour, on "
+                f"all the instances that it has; allow it more, or larger ones, in job.json; {logs}."
+            ),
+            "Namespace": "/aws/sagemaker/Endpoints",
+            "MetricName": "CPUUtilization",  # the sum over the cores, 0 to 100 % each
+            "Statistic": "Average",
+            "Period": 300,
+            "EvaluationPeriods": 3,
+            "Threshold": CPU_PERCENT * cores,
+        },
+    )
+
+
+def dimensions(endpoint_name: str) -> list[dict[str, str]]:
+    """Those of an endpoint's only variant, whichever config it runs."""
+    return [
+        {"Name": "EndpointName", "Value": endpoint_name},
+        {"Name": "VariantName", "Value": names.VARIANT},
+    ]
+
+
+def differing(wanted: Iterable[Request], described: Iterable[Mapping[str, Any]]) -> tuple[Request, ...]:
+    """The alarms that are missing or watch something else than wanted; `described` as DescribeAlarms has them.
+
+    Whether their actions are switched on is left to people and to office hours, and tags are not described.
+    """
+    there = {one["AlarmName"]: one for one in described}
+    return tuple(one for one in wanted if not _same(one, there.get(one["AlarmName"], {})))
+
+
+def _same(wanted: Request, there: Mapping[str, Any]) -> bool:
+    return all(_plain(there.get(key)) == _plain(value) for key, value in wanted.items() if key != "Tags")
+
+
+def _plain(value: Any) -> Any:
+    """Dimensions come in any order."""
+    return sorted((one["Name"], one["Value"]) for one in value) if _is_dimensions(value) else value
+
+
+def _is_dimensions(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, Mapping) for one in value)

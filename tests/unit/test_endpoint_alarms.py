@@ -1,0 +1,40 @@
+"""The alarms of an endpoint. Pure: no AWS."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import builders
+from laptop.service_model import validate
+from mlplatform.endpoint_alarms import differing, endpoint_alarms
+
+
+def test_the_requests_are_ones_that_cloudwatch_accepts() -> None:
+    made = endpoint_alarms(builders.endpoint(), builders.settings())
+    assert [one["AlarmName"].removeprefix("ml-platform-churn-") for one in made] == ["latency", "errors", "cpu"]
+    for one in made:
+        assert validate("cloudwatch", "PutMetricAlarm", one) == []
+
+
+@pytest.mark.parametrize(("instance_type", "percent"), [("ml.c5.large", 180), ("ml.m5.4xlarge", 1440)])
+def test_cpu_is_judged_by_all_cores_of_the_instance_type(instance_type: str, percent: int) -> None:
+    """90 % of 2 and of 16 cores."""
+    made = endpoint_alarms(builders.endpoint(instance_type=instance_type), builders.settings())
+    assert made[2]["Threshold"] == percent
+
+
+def test_an_endpoint_without_instances_of_its_own_has_no_alarms() -> None:
+    assert endpoint_alarms(builders.endpoint(instance_type=None), builders.settings()) == ()
+
+
+def test_what_is_described_as_it_was_asked_for_differs_in_nothing() -> None:
+    wanted = endpoint_alarms(builders.endpoint(), builders.settings())
+    there = [{**one, "Dimensions": one["Dimensions"][::-1], "ActionsEnabled": False} for one in wanted]
+    assert differing(wanted, there) == ()
+    assert differing(wanted, there[1:]) == wanted[:1]
+    assert differing(wanted, [*there[:2], {**there[2], "Threshold": 50.0}]) == wanted[2:]
+    # An update to a larger type changes what its cores can do.
+    larger = endpoint_alarms(replace(builders.endpoint(), instance_type="ml.c5.xlarge"), builders.settings())
+    assert differing(larger, there) == larger[2:]
