@@ -21,7 +21,7 @@ import prepared
 from preprocess import Encoder, Inputs
 from trees import Features, Forest
 
-ROWS = 1_000_000  # the trees learn from; more make them slower, hardly better
+ROWS = 1_000_000  # of a table that the trees are best given; more make them slower, hardly better
 LEARNING_RATE = 0.1
 STEP = 0.1  # of the trees' weight
 WORTH = 0.01  # of the loss that trees must save to be kept: they make an answer take longer
@@ -58,13 +58,10 @@ def learn(
     seen = prepared.training_features(inputs, label, features, classes, seed)
     if not seen.shape[1]:
         return None, answered
-    random = np.random.default_rng(seed)
     everything = np.arange(len(label))
     found, best_rounds = [], []
     for rows in held:
         others = np.setdiff1d(everything, rows)
-        if len(others) > ROWS:
-            others = random.choice(others, ROWS, replace=False)
         stages = _stages(fitted(seen[others], label[others], classes, rounds, seed), seen[rows], classes)
         losses = [_loss(label[rows], one, classes) for one in stages]
         best_rounds.append(int(np.argmin(losses)) + 1)
@@ -75,10 +72,8 @@ def learn(
     weight = float(weights[np.argmin(losses)])
     if min(losses) >= losses[0] * (1 - WORTH):
         return None, answered
-    if len(everything) > ROWS:
-        everything = random.choice(everything, ROWS, replace=False)
     # All rows teach the trees that serve; how many rounds are enough is known by now.
-    final = fitted(seen[everything], label[everything], classes, round(float(np.mean(best_rounds))), seed)
+    final = fitted(seen, label, classes, round(float(np.mean(best_rounds))), seed)
     if classes and len(final.classes_) != classes:
         return None, answered
     return Trees(features, forest(final), weight), (1 - weight) * answered + weight * trees_answer
