@@ -56,6 +56,8 @@ def learn(
     """
     features = prepared.fit_features(inputs, label, encoder, classes)
     seen = prepared.training_features(inputs, label, features, classes, seed)
+    if not seen.shape[1]:
+        return None, answered
     random = np.random.default_rng(seed)
     everything = np.arange(len(label))
     found, best_rounds = [], []

@@ -41,6 +41,7 @@ from mlplatform.decisions import (
     KeepLiveModel,
     LiftHold,
     Notify,
+    RecordLineage,
     RecordSaving,
     RecordSpend,
     RejectDataset,
@@ -418,6 +419,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 return self._forget_parking(decision)
             case ReportCosts():
                 return self._report_costs(decision)
+            case RecordLineage():
+                self._call("sagemaker", "update_model_package", **decision.update)
+                return decision
             case RecordSaving():
                 return self._record_saving(decision)
             case RecordSpend():

@@ -245,6 +245,14 @@ class RecordSaving:
 
 
 @dataclass(frozen=True)
+class RecordLineage:
+    """What a pipeline's model was trained with and for how much, written on its package."""
+
+    reason: str
+    update: Request  # UpdateModelPackage
+
+
+@dataclass(frozen=True)
 class RecordSpend:
     """What the runs of a month have cost so far, kept and published."""
 
@@ -363,6 +371,7 @@ Decision = (
     | RestoreEndpoint
     | ForgetParking
     | RecordSaving
+    | RecordLineage
     | RecordSpend
     | HoldLaunches
     | LiftHold
