@@ -269,7 +269,10 @@ def _threads(settings: Settings) -> int:
     """Handing small matrices to several threads costs more than multiplying them: measured slower up to this size."""
     products = settings.hidden_size * settings.batch_size * max(1, settings.members)
     cores = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    return 1 if products < 2**19 else min(8, cores)
+    # The reference network's largest batches lie at the limit, and its layers are too small to gain from threads, which
+    # took ten times as long where they had to wait for one another on a busy machine.
+    limit = 2**19 if settings.network == "tabm" else 2**20
+    return 1 if products < limit else min(8, cores)
 
 
 def fitted_temperature(label: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:
