@@ -24,6 +24,7 @@ from trees import Features, Forest
 MOST_TREES = 1000  # in all: each round has one for each class, if there are more than two
 ROWS = 1_000_000  # of a table that the trees are best given; more make them slower, hardly better
 LEARNING_RATE = 0.1
+MOST_DEPTH = 10  # a row's way down takes a step a level: 31 leaves in a line would double the time of an answer
 STEP = 0.1  # of the trees' weight
 WORTH = 0.01  # of the loss that trees must save to be kept: they make an answer take longer
 
@@ -93,7 +94,7 @@ def fitted(rows: NDArray[np.float32], label: NDArray[Any], classes: int, rounds:
 
     kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
     return kind(
-        learning_rate=LEARNING_RATE, max_iter=rounds, early_stopping=False, random_state=seed
+        learning_rate=LEARNING_RATE, max_iter=rounds, max_depth=MOST_DEPTH, early_stopping=False, random_state=seed
     ).fit(rows, label)  # fmt: skip
 
 
