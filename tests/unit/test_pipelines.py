@@ -343,6 +343,7 @@ def test_a_stopped_execution_is_told_and_a_registered_model_gets_its_lineage_and
         "hp_max_depth": "6",
         "hp_epochs": "9",
     }
+    assert done.update["CustomerMetadataPropertiesToRemove"] == ["compared_with", "hosting"]  # there was none of both
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def published_definitions(settings: Settings, code_uri: str) -> dict[str, str]:
 
 
 def published(text: str, settings: Settings, code_uri: str) -> str:
-    """A definition's JSON with the stack's own defaults, and jobs whose names begin with the stack's."""
+    """A definition's JSON with the stack's own defaults, jobs whose names begin with the stack's, and its network."""
     definition: dict[str, Any] = json.loads(text)
     values = stack_values(settings, code_uri)
     for one in definition["Parameters"]:
@@ -144,6 +144,10 @@ def published(text: str, settings: Settings, code_uri: str) -> str:
         for member in ("ProcessingJobName", "TrainingJobName"):
             if member in step["Arguments"]:
                 step["Arguments"][member] = f"{settings.stack_name}-{step['Arguments'][member].removeprefix(start)}"
+        if step["Type"] == "Training":
+            step["Arguments"] |= settings.vpc_config
+        elif step["Type"] == "Processing" and settings.vpc_config:
+            step["Arguments"]["NetworkConfig"] = {**step["Arguments"].get("NetworkConfig", {}), **settings.vpc_config}
     return json.dumps(definition)
 
 
@@ -275,12 +279,16 @@ def plan_outcome(
         return Skip(f"{run.name} is {run.status}, whatever the event said; the event of its end will decide.")
     registered = next((step for step in run.steps if step.kind == "RegisterModel" and step.status == "Succeeded"), None)
     if run.status == "Succeeded" and registered is not None:
+        # What a definition can't leave out, although there was none of it.
+        stand_ins = {"compared_with": "LiveModelUri" not in run.parameters}
+        stand_ins["hosting"] = run.parameters.get("Hosting", NOTHING) == NOTHING
         return RecordLineage(
             f"{run.name} registered {registered.arn}; the event of that decides what becomes of the model. Written on "
             "it is what it was trained with.",
             {
                 "ModelPackageArn": registered.arn,
                 "CustomerMetadataProperties": registry.properties(registry.trainings(trained, settings.aws_region)),
+                "CustomerMetadataPropertiesToRemove": [name for name, stands_in in stand_ins.items() if stands_in],
             },
         )
     once = names.outcome_key(dataset, run.parameters.get("ModelName", run.name))
