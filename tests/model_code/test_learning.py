@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model_code.test_training import train_here, write_table
+from model_code.test_training import Interruptions, train_here, write_table
 
 import learning
 import metrics
 import network
+from dataset import Dataset, Rows
+from preprocess import Numbers
 
 
 @pytest.mark.parametrize(
@@ -70,6 +72,40 @@ def test_a_small_table_is_learnt_in_folds_and_judged_on_rows_left_out(tmp_path: 
     assert schema["network"]["folds"] == 5
     assert found["validation"]["rows"] == 102  # all that are not for the test
     assert found["training"]["epochs_run"] == 20
+
+
+@pytest.mark.parametrize("batches", [(3,), (30, 31), (44,)])
+def test_folds_that_were_interrupted_end_as_if_nothing_had_happened(batches: tuple[int, ...], tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+
+    def rows(count: int) -> Rows:
+        values = random.normal(size=(count, 2))
+        return Rows([Numbers(values[:, 0]), Numbers(values[:, 1])], (values.sum(axis=1) > 0).astype(np.int64))
+
+    data = Dataset(["a", "b"], "label", [0, 1], rows(100), rows(20), rows(20), 0)
+
+    def learn(folder: Path, should_stop: Any) -> learning.Learned:
+        return learning.learn(
+            data,
+            {"epochs": 3, "hidden_size": 8, "members": 2, "trees": 3},
+            torch.device("cpu"),
+            checkpoints=folder,
+            fingerprint="same",
+            should_stop=should_stop,
+            log=lambda _line: None,
+        )
+
+    expected = learn(tmp_path / "whole", lambda: False)
+    interruptions = Interruptions(*batches)
+    for _ in batches:
+        with pytest.raises(network.Interrupted):
+            learn(tmp_path / "parts", interruptions)
+        torch.manual_seed(999)  # a new process would not have the old one's random state
+    found = learn(tmp_path / "parts", interruptions)
+    assert found.validation == expected.validation
+    assert found.epochs_run == expected.epochs_run == 15
+    for mine, other in zip(found.weights, expected.weights, strict=True):
+        assert all(torch.equal(tensor, other[name]) for name, tensor in mine.items())
 
 
 @pytest.mark.parametrize("kind", ["only an id", "only a constant", "a class of two rows"])

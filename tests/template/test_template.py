@@ -415,6 +415,14 @@ def test_whatever_starts_a_function_goes_before_what_functions_made_is_ended() -
     assert set(transformed()["Resources"]["TearDown"]["DependsOn"]) == pipelines, "they can't go while they run"
 
 
+def test_a_private_network_has_no_way_out_but_to_s3_and_costs_nothing() -> None:
+    kinds = {resource["Type"] for resource in transformed()["Resources"].values()}
+    assert not kinds & {"AWS::EC2::NatGateway", "AWS::EC2::InternetGateway", "AWS::EC2::Route", "AWS::EC2::EIP"}
+    assert resources("AWS::EC2::VPCEndpoint")["S3Gateway"]["VpcEndpointType"] == "Gateway"
+    network = [one for one in transformed()["Resources"].values() if one["Type"].startswith("AWS::EC2::")]
+    assert {one.get("Condition") for one in network} == {"HasNetwork"}, "nobody has one who did not ask for it"
+
+
 def test_the_outputs_are_those_that_others_rely_on() -> None:
     outputs = {
         "DataBucketName",

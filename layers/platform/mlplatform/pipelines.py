@@ -134,7 +134,7 @@ def published_definitions(settings: Settings, code_uri: str) -> dict[str, str]:
 
 
 def published(text: str, settings: Settings, code_uri: str) -> str:
-    """A definition's JSON with the stack's own defaults, and jobs whose names begin with the stack's."""
+    """A definition's JSON with the stack's own defaults, jobs whose names begin with the stack's, and its network."""
     definition: dict[str, Any] = json.loads(text)
     values = stack_values(settings, code_uri)
     for one in definition["Parameters"]:
@@ -144,6 +144,10 @@ def published(text: str, settings: Settings, code_uri: str) -> str:
         for member in ("ProcessingJobName", "TrainingJobName"):
             if member in step["Arguments"]:
                 step["Arguments"][member] = f"{settings.stack_name}-{step['Arguments'][member].removeprefix(start)}"
+        if step["Type"] == "Training":
+            step["Arguments"] |= settings.vpc_config
+        elif step["Type"] == "Processing" and settings.vpc_config:
+            step["Arguments"]["NetworkConfig"] = {**step["Arguments"].get("NetworkConfig", {}), **settings.vpc_config}
     return json.dumps(definition)
 
 
