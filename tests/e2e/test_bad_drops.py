@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
 import json
 
 import pytest
 
 from .conftest import STACK, Laptop
-
-packed = functools.partial(gzip.compress, mtime=0)  # without the time: parameters name tests, alike for all workers
 
 pytestmark = pytest.mark.xdist_group("laptop")
 
@@ -26,7 +23,7 @@ GOOD = "age,income,label\n" + "".join(f"{20 + i},{1000 + i},{'yes' if i % 2 else
         ("fewrows", "data.csv", "\n".join(GOOD.splitlines()[:15]), "20"),
         ("oneclass", "data.csv", GOOD.replace("no", "yes"), "one class"),
         ("archive", "data.csv", b"PK\x03\x04" + bytes(range(256)) * 4, "data.csv"),
-        ("cutoff", "data.csv.gz", packed(GOOD.encode() * 50)[:-20], "data.csv.gz"),
+        ("cutoff", "data.csv.gz", gzip.compress(GOOD.encode() * 50)[:-20], "data.csv.gz"),
         ("ragged", "data.csv", GOOD + "1,2\n", "42"),
         ("quote", "data.csv", GOOD + '1,"2,yes\n3,4,no\n', "quote"),
         ("twolabels", "data.csv", GOOD.replace("age,income,label", "label,income,label"), "label"),

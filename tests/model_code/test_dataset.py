@@ -1,4 +1,3 @@
-import functools
 import gzip
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +11,6 @@ import dataset
 import numerals
 from dataset import DataError, Dataset, Layout
 from preprocess import Numbers, Texts
-
-packed = functools.partial(gzip.compress, mtime=0)  # without the time: parameters name tests, alike for all workers
 
 LAYOUT = Layout(label_position=2, header=True, delimiter="comma", encoding="utf-8", task="binary")
 ROWS = [f"{i},{'red' if i % 3 else 'blue'},{'yes' if i % 2 else 'no'}" for i in range(40)]
@@ -87,7 +84,7 @@ def test_a_class_of_two_rows_is_in_train_and_test(tmp_path: Path) -> None:
         ("CR", LAYOUT, TEXT.replace("\n", "\r").encode()),
         ("UTF-16", replace(LAYOUT, encoding="utf-16"), TEXT.encode("utf-16")),
         ("Latin-1", replace(LAYOUT, encoding="latin-1"), TEXT.encode("latin-1")),
-        ("gzip", LAYOUT, packed(TEXT.encode())),
+        ("gzip", LAYOUT, gzip.compress(TEXT.encode())),
         ("no header", replace(LAYOUT, header=False), TEXT.split("\n", 1)[1].encode()),
         ("blank lines", LAYOUT, TEXT.replace("\n", "\n\n").encode()),
         ("no line end at the end", LAYOUT, TEXT.rstrip().encode()),
@@ -184,7 +181,7 @@ def test_classes_stay_as_they_stood_in_the_data(written: tuple[str, str], read: 
 def test_files_that_are_split_already_are_used_as_they_are(tmp_path: Path) -> None:
     header = "size,colour,bought\n"
     (tmp_path / "train.csv").write_text(TEXT)
-    (tmp_path / "validation.csv.gz").write_bytes(packed((header + "100,red,yes\n101,blue,no\n").encode()))
+    (tmp_path / "validation.csv.gz").write_bytes(gzip.compress((header + "100,red,yes\n101,blue,no\n").encode()))
     (tmp_path / "test.csv").write_text(header + "200,green,yes\n201,red,no\n")
     data = dataset.load(tmp_path, LAYOUT, seed=1)
     assert data.train.columns[0].values.tolist() == list(range(40))
@@ -237,7 +234,7 @@ def edited(line: int, text: str) -> str:
             "size,colour,bought\n" + "".join(f"{i},red,{'rare' if i == 7 else 'often'}\n" for i in range(40)),
             "The class 'rare' of the label 'bought' has only 1 row; every class needs at least 2.",
         ),
-        (packed(TEXT.encode())[:-20], "data.csv is a gzip file that ends too early."),
+        (gzip.compress(TEXT.encode())[:-20], "data.csv is a gzip file that ends too early."),
         ("size,colour\n1,red\n", "data.csv has 2 columns; the label is said to be in column 3."),
         (TEXT.encode().replace(b"red", b"r\xff\xfed"), "data.csv holds bytes that are not UTF-8 text."),
         (b"PAR1" + TEXT.encode(), None),
@@ -315,14 +312,14 @@ def test_a_stray_quote_inside_a_value_stays_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("padding", [b"", b"\0" * 100])
 def test_gzip_files_that_follow_one_another_are_one(padding: bytes, tmp_path: Path) -> None:
     half = len(TEXT) // 2
-    parts = [packed(part.encode()) for part in (TEXT[:half], TEXT[half:])]
+    parts = [gzip.compress(part.encode()) for part in (TEXT[:half], TEXT[half:])]
     assert sizes(load(tmp_path, padding.join(parts) + padding)) == list(range(40))
 
 
 def test_a_large_gzip_is_read_as_it_is_unpacked(tmp_path: Path) -> None:
     rows = "".join(f"{i},red,{'yes' if i % 2 else 'no'}\n" for i in range(400_000))
     assert len(rows) > 2 * dataset.BLOCK_BYTES
-    assert sizes(load(tmp_path, packed(("size,colour,bought\n" + rows).encode(), 1))) == list(range(400_000))
+    assert sizes(load(tmp_path, gzip.compress(("size,colour,bought\n" + rows).encode(), 1))) == list(range(400_000))
 
 
 def test_parquet_is_read_piece_by_piece(tmp_path: Path) -> None:
