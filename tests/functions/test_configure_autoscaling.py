@@ -11,10 +11,11 @@ import pytest
 
 import builders
 from builders import JOB, Account
-from configure_autoscaling import configure_autoscaling
+from configure_autoscaling import check_canary, configure_autoscaling
 from mlplatform import events, names
-from mlplatform.decisions import ConfigureAutoscaling, Decision, FinishDeployment, Notify, Skip
+from mlplatform.decisions import ConfigureAutoscaling, Decision, FinishDeployment, Notify, RejectUpdate, Skip
 from mlplatform.deployment import scalable_target
+from mlplatform.endpoint_alarms import update_alarms
 from mlplatform.errors import AwsError
 
 ENDPOINT = "ml-platform-churn"
@@ -247,13 +248,91 @@ def test_a_model_that_refuses_the_sample_is_told(account: Account) -> None:
 
 
 def test_an_update_that_failed_is_told_once_although_the_endpoint_is_in_service(account: Account) -> None:
-    deploy(account, tags={names.WANTED_TAG: builders.LIVE_JOB, names.ASKED_TAG: builders.LIVE_JOB})
+    deploy(account)
+    in_service(account)
+    account.alerts()
+    failed(account)
     decision = in_service(account, FailureReason="The container did not pass the ping health check.")
     assert isinstance(decision, Notify)
     assert "ping health check" in decision.reason
-    assert JOB in decision.reason
+    assert f"it still serves {JOB}" in decision.reason
+    assert "mlp logs churn" in decision.reason
     assert isinstance(in_service(account), Skip)
     assert len(account.alerts()) == 1
+
+
+def failed(account: Account) -> None:
+    """An update to LIVE_JOB was asked for, and is over; its alarms are still there."""
+    sagemaker = account.client("sagemaker")
+    arn = sagemaker.describe_endpoint(EndpointName=ENDPOINT)["EndpointArn"]
+    asked = {names.WANTED_TAG: builders.LIVE_JOB, names.ASKED_TAG: builders.LIVE_JOB}
+    sagemaker.add_tags(ResourceArn=arn, Tags=names.tag_list(asked))
+    for alarm in update_alarms(ENDPOINT, builders.LIVE_JOB, "churn", account.settings):
+        account.client("cloudwatch").put_metric_alarm(**alarm)
+
+
+def test_scaling_that_an_update_took_away_comes_back_when_the_update_fails(account: Account) -> None:
+    deploy(account)
+    in_service(account)
+    account.client("application-autoscaling").deregister_scalable_target(**scalable_target(ENDPOINT))
+    failed(account)
+    assert isinstance(in_service(account), Notify)
+    assert len(policies(account)) == 2
+
+
+def test_the_alarms_of_an_update_end_with_it(account: Account) -> None:
+    deploy(account)
+    failed(account)
+    watched = {f"{ENDPOINT}-{what}" for what in ("latency", "errors", "cpu")}
+    extra = {f"{builders.LIVE_JOB}-update-{what}" for what in ("latency", "errors", "answers")}
+    assert set(alarms(account)) == extra
+    in_service(account)
+    assert set(alarms(account)) == watched
+
+
+def baking(account: Account, *, response: Any, version: str) -> Decision:
+    """An update to LIVE_JOB, of which AWS's sample event tells that it is watched."""
+    found = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)
+    pending = {"EndpointStatus": "Updating", "PendingDeploymentSummary": {"EndpointConfigName": builders.LIVE_JOB}}
+    account.answers["describe_endpoint"] = found | pending
+    for file, document in (("metrics.json", builders.metrics_json()), ("sample.json", builders.SAMPLE_JSON)):
+        account.put(f"models/churn/{builders.LIVE_JOB}/{file}", json.dumps(document).encode(), "ml-platform-artifacts")
+    replies = iter([builders.SAMPLE_JSON["response"] | {"model_version": JOB}] * 3)
+    account.answers["invoke_endpoint"] = lambda _: {
+        "ResponseMetadata": {"HTTPStatusCode": 200},
+        "Body": io.BytesIO(json.dumps(next(replies, response | {"model_version": version})).encode()),
+    }
+    event = builders.sample_event("sagemaker_endpoint_deployment_state_change")
+    event["detail"]["EndpointName"] = ENDPOINT
+    return check_canary(account.app(), events.endpoint_changed(event))
+
+
+def test_a_new_model_that_answers_wrongly_is_counted_for_the_alarm_and_told_once(account: Account) -> None:
+    deploy(account)
+    wrong = builders.SAMPLE_JSON["response"] | {"predictions": ["no"]}
+    decision = baking(account, response=wrong, version=builders.LIVE_JOB)
+    assert isinstance(decision, RejectUpdate)
+    assert len(account.called("invoke_endpoint")) == 4  # three answers were the old model's
+    [counted] = account.called("put_metric_data")
+    answers_alarm = update_alarms(ENDPOINT, builders.LIVE_JOB, "churn", account.settings)[2]
+    assert counted["Namespace"] == answers_alarm["Namespace"]
+    assert counted["MetricData"][0]["MetricName"] == answers_alarm["MetricName"]
+    assert counted["MetricData"][0]["Dimensions"] == answers_alarm["Dimensions"]
+    baking(account, response=wrong, version=builders.LIVE_JOB)
+    assert len(account.called("put_metric_data")) == 2
+    [alert] = account.alerts()
+    assert "rolled back" in alert["Message"]
+
+
+@pytest.mark.parametrize(("version", "said"), [(builders.LIVE_JOB, "answers as expected"), (JOB, "its alarms watch")])
+def test_a_new_model_that_answers_well_or_not_yet_is_left_to_its_alarms(
+    account: Account, version: str, said: str
+) -> None:
+    deploy(account)
+    decision = baking(account, response=builders.SAMPLE_JSON["response"], version=version)
+    assert isinstance(decision, Skip)
+    assert said in decision.reason
+    assert account.called("put_metric_data") == []
 
 
 def test_a_model_that_waited_for_a_busy_endpoint_is_deployed_when_it_is_free(account: Account) -> None:
@@ -263,6 +342,8 @@ def test_a_model_that_waited_for_a_busy_endpoint_is_deployed_when_it_is_free(acc
     assert found["EndpointConfigName"] == builders.LIVE_JOB
     tags = account.client("sagemaker").list_tags(ResourceArn=found["EndpointArn"])["Tags"]
     assert {"Key": names.ASKED_TAG, "Value": builders.LIVE_JOB} in tags
+    order = [operation for operation, _ in account.calls if operation in {"put_metric_alarm", "update_endpoint"}]
+    assert order == [*["put_metric_alarm"] * 3, "update_endpoint"]
 
 
 @pytest.mark.parametrize("status", ["Failed", "UpdateRollbackFailed", "OutOfService"])

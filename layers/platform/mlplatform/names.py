@@ -184,6 +184,11 @@ def alarm(endpoint_name: str, what: str) -> str:
     return f"{endpoint_name}-{what}"
 
 
+def update_alarm(config: str, what: str) -> str:
+    """An alarm that watches a config while an endpoint is updated to it, and is gone after that."""
+    return f"{config}-update-{what}"
+
+
 def config_arn(endpoint_arn: str, config: str) -> str:
     """SageMaker writes names in ARNs in lower case."""
     return f"{endpoint_arn.partition(':endpoint/')[0]}:endpoint-config/{config.lower()}"
