@@ -30,11 +30,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
         yield made
 
 
-def alarms(here: Here, config: str) -> list[dict[str, str]]:
-    """As the platform puts them: any error, more than a second, and wrong answers that somebody has counted."""
+def alarms(here: Here, config: str, slow_microseconds: int) -> list[dict[str, str]]:
+    """As the platform puts them: any error, slow answers, and wrong answers that somebody has counted."""
     for name, namespace, metric, statistic, threshold in (
         ("errors", "AWS/SageMaker", "Invocation5XXErrors", "Sum", 0),
-        ("latency", "AWS/SageMaker", "ModelLatency", "Average", 200_000),
+        ("latency", "AWS/SageMaker", "ModelLatency", "Average", slow_microseconds),
         ("answers", "ml-platform", "WrongAnswers", "Sum", 0),
     ):
         variant = VARIANT if namespace == "AWS/SageMaker" else VARIANT[:1]
@@ -53,8 +53,8 @@ def alarms(here: Here, config: str) -> list[dict[str, str]]:
     return [{"AlarmName": f"{config}-{name}"} for name in ("errors", "latency", "answers")]
 
 
-def update(here: Here, config: str, *, wait: int = 120, canary: dict[str, Any] | None = None) -> None:
-    size = canary or {"Type": "CAPACITY_PERCENT", "Value": 50}
+def update(here: Here, config: str, *, wait: int, slow_microseconds: int = 5_000_000) -> None:
+    size = {"Type": "CAPACITY_PERCENT", "Value": 50}
     here.call(
         "UpdateEndpoint",
         EndpointName=ENDPOINT,
@@ -66,7 +66,7 @@ def update(here: Here, config: str, *, wait: int = 120, canary: dict[str, Any] |
                 "TerminationWaitInSeconds": wait,
                 "MaximumExecutionTimeoutInSeconds": 2 * wait + 600,
             },
-            "AutoRollbackConfiguration": {"Alarms": alarms(here, config)},
+            "AutoRollbackConfiguration": {"Alarms": alarms(here, config, slow_microseconds)},
         },
     )
 
@@ -180,7 +180,7 @@ def test_a_bad_model_is_rolled_back_by_itself_and_the_old_one_never_stops_answer
     before = here.pids()
     here.config("bad", artifact("bad", program=program.format(version="bad")))
     with Load(here, 100) as load:
-        update(here, "bad", wait=600)
+        update(here, "bad", wait=600, slow_microseconds=200_000 if program == SLOW else 5_000_000)
         described = here.settled()
         served = load.served("good")
         time.sleep(0.3)
