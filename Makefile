@@ -43,6 +43,12 @@ setup: .venv/installed ## install everything into .venv (skipped when nothing ch
 	@.venv/sagemaker/bin/pip install --quiet --disable-pip-version-check --requirement requirements-sagemaker.txt
 	@touch $@
 
+.venv/checkov/installed: .venv/bin/python requirements-checkov.txt
+	@echo "setting up checkov in .venv/checkov (once)"
+	@$(PYTHON) -m venv .venv/checkov
+	@.venv/checkov/bin/pip install --quiet --disable-pip-version-check --requirement requirements-checkov.txt
+	@touch $@
+
 demo: setup ## the whole story in one terminal, on this machine; ends by itself
 	@$(BIN)/python -m cli.demo
 
@@ -52,11 +58,12 @@ test: .venv/installed-dev .venv/sagemaker/installed ## all tests
 up: setup ## the laptop in the foreground until Ctrl-C (PORT=4566)
 	@exec $(BIN)/python -m laptop --port $(PORT)
 
-check: .venv/installed-dev .venv/sam/installed .venv/sagemaker/installed ## format, lint, strict types, template lint, tests
+check: .venv/installed-dev .venv/sam/installed .venv/checkov/installed .venv/sagemaker/installed ## format, lint, strict types, template lint, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(SAM) validate --lint --region us-east-1
+	.venv/checkov/bin/checkov --config-file .checkov.yaml
 	$(BIN)/pytest -n 2
 
 bench: .venv/installed-dev ## the measurements of bench/, as tables and JSON files

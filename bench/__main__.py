@@ -7,7 +7,7 @@ import sys
 
 from bench.figures import show
 
-MEASUREMENTS = ("loop", "training", "scale", "serving", "functions", "planners")
+MEASUREMENTS = ("loop", "training", "accuracy", "scale", "serving", "functions", "planners", "tuning")
 
 
 def main() -> None:

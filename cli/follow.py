@@ -109,6 +109,8 @@ class Follower:
                 self._steps[step.name] = step.status
                 self._say(f"step {step.name}", f"{step.status}  {step.detail}".rstrip())
                 status.update(f"step {step.name}")
+            if step.status == "Executing" and step.detail.startswith("training-job/"):
+                self._read_epochs(step.detail.removeprefix("training-job/"), status)
             if step.status == "Failed":
                 failed = f"{step.name} failed: {step.detail}"
         if execution.status in ("Failed", "Stopped"):
@@ -166,15 +168,18 @@ class Follower:
             self._say("training job", f"{transition['Status']}  {message}".rstrip())
             status.update(f"training job {transition['Status']}")
         self._transitions = len(transitions)
-        for event in self._log_events(TRAINING_LOG_GROUP, prefix=f"{self._job_name}/"):
+        self._read_epochs(self._job_name, status)
+        if job["TrainingJobStatus"] == "Completed" and "said-completed" not in self._seen:
+            self._seen.add("said-completed")
+            self._say("training job", _job_summary(job), "green")
+
+    def _read_epochs(self, job_name: str, status: Any) -> None:
+        for event in self._log_events(TRAINING_LOG_GROUP, prefix=f"{job_name}/"):
             found = _EPOCH.search(event["message"])
             if found:
                 status.update(escape(found.group(0)))
                 if self.on_epoch:
-                    self.on_epoch(self._job_name, int(found.group(1)))
-        if job["TrainingJobStatus"] == "Completed" and "said-completed" not in self._seen:
-            self._seen.add("said-completed")
-            self._say("training job", _job_summary(job), "green")
+                    self.on_epoch(job_name, int(found.group(1)))
 
     def _read_tuning(self, status: Any) -> Outcome | None:
         """Tells of each trial that ends; once all have, the best is what is followed on."""

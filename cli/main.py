@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from cli import advice, costs, laptop_clock, pipeline, summary_page
+from cli import advice, costs, govern, laptop_clock, pipeline, summary_page
 from cli import card as cards
 from cli import drop as dropping
 from cli import hours as office_hours
@@ -38,6 +38,7 @@ OTHER_FUNCTIONS = (
     "activate_cost_tags",
     "notify",
     "publish_model_code",
+    "govern_resources",
     "tear_down",
 )
 app = typer.Typer(
@@ -58,6 +59,8 @@ app.command()(office_hours.hours)
 app.command()(office_hours.snooze)
 app.command()(cards.card)
 app.command()(check)
+app.command()(govern.govern)
+app.command()(govern.keep)
 app.command()(tune)
 app.command()(teardown)
 for command in (registered.models, registered.approve, registered.reject, registered.rollback):

@@ -21,10 +21,11 @@ from cli.advice import caller, described_stack, look
 from cli.connection import CommandError, Connection
 from mlplatform import ledger, prices
 from mlplatform.errors import AwsError, UnknownPrice
+from mlplatform.hosting import HOURS_PER_WEEK
 from mlplatform.platform_cost import CostLine, platform_cost
 from mlplatform.platform_cost import total as cost_total
 from mlplatform.prices import HOURS_PER_MONTH
-from mlplatform.recommendations import HOURS_PER_WEEK, AdviceFacts, Recommendation
+from mlplatform.recommendations import AdviceFacts, Recommendation
 from mlplatform.recommendations import total as advice_total
 
 REQUIRED_TAGS = ("Project", "Environment", "CostCenter", "Owner")

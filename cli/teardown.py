@@ -18,16 +18,16 @@ from rich.table import Table
 from cli.advice import caller
 from cli.connection import CommandError, Connection
 from mlplatform import prices
-from mlplatform.aws_teardown import end, read_remnants
+from mlplatform.aws_owned import end, read_owned
 from mlplatform.errors import UnknownPrice
-from mlplatform.facts import Remnant, RemnantKind
+from mlplatform.facts import Owned, OwnedKind
 from mlplatform.teardown import plan_teardown, said
 
 console = Console(soft_wrap=True, highlight=False)
 
 _GIB = 1024**3
 _LONGEST_SECONDS = 3600.0  # CloudFormation waits as long for the function that ends what functions made
-_SERVICES: dict[RemnantKind, str] = {
+_SERVICES: dict[OwnedKind, str] = {
     "scaling-target": "Application Auto Scaling",
     "log-group": "CloudWatch Logs",
     "alarm": "CloudWatch",
@@ -67,8 +67,8 @@ def teardown(
     connection: Connection = context.obj
     if yes:
         sys.exit(remove(connection, data=data))
-    stack, remnants, buckets = _look(connection)
-    _show(connection, stack, remnants, buckets, data)
+    stack, owned, buckets = _look(connection)
+    _show(connection, stack, owned, buckets, data)
 
 
 def remove(connection: Connection, *, data: bool) -> int:
@@ -89,13 +89,13 @@ def remove(connection: Connection, *, data: bool) -> int:
 # ---- what there is ----
 
 
-def _look(connection: Connection) -> tuple[dict[str, Any] | None, tuple[Remnant, ...], list[str]]:
+def _look(connection: Connection) -> tuple[dict[str, Any] | None, tuple[Owned, ...], list[str]]:
     """The stack, what its functions made, and its buckets. Raises CommandError where there is nothing of it."""
     stack = _newest(connection)
-    remnants, buckets = read_remnants(caller(connection), connection.stack), _buckets(connection, stack)
-    if (stack is None or stack["StackStatus"] == "DELETE_COMPLETE") and not remnants and not buckets:
+    owned, buckets = read_owned(caller(connection), connection.stack), _buckets(connection, stack)
+    if (stack is None or stack["StackStatus"] == "DELETE_COMPLETE") and not owned and not buckets:
         raise CommandError(f"There is no stack {connection.stack} here, and nothing that one of that name has left.")
-    return stack, remnants, buckets
+    return stack, owned, buckets
 
 
 def _newest(connection: Connection) -> dict[str, Any] | None:
@@ -158,13 +158,13 @@ def _versions(connection: Connection, bucket: str, *members: str) -> Iterator[di
 def _show(
     connection: Connection,
     stack: dict[str, Any] | None,
-    remnants: tuple[Remnant, ...],
+    owned: tuple[Owned, ...],
     buckets: list[str],
     data: bool,
 ) -> None:
     alive = [entry for entry in _resources(connection, stack) if entry["ResourceStatus"] != "DELETE_COMPLETE"]
-    console.print(f"would end what functions made: {said(remnants)}")
-    for one in remnants:
+    console.print(f"would end what functions made: {said(owned)}")
+    for one in owned:
         console.print(f"   {one.kind:<20} {one.name}{f' ({one.state})' if one.state else ''}", markup=False)
     if stack is not None and stack["StackStatus"] != "DELETE_COMPLETE":
         console.print(f"would delete the stack {connection.stack}: {len(alive)} resources")
@@ -234,8 +234,8 @@ def _events(connection: Connection, stack: dict[str, Any]) -> list[dict[str, Any
 def _end_rest(call: Callable[..., dict[str, Any]], stack: str) -> None:
     """What the stack's own function ends as a rule: it may have been deleted before it was done."""
     limit = time.monotonic() + _LONGEST_SECONDS
-    while remnants := read_remnants(call, stack):
-        step = plan_teardown(remnants, stack)
+    while owned := read_owned(call, stack):
+        step = plan_teardown(owned, stack)
         for decision in step.ends:
             end(call, decision)
             console.print(f"   {decision.reason}", markup=False)
@@ -279,7 +279,7 @@ def _prove(connection: Connection, stack: dict[str, Any] | None, call: Callable[
             ended[service] += 1
         elif entry["ResourceStatus"] != "DELETE_SKIPPED" or service != "S3":
             left.setdefault(service, []).append(entry["LogicalResourceId"])
-    for one in read_remnants(call, connection.stack):
+    for one in read_owned(call, connection.stack):
         left.setdefault(_SERVICES.get(one.kind, "SageMaker"), []).append(f"{one.kind} {one.name}")
     table = Table("service", "deleted with the stack", "left", box=None, pad_edge=False)
     for service in sorted({*ended, *left, "SageMaker"}):

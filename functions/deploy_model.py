@@ -102,14 +102,16 @@ def finish_pipeline(app: App, ended: PipelineEnded) -> Decision:
     run = app.aws.pipeline_run(ended.execution_arn)
     if run is None:
         return Skip(f"There is no pipeline execution {ended.execution_arn} in this account and region.")
-    if run.ours(app.settings.stack_name):
-        for step in run.steps:
-            job = app.aws.training_job(step.job_name) if step.kind == "TrainingJob" and not step.cached else None
-            if job is not None:
+    trained = []
+    for step in run.steps if run.ours(app.settings.stack_name) else ():
+        job = app.aws.training_job(step.job_name) if step.kind == "TrainingJob" else None
+        if job is not None:
+            trained.append(job)
+            if not step.cached:
                 _record_saving(app, job)
     failed = run.failed
     said = app.aws.processing_message(failed.job_name) if failed and failed.kind == "ProcessingJob" else None
-    return app.aws.apply(plan_outcome(run, said, app.settings))
+    return app.aws.apply(plan_outcome(run, trained, said, app.settings))
 
 
 def release_model(app: App, changed: PackageChanged) -> Decision:

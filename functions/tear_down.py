@@ -54,12 +54,12 @@ def tear_down(app: App, until: float, sleep: Callable[[float], None] = time.slee
     done: list[Decision] = []
     pauses = 0
     while True:
-        remnants = app.aws.remnants()
-        if not remnants:
+        owned = app.aws.owned()
+        if not owned:
             return [*done, Skip("Nothing that the functions made is left.")]
         if time.monotonic() > until:
-            raise TryAgain(f"The time is over, and {said(remnants)} are left; the next attempt goes on.")
-        step = plan_teardown(remnants, app.settings.stack_name)
+            raise TryAgain(f"The time is over, and {said(owned)} are left; the next attempt goes on.")
+        step = plan_teardown(owned, app.settings.stack_name)
         ended, refused = 0, None
         for decision in step.ends:
             try:

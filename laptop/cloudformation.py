@@ -11,6 +11,8 @@ Stack states and messages: https://docs.aws.amazon.com/AWSCloudFormation/latest/
 from __future__ import annotations
 
 import copy
+import ipaddress
+import itertools
 import json
 import logging
 import re
@@ -377,6 +379,10 @@ class Scope:
                 return json.dumps(self._value(argument))
             case "Fn::Length":
                 return len(self._value(argument))
+            case "Fn::Cidr":
+                block, count, bits = (self._value(part) for part in argument)
+                parts = ipaddress.ip_network(text(block)).subnets(new_prefix=32 - int(bits))
+                return [str(part) for part in itertools.islice(parts, int(count))]
             case "Fn::GetAZs":
                 return [f"{REGION}{zone}" for zone in "abcdef"]
             case "Fn::ImportValue":

@@ -1280,6 +1280,11 @@ def kind_of(resource_type: str) -> Kind:
     """Raises ResourceFailure for a type that the laptop does not have."""
     if resource_type.startswith("Custom::"):
         return KINDS["AWS::CloudFormation::CustomResource"]
+    if resource_type.startswith("AWS::EC2::"):
+        from laptop.cloudformation_network import KINDS as NETWORK  # which needs this module, and few stacks need it
+
+        if resource_type in NETWORK:
+            return NETWORK[resource_type]
     if resource_type not in KINDS:
         raise ResourceFailure(f"The laptop has no resource type {resource_type}")
     return KINDS[resource_type]

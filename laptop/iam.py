@@ -434,6 +434,8 @@ def _cloudwatch(operation: str, params: Params) -> list[Need]:
     alarm = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT_ID}:alarm:"
     if operation == "PutMetricData":
         return [Need(action, "*", {"cloudwatch:namespace": params.get("Namespace", "")})]
+    if "ResourceARN" in params:
+        return [Need(action, params["ResourceARN"], _tag_context(params))]
     names = params.get("AlarmNames") or ([params["AlarmName"]] if "AlarmName" in params else [])
     if names:
         needs = [Need(action, alarm + name, _tag_context(params)) for name in names]

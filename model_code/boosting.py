@@ -9,7 +9,7 @@ many are answered best by a mean of both. How much the trees count is what the r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,10 @@ import prepared
 from preprocess import Encoder, Inputs
 from trees import Features, Forest
 
-ROWS = 1_000_000  # the trees learn from; more make them slower, hardly better
+MOST_TREES = 1000  # in all: each round has one for each class, if there are more than two
+ROWS = 1_000_000  # of a table that the trees are best given; more make them slower, hardly better
 LEARNING_RATE = 0.1
+MOST_DEPTH = 10  # a row's way down takes a step a level: 31 leaves in a line would double the time of an answer
 STEP = 0.1  # of the trees' weight
 WORTH = 0.01  # of the loss that trees must save to be kept: they make an answer take longer
 
@@ -56,27 +58,30 @@ def learn(
     """
     features = prepared.fit_features(inputs, label, encoder, classes)
     seen = prepared.training_features(inputs, label, features, classes, seed)
-    random = np.random.default_rng(seed)
+    if not seen.shape[1]:
+        return None, answered
     everything = np.arange(len(label))
+    if classes > 2:
+        rounds = min(rounds, max(1, MOST_TREES // classes))
     found, best_rounds = [], []
     for rows in held:
         others = np.setdiff1d(everything, rows)
-        if len(others) > ROWS:
-            others = random.choice(others, ROWS, replace=False)
-        stages = _stages(fitted(seen[others], label[others], classes, rounds, seed), seen[rows], classes)
-        losses = [_loss(label[rows], one, classes) for one in stages]
-        best_rounds.append(int(np.argmin(losses)) + 1)
-        found.append(stages[best_rounds[-1] - 1])
+        model = fitted(seen[others], label[others], classes, rounds, seed)
+        least, best = np.inf, (0, answered)
+        for number, answer in enumerate(_stages(model, seen[rows], classes), 1):
+            loss = _loss(label[rows], answer, classes)
+            if loss < least:
+                least, best = loss, (number, answer)
+        best_rounds.append(best[0])
+        found.append(best[1])
     truth, trees_answer = label[np.concatenate(held)], np.concatenate(found)
     weights = np.arange(0, 1 + STEP / 2, STEP)
     losses = [_loss(truth, (1 - weight) * answered + weight * trees_answer, classes) for weight in weights]
     weight = float(weights[np.argmin(losses)])
     if min(losses) >= losses[0] * (1 - WORTH):
         return None, answered
-    if len(everything) > ROWS:
-        everything = random.choice(everything, ROWS, replace=False)
     # All rows teach the trees that serve; how many rounds are enough is known by now.
-    final = fitted(seen[everything], label[everything], classes, round(float(np.mean(best_rounds))), seed)
+    final = fitted(seen, label, classes, round(float(np.mean(best_rounds))), seed)
     if classes and len(final.classes_) != classes:
         return None, answered
     return Trees(features, forest(final), weight), (1 - weight) * answered + weight * trees_answer
@@ -89,21 +94,20 @@ def fitted(rows: NDArray[np.float32], label: NDArray[Any], classes: int, rounds:
 
     kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
     return kind(
-        learning_rate=LEARNING_RATE, max_iter=rounds, early_stopping=False, random_state=seed
+        learning_rate=LEARNING_RATE, max_iter=rounds, max_depth=MOST_DEPTH, early_stopping=False, random_state=seed
     ).fit(rows, label)  # fmt: skip
 
 
-def _stages(model: Any, rows: NDArray[np.float32], classes: int) -> list[NDArray[np.float64]]:
+def _stages(model: Any, rows: NDArray[np.float32], classes: int) -> Iterator[NDArray[np.float64]]:
     """What the model answers after each round: rows x classes of probabilities, or a number per row."""
     if not classes:
-        return list(model.staged_predict(rows))
-    found = []
+        yield from model.staged_predict(rows)
+        return
     for known in model.staged_predict_proba(rows):
         # A class that none of the model's rows had is unknown to it.
         answered = np.zeros((len(rows), classes))
         answered[:, model.classes_] = known
-        found.append(answered)
-    return found
+        yield answered
 
 
 def _loss(truth: NDArray[Any], answered: NDArray[np.float64], classes: int) -> float:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+import torch
 from torch import Tensor
 
+import tensors
 from distributed import ALONE, Group
 
 FORMAT = 1
@@ -37,7 +37,8 @@ def save(folder: Path, checkpoint: Checkpoint, fingerprint: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".{FILE}.draft"
     metadata = {"format": str(FORMAT), "fingerprint": fingerprint, "facts": json.dumps(checkpoint.facts)}
-    save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, draft, metadata)
+    arrays = {name: tensor.cpu().numpy() for name, tensor in checkpoint.tensors.items()}
+    tensors.write(draft, arrays, metadata, exact=True)
     os.replace(draft, folder / FILE)
 
 
@@ -60,12 +61,13 @@ def load(folder: Path, fingerprint: str, group: Group = ALONE) -> Checkpoint | s
 
 def _read(path: Path, fingerprint: str) -> Checkpoint | str:
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != str(FORMAT):
-                return f"The checkpoint has format {metadata.get('format')!r}, not {FORMAT}; starting afresh."
-            if metadata.get("fingerprint") != fingerprint:
-                return "The checkpoint is of other data or other hyperparameters; starting afresh."
-            return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["facts"]))  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        arrays, metadata = tensors.read_with_metadata(path)
+        if metadata.get("format") != str(FORMAT):
+            return f"The checkpoint has format {metadata.get('format')!r}, not {FORMAT}; starting afresh."
+        if metadata.get("fingerprint") != fingerprint:
+            return "The checkpoint is of other data or other hyperparameters; starting afresh."
+        return Checkpoint(
+            {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, json.loads(metadata["facts"])
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return f"The checkpoint can't be read ({error}); starting afresh."

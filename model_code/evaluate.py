@@ -137,7 +137,7 @@ def _unpack_pytorch(
         if value is not None and (told is None or not math.isclose(value, told, rel_tol=_SAME, abs_tol=_SAME)):
             raise DataError(
                 f"The PyTorch model has {name} {value} on the test rows where it says {told}: it was trained on "
-                "another split. Give Preprocess and TrainPytorch the same seed."
+                "another split. Give Prepare and TrainPytorch the same seed."
             )
     return _candidate("pytorch", folder, said["validation"], said["training"], said.get("warnings", []), options)
 

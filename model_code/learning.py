@@ -30,7 +30,8 @@ from network import Settings, Shape, Tensors
 
 FOLDS = 5
 FOLDED_ROWS = 3000  # of training and validation together; up to here folds fit into the time
-MULTIPLICATIONS = 2.5e11  # in all of a training's forward passes: about 40 seconds on two cores
+MULTIPLICATIONS = 3.3e11  # in all of a training's forward passes: about half a minute on two cores
+FOLDED_MULTIPLICATIONS = 1.8e11  # small batches keep one core busy
 MOST_COLUMNS_FOR_TREES = 1000
 SURE_GAIN = 2.0  # log-likelihood that a temperature must gain to be kept; chance alone gives 1.92 once in 20 times
 
@@ -72,7 +73,7 @@ def settled(asked: Mapping[str, Any], rows: int, columns: int) -> Settings:
         folds = FOLDS if rows <= FOLDED_ROWS else 1
         members = 8 if folds > 1 else 16 if rows <= 100_000 else 8 if rows <= 1_000_000 else 4
         a_row = members * (columns * embedding * hidden + hidden * hidden * (blocks - 1))
-        affordable = MULTIPLICATIONS / (rows * max(1, folds - 1) * a_row)
+        affordable = (FOLDED_MULTIPLICATIONS if folds > 1 else MULTIPLICATIONS) / (rows * max(1, folds - 1) * a_row)
         usual = Settings(
             network=name,
             epochs=int(max(min(12, 3e6 / rows), 2, min(100, affordable))),
@@ -135,7 +136,7 @@ def learn(
     )
     if folded:
         everything = _tensors(train, encoder, target, classes, device)
-        held = _folds(train.label, settings.folds, classes, settings.seed)
+        held = held_out(train.label, settings.folds, settings.seed)
         splits = [
             (_chosen(everything, np.setdiff1d(np.arange(len(train)), rows)), _chosen(everything, rows)) for rows in held
         ]
@@ -173,13 +174,18 @@ def learn(
         found.append(network.predict(twin, judges, classes).double().cpu().numpy())
     trees = None
     if settings.trees and group.place.first:
-        whole = train if folded else _joined(data.train, data.validation)
+        if folded:
+            whole, unseen = train, held
+        else:
+            some = _some(data.train, boosting.ROWS, settings.seed)
+            whole = _joined(some, data.validation)
+            unseen = [np.arange(len(some), len(whole))]
         trees, predicted = boosting.learn(
             encoder.encode(whole.columns),
             whole.label if classes else (whole.label - target["mean"]) / target["scale"],
             encoder,
             len(data.classes) if data.classes is not None else 0,
-            held if folded else [np.arange(len(data.train), len(whole))],
+            unseen,
             np.concatenate(found),
             settings.trees,
             settings.seed,
@@ -231,12 +237,18 @@ def _joined(first: Rows, second: Rows) -> Rows:
     return Rows(columns, np.concatenate((first.label, second.label)))
 
 
-def _folds(label: NDArray[Any], count: int, classes: bool, seed: int) -> list[NDArray[np.int64]]:
+def _some(rows: Rows, most: int, seed: int) -> Rows:
+    """So many of the rows, which are copied only then."""
+    return (
+        rows if len(rows) <= most else rows[np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))]
+    )
+
+
+def held_out(label: NDArray[Any], count: int, seed: int) -> list[NDArray[np.int64]]:
     """The rows that each fold leaves out, of each class (or height of the number) alike."""
     order = np.random.default_rng(seed).permutation(len(label))
     # Neighbours in the label's order go to different folds.
     order = order[np.argsort(label[order], kind="stable")]
-    assert classes or label.dtype.kind == "f"
     return [np.sort(order[fold::count]) for fold in range(count)]
 
 
@@ -257,7 +269,10 @@ def _threads(settings: Settings) -> int:
     """Handing small matrices to several threads costs more than multiplying them: measured slower up to this size."""
     products = settings.hidden_size * settings.batch_size * max(1, settings.members)
     cores = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    return 1 if products < 2**19 else min(8, cores)
+    # The reference network's largest batches lie at the limit, and its layers are too small to gain from threads, which
+    # took ten times as long where they had to wait for one another on a busy machine.
+    limit = 2**19 if settings.network == "tabm" else 2**20
+    return 1 if products < limit else min(8, cores)
 
 
 def fitted_temperature(label: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:

@@ -1,4 +1,4 @@
-"""The step Preprocess of a pipeline: reads the drop as train.py does, and writes what the built-in XGBoost wants.
+"""The step Prepare of a pipeline: reads the drop as train.py does, and writes what the built-in XGBoost wants.
 
 Files and arguments: docs/pipeline-steps.md. The CSV is that of built-in algorithms: the label first, no header, numbers
 alone, nothing where a value is missing (https://docs.aws.amazon.com/sagemaker/latest/dg/xgboost.html, "Input/Output

@@ -1,4 +1,4 @@
-"""What Preprocess hands on: the dataset as it stood, split, for the step that judges; and the trees' view of it.
+"""What Prepare hands on: the dataset as it stood, split, for the step that judges; and the trees' view of it.
 
 The splits travel as Parquet, a column per feature and the label last, so that nothing is parsed and split twice and
 each model gets the columns that its own encoder wants.

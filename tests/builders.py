@@ -82,6 +82,11 @@ ENVIRONMENT = {
     "BUDGET_NAME": "ml-platform-monthly-budget",
     "MONTHLY_BUDGET_USD": "500",
     "APPROVAL_CEILING_USD": "100",
+    "SUBNET_IDS": "",
+    "SECURITY_GROUP_ID": "",
+    "DEV_MAX_AGE_DAYS": "7",
+    "DEV_GRACE_DAYS": "3",
+    "KEPT_PACKAGES": "30",
     "AWS_REGION": REGION,
 }
 

@@ -60,7 +60,7 @@ def approval(laptop: Laptop, version: int, wanted: str) -> dict[str, Any]:
 
 
 def test_a_model_waits_is_approved_forced_out_and_rolled_back_to(laptop: Laptop, mlp: Mlp) -> None:
-    spec = {"approval": "manual", "hyperparameters": {"epochs": 3}}
+    spec = {"approval": "manual", "hyperparameters": {"network": "mlp", "epochs": 3}}
     laptop.put("gated", names.JOB_SPEC_FILE, json.dumps(spec))
     laptop.put("gated", "visitors.csv", visitors())
     job = laptop.verdict("gated")["job_name"]

@@ -56,11 +56,17 @@ def test_every_step_of_a_drops_execution_succeeds_and_its_model_answers(laptop: 
     answer = invoke(laptop, "trees", {"records": [{"age": 30, "income": 3500, "plan": "pro"}]})
     assert answer["predictions"] == ["yes"]
     assert answer["model_version"] == trees
-    package = laptop.sagemaker.describe_model_package(
-        ModelPackageName=done["Register-RegisterModel"]["Metadata"]["RegisterModel"]["Arn"]
-    )
+    registered = done["Register-RegisterModel"]["Metadata"]["RegisterModel"]["Arn"]
+
+    def complete() -> dict[str, Any] | None:
+        """Once the gate and the execution's end have both written on it."""
+        found: dict[str, Any] = laptop.sagemaker.describe_model_package(ModelPackageName=registered)
+        return found if {"gate", "training_usd"} <= found["CustomerMetadataProperties"].keys() else None
+
+    package = eventually(complete, 15, f"{registered} does not say where it comes from")
     assert package["ModelApprovalStatus"] == "Approved"
-    assert package["CustomerMetadataProperties"]["dataset_version"] == trees.split("-")[-2]
+    said = package["CustomerMetadataProperties"]
+    assert (said["gate"], said["dataset_version"], said["hp_num_round"]) == ("passed", trees.split("-")[-2], "30")
     shown = mlp(laptop, "pipeline", "status", "trees")
     assert all(name in shown for name in (trees, *STEPS))
 

@@ -12,7 +12,7 @@ import builders
 from builders import JOB, NOON, Account
 from deploy_model import finish_pipeline
 from mlplatform import events
-from mlplatform.decisions import Decision, HoldDataset, Notify, Skip, StartPipeline
+from mlplatform.decisions import Decision, HoldDataset, Notify, RecordLineage, Skip, StartPipeline
 from mlplatform.errors import AwsError
 from start_training import start_pipeline, start_training
 
@@ -147,6 +147,7 @@ def test_a_hold_on_launches_holds_a_pipeline_and_a_persons_start(account: Accoun
 
 def ended(account: Account, status: str, *steps: dict[str, Any], given: dict[str, str] | None = None) -> dict[str, Any]:
     """What deploy-model says to the event of an execution that has these steps."""
+    account.answers["update_model_package"] = {}
     parameters = {"Dataset": "churn", "ModelName": JOB} if given is None else given
     account.answers |= {
         "describe_pipeline_execution": {
@@ -180,10 +181,13 @@ def test_what_a_step_saved_on_spot_is_written_down_once_and_the_model_is_left_to
     train(account, TrainingTimeInSeconds=100, BillableTimeInSeconds=30, TrainingEndTime=NOON)
     for _ in range(2):
         said = ended(account, "Succeeded", TRAINED, REGISTERED)
-        assert said["decision"] is Skip
+        assert said["decision"] is RecordLineage
         assert PACKAGE in said["reason"]
     assert len(account.keys(ARTIFACTS, "ledger/2026-11/")) == 1
     assert account.called("create_model_package") == []
+    update = account.called("update_model_package")[0]
+    assert update["ModelPackageArn"] == PACKAGE
+    assert update["CustomerMetadataProperties"]["training_usd"] == "0.0019"  # 30 s of an hour at 0.23
 
 
 def test_a_step_that_came_from_the_cache_saved_nothing_again(account: Account) -> None:

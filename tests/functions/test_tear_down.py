@@ -13,7 +13,7 @@ import pytest
 from mlplatform.custom_resource import Request
 from mlplatform.decisions import EndResource
 from mlplatform.errors import AwsError, TryAgain
-from mlplatform.facts import Remnant
+from mlplatform.facts import Owned
 from tear_down import at_deletion, tear_down
 
 
@@ -21,7 +21,7 @@ from tear_down import at_deletion, tear_down
 class FakeAws:
     """An account whose endpoints need a look to go, and whose other things go at once."""
 
-    left: list[Remnant]
+    left: list[Owned]
     status: str = "DELETE_IN_PROGRESS"
     refuse: Callable[[EndResource], bool] = lambda _: False
     ended: list[str] = field(default_factory=list)
@@ -29,7 +29,7 @@ class FakeAws:
     def stack_status(self, _: str) -> str:
         return self.status
 
-    def remnants(self) -> tuple[Remnant, ...]:
+    def owned(self) -> tuple[Owned, ...]:
         seen = tuple(self.left)
         self.left = [one for one in self.left if one.state != "Deleting"]
         return seen
@@ -41,18 +41,18 @@ class FakeAws:
         index = next(i for i, one in enumerate(self.left) if one.name == decision.name)
         gone = self.left.pop(index)
         if gone.kind == "endpoint":
-            self.left.append(Remnant("endpoint", gone.name, "Deleting"))
+            self.left.append(Owned("endpoint", gone.name, "Deleting"))
         return decision
 
 
-def everything() -> list[Remnant]:
+def everything() -> list[Owned]:
     return [
-        Remnant("model-package-group", "shop-flowers"),
-        Remnant("model-package", "package/1"),
-        Remnant("model", "model"),
-        Remnant("endpoint-config", "config"),
-        Remnant("endpoint", "shop-flowers-endpoint", "InService"),
-        Remnant("training-job", "job", "InProgress"),
+        Owned("model-package-group", "shop-flowers"),
+        Owned("model-package", "package/1"),
+        Owned("model", "model"),
+        Owned("endpoint-config", "config"),
+        Owned("endpoint", "shop-flowers-endpoint", "InService"),
+        Owned("training-job", "job", "InProgress"),
     ]
 
 
@@ -92,7 +92,7 @@ def test_what_aws_refuses_does_not_keep_the_rest() -> None:
 
 @pytest.mark.parametrize("status", ["DELETE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS"])
 def test_a_stack_that_goes_takes_everything_along(status: str) -> None:
-    aws = FakeAws([Remnant("model", "model")], status)
+    aws = FakeAws([Owned("model", "model")], status)
     at_deletion(app(aws), request("Delete"), later())
     assert aws.ended == ["model"]
 

@@ -462,6 +462,31 @@ def test_the_platforms_own_template_deploys_and_every_resource_of_it_exists(acco
     assert stack.deploy(account, "shop") == outputs
 
 
+def test_a_private_network_is_made_and_goes_with_its_stack(account: Account) -> None:
+    """In it: two subnets without a way out but the gateway endpoint to S3, which training and hosting are told of."""
+    stack.deploy(account, "closed", {"Network": "private"})
+    ec2 = account.client("ec2")
+    mine = [{"Name": "tag:Project", "Values": ["ml-platform"]}]
+    [vpc] = ec2.describe_vpcs(Filters=mine)["Vpcs"]
+    inside = [{"Name": "vpc-id", "Values": [vpc["VpcId"]]}]
+    subnets = ec2.describe_subnets(Filters=inside)["Subnets"]
+    assert sorted(one["CidrBlock"] for one in subnets) == ["10.42.0.0/23", "10.42.2.0/23"]
+    assert len({one["AvailabilityZone"] for one in subnets}) == 2
+    [gateway] = ec2.describe_vpc_endpoints(Filters=inside)["VpcEndpoints"]
+    assert (gateway["VpcEndpointType"], gateway["ServiceName"]) == ("Gateway", "com.amazonaws.us-east-1.s3")
+    assert ec2.describe_nat_gateways(Filters=inside)["NatGateways"] == []
+    function = account.client("lambda").get_function_configuration(FunctionName="closed-start-training")
+    told = function["Environment"]["Variables"]
+    assert sorted(told["SUBNET_IDS"].split(",")) == sorted(one["SubnetId"] for one in subnets)
+    [group] = ec2.describe_security_groups(GroupIds=[told["SECURITY_GROUP_ID"]])["SecurityGroups"]
+    assert [rule["UserIdGroupPairs"][0]["GroupId"] for rule in group["IpPermissions"]] == [group["GroupId"]]
+    account.client("cloudformation").delete_stack(StackName="closed")
+    account.client("cloudformation").get_waiter("stack_delete_complete").wait(
+        StackName="closed", WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+    )
+    assert ec2.describe_vpcs(Filters=mine)["Vpcs"] == []
+
+
 def test_a_deployment_that_fails_says_why(account: Account) -> None:
     with pytest.raises(ServiceError, match="Environment"):
         stack.deploy(account, "misconfigured", {"Environment": "moon"})

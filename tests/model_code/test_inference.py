@@ -294,3 +294,20 @@ def test_a_cut_weights_file_is_refused(size_bytes: int, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:size_bytes])
     with pytest.raises(inference.ModelFileError, match="The model can't be read"):
         inference.load(tmp_path)
+
+
+def test_dates_are_read_and_columns_left_out_are_taken_whatever_they_hold(tmp_path: Path) -> None:
+    number = {"center": 0.0, "scale": 1.0, "knots": [0.0], "missing": False, "kind": "numeric"}
+    columns = [
+        {"kind": "dropped", "name": "id", "reason": "it differs in nearly every row, as ids do"},
+        {
+            "kind": "date", "name": "since", "form": "iso", "places": [2, 3],
+            "parts": [{"name": "since: weekday", **number}, {"name": "since: day of month", **number}],
+        },
+        {"name": "weight", **number},
+    ]  # fmt: skip
+    model = make(tmp_path, columns)
+    # Once the weight, twice the weekday from Monday, three times the day of the month.
+    assert score(model, {"features": [["u7", "2026-02-03", 0.5]]}) == [0.5 + 2 * 1 + 3 * 3]
+    assert score(model, {"features": [[7, None, 0.5], [None, "soon", 0.5], [{}, 3, 0.5]]}) == [0.5, 0.5, 0.5]
+    assert score(model, b"u7,2026-02-03T06:00:00Z,0.5\n", "text/csv") == [11.5]

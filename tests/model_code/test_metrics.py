@@ -53,6 +53,24 @@ def test_a_certain_and_wrong_prediction_costs_much_but_not_everything() -> None:
     assert metrics.log_loss(np.array([0]), two_classes([1.0])) == pytest.approx(34.538776)
 
 
+def test_the_brier_score_is_the_mean_squared_distance_from_the_truth() -> None:
+    # 0.2 and 0.6 away, so 0.04 and 0.36, on average.
+    assert metrics.brier(np.array([1, 0]), two_classes([0.8, 0.6])) == pytest.approx(0.2)
+    # 0.5, 0.3 and 0.2 away: 0.25 and 0.09 and 0.04 in all.
+    assert metrics.brier(np.array([0]), np.array([[0.5, 0.3, 0.2]])) == pytest.approx(0.38)
+
+
+def test_the_calibration_error_is_how_far_sureness_is_from_being_right() -> None:
+    # Two bins of two rows: sure 0.6 and right half the time, sure 0.9 and always right: (0.1 + 0.1) / 2.
+    probabilities = two_classes([0.6, 0.4, 0.9, 0.9])
+    assert metrics.calibration_error(np.array([1, 1, 1, 1]), probabilities, bins=2) == pytest.approx(0.1)
+
+
+def test_a_temperature_above_one_makes_probabilities_less_sure() -> None:
+    # Log-odds of ln 9 halved: odds of 3.
+    assert metrics.calibrated(two_classes([0.9]), 2.0) == pytest.approx(two_classes([0.75]))
+
+
 def test_errors_of_numbers_are_in_the_labels_unit() -> None:
     truth, predicted = np.array([1.0, 2.0, 3.0, 6.0]), np.array([1.0, 4.0, 3.0, 4.0])
     found = metrics.of_numbers(truth, predicted)

@@ -252,7 +252,7 @@ def test_of_two_models_the_better_on_the_validation_rows_is_taken_and_its_cost_s
     shutil.rmtree(processing / "output/prepared")
     prepare.run(processing, ["--label_column", "4", "--task", "binary", "--seed", "7"])
     shutil.copytree(processing / "output/prepared", processing / "input/prepared")
-    with pytest.raises(DataError, match=r"trained on another split\. Give Preprocess and TrainPytorch the same seed"):
+    with pytest.raises(DataError, match=r"trained on another split\. Give Prepare and TrainPytorch the same seed"):
         evaluate.run(processing, ["--model_version", "run-2"])
 
 

@@ -74,6 +74,8 @@ OBJECTS = {
     ("activate_cost_tags", "GetObject"): [f"{ARTIFACTS}/notices/cost-tags/active.json"],
     ("activate_cost_tags", "ListObjectsV2"): [f"{ARTIFACTS}/notices/cost-tags/active.json"],
     ("activate_cost_tags", "PutObject"): [f"{ARTIFACTS}/notices/cost-tags/refused.json"],
+    ("govern_resources", "ListObjectsV2"): [f"{ARTIFACTS}/notices/governance/2026-11-23.json"],
+    ("govern_resources", "PutObject"): [f"{ARTIFACTS}/notices/governance/2026-11-23.json"],
     ("publish_model_code", "PutObject"): [
         f"{ARTIFACTS}/code/abc123/sourcedir.tar.gz",
         f"{ARTIFACTS}/code/abc123/pipelines/def456/xgboost.json",
@@ -82,6 +84,7 @@ OBJECTS = {
 SAGEMAKER_ARN = "arn:aws:sagemaker:us-east-1:123456789012"
 CONFIG = "endpoint-config/shop-flowers-0123456789ab-abc123"
 GROUP = "model-package-group/shop-flowers"
+ALARM_ARN = "arn:aws:cloudwatch:us-east-1:123456789012:alarm:shop-flowers-latency"
 SCALING_ARN = "arn:aws:application-autoscaling:us-east-1:123456789012:scalable-target/0123abcd"
 TAGGED = {  # the same for the tags of what exists already
     ("start_training", "ListTags"): [
@@ -104,6 +107,14 @@ TAGGED = {  # the same for the tags of what exists already
     ("keep_office_hours", "ListTags"): ["endpoint/shop-flowers", CONFIG],
     ("keep_office_hours", "AddTags"): ["endpoint/shop-flowers", CONFIG],
     ("keep_office_hours", "DeleteTags"): [CONFIG],
+    ("govern_resources", "ListTags"): [CONFIG],
+    ("govern_resources", "DeleteTags"): [CONFIG],
+    ("govern_resources", "AddTags"): [
+        "endpoint/shop-flowers",
+        CONFIG,
+        "model/shop-flowers",
+        "model-package-group/shop-flowers",
+    ],
 }
 # Permissions that no call of the code shows: Lambda needs them for the function, S3 to tell what is absent, and
 # Application Auto Scaling for what it does in its caller's name.
@@ -304,7 +315,7 @@ def requests(function: str, service: str, method: str) -> list[tuple[str, dict[s
     if "ResourceArn" in members:
         return [(operation, {"ResourceArn": f"{SAGEMAKER_ARN}:{name}"}) for name in TAGGED[function, operation]]
     everything: dict[str, Any] = {
-        "ResourceARN": SCALING_ARN,
+        "ResourceARN": ALARM_ARN if service == "cloudwatch" else SCALING_ARN,
         "AlarmNames": ["shop-flowers-latency"],
         "AlarmName": "shop-flowers-latency",
         "Namespace": "ml-platform",

@@ -214,7 +214,6 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
         "sagemaker:ListEndpoints",
         "sagemaker:ListTrainingJobs",
         "sagemaker:ListHyperParameterTuningJobs",
-        "sagemaker:ListPipelines",
         "sagemaker:ListModelPackageGroups",
         "sagemaker:ListEndpointConfigs",
         "sagemaker:ListModels",
@@ -412,6 +411,16 @@ def test_whatever_starts_a_function_goes_before_what_functions_made_is_ended() -
     for name, resource in transformed()["Resources"].items():
         if resource["Type"] in starters:
             assert "TearDown" in listed(resource.get("DependsOn", [])), name
+    pipelines = {name for name, one in transformed()["Resources"].items() if one["Type"] == "AWS::SageMaker::Pipeline"}
+    assert set(transformed()["Resources"]["TearDown"]["DependsOn"]) == pipelines, "they can't go while they run"
+
+
+def test_a_private_network_has_no_way_out_but_to_s3_and_costs_nothing() -> None:
+    kinds = {resource["Type"] for resource in transformed()["Resources"].values()}
+    assert not kinds & {"AWS::EC2::NatGateway", "AWS::EC2::InternetGateway", "AWS::EC2::Route", "AWS::EC2::EIP"}
+    assert resources("AWS::EC2::VPCEndpoint")["S3Gateway"]["VpcEndpointType"] == "Gateway"
+    network = [one for one in transformed()["Resources"].values() if one["Type"].startswith("AWS::EC2::")]
+    assert {one.get("Condition") for one in network} == {"HasNetwork"}, "nobody has one who did not ask for it"
 
 
 def test_the_outputs_are_those_that_others_rely_on() -> None:
@@ -438,6 +447,7 @@ SCHEDULES = resources("AWS::Scheduler::Schedule")
         ("WatchSpendSchedule", "cron(0 * * * ? *)", "UTC"),
         ("ReportCostsSchedule", "cron(30 07 * * ? *)", "UTC"),
         ("ActivateCostTagsSchedule", "cron(0 5 * * ? *)", "UTC"),
+        ("GovernResourcesSchedule", "cron(0 6 * * ? *)", "UTC"),
     ],
 )
 def test_a_schedule_calls_its_function_at_the_time_that_it_tells_it(name: str, expression: str, zone: str) -> None:
@@ -453,7 +463,7 @@ def test_a_schedule_calls_its_function_at_the_time_that_it_tells_it(name: str, e
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 def test_hours_and_the_report_are_in_the_zone_of_the_parameter(name: str) -> None:
     zone = transformed()["Resources"][name]["Properties"]["ScheduleExpressionTimezone"]
-    local = name in ("KeepOfficeHoursSchedule", "ReportCostsSchedule")
+    local = name in ("KeepOfficeHoursSchedule", "ReportCostsSchedule", "GovernResourcesSchedule")
     assert zone == ({"Ref": "TimeZone"} if local else "UTC")
 
 

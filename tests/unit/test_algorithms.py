@@ -19,7 +19,7 @@ from mlplatform.facts import Task
 def test_the_objective_follows_the_task_and_early_stopping_its_metric(task: Task, objective: str, metric: str) -> None:
     given = algorithms.xgboost_hyperparameters(task, {})
     assert (given["objective"], given["eval_metric"]) == (objective, metric)
-    assert "num_class" not in given, "only Preprocess has seen all classes"
+    assert "num_class" not in given, "only Prepare has seen all classes"
 
 
 def test_a_wish_replaces_a_default_and_nothing_else() -> None:

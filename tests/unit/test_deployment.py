@@ -106,11 +106,13 @@ def test_the_reason_says_what_spot_saved_where_it_is_known(
 
 @pytest.mark.parametrize("serving", [None, live()])
 @pytest.mark.parametrize("host", ["", "instance_type=ml.g4dn.xlarge min_instances=2"])
-def test_the_requests_are_ones_that_sagemaker_accepts(serving: Live | None, host: str) -> None:
+@pytest.mark.parametrize("network", [{}, {"subnet_ids": "subnet-0a,subnet-0b", "security_group_id": "sg-0c"}])
+def test_the_requests_are_ones_that_sagemaker_accepts(serving: Live | None, host: str, network: Any) -> None:
     tags = {**training_job().tags, names.HOSTING_TAG: host}
     job = training_job(inputs=COMPARED if serving else {}, tags=tags)
-    decision = plan_deployment(job, card(test=0.9, live=0.8), serving, builders.settings())
+    decision = plan_deployment(job, card(test=0.9, live=0.8), serving, builders.settings(**network))
     assert isinstance(decision, DeployModel)
+    assert ("VpcConfig" in decision.model) is bool(network)
     for operation, request in {
         "CreateModelPackage": decision.model_package,
         "CreateModel": decision.model,

@@ -17,8 +17,16 @@ import builders
 from laptop import service_model
 from laptop.pipeline_definition import chosen_parameters, parse
 from mlplatform import algorithms, pipelines
-from mlplatform.decisions import HoldDataset, Notify, RejectDataset, Skip, StartPipeline, StartTraining
-from mlplatform.facts import Hold, PipelineAsked, PipelineRun, PipelineStep, Task
+from mlplatform.decisions import (
+    HoldDataset,
+    Notify,
+    RecordLineage,
+    RejectDataset,
+    Skip,
+    StartPipeline,
+    StartTraining,
+)
+from mlplatform.facts import Hold, PipelineAsked, PipelineRun, PipelineStep, Task, TrainingJob
 from mlplatform.training import plan_training, refuse_launch
 
 ROOT = Path(__file__).parents[2]
@@ -281,7 +289,8 @@ def test_a_hold_on_launches_holds_for_pipelines_too() -> None:
 
 
 def step(name: str, kind: str, status: str = "Succeeded", reason: str | None = None) -> PipelineStep:
-    return PipelineStep(name, kind, status, f"{ARN}:{kind.lower()}/{name.lower()}", reason, cached=False)
+    arn = f"{ARN}:model-package/ml-platform-churn/1" if kind == "RegisterModel" else f"{ARN}:a-job/{name.lower()}"
+    return PipelineStep(name, kind, status, arn, reason, cached=False)
 
 
 RUN = PipelineRun(
@@ -296,8 +305,8 @@ RUN = PipelineRun(
 )
 
 
-def outcome(run: PipelineRun, said: str | None = None) -> Skip | Notify:
-    return pipelines.plan_outcome(run, said, builders.settings())
+def outcome(run: PipelineRun, said: str | None = None, *trained: TrainingJob) -> Skip | Notify | RecordLineage:
+    return pipelines.plan_outcome(run, trained, said, builders.settings())
 
 
 def test_a_failed_step_is_told_with_what_its_program_wrote_for_people() -> None:
@@ -317,13 +326,24 @@ def test_the_reason_of_a_fail_step_is_told() -> None:
     assert "it is no better than 0.5. Nothing was deployed." in outcome(replace(RUN, steps=(condition, failed))).reason
 
 
-def test_a_stopped_execution_is_told_and_a_registered_model_is_left_to_its_own_event() -> None:
+def test_a_stopped_execution_is_told_and_a_registered_model_gets_its_lineage_and_is_left_to_its_own_event() -> None:
     stopped = outcome(replace(RUN, status="Stopped", steps=(step("Prepare", "ProcessingJob", "Stopped"),)))
     assert isinstance(stopped, Notify)
     assert "was stopped before there was a model" in stopped.reason
-    done = outcome(replace(RUN, status="Succeeded", steps=(step("Register-RegisterModel", "RegisterModel"),)))
-    assert isinstance(done, Skip)
+    registered = step("Register-RegisterModel", "RegisterModel")
+    trees = builders.training_job(hyperparameters={"max_depth": "6"}, billable_seconds=360)
+    network = builders.training_job(hyperparameters={"epochs": "9", "sagemaker_program": "x"}, billable_seconds=720)
+    done = outcome(replace(RUN, status="Succeeded", steps=(registered,)), None, trees, network)
+    assert isinstance(done, RecordLineage)
     assert "the event of that decides" in done.reason
+    assert service_model.validate("sagemaker", "UpdateModelPackage", done.update) == []
+    assert done.update["CustomerMetadataProperties"] == {
+        "instance": "1 x ml.m5.xlarge spot",
+        "training_usd": "0.0690",  # 1,080 s of an hour at 0.23
+        "hp_max_depth": "6",
+        "hp_epochs": "9",
+    }
+    assert done.update["CustomerMetadataPropertiesToRemove"] == ["compared_with", "hosting"]  # there was none of both
 
 
 @pytest.mark.parametrize(

@@ -69,3 +69,13 @@ def test_what_aws_would_refuse_later_is_refused_here(changed: dict[str, str], sa
     with pytest.raises(SettingsError, match="Bad environment variables") as raised:
         read_settings(ENVIRONMENT | changed)
     assert said in str(raised.value)
+
+
+def test_a_network_is_subnets_and_a_security_group_or_neither() -> None:
+    assert read_settings(ENVIRONMENT).vpc_config == {}
+    network = {"SUBNET_IDS": "subnet-0a,subnet-0b", "SECURITY_GROUP_ID": "sg-0c"}
+    assert read_settings({**ENVIRONMENT, **network}).vpc_config == {
+        "VpcConfig": {"Subnets": ["subnet-0a", "subnet-0b"], "SecurityGroupIds": ["sg-0c"]}
+    }
+    with pytest.raises(SettingsError, match="SUBNET_IDS and SECURITY_GROUP_ID are expected both or neither"):
+        read_settings({**ENVIRONMENT, "SUBNET_IDS": "subnet-0a"})

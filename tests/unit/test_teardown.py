@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from mlplatform.facts import Remnant, RemnantKind
+from mlplatform.facts import Owned, OwnedKind
 from mlplatform.teardown import plan_teardown, said
 
 STACK = "shop"
 
 
-def ended(*remnants: Remnant) -> list[str]:
-    return [one.name for one in plan_teardown(remnants, STACK).ends]
+def ended(*owned: Owned) -> list[str]:
+    return [one.name for one in plan_teardown(owned, STACK).ends]
 
 
 def test_where_nothing_is_left_there_is_nothing_to_do() -> None:
@@ -32,14 +32,14 @@ def test_where_nothing_is_left_there_is_nothing_to_do() -> None:
         ("log-group", "model-package-group"),
     ],
 )
-def test_what_something_depends_on_goes_after_it(first: RemnantKind, second: RemnantKind) -> None:
-    assert ended(Remnant(second, "later"), Remnant(first, "now")) == ["now"]
+def test_what_something_depends_on_goes_after_it(first: OwnedKind, second: OwnedKind) -> None:
+    assert ended(Owned(second, "later"), Owned(first, "now")) == ["now"]
 
 
 @pytest.mark.parametrize("state", ["Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"])
 def test_an_endpoint_that_sagemaker_would_not_delete_now_is_waited_for_and_its_config_too(state: str) -> None:
-    busy = Remnant("endpoint", "shop-flowers", state)
-    step = plan_teardown((busy, Remnant("endpoint-config", "shop-flowers-1")), STACK)
+    busy = Owned("endpoint", "shop-flowers", state)
+    step = plan_teardown((busy, Owned("endpoint-config", "shop-flowers-1")), STACK)
     assert step.ends == ()
     assert step.waiting == (busy,)
     assert step.later == 1
@@ -47,21 +47,21 @@ def test_an_endpoint_that_sagemaker_would_not_delete_now_is_waited_for_and_its_c
 
 @pytest.mark.parametrize("state", ["InService", "Failed", "OutOfService", "UpdateRollbackFailed"])
 def test_an_endpoint_in_any_other_state_is_deleted(state: str) -> None:
-    assert ended(Remnant("endpoint", "shop-flowers", state)) == ["shop-flowers"]
+    assert ended(Owned("endpoint", "shop-flowers", state)) == ["shop-flowers"]
 
 
 def test_a_job_that_stops_already_is_not_stopped_again() -> None:
-    stopping, running = Remnant("training-job", "a", "Stopping"), Remnant("training-job", "b", "InProgress")
+    stopping, running = Owned("training-job", "a", "Stopping"), Owned("training-job", "b", "InProgress")
     assert ended(stopping, running) == ["b"]
 
 
 def test_each_end_says_what_goes_and_why() -> None:
-    [one] = plan_teardown((Remnant("endpoint", "shop-flowers", "InService"),), STACK).ends
+    [one] = plan_teardown((Owned("endpoint", "shop-flowers", "InService"),), STACK).ends
     assert one.reason == "Endpoint shop-flowers is deleted: the stack shop that made it goes."
-    [two] = plan_teardown((Remnant("training-job", "shop-flowers-1", "InProgress"),), STACK).ends
+    [two] = plan_teardown((Owned("training-job", "shop-flowers-1", "InProgress"),), STACK).ends
     assert two.reason == "Training job shop-flowers-1 is stopped: the stack shop that made it goes."
 
 
 def test_what_is_left_is_counted_in_words() -> None:
     assert said(()) == "nothing"
-    assert said((Remnant("model", "a"), Remnant("model", "b"), Remnant("log-group", "c"))) == "2 models, 1 log group"
+    assert said((Owned("model", "a"), Owned("model", "b"), Owned("log-group", "c"))) == "2 models, 1 log group"

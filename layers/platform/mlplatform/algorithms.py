@@ -89,7 +89,7 @@ _OBJECTIVES: Mapping[Task, tuple[str, str]] = {
 
 
 def xgboost_hyperparameters(task: Task, wishes: Mapping[str, str]) -> dict[str, str]:
-    """All that TrainXgboost is given, but `num_class`, which multi:softprob needs and only Preprocess knows.
+    """All that TrainXgboost is given, but `num_class`, which multi:softprob needs and only Prepare knows.
 
     `wishes` are those of job.json. Early stopping goes by the last of `eval_metric`, which is therefore said.
     """

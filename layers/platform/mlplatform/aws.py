@@ -32,6 +32,7 @@ from mlplatform.decisions import (
     ConfigureAutoscaling,
     Decision,
     DeployModel,
+    EndEndpoint,
     EndResource,
     FinishDeployment,
     ForgetParking,
@@ -40,6 +41,7 @@ from mlplatform.decisions import (
     KeepLiveModel,
     LiftHold,
     Notify,
+    RecordLineage,
     RecordSaving,
     RecordSpend,
     RejectDataset,
@@ -55,6 +57,8 @@ from mlplatform.decisions import (
     StartTuning,
     StopEndpoint,
     StopTuning,
+    TagResource,
+    WarnOfEnd,
 )
 from mlplatform.deployment import scalable_target
 from mlplatform.endpoint_alarms import differing
@@ -66,8 +70,8 @@ from mlplatform.facts import (
     Endpoint,
     JobStatus,
     ModelCard,
+    Owned,
     Prediction,
-    Remnant,
     Sample,
     StoredObject,
     TrainingJob,
@@ -446,6 +450,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 return self._forget_parking(decision)
             case ReportCosts():
                 return self._report_costs(decision)
+            case RecordLineage():
+                self._call("sagemaker", "update_model_package", **decision.update)
+                return decision
             case RecordSaving():
                 return self._record_saving(decision)
             case RecordSpend():
@@ -460,6 +467,12 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 return self._activate_cost_tags(decision)
             case EndResource():
                 return self._end_resource(decision)
+            case WarnOfEnd():
+                return self._warn_of_end(decision)
+            case EndEndpoint():
+                return self._end_endpoint(decision)
+            case TagResource():
+                return self._tag_resource(decision)
             case _:
                 assert_never(decision)
 
@@ -766,20 +779,45 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
 
     def stack_status(self, stack_id: str) -> str:
         """CloudFormation's StackStatus; Raises AwsError where there never was such a stack."""
-        from mlplatform import aws_teardown  # one function alone pays for its import
+        from mlplatform import aws_owned  # one function alone pays for its import
 
-        return aws_teardown.stack_status(self._call, stack_id)
+        return aws_owned.stack_status(self._call, stack_id)
 
-    def remnants(self) -> tuple[Remnant, ...]:
+    def owned(self) -> tuple[Owned, ...]:
         """What is left of what the stack's functions made."""
-        from mlplatform import aws_teardown  # as above
+        from mlplatform import aws_owned  # as above
 
-        return aws_teardown.read_remnants(self._call, self._settings.stack_name)
+        return aws_owned.read_owned(self._call, self._settings.stack_name)
+
+    def _warn_of_end(self, decision: WarnOfEnd) -> WarnOfEnd:
+        """The message first: a day that nobody was told of must not come. Told twice is better than never."""
+        self._announce(decision)
+        self._call(
+            "sagemaker",
+            "add_tags",
+            ResourceArn=decision.config_arn,
+            Tags=names.tag_list({names.ENDS_TAG: decision.ends.isoformat()}),
+        )
+        return decision
+
+    def _end_endpoint(self, decision: EndEndpoint) -> EndEndpoint:
+        if decision.running:
+            self._unless(_is_missing, "sagemaker", "delete_endpoint", EndpointName=decision.endpoint_name)
+        self._end_parking(decision.config_arn, decision.alarms)
+        self._announce(decision)
+        return decision
+
+    def _tag_resource(self, decision: TagResource) -> TagResource:
+        if decision.kind == "alarm":
+            self._call("cloudwatch", "tag_resource", ResourceARN=decision.arn, Tags=names.tag_list(decision.tags))
+        else:
+            self._call("sagemaker", "add_tags", ResourceArn=decision.arn, Tags=names.tag_list(decision.tags))
+        return decision
 
     def _end_resource(self, decision: EndResource) -> EndResource:
-        from mlplatform import aws_teardown  # as above
+        from mlplatform import aws_owned  # as above
 
-        aws_teardown.end(self._call, decision)
+        aws_owned.end(self._call, decision)
         return decision
 
     # ---- objects and secrets ----

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from mlplatform import names
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG
+from mlplatform.hosting import HOURS_PER_WEEK
 from mlplatform.opening_hours import BadHours, hours_per_week
 from mlplatform.recommendations import (
-    HOURS_PER_WEEK,
     AdviceFacts,
     AlarmUse,
     BucketUse,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from mlplatform.facts import Hold, ModelCard, Parked, RemnantKind, Saving
+from mlplatform.facts import Hold, ModelCard, OwnedKind, Parked, Saving
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -258,6 +258,14 @@ class RecordSaving:
 
 
 @dataclass(frozen=True)
+class RecordLineage:
+    """What a pipeline's model was trained with and for how much, written on its package."""
+
+    reason: str
+    update: Request  # UpdateModelPackage
+
+
+@dataclass(frozen=True)
 class RecordSpend:
     """What the runs of a month have cost so far, kept and published."""
 
@@ -318,11 +326,42 @@ class ActivateCostTags:
 
 @dataclass(frozen=True)
 class EndResource:
-    """Stop or delete one thing that a function made, because the stack goes."""
+    """Stop or delete one thing that a function made: the stack goes, or nothing needs it any more."""
 
     reason: str
-    kind: RemnantKind
+    kind: OwnedKind
     name: str
+
+
+@dataclass(frozen=True)
+class WarnOfEnd:
+    """Tell people that an endpoint ends, and remember on which day."""
+
+    reason: str
+    endpoint_name: str
+    config_arn: str
+    ends: date
+
+
+@dataclass(frozen=True)
+class EndEndpoint:
+    """An endpoint goes because of its age, running or parked; its model stays in the registry."""
+
+    reason: str
+    endpoint_name: str
+    running: bool
+    config_arn: str
+    alarms: tuple[str, ...]  # that are switched off while it is parked
+
+
+@dataclass(frozen=True)
+class TagResource:
+    """Set tags of something that a function made."""
+
+    reason: str
+    kind: OwnedKind
+    arn: str
+    tags: Mapping[str, str]
 
 
 Decision = (
@@ -346,6 +385,7 @@ Decision = (
     | RestoreEndpoint
     | ForgetParking
     | RecordSaving
+    | RecordLineage
     | RecordSpend
     | HoldLaunches
     | LiftHold
@@ -353,4 +393,7 @@ Decision = (
     | ReportCosts
     | ActivateCostTags
     | EndResource
+    | WarnOfEnd
+    | EndEndpoint
+    | TagResource
 )

@@ -281,6 +281,7 @@ def deployment(
             "ModelName": model.name,
             "ExecutionRoleArn": settings.training_role_arn,
             "PrimaryContainer": model.container,
+            **settings.vpc_config,
             "Tags": names.tag_list(tags),
         },
         endpoint_config={

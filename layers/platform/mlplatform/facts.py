@@ -615,9 +615,9 @@ class SpendFacts:
     resumed: frozenset[str] = frozenset()  # periods for which people have lifted the hold
 
 
-# ---- what is left when the stack goes ----
+# ---- what functions made ----
 
-RemnantKind = Literal[
+OwnedKind = Literal[
     "tuning-job",
     "pipeline-execution",
     "training-job",
@@ -634,9 +634,14 @@ RemnantKind = Literal[
 
 
 @dataclass(frozen=True)
-class Remnant:
-    """Something that a function of the stack made, and that is still there."""
+class Owned:
+    """Something that a function of the stack made, and that is there."""
 
-    kind: RemnantKind
+    kind: OwnedKind
     name: str  # by which AWS ends it: a name, an ARN, or a resource id
-    state: str = ""  # AWS's status of a job or an endpoint
+    state: str = ""  # AWS's status of a job or an endpoint, a package's approval
+    arn: str = ""
+    created: datetime | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    about: str = ""  # the endpoint that a log, an alarm or a scaling target is of; a package's group
+    description: str = ""  # a package's

@@ -22,6 +22,7 @@ from mlplatform.decisions import (
     ConfigureAutoscaling,
     Decision,
     DeployModel,
+    EndEndpoint,
     HoldDataset,
     HoldLaunches,
     KeepLiveModel,
@@ -32,6 +33,7 @@ from mlplatform.decisions import (
     Request,
     RestoreEndpoint,
     StopTuning,
+    WarnOfEnd,
 )
 from mlplatform.errors import BadEvent
 
@@ -116,6 +118,12 @@ def for_decision(decision: Decision, *, stack: str, environment: str) -> Notice 
             return Notice(f"{stack}: a spending ceiling is reached", text, Severity.CRITICAL)
         case LiftHold():
             return Notice(f"{stack}: launches are allowed again", f"{decision.reason}\n\nIn {where}.", Severity.INFO)
+        case WarnOfEnd():
+            text = f"{decision.reason}\n\nIn {where}."
+            return Notice(f"{stack}: {decision.endpoint_name} will end", text, Severity.WARNING)
+        case EndEndpoint():
+            text = f"{decision.reason}\n\nIn {where}."
+            return Notice(f"{stack}: {decision.endpoint_name} is ended", text, Severity.WARNING)
         case HoldDataset():
             text = f"{decision.reason}\n\nIn {where}."
             return Notice(f"{stack}: dataset {decision.dataset} has to wait", text, Severity.WARNING)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlplatform import algorithms, containers, names, prices
-from mlplatform.decisions import Notify, Request, Skip, StartPipeline
+from mlplatform import algorithms, containers, names, prices, registry
+from mlplatform.decisions import Notify, RecordLineage, Request, Skip, StartPipeline
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import (
     Approval,
@@ -24,6 +24,7 @@ from mlplatform.facts import (
     PipelineRun,
     Table,
     Task,
+    TrainingJob,
 )
 from mlplatform.settings import Settings
 
@@ -133,7 +134,7 @@ def published_definitions(settings: Settings, code_uri: str) -> dict[str, str]:
 
 
 def published(text: str, settings: Settings, code_uri: str) -> str:
-    """A definition's JSON with the stack's own defaults, and jobs whose names begin with the stack's."""
+    """A definition's JSON with the stack's own defaults, jobs whose names begin with the stack's, and its network."""
     definition: dict[str, Any] = json.loads(text)
     values = stack_values(settings, code_uri)
     for one in definition["Parameters"]:
@@ -143,6 +144,10 @@ def published(text: str, settings: Settings, code_uri: str) -> str:
         for member in ("ProcessingJobName", "TrainingJobName"):
             if member in step["Arguments"]:
                 step["Arguments"][member] = f"{settings.stack_name}-{step['Arguments'][member].removeprefix(start)}"
+        if step["Type"] == "Training":
+            step["Arguments"] |= settings.vpc_config
+        elif step["Type"] == "Processing" and settings.vpc_config:
+            step["Arguments"]["NetworkConfig"] = {**step["Arguments"].get("NetworkConfig", {}), **settings.vpc_config}
     return json.dumps(definition)
 
 
@@ -260,10 +265,12 @@ def _digest(text: str) -> str:
 # ---- an execution's end ----
 
 
-def plan_outcome(run: PipelineRun, said: str | None, settings: Settings) -> Skip | Notify:
+def plan_outcome(
+    run: PipelineRun, trained: Sequence[TrainingJob], said: str | None, settings: Settings
+) -> Skip | Notify | RecordLineage:
     """What is left to do when an execution has ended: a model that it registered is judged by releases.py.
 
-    `said` is what the program of a failed processing step wrote for people.
+    `trained` are its training jobs; `said` is what the program of a failed processing step wrote for people.
     """
     dataset = run.parameters.get("Dataset", "")
     if not run.ours(settings.stack_name):
@@ -272,7 +279,18 @@ def plan_outcome(run: PipelineRun, said: str | None, settings: Settings) -> Skip
         return Skip(f"{run.name} is {run.status}, whatever the event said; the event of its end will decide.")
     registered = next((step for step in run.steps if step.kind == "RegisterModel" and step.status == "Succeeded"), None)
     if run.status == "Succeeded" and registered is not None:
-        return Skip(f"{run.name} registered {registered.arn}; the event of that decides what becomes of the model.")
+        # What a definition can't leave out, although there was none of it.
+        stand_ins = {"compared_with": "LiveModelUri" not in run.parameters}
+        stand_ins["hosting"] = run.parameters.get("Hosting", NOTHING) == NOTHING
+        return RecordLineage(
+            f"{run.name} registered {registered.arn}; the event of that decides what becomes of the model. Written on "
+            "it is what it was trained with.",
+            {
+                "ModelPackageArn": registered.arn,
+                "CustomerMetadataProperties": registry.properties(registry.trainings(trained, settings.aws_region)),
+                "CustomerMetadataPropertiesToRemove": [name for name, stands_in in stand_ins.items() if stands_in],
+            },
+        )
     once = names.outcome_key(dataset, run.parameters.get("ModelName", run.name))
     if run.failed is None:
         why = "was stopped" if run.status == "Stopped" else f"ended as {run.status}"

@@ -49,7 +49,7 @@ _FREE = {
     "Budgets": "Budget",
     "CE": "AnomalyMonitor AnomalySubscription CostCategory",
     "CloudFormation": "CustomResource",
-    "EC2": "RouteTable SecurityGroup Subnet SubnetRouteTableAssociation VPC",
+    "EC2": "RouteTable SecurityGroup SecurityGroupEgress SecurityGroupIngress Subnet SubnetRouteTableAssociation VPC",
     "Events": "EventBusPolicy Rule",
     "IAM": "ManagedPolicy Policy Role",
     "Lambda": "EventInvokeConfig LayerVersion Permission",

@@ -11,10 +11,7 @@ Where the constants come from:
 - What a spot job loses without checkpoints: replaying such jobs on public availability traces, with and without
   30-minute checkpoints, cost 0.62 against 0.60 of the on-demand price for jobs of minutes, 0.44 against 0.37 for an
   hour, 0.54 against 0.35 for four hours.
-- Serverless inference bills the GB-seconds of a request; AWS's own benchmark (aws-samples, serverless inference
-  benchmarking) shows 61 to 64 ms on top of the model's latency, which are counted as billed, to be on the safe side.
-- The share of an always-on instance that scaling to zero still pays for at few requests: simulated with six billed
-  minutes of start per wake and fifteen idle minutes before sleep.
+- What serverless inference and scaling to zero cost: hosting.py, which says where its figures come from.
 - SageMaker savings plans: "20 to 65 %", of which the low end is counted.
 """
 
@@ -28,22 +25,30 @@ from dataclasses import field, replace
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mlplatform import instances
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import STACK_TAG
+from mlplatform.hosting import (
+    DAYS_PER_MONTH,
+    HOURS_PER_WEEK,
+    Kind,
+    PriceList,
+    Promise,
+    Workload,
+    flat_rate,
+    plan_hosting,
+)
 from mlplatform.names import HOURS_TAG, PARKED_TAG
 from mlplatform.parking import BadRecord, read_record
-from mlplatform.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Use
+from mlplatform.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
 else:
     from mlplatform.records import dataclass  # the same, and quicker to start
 
-HOURS_PER_WEEK = Decimal(168)
-_DAYS_PER_MONTH = HOURS_PER_MONTH / 24
 _CENT = Decimal("0.01")
 _GB = Decimal(10**9)
 
@@ -55,23 +60,11 @@ _SPOT_SAVES = Decimal("0.66")
 _MEASURED_JOBS = 3  # that many of the account's own spot jobs are worth more than a published figure
 # Hours of training -> what checkpoints save, as a share of the on-demand price; the longest that is reached counts.
 _CHECKPOINTS_SAVE = ((Decimal(4), Decimal("0.19")), (Decimal(1), Decimal("0.07")), (Decimal(0), Decimal("0.02")))
-_SERVERLESS_GB = Decimal(2)
-_SERVERLESS_OVERHEAD_SECONDS = Decimal("0.064")
 _ASSUMED_LATENCY_SECONDS = Decimal("0.1")
-_SERVERLESS_CONCURRENCY = Decimal(200)  # ServerlessConfig.MaxConcurrency, SageMaker API reference
-# Requests an hour -> share of the instance hours that are still paid for.
-_SCALE_TO_ZERO_SHARE = ((Decimal(1), Decimal("0.30")), (Decimal(5), Decimal("0.78")))
+_WORTH_ERRORS = Decimal("0.1")  # of the cost: what scaling to zero must save for its errors while it wakes
 _SMALLER_IF_CPU_BELOW = Decimal(35)  # half the size then peaks at 70 %, the platform's own scaling target
 _SMALLER_IF_MEMORY_BELOW = Decimal(40)
 _SAVINGS_PLAN_SAVES = Decimal("0.20")
-
-
-class PriceList(Protocol):
-    """What the planner asks of mlplatform.prices. Both raise UnknownPrice."""
-
-    def usd_per_hour(self, instance_type: str, use: Use, region: str) -> Decimal: ...
-
-    def usd(self, item: str, region: str) -> Decimal: ...
 
 
 class Confidence(StrEnum):
@@ -392,44 +385,57 @@ def _endpoint(
 def _low_traffic(
     facts: AdviceFacts, prices: PriceList, endpoint: EndpointUse, cost: Decimal, runs: str
 ) -> Iterator[Recommendation]:
-    if not endpoint.invocations or endpoint.observed_days < 1:
-        return
-    daily = endpoint.invocations / endpoint.observed_days
-    if _is_gpu(endpoint.instance_type or ""):
-        hourly = daily / 24
-        share = next((share for most, share in _SCALE_TO_ZERO_SHARE if hourly <= most), None)
-        if share is not None:
-            yield _advice(
-                f"Let endpoint {endpoint.name} scale to zero",
-                f"{hourly:.1f} requests an hour; {runs}. About {share:.0%} of the hours would still be paid for, and a "
-                "request that wakes it fails for some minutes. Above 5 requests an hour nothing is gained.",
-                cost * (1 - share),
-                Confidence.LOW,
-                "Host the model as an inference component with ManagedInstanceScaling.MinInstanceCount 0, and a step "
-                "scaling policy on NoCapacityInvocationFailures.",
-                subject=endpoint.arn,
-            )
-        return
-    latency = endpoint.latency_seconds
-    seconds = (_ASSUMED_LATENCY_SECONDS if latency is None else latency) + _SERVERLESS_OVERHEAD_SECONDS
-    per_request = seconds * _SERVERLESS_GB * prices.usd("serverless.gb_second", facts.region)
-    serverless = daily * _DAYS_PER_MONTH * per_request
-    break_even = cost / per_request / _DAYS_PER_MONTH
-    # ServerlessConfig serves one variant only, and at most 200 requests at a time (SageMaker developer guide).
-    if serverless >= cost or endpoint.variants > 1 or break_even * seconds / 86400 > _SERVERLESS_CONCURRENCY:
-        return
-    yield _advice(
-        f"Serve {endpoint.name} serverless",
-        f"{daily:,.0f} requests a day; {runs}. Serverless with {_SERVERLESS_GB} GB and {seconds * 1000:.0f} ms a "
-        f"request would cost {_usd(serverless)}; it breaks even at {break_even:,.0f} requests a day. The first request "
-        "after a pause takes seconds.",
-        cost - serverless,
-        Confidence.MEDIUM if latency is not None else Confidence.LOW,
-        f"aws sagemaker create-endpoint-config with ServerlessConfig {{MemorySizeInMB: {_SERVERLESS_GB * 1024}, "
-        f"MaxConcurrency: 5}}, then aws sagemaker update-endpoint --endpoint-name {endpoint.name} (deregister its "
-        "scalable target first)",
-        subject=endpoint.arn,
+    """What hosting.py would choose where a first request may wait, and nobody has to call in another way."""
+    if not endpoint.invocations or endpoint.observed_days < 1 or endpoint.variants > 1:
+        return  # serverless serves one variant only ("Deploy models with Serverless Inference", developer guide)
+    daily, latency, kind = (
+        endpoint.invocations / endpoint.observed_days,
+        endpoint.latency_seconds,
+        endpoint.instance_type,
     )
+    choice = plan_hosting(
+        Workload(
+            region=facts.region,
+            instance_type=kind or "",
+            requests_per_hour=flat_rate(daily, endpoint.hours_per_week),
+            model_seconds=_ASSUMED_LATENCY_SECONDS if latency is None else latency,
+            hours_per_week=endpoint.hours_per_week,
+            min_instances=endpoint.instance_count,
+            not_serverless="it needs a GPU" if _is_gpu(kind or "") else "",
+        ),
+        Promise(first_seconds=Decimal("Infinity")),
+        prices,
+    )
+    option = choice.chosen
+    if option is None or option.kind is Kind.REAL_TIME:
+        return
+    saves = cost - option.usd_per_month
+    if option.kind is Kind.SERVERLESS:
+        yield _advice(
+            f"Serve {endpoint.name} serverless",
+            f"{daily:,.0f} requests a day; {runs}. Serverless with {option.gb} GB and "
+            f"{option.latency_seconds * 1000:.0f} ms a request would cost {_usd(option.usd_per_month)}; it breaks even "
+            f"at {choice.break_even_requests_per_day:,.0f} requests a day. The first request after a pause takes "
+            "seconds.",
+            saves,
+            Confidence.MEDIUM if latency is not None else Confidence.LOW,
+            f"Deploy its model to a new endpoint with ServerlessConfig {{MemorySizeInMB: {(option.gb or 0) * 1024}, "
+            f"MaxConcurrency: 5}}, move the callers, then delete {endpoint.name}: a real-time endpoint cannot be "
+            "updated to a serverless one. docs/hosting.md compares the kinds of hosting.",
+            subject=endpoint.arn,
+        )
+    elif saves >= cost * _WORTH_ERRORS:
+        yield _advice(
+            f"Let endpoint {endpoint.name} scale to zero",
+            f"{daily / 24:.1f} requests an hour; {runs}. About {option.hours_share:.0%} of the hours would still be "
+            f"paid for, and requests fail for {option.failing_minutes_per_month:,.0f} minutes a month while it wakes. "
+            "Above 5 requests an hour nothing is gained.",
+            saves,
+            Confidence.LOW,
+            "Host the model as an inference component with ManagedInstanceScaling.MinInstanceCount 0, and a step "
+            "scaling policy on NoCapacityInvocationFailures.",
+            subject=endpoint.arn,
+        )
 
 
 def _oversize(
@@ -799,7 +805,7 @@ def _job_hours(jobs: Iterable[JobUse]) -> Decimal:
 
 def _per_month(facts: AdviceFacts) -> Decimal:
     """From the window to a month of 730 hours."""
-    return _DAYS_PER_MONTH / facts.window_days
+    return DAYS_PER_MONTH / facts.window_days
 
 
 def _usd(amount: Decimal, places: int = 2) -> str:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlplatform import names
@@ -78,22 +78,31 @@ def package_request(
 def _lineage(job: TrainingJob, card: ModelCard, cost: HostingCost, settings: Settings) -> dict[str, str]:
     dataset, version = job.dataset or "", job.tags.get(names.VERSION_TAG, "")
     code = job.hyperparameters.get("sagemaker_submit_directory", "").strip('"')
-    trained = training_usd(job, settings.aws_region)
     return {
         "dataset": dataset,
         "dataset_version": version,
         "manifest": f"s3://{settings.artifact_bucket}/{names.manifest_key(dataset, version)}",
         "training_job": job.name,
         "tuning_job": job.tuning or "",
-        "instance": f"{job.instance_count} x {job.instance_type}{' spot' if job.spot else ''}",
         "code": code,
         "code_digest": code.rsplit("/", 2)[-2] if code.count("/") > 2 else "",
         **findings(card, cost),
         "compared_with": job.inputs.get("live_model", ""),
-        "training_usd": "" if trained is None else f"{trained:.4f}",
         "hosting": job.tags.get(names.HOSTING_TAG, ""),
+        **trainings([job], settings.aws_region),
+    }
+
+
+def trainings(jobs: Sequence[TrainingJob], region: str) -> dict[str, str]:
+    """What trained a model, with what and for how much; of a pipeline that trained two and took one, both."""
+    billed = [usd for job in jobs if (usd := training_usd(job, region)) is not None]
+    machines = [f"{job.instance_count} x {job.instance_type}{' spot' if job.spot else ''}" for job in jobs]
+    return {
+        "instance": " and ".join(dict.fromkeys(machines)),
+        "training_usd": f"{sum(billed):.4f}" if billed else "",
         **{
             f"hp_{name}": value.strip('"')
+            for job in jobs
             for name, value in sorted(job.hyperparameters.items())
             if not name.startswith("sagemaker_")
         },

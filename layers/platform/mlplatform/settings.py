@@ -79,6 +79,9 @@ _TAG = _pattern(
     "1 to 128 letters, digits, spaces and _.:/=+-@, as tags allow",
     r"[\w .:/=+\-@]{1,128}",
 )
+# VpcConfig, SageMaker API reference: 1 to 16 subnets; ids are of EC2's forms.
+_SUBNETS = _pattern("subnet ids, separated by commas, or nothing", r"|subnet-[0-9a-f]+(,subnet-[0-9a-f]+){0,15}")
+_GROUP = _pattern("a security group's id, or nothing", r"|sg-[0-9a-f]+")
 _BUCKET = _pattern("the name of a bucket", r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -139,7 +142,19 @@ class Settings:
     budget_name: str = field(metadata=_pattern("the name of a budget, without : and \\", r"[^:\\]{1,100}"))
     monthly_budget_usd: Decimal = field(metadata=_USD)
     approval_ceiling_usd: Decimal = field(metadata=_USD)  # of a model's hosting a month, in prod
+    dev_max_age_days: int = field(metadata=_whole(0, 3650))  # 0: dev endpoints may be as old as they like
+    dev_grace_days: int = field(metadata=_whole(2, 30))  # between the notice and the end: two notices need two days
+    kept_packages: int = field(metadata=_whole(2, 1000))  # of each dataset: the live one, and one to go back to
+    subnet_ids: str = field(metadata=_SUBNETS)  # where jobs and models run; nothing: in SageMaker's own network
+    security_group_id: str = field(metadata=_GROUP)
     aws_region: str = field(metadata=_pattern("a region such as us-east-1", r"[a-z]{2}(-[a-z]+)+-\d"))
+
+    @property
+    def vpc_config(self) -> dict[str, Any]:
+        """`VpcConfig` of CreateTrainingJob and CreateModel, as a part of their requests; empty without a network."""
+        if not self.subnet_ids:
+            return {}
+        return {"VpcConfig": {"Subnets": self.subnet_ids.split(","), "SecurityGroupIds": [self.security_group_id]}}
 
     @property
     def required_tags(self) -> dict[str, str]:
@@ -180,6 +195,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
                 f"{larger.upper()} is '{values[larger]}'; expected at least {smaller.upper()} "
                 f"({values[smaller]}): {why}"
             )
+    if bool(values.get("subnet_ids")) != bool(values.get("security_group_id")):
+        problems.append("SUBNET_IDS and SECURITY_GROUP_ID are expected both or neither")
     if problems:
         raise SettingsError(f"Bad environment variables ({len(problems)}): " + "; ".join(problems) + ".")
     return Settings(**values)

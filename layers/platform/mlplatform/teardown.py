@@ -15,9 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlplatform.decisions import EndResource
-from mlplatform.facts import Remnant, RemnantKind
+from mlplatform.facts import Owned, OwnedKind
 
-_STAGES: tuple[frozenset[RemnantKind], ...] = (
+_STAGES: tuple[frozenset[OwnedKind], ...] = (
     frozenset({"tuning-job", "pipeline-execution"}),  # they start others
     frozenset({"training-job"}),
     frozenset({"endpoint"}),
@@ -27,7 +27,7 @@ _STAGES: tuple[frozenset[RemnantKind], ...] = (
 # States that pass by themselves, and in which SageMaker refuses to delete or stop (DescribeEndpoint and the Describe
 # operations of jobs, SageMaker API reference).
 _PASSING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting", "Stopping"})
-_ENDS: dict[RemnantKind, str] = {
+_ENDS: dict[OwnedKind, str] = {
     "tuning-job": "is stopped",
     "pipeline-execution": "is stopped",
     "training-job": "is stopped",
@@ -39,34 +39,34 @@ class Pass:
     """What one look at the account comes to."""
 
     ends: tuple[EndResource, ...]
-    waiting: tuple[Remnant, ...]  # in a state that passes by itself
+    waiting: tuple[Owned, ...]  # in a state that passes by itself
     later: int  # how much is left for passes after this stage
 
 
-def plan_teardown(remnants: tuple[Remnant, ...], stack: str) -> Pass:
+def plan_teardown(owned: tuple[Owned, ...], stack: str) -> Pass:
     """The first stage that has anything left; nothing at all once all is gone."""
     for stage in _STAGES:
-        mine = [one for one in remnants if one.kind in stage]
+        mine = [one for one in owned if one.kind in stage]
         if mine:
             passing = tuple(one for one in mine if one.state in _PASSING)
             return Pass(
                 ends=tuple(_end(one, stack) for one in mine if one not in passing),
                 waiting=passing,
-                later=sum(one.kind not in stage for one in remnants),
+                later=sum(one.kind not in stage for one in owned),
             )
     return Pass((), (), 0)
 
 
-def said(remnants: tuple[Remnant, ...]) -> str:
+def said(owned: tuple[Owned, ...]) -> str:
     """How many of each kind, as a clause: "1 endpoint, 2 models"."""
     counts: dict[str, int] = {}
-    for one in remnants:
+    for one in owned:
         counts[one.kind] = counts.get(one.kind, 0) + 1
     words = ((kind.replace("-", " "), count) for kind, count in counts.items())
     return ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in words) or "nothing"
 
 
-def _end(one: Remnant, stack: str) -> EndResource:
+def _end(one: Owned, stack: str) -> EndResource:
     done = _ENDS.get(one.kind, "is deleted")
     kind = one.kind.replace("-", " ").capitalize()
     return EndResource(f"{kind} {one.name} {done}: the stack {stack} that made it goes.", one.kind, one.name)

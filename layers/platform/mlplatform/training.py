@@ -194,6 +194,7 @@ def _training_job(
         "EnableInterContainerTrafficEncryption": spec.instance_count > 1,
         # The training toolkit fetches the code from S3 inside the container, which isolation would forbid.
         "EnableNetworkIsolation": False,
+        **settings.vpc_config,
         "Tags": names.tag_list(
             names.tags(settings.required_tags, stack=settings.stack_name, dataset=drop.dataset)
             | {names.VERSION_TAG: drop.version}

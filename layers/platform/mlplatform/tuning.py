@@ -152,6 +152,7 @@ def _request(name: str, job: Request, drop: Drop, tuning: TuningSpec, settings: 
                     "EnableNetworkIsolation",
                 )
             },
+            **settings.vpc_config,
             # Trials share the prefix; train.py keeps each trial's in a folder of its own name.
             "CheckpointConfig": {**job["CheckpointConfig"], "S3Uri": f"s3://{settings.artifact_bucket}/{checkpoints}"},
             "StoppingCondition": limits,

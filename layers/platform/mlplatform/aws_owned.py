@@ -6,12 +6,14 @@ can't be tagged belongs to the stack if what it is named after does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, assert_never
 
 from mlplatform.decisions import EndResource
 from mlplatform.errors import AwsError
-from mlplatform.facts import STACK_TAG, Remnant
+from mlplatform.facts import STACK_TAG, Owned
+from mlplatform.pipelines import DEFINITIONS
 
 Call = Callable[..., dict[str, Any]]  # (service, operation, **parameters); raises AwsError
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints/"
@@ -22,21 +24,30 @@ def stack_status(call: Call, stack_id: str) -> str:
     return str(call("cloudformation", "describe_stacks", StackName=stack_id)["Stacks"][0]["StackStatus"])
 
 
-def read_remnants(call: Call, stack: str) -> tuple[Remnant, ...]:
-    """What is left of what the stack's functions made, in no particular order. Raises AwsError."""
-    tagged = frozenset(_tagged(call, stack))
+def read_owned(call: Call, stack: str) -> tuple[Owned, ...]:
+    """What is there of what the stack's functions made, in no particular order. Raises AwsError."""
+    tagged = _tagged(call, stack)
     found = [*_jobs(call, stack, tagged), *_hosting(call, stack, tagged)]
     groups = [
-        entry["ModelPackageGroupName"]
+        (entry["ModelPackageGroupName"], entry["ModelPackageGroupArn"])
         for entry in _pages(
             call, "ModelPackageGroupSummaryList", "sagemaker", "list_model_package_groups", NameContains=f"{stack}-"
         )
         if entry["ModelPackageGroupArn"] in tagged
     ]
-    for group in groups:
-        found.append(Remnant("model-package-group", group))
+    for group, arn in groups:
+        found.append(Owned("model-package-group", group, arn=arn, tags=tagged[arn], about=group))
         found += [
-            Remnant("model-package", entry["ModelPackageArn"])
+            Owned(
+                "model-package",
+                entry["ModelPackageArn"],
+                entry.get("ModelApprovalStatus", ""),
+                arn=entry["ModelPackageArn"],
+                created=entry.get("CreationTime"),
+                tags=tagged[arn],  # a package has none of its own
+                about=group,
+                description=entry.get("ModelPackageDescription", ""),
+            )
             for entry in _pages(
                 call, "ModelPackageSummaryList", "sagemaker", "list_model_packages", ModelPackageGroupName=group
             )
@@ -46,7 +57,7 @@ def read_remnants(call: Call, stack: str) -> tuple[Remnant, ...]:
     found += _logs(call, stack, owners)
     found += _alarms(call, stack, tagged)
     if _is_there(call, "ssm", "get_parameter", Name=_webhook(stack)):
-        found.append(Remnant("parameter", _webhook(stack)))
+        found.append(Owned("parameter", _webhook(stack)))
     return tuple(found)
 
 
@@ -93,8 +104,9 @@ def end(call: Call, decision: EndResource) -> None:
             raise
 
 
-def _tagged(call: Call, stack: str) -> Iterator[str]:
-    """ARNs of what carries the stack's tag, a hundred a call. The list may lag behind, so it only confirms."""
+def _tagged(call: Call, stack: str) -> dict[str, dict[str, str]]:
+    """ARN -> tags of what carries the stack's tag, a hundred a call. The list may lag behind, so it only confirms."""
+    found: dict[str, dict[str, str]] = {}
     token: dict[str, str] = {}
     while True:
         page = call(
@@ -105,9 +117,10 @@ def _tagged(call: Call, stack: str) -> Iterator[str]:
             ResourcesPerPage=100,
             **token,
         )
-        yield from (resource["ResourceARN"] for resource in page["ResourceTagMappingList"])
+        for resource in page["ResourceTagMappingList"]:
+            found[resource["ResourceARN"]] = {tag["Key"]: tag["Value"] for tag in resource["Tags"]}
         if not page.get("PaginationToken"):
-            return
+            return found
         token = {"PaginationToken": page["PaginationToken"]}
 
 
@@ -121,22 +134,28 @@ def _pages(call: Call, member: str, service: str, operation: str, **parameters: 
         token = {"NextToken": page["NextToken"]}
 
 
-def _jobs(call: Call, stack: str, tagged: frozenset[str]) -> Iterator[Remnant]:
+def _jobs(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> Iterator[Owned]:
     """Those that run: a job that ended costs nothing and can't be deleted. A pipeline's jobs are not listed here: they
     stop with its execution (StopPipelineExecution, SageMaker API reference)."""
     prefix = f"{stack}-"
-    # Without the dash at the end, which that prefix may not have
-    for pipeline in _pages(call, "PipelineSummaries", "sagemaker", "list_pipelines", PipelineNamePrefix=stack):
-        if pipeline["PipelineArn"] in tagged:
-            for entry in _pages(
-                call,
-                "PipelineExecutionSummaries",
-                "sagemaker",
-                "list_pipeline_executions",
-                PipelineName=pipeline["PipelineName"],
-            ):
-                if entry["PipelineExecutionStatus"] in ("Executing", "Stopping"):
-                    yield Remnant("pipeline-execution", entry["PipelineExecutionArn"], entry["PipelineExecutionStatus"])
+    for definition in DEFINITIONS:
+        try:
+            executions = list(
+                _pages(
+                    call,
+                    "PipelineExecutionSummaries",
+                    "sagemaker",
+                    "list_pipeline_executions",
+                    PipelineName=f"{prefix}{definition}",
+                )
+            )
+        except AwsError as error:
+            if not _gone(error):
+                raise
+            continue
+        for entry in executions:
+            if entry["PipelineExecutionStatus"] in ("Executing", "Stopping"):
+                yield Owned("pipeline-execution", entry["PipelineExecutionArn"], entry["PipelineExecutionStatus"])
     for status in ("InProgress", "Stopping"):
         for entry in _pages(
             call,
@@ -147,25 +166,26 @@ def _jobs(call: Call, stack: str, tagged: frozenset[str]) -> Iterator[Remnant]:
             NameContains=prefix,
         ):
             if entry["HyperParameterTuningJobArn"] in tagged:
-                yield Remnant("tuning-job", entry["HyperParameterTuningJobName"], status)
+                yield Owned("tuning-job", entry["HyperParameterTuningJobName"], status)
         for entry in _pages(
             call, "TrainingJobSummaries", "sagemaker", "list_training_jobs", StatusEquals=status, NameContains=prefix
         ):
             if entry["TrainingJobArn"] in tagged:
-                yield Remnant("training-job", entry["TrainingJobName"], status)
+                yield Owned("training-job", entry["TrainingJobName"], status)
 
 
-def _hosting(call: Call, stack: str, tagged: frozenset[str]) -> Iterator[Remnant]:
+def _hosting(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> Iterator[Owned]:
     prefix = f"{stack}-"
     for entry in _pages(call, "Endpoints", "sagemaker", "list_endpoints", NameContains=prefix):
-        if entry["EndpointArn"] in tagged:
-            yield Remnant("endpoint", entry["EndpointName"], entry["EndpointStatus"])
+        if (arn := entry["EndpointArn"]) in tagged:
+            name = entry["EndpointName"]
+            yield Owned("endpoint", name, entry["EndpointStatus"], arn, entry["CreationTime"], tagged[arn], name)
     for entry in _pages(call, "EndpointConfigs", "sagemaker", "list_endpoint_configs", NameContains=prefix):
-        if entry["EndpointConfigArn"] in tagged:
-            yield Remnant("endpoint-config", entry["EndpointConfigName"])
+        if (arn := entry["EndpointConfigArn"]) in tagged:
+            yield Owned("endpoint-config", entry["EndpointConfigName"], "", arn, entry["CreationTime"], tagged[arn])
     for entry in _pages(call, "Models", "sagemaker", "list_models", NameContains=prefix):
-        if entry["ModelArn"] in tagged:
-            yield Remnant("model", entry["ModelName"])
+        if (arn := entry["ModelArn"]) in tagged:
+            yield Owned("model", entry["ModelName"], "", arn, entry["CreationTime"], tagged[arn])
     for entry in _pages(
         call,
         "ScalableTargets",
@@ -174,30 +194,35 @@ def _hosting(call: Call, stack: str, tagged: frozenset[str]) -> Iterator[Remnant
         ServiceNamespace="sagemaker",
     ):
         # Gone with its endpoint as a rule; asked for its own tags, since nothing else is left to tell whose it was.
-        if entry["ResourceId"].startswith(f"endpoint/{prefix}"):
-            tags = call("application-autoscaling", "list_tags_for_resource", ResourceARN=entry["ScalableTargetARN"])
-            if tags["Tags"].get(STACK_TAG) == stack:
-                yield Remnant("scaling-target", entry["ResourceId"])
+        resource, arn = entry["ResourceId"], entry.get("ScalableTargetARN", "")
+        if resource.startswith(f"endpoint/{prefix}"):
+            tags = call("application-autoscaling", "list_tags_for_resource", ResourceARN=arn)["Tags"]
+            if tags.get(STACK_TAG) == stack:
+                yield Owned("scaling-target", resource, "", arn, entry["CreationTime"], tags, resource.split("/")[1])
 
 
-def _logs(call: Call, stack: str, owners: set[str]) -> Iterator[Remnant]:
+def _logs(call: Call, stack: str, owners: set[str]) -> Iterator[Owned]:
     """SageMaker makes an endpoint's log group without tags; training logs lie in a group of the whole account's."""
     token: dict[str, str] = {}
     while True:
         page = call("logs", "describe_log_groups", logGroupNamePrefix=f"{ENDPOINT_LOGS}{stack}-", **token)
         for group in page["logGroups"]:
-            if group["logGroupName"].removeprefix(ENDPOINT_LOGS) in owners:
-                yield Remnant("log-group", group["logGroupName"])
+            owner = group["logGroupName"].removeprefix(ENDPOINT_LOGS)
+            if owner in owners:
+                created = datetime.fromtimestamp(group["creationTime"] / 1000, UTC)
+                yield Owned("log-group", group["logGroupName"], created=created, about=owner)
         if not page.get("nextToken"):
             return
         token = {"nextToken": page["nextToken"]}
 
 
-def _alarms(call: Call, stack: str, tagged: frozenset[str]) -> Iterator[Remnant]:
+def _alarms(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> Iterator[Owned]:
     """CloudFormation's own alarms lack the tag; those of target tracking go with their policy."""
     for entry in _pages(call, "MetricAlarms", "cloudwatch", "describe_alarms", AlarmNamePrefix=f"{stack}-"):
-        if entry["AlarmArn"] in tagged:
-            yield Remnant("alarm", entry["AlarmName"])
+        if (arn := entry["AlarmArn"]) in tagged:
+            endpoints = [one["Value"] for one in entry.get("Dimensions", ()) if one["Name"] == "EndpointName"]
+            about = endpoints[0] if endpoints else ""
+            yield Owned("alarm", entry["AlarmName"], arn=arn, tags=tagged[arn], about=about)
 
 
 def _webhook(stack: str) -> str:

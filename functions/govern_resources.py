@@ -1,0 +1,57 @@
+"""Every day: what is old, orphaned or badly tagged among what functions made is warned of, ended, deleted or tagged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from mlplatform import events
+from mlplatform.app import App, live_app
+from mlplatform.decisions import Decision, Notify, Skip
+from mlplatform.errors import PlatformError
+from mlplatform.governance import Estate, Governing, plan_governance, summary
+from mlplatform.observability import decided, observed
+
+
+@observed
+def handler(event: Mapping[str, Any], _context: object) -> list[dict[str, str]]:
+    """EventBridge Scheduler, once a day; with `"dry_run": true`, as `mlp govern` asks, nothing is changed or told."""
+    app = live_app()
+    now = events.scheduled_time(event) or app.aws.now()
+    if event.get("dry_run") is True:
+        return [{"decision": type(one).__name__, "reason": one.reason} for one in planned(app, now)]
+    return [decided(one) for one in govern_resources(app, now)]
+
+
+def planned(app: App, now: datetime) -> list[Governing]:
+    estate = Estate(app.aws.owned(), tuple(app.aws.hosted_endpoints()))
+    return plan_governance(estate, app.settings, now)
+
+
+def govern_resources(app: App, now: datetime) -> list[Decision]:
+    done: list[Decision] = []
+    refused: list[str] = []
+    for decision in planned(app, now):
+        try:
+            done.append(app.aws.apply(decision))
+        except PlatformError as error:
+            # Not swallowed: people are told below, and tomorrow's run, which is the retry, finds the same again.
+            refused.append(str(error))
+            done.append(Skip(f"{decision.reason} It could not be done: {error}"))
+    said = summary(done)
+    if said is not None:
+        app.aws.apply(said)
+    if refused:
+        day = f"{now:%Y-%m-%d}"
+        more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
+        done.append(
+            app.aws.apply(
+                Notify(
+                    f"{len(refused)} things could not be tidied up: {'; '.join(refused[:5])}{more}.",
+                    "Tidying up was refused",
+                    once=f"notices/governance/{day}.json",
+                )
+            )
+        )
+    return done

@@ -1,0 +1,163 @@
+"""What is old, orphaned or badly tagged, and what follows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+import builders
+from mlplatform import names
+from mlplatform.decisions import EndEndpoint, EndResource, Notify, Skip, TagResource, WarnOfEnd
+from mlplatform.facts import DATASET_TAG, STACK_TAG, HostedEndpoint, Owned, OwnedKind, Parked
+from mlplatform.governance import Estate, plan_governance, summary
+
+SETTINGS = builders.settings()
+NOW = datetime(2026, 11, 23, 6, tzinfo=UTC)
+STACK = SETTINGS.stack_name
+TAGS = {**SETTINGS.required_tags, STACK_TAG: STACK, DATASET_TAG: "flowers"}
+CONFIG = f"{STACK}-flowers-0123456789ab-abc12"
+ENDPOINT = f"{STACK}-flowers"
+
+
+def owned(kind: OwnedKind, name: str, days: float = 30, **more: Any) -> Owned:
+    given: dict[str, Any] = {"arn": f"arn:{name}", "created": NOW - timedelta(days=days), "tags": TAGS, **more}
+    return Owned(kind, name, **given)
+
+
+def endpoint(status: str | None = "InService", **tags: str) -> HostedEndpoint:
+    parked = Parked(ENDPOINT, CONFIG, NOW, {}, ()) if status is None else None
+    own = {**TAGS, names.WANTED_TAG: CONFIG, names.ASKED_TAG: CONFIG, **tags}
+    return HostedEndpoint(ENDPOINT, status, NOW - timedelta(days=1), own, parked)
+
+
+def aged(days: float, *, status: str | None = "InService", environment: str = "dev", **tags: str) -> Any:
+    """What is decided about an endpoint whose model was deployed so many days ago."""
+    settings = replace(SETTINGS, environment=environment)
+    required = {**TAGS, **settings.required_tags}
+    config = owned(
+        "endpoint-config", CONFIG, days, tags={**required, **{key.replace("_", ":", 1): v for key, v in tags.items()}}
+    )
+    [decision] = plan_governance(Estate((config,), (endpoint(status),)), settings, NOW)
+    return decision
+
+
+# --------------------------------------------------------------------------------------------------------------- age
+def test_a_young_endpoint_is_left_alone() -> None:
+    assert isinstance(aged(6.9), Skip)
+
+
+@pytest.mark.parametrize("status", ["InService", None])
+def test_an_old_one_gets_a_notice_first_with_the_day_and_how_to_keep_it(status: str | None) -> None:
+    decision = aged(7, status=status)
+    assert isinstance(decision, WarnOfEnd)
+    assert decision.ends == date(2026, 11, 26)
+    assert "ends on Thursday, 2026-11-26" in decision.reason
+    assert "mlp keep flowers --days 7" in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("ends", "kind"),
+    [
+        ("2026-11-25", Skip),  # two days to go: people know
+        ("2026-11-24", Notify),  # tomorrow: the final notice
+        ("2026-11-23", EndEndpoint),
+        ("2026-11-22", EndEndpoint),  # yesterday's run was missed
+        ("2026-11-21", WarnOfEnd),  # long over: it was kept meanwhile, and people are told anew
+        ("soon", WarnOfEnd),  # not a day
+    ],
+)
+def test_then_a_final_notice_and_then_the_end(ends: str, kind: type) -> None:
+    assert isinstance(aged(10, **{"ml-platform:ends-on": ends}), kind)
+
+
+def test_the_final_notice_is_told_once() -> None:
+    decision = aged(10, **{"ml-platform:ends-on": "2026-11-24"})
+    assert decision.once == f"notices/{ENDPOINT}/{CONFIG}-ends-2026-11-24.json"
+
+
+def test_an_endpoint_that_sleeps_ends_without_being_deleted_again() -> None:
+    decision = aged(10, status=None, **{"ml-platform:ends-on": "2026-11-23"})
+    assert isinstance(decision, EndEndpoint)
+    assert not decision.running
+
+
+@pytest.mark.parametrize(
+    ("keep", "kind"),
+    [("always", Skip), ("2026-11-23", Skip), ("2026-11-22", WarnOfEnd), ("please", WarnOfEnd)],
+)
+def test_who_asks_for_it_keeps_it(keep: str, kind: type) -> None:
+    assert isinstance(aged(10, **{"ml-platform:keep": keep}), kind)
+
+
+@pytest.mark.parametrize("environment", ["staging", "prod"])
+def test_nothing_ends_by_age_outside_of_dev(environment: str) -> None:
+    assert isinstance(aged(1000, environment=environment), Skip)
+
+
+def test_zero_days_mean_never() -> None:
+    settings = replace(SETTINGS, dev_max_age_days=0)
+    [decision] = plan_governance(Estate((owned("endpoint-config", CONFIG, 99),), (endpoint(),)), settings, NOW)
+    assert isinstance(decision, Skip)
+
+
+# ----------------------------------------------------------------------------------------------------------- orphans
+def ended(*things: Owned, endpoints: tuple[HostedEndpoint, ...] = ()) -> list[str]:
+    planned = plan_governance(Estate(things, endpoints), SETTINGS, NOW)
+    return [one.name for one in planned if isinstance(one, EndResource)]
+
+
+@pytest.mark.parametrize(
+    ("thing", "gone"),
+    [
+        (owned("endpoint-config", "shop-old"), True),
+        (owned("model", "shop-old"), True),
+        (owned("model", CONFIG), False),  # the endpoint runs with it
+        (owned("endpoint-config", "shop-old", 0.5), False),  # a deployment may be under way
+        (owned("endpoint-config", "shop-old", tags={**TAGS, names.KEEP_TAG: "always"}), False),
+        (owned("log-group", "/logs/gone", about="shop-gone"), True),
+        (owned("log-group", "/logs/here", about=ENDPOINT), False),
+        (owned("scaling-target", "endpoint/gone", about="shop-gone"), True),
+        (owned("alarm", "shop-gone-latency", about="shop-gone"), True),
+        (owned("alarm", "shop-spend"), False),  # not about an endpoint
+        (owned("training-job", "shop-running"), False),
+        (owned("parameter", "/shop/slack-webhook", created=None), False),
+    ],
+)
+def test_what_no_endpoint_needs_is_deleted(thing: Owned, gone: bool) -> None:
+    assert ended(thing, endpoints=(endpoint(),)) == ([thing.name] if gone else [])
+
+
+def test_what_a_sleeping_endpoint_comes_back_with_is_kept() -> None:
+    things = (owned("endpoint-config", CONFIG, 3), owned("model", CONFIG), owned("log-group", "/logs", about=ENDPOINT))
+    assert ended(*things, endpoints=(endpoint(None),)) == []
+
+
+def test_of_each_datasets_packages_the_newest_are_kept_and_the_live_one_whatever_its_age() -> None:
+    def package(number: int, **more: Any) -> Owned:
+        return owned("model-package", f"arn:package/{ENDPOINT}/{number}", 100 - number, about=ENDPOINT, **more)
+
+    live = package(1, description=f"Trained by {CONFIG}.")
+    waiting = package(2, state="PendingManualApproval")
+    old = [package(3), package(4, state="Approved")]
+    newest = [package(number) for number in range(5, 35)]
+    assert ended(live, waiting, *old, *newest, endpoints=(endpoint(),)) == [one.name for one in reversed(old)]
+
+
+# -------------------------------------------------------------------------------------------------------------- tags
+def test_a_missing_or_different_required_tag_is_set() -> None:
+    thing = owned("model", CONFIG, tags={STACK_TAG: STACK, "Project": "somebody-elses"})
+    planned = plan_governance(Estate((thing,), (endpoint(),)), SETTINGS, NOW)
+    [decision] = [one for one in planned if isinstance(one, TagResource)]
+    assert decision.tags == SETTINGS.required_tags
+
+
+def test_what_a_run_did_is_told_in_one_message_and_nothing_if_nothing() -> None:
+    said = summary([EndResource("No endpoint runs or sleeps with the model a.", "model", "a"), Skip("b")])
+    assert said is not None
+    assert said.reason == (
+        "Tidied up: 1 orphans deleted, 0 things tagged. No endpoint runs or sleeps with the model a."
+    )
+    assert summary([Skip("b")]) is None
