@@ -681,9 +681,44 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         self._announce(decision)
         return decision
 
-    def _scale(self, decision: ConfigureAutoscaling) -> bool:
-        """Whether there was anything to change."""
-        target = dict(decision.target)
+    def lacking(self, decision: ConfigureAutoscaling) -> tuple[str, ...]:
+        """What applying it would change, in sentences; nothing is changed."""
+        found = []
+        if decision.target:
+            targets, as_wanted = self._scaling_there(decision)
+            if not targets:
+                found.append("it does not scale: its scaling is not registered.")
+            elif not as_wanted:
+                found.append("its scaling is registered otherwise than the platform would, or lacks a policy.")
+        if decision.alarms:
+            wanted = [one["AlarmName"] for one in decision.alarms]
+            there = self._call("cloudwatch", "describe_alarms", AlarmNames=wanted)["MetricAlarms"]
+            kept = {one["AlarmName"] for one in there}
+            for alarm in differing(decision.alarms, there):
+                wrong = "watches something else than it should" if alarm["AlarmName"] in kept else "is missing"
+                found.append(f"its alarm {alarm['AlarmName']} {wrong}.")
+        return tuple(found)
+
+    def clamp(self, endpoint_name: str) -> str:
+        """Brings an endpoint's instances inside its scaling's bounds; says within which.
+
+        Registering a target does so at once, with the bounds that it has already (RegisterScalableTarget, API
+        reference).
+        """
+        variant = scalable_target(endpoint_name)
+        found = self._call(
+            "application-autoscaling",
+            "describe_scalable_targets",
+            ServiceNamespace=variant["ServiceNamespace"],
+            ResourceIds=[variant["ResourceId"]],
+        )["ScalableTargets"][0]
+        bounds = {key: found[key] for key in ("MinCapacity", "MaxCapacity")}
+        self._call("application-autoscaling", "register_scalable_target", **variant, **bounds)
+        return f"it goes to {bounds['MinCapacity']} to {bounds['MaxCapacity']} instances"
+
+    def _scaling_there(self, decision: ConfigureAutoscaling) -> tuple[list[dict[str, Any]], bool]:
+        """The scalable target, if any, and whether it and its policies are as they are wanted."""
+        target = {key: value for key, value in decision.target.items() if key != "Tags"}
         resource = {"ServiceNamespace": target["ServiceNamespace"], "ResourceId": target["ResourceId"]}
         service = "application-autoscaling"
         targets = self._call(
@@ -692,16 +727,20 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             ServiceNamespace=resource["ServiceNamespace"],
             ResourceIds=[resource["ResourceId"]],
         )["ScalableTargets"]
-        # RegisterScalableTarget, API reference: Tags are for a new target only
-        tags = target.pop("Tags")
         policies = self._call(service, "describe_scaling_policies", **resource)["ScalingPolicies"]
-        if (
-            targets
-            and _holds(targets[0], target)
-            and all(any(_holds(policy, wanted) for policy in policies) for wanted in decision.policies)
-        ):
+        as_wanted = bool(targets) and _holds(targets[0], target)
+        return targets, as_wanted and all(any(_holds(one, wanted) for one in policies) for wanted in decision.policies)
+
+    def _scale(self, decision: ConfigureAutoscaling) -> bool:
+        """Whether there was anything to change."""
+        targets, as_wanted = self._scaling_there(decision)
+        if as_wanted:
             self._remember_bounds(decision)
             return False
+        target = dict(decision.target)
+        # RegisterScalableTarget, API reference: Tags are for a new target only
+        tags = target.pop("Tags")
+        service = "application-autoscaling"
         self._call(service, "register_scalable_target", **target, **({} if targets else {"Tags": tags}))
         self._remember_bounds(decision)
         for policy in decision.policies:
