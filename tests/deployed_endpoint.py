@@ -36,9 +36,14 @@ def deploy(account: Account, *, instance_type: str = "ml.c5.large", tags: Mappin
         **(tags or {}),
     }
     sagemaker.create_endpoint(EndpointName=ENDPOINT, EndpointConfigName=JOB, Tags=names.tag_list(all_tags))
-    for file, document in (("metrics.json", builders.metrics_json()), ("sample.json", builders.SAMPLE_JSON)):
-        account.put(f"models/churn/{JOB}/{file}", json.dumps(document).encode(), "ml-platform-artifacts")
+    card(account, JOB)
     answers(account, builders.SAMPLE_JSON["response"])
+
+
+def card(account: Account, model: str) -> None:
+    """What is kept beside a registered model."""
+    for file, document in (("metrics.json", builders.metrics_json()), ("sample.json", builders.SAMPLE_JSON)):
+        account.put(f"models/churn/{model}/{file}", json.dumps(document).encode(), "ml-platform-artifacts")
 
 
 def answers(account: Account, response: Any) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from deployed_endpoint import ENDPOINT, answers, deploy, failed, in_service
+from deployed_endpoint import ENDPOINT, answers, card, deploy, failed, in_service
 
 import builders
 from builders import JOB, Account
@@ -228,6 +228,19 @@ def test_scaling_that_an_update_took_away_comes_back_when_the_update_fails(accou
     assert len(policies(account)) == 2
 
 
+def test_bounds_set_by_hand_outlive_a_change_of_the_instance_type(account: Account) -> None:
+    larger = names.hosting_tag({"instance_type": "ml.m5.large"})
+    waiting = {names.WANTED_TAG: builders.LIVE_JOB, names.ASKED_TAG: JOB}
+    deploy(account, tags=larger | waiting | names.bounds_tag((1, 5)))
+    set_by_hand(account, 2, 4)
+    assert isinstance(in_service(account), FinishDeployment)
+    scaling = account.client("application-autoscaling")
+    assert scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"] == []
+    card(account, builders.LIVE_JOB)
+    assert isinstance(in_service(account), ConfigureAutoscaling)
+    assert bounds(account) == (2, 4)
+
+
 def test_the_alarms_of_an_update_end_with_it(account: Account) -> None:
     deploy(account)
     failed(account)
@@ -243,8 +256,7 @@ def baking(account: Account, *, response: Any, version: str) -> Decision:
     found = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)
     pending = {"EndpointStatus": "Updating", "PendingDeploymentSummary": {"EndpointConfigName": builders.LIVE_JOB}}
     account.answers["describe_endpoint"] = found | pending
-    for file, document in (("metrics.json", builders.metrics_json()), ("sample.json", builders.SAMPLE_JSON)):
-        account.put(f"models/churn/{builders.LIVE_JOB}/{file}", json.dumps(document).encode(), "ml-platform-artifacts")
+    card(account, builders.LIVE_JOB)
     replies = iter([builders.SAMPLE_JSON["response"] | {"model_version": JOB}] * 3)
     account.answers["invoke_endpoint"] = lambda _: {
         "ResponseMetadata": {"HTTPStatusCode": 200},

@@ -344,14 +344,19 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         return card if isinstance(card, ModelCard) else None
 
     def scaling_bounds(self, endpoint: Endpoint) -> tuple[int, int] | None:
-        """The fewest and the most instances that its scaling allows now; None where nothing scales it."""
+        """The fewest and the most instances that its scaling allows now; None where nothing scales it.
+
+        A change of its instance type takes its scaling; what it allowed then still counts when it is to come back.
+        """
         found = self._call(
             "application-autoscaling",
             "describe_scalable_targets",
             ServiceNamespace="sagemaker",
             ResourceIds=[scalable_target(endpoint.name)["ResourceId"]],
         )["ScalableTargets"]
-        return (found[0]["MinCapacity"], found[0]["MaxCapacity"]) if found else None
+        if found:
+            return (found[0]["MinCapacity"], found[0]["MaxCapacity"])
+        return names.tagged_bounds(endpoint.tags.get(names.TAKEN_TAG))
 
     def smoke_test(self, endpoint: Endpoint, sample_json: bytes) -> Prediction:
         """Asks for the prediction of sample.json; what the model itself refuses is an answer, and no error."""
@@ -639,9 +644,22 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         for alarm in alarms:
             self._call("cloudwatch", "put_metric_alarm", **alarm)
         if deregister is not None:
+            self._remember_taken(name, deregister)
             self._unless(_is_missing, "application-autoscaling", "deregister_scalable_target", **deregister)
         if self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request):
             self._tag_endpoint(name, {names.ASKED_TAG: config})
+
+    def _remember_taken(self, endpoint_name: str, deregister: Request) -> None:
+        """Deregistering forgets the bounds, and people may have set them."""
+        found = self._call(
+            "application-autoscaling",
+            "describe_scalable_targets",
+            ServiceNamespace=deregister["ServiceNamespace"],
+            ResourceIds=[deregister["ResourceId"]],
+        )["ScalableTargets"]
+        if found:
+            bounds = names.bounds_tag((found[0]["MinCapacity"], found[0]["MaxCapacity"]))
+            self._tag_endpoint(endpoint_name, {names.TAKEN_TAG: bounds[names.BOUNDS_TAG]})
 
     def _reject_update(self, decision: RejectUpdate) -> Decision:
         """The metric again with each event: an alarm that saw it once may have passed it."""

@@ -28,6 +28,7 @@ HOSTING_TAG = "ml-platform:hosting"  # on a training job and an endpoint: what j
 WANTED_TAG = "ml-platform:wanted-config"  # on an endpoint: the config that it should run
 ASKED_TAG = "ml-platform:asked-config"  # on an endpoint: the config of the last create or update call
 BOUNDS_TAG = "ml-platform:scaling-bounds"  # on an endpoint: those that the platform set last, see bounds_tag
+TAKEN_TAG = "ml-platform:scaling-before-update"  # on an endpoint: the bounds that a change of its type took, as above
 APPROVAL_TAG = "ml-platform:approval"  # on a training job: "manual" where job.json wants a person to approve its model
 HOURS_TAG = "ml-platform:hours"  # on an endpoint, or its config while parked: opening hours, see opening_hours.py
 KEEP_TAG = "ml-platform:keep"  # on anything that functions made: "always", or a day up to which governance leaves it
@@ -233,6 +234,12 @@ def hosting_wishes(tags: Mapping[str, str]) -> dict[str, str]:
 def bounds_tag(bounds: tuple[int, int]) -> dict[str, str]:
     """The fewest and the most instances that the platform lets an endpoint scale to: `1..5`."""
     return {BOUNDS_TAG: f"{bounds[0]}..{bounds[1]}"}
+
+
+def tagged_bounds(value: str | None) -> tuple[int, int] | None:
+    """The reverse of bounds_tag, for its value."""
+    smallest, _, largest = (value or "").partition("..")
+    return (int(smallest), int(largest)) if smallest and largest else None
 
 
 def cost_answers_key(day: date) -> str:
