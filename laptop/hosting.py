@@ -989,7 +989,7 @@ class Hosting:
                     for instance in variant.fleet
                     if instance.alive and not instance.stopping
                 ]
-                for instance, hangs in zip(serving, pool.map(Instance.hangs, serving), strict=True):
+                for instance, hangs in zip(serving, pool.map(lambda one: one.hangs(), serving), strict=True):
                     if hangs and instance.alive and not instance.stopping:
                         self._log(instance.endpoint, instance.stream, "instance does not answer /ping; it is ended")
                         os.killpg(instance.process.pid, signal.SIGKILL)

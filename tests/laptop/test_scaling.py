@@ -59,6 +59,9 @@ class Process:
     def usage(self) -> tuple[float, float]:
         return self.cpu_percent, 10.0
 
+    def hangs(self) -> bool:
+        return False
+
     def stop(self, *, drain: bool) -> None:
         self.alive = False
 

@@ -853,7 +853,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             "sagemaker",
             "add_tags",
             ResourceArn=decision.config_arn,
-            Tags=names.tag_list({names.ENDS_TAG: decision.ends.isoformat()}),
+            Tags=names.tag_list(decision.tags),
         )
         return decision
 
@@ -870,6 +870,12 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         else:
             self._call("sagemaker", "add_tags", ResourceArn=decision.arn, Tags=names.tag_list(decision.tags))
         return decision
+
+    def running_configs(self, endpoints: Iterable[str]) -> frozenset[str]:
+        """Names of the configs that these endpoints run with, and of their models."""
+        from mlplatform import aws_owned  # as above
+
+        return aws_owned.running_configs(self._call, endpoints)
 
     def _end_resource(self, decision: EndResource) -> EndResource:
         from mlplatform import aws_owned  # as above

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mlplatform.facts import Hold, ModelCard, OwnedKind, Parked, Saving
@@ -340,7 +340,7 @@ class WarnOfEnd:
     reason: str
     endpoint_name: str
     config_arn: str
-    ends: date
+    tags: Mapping[str, str]  # of the config: the day, and that its eve was told of
 
 
 @dataclass(frozen=True)

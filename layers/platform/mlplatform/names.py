@@ -33,6 +33,7 @@ APPROVAL_TAG = "ml-platform:approval"  # on a training job: "manual" where job.j
 HOURS_TAG = "ml-platform:hours"  # on an endpoint, or its config while parked: opening hours, see opening_hours.py
 KEEP_TAG = "ml-platform:keep"  # on anything that functions made: "always", or a day up to which governance leaves it
 ENDS_TAG = "ml-platform:ends-on"  # on an endpoint config: the day on which its endpoint ends because of its age
+LAST_WARNING_TAG = "ml-platform:last-warning"  # the same: the day whose eve people were told of
 KEEP_ON_TAG = "ml-platform:keep-on-until"  # the same: a moment before which it is not stopped
 PARKED_TAG = "ml-platform:parked-"  # and a number from 0, on an endpoint config: pieces of the record, see parking.py
 REPORTS_PREFIX = "reports/"  # in the artifact bucket
