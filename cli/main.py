@@ -27,6 +27,8 @@ from cli import summary as deployed
 from cli.check import check
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
 from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower, conclude
+from cli.hosting import hosting
+from cli.loadtest import loadtest
 from cli.predict import content_type_of, invoke
 from cli.teardown import teardown
 from cli.tuning import tune
@@ -61,6 +63,8 @@ app.command()(cards.card)
 app.command()(check)
 app.command()(govern.govern)
 app.command()(govern.keep)
+app.command()(hosting)
+app.command()(loadtest)
 app.command()(tune)
 app.command()(teardown)
 for command in (registered.models, registered.approve, registered.reject, registered.rollback):
