@@ -26,6 +26,7 @@ from cli import status as overview
 from cli import summary as deployed
 from cli.check import check
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
+from cli.doctor import doctor
 from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower, conclude
 from cli.hosting import hosting
 from cli.loadtest import loadtest
@@ -61,6 +62,7 @@ app.command()(office_hours.hours)
 app.command()(office_hours.snooze)
 app.command()(cards.card)
 app.command()(check)
+app.command()(doctor)
 app.command()(govern.govern)
 app.command()(govern.keep)
 app.command()(hosting)

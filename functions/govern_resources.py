@@ -8,9 +8,9 @@ from typing import Any
 
 from mlplatform import events
 from mlplatform.app import App, live_app
-from mlplatform.decisions import Decision, Notify, Skip
+from mlplatform.decisions import Decision, Skip
 from mlplatform.errors import PlatformError
-from mlplatform.governance import Estate, Governing, plan_governance, summary
+from mlplatform.governance import Estate, Governing, plan_governance, summary, trouble
 from mlplatform.observability import decided, observed
 
 
@@ -25,8 +25,9 @@ def handler(event: Mapping[str, Any], _context: object) -> list[dict[str, str]]:
 
 
 def planned(app: App, now: datetime) -> list[Governing]:
-    estate = Estate(app.aws.owned(), tuple(app.aws.hosted_endpoints()))
-    return plan_governance(estate, app.settings, now)
+    endpoints = tuple(app.aws.hosted_endpoints())
+    running = app.aws.running_configs(one.name for one in endpoints if one.status)
+    return plan_governance(Estate(app.aws.owned(), endpoints, running), app.settings, now)
 
 
 def govern_resources(app: App, now: datetime) -> list[Decision]:
@@ -43,15 +44,5 @@ def govern_resources(app: App, now: datetime) -> list[Decision]:
     if said is not None:
         app.aws.apply(said)
     if refused:
-        day = f"{now:%Y-%m-%d}"
-        more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
-        done.append(
-            app.aws.apply(
-                Notify(
-                    f"{len(refused)} things could not be tidied up: {'; '.join(refused[:5])}{more}.",
-                    "Tidying up was refused",
-                    once=f"notices/governance/{day}.json",
-                )
-            )
-        )
+        done.append(app.aws.apply(trouble(refused, now)))
     return done

@@ -1,15 +1,24 @@
-"""Dates and times as numbers, the same way in training and in serving. All texts of a column share one form."""
+"""Dates and times as numbers, the same way in training and in serving. All texts of a column share one form.
+
+Read alike by every Python that runs this: 3.10 in the pipelines' processing steps, 3.12 in training and serving. So ISO
+dates have an expression of their own, since what datetime.fromisoformat takes has grown with 3.11.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 ISO = "iso"
+_ISO = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?(?:Z|([+-])(\d{2}):?(\d{2}))?)?"
+)
+_UTC = timezone.utc  # noqa: UP017 - datetime.UTC is new in 3.11
 _DAY = ("%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%Y-%m", "%d %b %Y", "%b %d, %Y")
 _TIME = ("", " %H:%M", " %H:%M:%S")
 FORMS = (ISO, *(day + time for day in _DAY for time in _TIME))
@@ -62,9 +71,26 @@ def _reader(form: str) -> Callable[[str], float]:
     def read(text: str) -> float:
         text = text.strip()
         try:
-            time = datetime.fromisoformat(text) if form == ISO else datetime.strptime(text, form)  # noqa: DTZ007  (below)
+            time = _iso(text) if form == ISO else datetime.strptime(text, form).replace(tzinfo=_UTC)
         except ValueError:
             return np.nan
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() / 86400
+        return time.timestamp() / 86400
 
     return read
+
+
+def _iso(text: str) -> datetime:
+    """A day, with or without a time, a fraction of its second and an offset; without one it is UTC.
+
+    Raises ValueError for anything else.
+    """
+    found = _ISO.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    year, month, day, hour, minute, second, fraction, sign, hours, minutes = found.groups()
+    time = datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=_UTC)
+    time += timedelta(microseconds=int((fraction or "0").ljust(6, "0")[:6]))
+    if sign:
+        offset = timedelta(hours=int(hours), minutes=int(minutes))
+        time += -offset if sign == "+" else offset
+    return time

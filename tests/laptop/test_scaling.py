@@ -59,6 +59,9 @@ class Process:
     def usage(self) -> tuple[float, float]:
         return self.cpu_percent, 10.0
 
+    def hangs(self) -> bool:
+        return False
+
     def stop(self, *, drain: bool) -> None:
         self.alive = False
 
@@ -338,7 +341,9 @@ def test_invocations_per_instance_shares_the_requests_among_the_instances() -> N
         store, counters = MetricStore(), InvocationCounters()
         for _ in range(9):
             counters.record(200, 0.001, 0.001)
-        put_invocations(store, "shop", "v", counters.take(), instances=3, at=datetime.now(UTC))
+        put_invocations(
+            store, {"EndpointName": "shop", "VariantName": "v"}, counters.take(), instances=3, at=datetime.now(UTC)
+        )
         store.advance()
         dimensions = (("EndpointName", "shop"), ("VariantName", "v"))
         (found,) = store.periods(key("AWS/SageMaker", "InvocationsPerInstance", dimensions), 1, 1)

@@ -47,7 +47,7 @@ class Sandbox:
         self.s3.create_bucket(Bucket="sandbox")
         trust = json.dumps({"Version": "2012-10-17", "Statement": [TRUST]})
         iam = account.client("iam")
-        self.role = iam.create_role(RoleName="training", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+        self.role = iam.create_role(RoleName="xgboost", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
         for key, body in {
             "train/train.csv": csv(rows(1)),
             "validation/validation.csv": csv(rows(2)),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 import builders
 from mlplatform import names
-from mlplatform.decisions import EndEndpoint, EndResource, Notify, Skip, TagResource, WarnOfEnd
+from mlplatform.decisions import EndEndpoint, EndResource, Skip, TagResource, WarnOfEnd
 from mlplatform.facts import DATASET_TAG, STACK_TAG, HostedEndpoint, Owned, OwnedKind, Parked
 from mlplatform.governance import Estate, plan_governance, summary
 
@@ -53,33 +53,38 @@ def test_a_young_endpoint_is_left_alone() -> None:
 def test_an_old_one_gets_a_notice_first_with_the_day_and_how_to_keep_it(status: str | None) -> None:
     decision = aged(7, status=status)
     assert isinstance(decision, WarnOfEnd)
-    assert decision.ends == date(2026, 11, 26)
+    assert decision.tags == {names.ENDS_TAG: "2026-11-26"}
     assert "ends on Thursday, 2026-11-26" in decision.reason
     assert "mlp keep flowers --days 7" in decision.reason
 
 
 @pytest.mark.parametrize(
-    ("ends", "kind"),
+    ("ends", "told", "kind"),
     [
-        ("2026-11-25", Skip),  # two days to go: people know
-        ("2026-11-24", Notify),  # tomorrow: the final notice
-        ("2026-11-23", EndEndpoint),
-        ("2026-11-22", EndEndpoint),  # yesterday's run was missed
-        ("2026-11-21", WarnOfEnd),  # long over: it was kept meanwhile, and people are told anew
-        ("soon", WarnOfEnd),  # not a day
+        ("2026-11-25", "", Skip),  # two days to go: people know
+        ("2026-11-24", "", WarnOfEnd),  # tomorrow: the final notice
+        ("2026-11-24", "2026-11-24", Skip),  # which was told already
+        ("2026-11-23", "2026-11-23", EndEndpoint),
+        ("2026-11-23", "", WarnOfEnd),  # the run of the eve was missed: nothing ends without the notice
+        ("2026-11-22", "2026-11-22", EndEndpoint),  # yesterday's run was missed
+        ("2026-11-21", "2026-11-21", WarnOfEnd),  # long over: it was kept meanwhile, and people are told anew
+        ("soon", "", WarnOfEnd),  # not a day
     ],
 )
-def test_then_a_final_notice_and_then_the_end(ends: str, kind: type) -> None:
-    assert isinstance(aged(10, **{"ml-platform:ends-on": ends}), kind)
+def test_then_a_final_notice_and_then_the_end(ends: str, told: str, kind: type) -> None:
+    tags = {names.ENDS_TAG: ends, **({names.LAST_WARNING_TAG: told} if told else {})}
+    assert isinstance(aged(10, **tags), kind)
 
 
-def test_the_final_notice_is_told_once() -> None:
-    decision = aged(10, **{"ml-platform:ends-on": "2026-11-24"})
-    assert decision.once == f"notices/{ENDPOINT}/{CONFIG}-ends-2026-11-24.json"
+def test_the_final_notice_names_tomorrow_and_is_remembered() -> None:
+    decision = aged(10, **{names.ENDS_TAG: "2026-11-23"})
+    assert decision.reason.startswith(f"Tomorrow, on 2026-11-24, {ENDPOINT} ends")
+    assert decision.tags == {names.ENDS_TAG: "2026-11-24", names.LAST_WARNING_TAG: "2026-11-24"}
 
 
 def test_an_endpoint_that_sleeps_ends_without_being_deleted_again() -> None:
-    decision = aged(10, status=None, **{"ml-platform:ends-on": "2026-11-23"})
+    tags = {names.ENDS_TAG: "2026-11-23", names.LAST_WARNING_TAG: "2026-11-23"}
+    decision = aged(10, status=None, **tags)
     assert isinstance(decision, EndEndpoint)
     assert not decision.running
 
@@ -128,6 +133,14 @@ def ended(*things: Owned, endpoints: tuple[HostedEndpoint, ...] = ()) -> list[st
 )
 def test_what_no_endpoint_needs_is_deleted(thing: Owned, gone: bool) -> None:
     assert ended(thing, endpoints=(endpoint(),)) == ([thing.name] if gone else [])
+
+
+def test_what_an_endpoint_still_runs_with_after_an_update_that_failed_is_kept() -> None:
+    live, failed = f"{STACK}-flowers-old", f"{STACK}-flowers-new"
+    things = tuple(owned(kind, name) for kind in ("endpoint-config", "model") for name in (live, failed))  # type: ignore[arg-type]
+    wanted = endpoint(**{names.WANTED_TAG: failed, names.ASKED_TAG: failed})
+    estate = Estate(things, (wanted,), frozenset({live}))
+    assert [one for one in plan_governance(estate, SETTINGS, NOW) if isinstance(one, EndResource)] == []
 
 
 def test_what_a_sleeping_endpoint_comes_back_with_is_kept() -> None:

@@ -6,7 +6,7 @@ can't be tagged belongs to the stack if what it is named after does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, assert_never
 
@@ -59,6 +59,24 @@ def read_owned(call: Call, stack: str) -> tuple[Owned, ...]:
     if _is_there(call, "ssm", "get_parameter", Name=_webhook(stack)):
         found.append(Owned("parameter", _webhook(stack)))
     return tuple(found)
+
+
+def running_configs(call: Call, endpoints: Iterable[str]) -> frozenset[str]:
+    """Names of the configs that these endpoints run with, and of their models; no list tells them. Raises AwsError."""
+    found: set[str] = set()
+    for endpoint in endpoints:
+        try:
+            config = call("sagemaker", "describe_endpoint", EndpointName=endpoint).get("EndpointConfigName")
+            if config is None:
+                continue
+            found.add(config)
+            described = call("sagemaker", "describe_endpoint_config", EndpointConfigName=config)
+        except AwsError as error:
+            if not _gone(error):
+                raise
+            continue
+        found |= {one["ModelName"] for one in described["ProductionVariants"] if "ModelName" in one}
+    return frozenset(found)
 
 
 def end(call: Call, decision: EndResource) -> None:
@@ -240,9 +258,11 @@ def _is_there(call: Call, service: str, operation: str, **parameters: Any) -> bo
 
 
 def _gone(error: AwsError) -> bool:
-    """SageMaker says ValidationException for what is gone, and for a stop that is no longer possible."""
+    """SageMaker says ValidationException for what is gone, and for a job that ended before it could be stopped: "The
+    request was rejected because the training job is in status Stopped." (github.com/awslabs/benchmark-ai/issues/928).
+    """
     if error.code in {"ResourceNotFound", "ResourceNotFoundException", "ObjectNotFoundException", "ParameterNotFound"}:
         return True
     text = error.aws_message.lower()
     refused = error.code in {"ValidationException", "ValidationError"}
-    return refused and any(words in text for words in ("could not find", "not found", "does not exist", "not running"))
+    return refused and any(words in text for words in ("could not find", "not found", "does not exist", "is in status"))

@@ -46,7 +46,7 @@ class PipelineCalls:
             status=found["PipelineExecutionStatus"],
             failure_reason=found.get("FailureReason"),
             created=found["CreationTime"].astimezone(UTC),
-            steps=tuple(map(_step, sorted(steps, key=lambda step: step["StartTime"]))),
+            steps=tuple(map(_step, sorted(steps, key=lambda step: step.get("StartTime", found["CreationTime"])))),
             parameters={one["Name"]: one["Value"] for one in given},
         )
 

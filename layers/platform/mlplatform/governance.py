@@ -40,6 +40,9 @@ class Estate:
 
     owned: tuple[Owned, ...]
     endpoints: tuple[HostedEndpoint, ...]
+    # Names of the configs that endpoints run with, and of their models: after an update that failed, neither is the one
+    # that the endpoint's tags want.
+    running: frozenset[str] = frozenset()
 
 
 def plan_governance(estate: Estate, settings: Settings, now: datetime) -> list[Governing]:
@@ -69,29 +72,34 @@ def _age(endpoint: HostedEndpoint, estate: Estate, settings: Settings, now: date
     if kept:
         return Skip(f"{name} is kept {kept}.")
     age = (now - config.created).days
-    ends = _day(tags.get(names.ENDS_TAG, ""))
     if age < settings.dev_max_age_days:
         return Skip(f"{name} is {age} days old, of {settings.dev_max_age_days} that it may be.")
     today = now.astimezone(UTC).date()
-    keep = f"mlp keep {endpoint.tags.get(DATASET_TAG, name)} --days 7"
+    tomorrow = today + timedelta(days=1)
+    ends = _day(tags.get(names.ENDS_TAG, ""))
+    keep = f"To keep it: mlp keep {endpoint.tags.get(DATASET_TAG, name)} --days 7"
     # A day that is long over is of a keep that has run out since: whoever asked for it is told anew.
     if ends is None or ends < today - timedelta(days=1):
         day = today + timedelta(days=settings.dev_grace_days)
         return WarnOfEnd(
             f"{name} has run the same model for {age} days, and endpoints of dev end after "
-            f"{settings.dev_max_age_days}: it ends on {day:%A}, {day}. To keep it: {keep}",
+            f"{settings.dev_max_age_days}: it ends on {day:%A}, {day}. {keep}",
             name,
             config.arn,
-            day,
+            {names.ENDS_TAG: day.isoformat()},
         )
-    if today < ends - timedelta(days=1):
+    if ends > tomorrow:
         return Skip(f"{name} ends on {ends}; people know.")
-    if today < ends:
-        return Notify(
-            f"Tomorrow, on {ends}, {name} ends: it has run the same model for {age} days. To keep it: {keep}",
-            f"{name} ends tomorrow",
-            names.notice_key(name, config.name, f"ends-{ends}"),
+    if tags.get(names.LAST_WARNING_TAG) != ends.isoformat():
+        # The run of the eve may have been missed: nothing ends without this notice.
+        return WarnOfEnd(
+            f"Tomorrow, on {tomorrow}, {name} ends: it has run the same model for {age} days. {keep}",
+            name,
+            config.arn,
+            {names.ENDS_TAG: tomorrow.isoformat(), names.LAST_WARNING_TAG: tomorrow.isoformat()},
         )
+    if today < ends:
+        return Skip(f"{name} ends tomorrow; people know.")
     return EndEndpoint(
         f"{name} is ended: it has run the same model for {age} days, and people were told on time. The model stays in "
         f"the registry: mlp approve {endpoint.tags.get(DATASET_TAG, name)} brings the endpoint back.",
@@ -148,7 +156,7 @@ def _orphans(estate: Estate, now: datetime) -> Iterator[EndResource]:
 
 def _used(estate: Estate) -> frozenset[str]:
     """Names of configs, which are those of their models, that an endpoint runs, is to run, or sleeps in."""
-    found: set[str] = set()
+    found: set[str] = set(estate.running)
     for endpoint in estate.endpoints:
         found |= {endpoint.tags.get(tag, "") for tag in (names.WANTED_TAG, names.ASKED_TAG)}
         if endpoint.parked:
@@ -203,4 +211,14 @@ def summary(done: Iterable[Decision]) -> Notify | None:
         f"Tidied up: {len(ends)} orphans deleted, {len(tagged)} things tagged. " + " ".join(lines),
         "Tidied up",
         routine=True,
+    )
+
+
+def trouble(refused: list[str], now: datetime) -> Notify:
+    """What AWS did not let a run do, told once a day; tomorrow's run finds the same again."""
+    more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
+    return Notify(
+        f"{len(refused)} things could not be tidied up: {'; '.join(refused[:5])}{more}.",
+        "Tidying up was refused",
+        once=names.notice_key("governance", f"{now:%Y-%m-%d}", "refused"),
     )

@@ -48,6 +48,16 @@ def compare_prediction(sample_json: bytes, status: int, body: bytes) -> Predicti
     return Prediction(True, "the sample's prediction came out as in training")
 
 
+def model_version(body: bytes) -> str | None:
+    """Which model an answer says it is of; None where it does not."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return None
+    version = answer.get("model_version") if isinstance(answer, dict) else None
+    return version if isinstance(version, str) else None
+
+
 def _metrics(document: Any) -> ModelMetrics:
     if document.get("format") != 1:
         raise ValueError(f"its format is {document.get('format')!r}, not 1")

@@ -28,10 +28,12 @@ HOSTING_TAG = "ml-platform:hosting"  # on a training job and an endpoint: what j
 WANTED_TAG = "ml-platform:wanted-config"  # on an endpoint: the config that it should run
 ASKED_TAG = "ml-platform:asked-config"  # on an endpoint: the config of the last create or update call
 BOUNDS_TAG = "ml-platform:scaling-bounds"  # on an endpoint: those that the platform set last, see bounds_tag
+TAKEN_TAG = "ml-platform:scaling-before-update"  # on an endpoint: the bounds that a change of its type took, as above
 APPROVAL_TAG = "ml-platform:approval"  # on a training job: "manual" where job.json wants a person to approve its model
 HOURS_TAG = "ml-platform:hours"  # on an endpoint, or its config while parked: opening hours, see opening_hours.py
 KEEP_TAG = "ml-platform:keep"  # on anything that functions made: "always", or a day up to which governance leaves it
 ENDS_TAG = "ml-platform:ends-on"  # on an endpoint config: the day on which its endpoint ends because of its age
+LAST_WARNING_TAG = "ml-platform:last-warning"  # the same: the day whose eve people were told of
 KEEP_ON_TAG = "ml-platform:keep-on-until"  # the same: a moment before which it is not stopped
 PARKED_TAG = "ml-platform:parked-"  # and a number from 0, on an endpoint config: pieces of the record, see parking.py
 REPORTS_PREFIX = "reports/"  # in the artifact bucket
@@ -186,6 +188,11 @@ def alarm(endpoint_name: str, what: str) -> str:
     return f"{endpoint_name}-{what}"
 
 
+def update_alarm(config: str, what: str) -> str:
+    """An alarm that watches a config while an endpoint is updated to it, and is gone after that."""
+    return f"{config}-update-{what}"
+
+
 def config_arn(endpoint_arn: str, config: str) -> str:
     """SageMaker writes names in ARNs in lower case."""
     return f"{endpoint_arn.partition(':endpoint/')[0]}:endpoint-config/{config.lower()}"
@@ -228,6 +235,12 @@ def hosting_wishes(tags: Mapping[str, str]) -> dict[str, str]:
 def bounds_tag(bounds: tuple[int, int]) -> dict[str, str]:
     """The fewest and the most instances that the platform lets an endpoint scale to: `1..5`."""
     return {BOUNDS_TAG: f"{bounds[0]}..{bounds[1]}"}
+
+
+def tagged_bounds(value: str | None) -> tuple[int, int] | None:
+    """The reverse of bounds_tag, for its value."""
+    smallest, _, largest = (value or "").partition("..")
+    return (int(smallest), int(largest)) if smallest and largest else None
 
 
 def cost_answers_key(day: date) -> str:

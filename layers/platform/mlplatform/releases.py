@@ -19,6 +19,7 @@ from mlplatform.settings import Settings
 
 _ON_ITS_WAY = timedelta(minutes=10)
 _FORGOTTEN = timedelta(days=14)
+_ANSWERED_FOR = frozenset({"gate", "approved_by", "forced_by"})  # properties of a package
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,17 @@ class Known:
     live: Live | None
     live_version: int | None  # of the live model's package, where it is known
     card: ModelCard | UnreadableCard | None  # the changed package's model
+
+
+def as_it_is(package: ModelPackage | None, changed: PackageChanged) -> PackageChanged:
+    """The event, with what the package itself says of being new.
+
+    No sample of AWS's tells how the event of a new package differs from that of a change, and to mistake one would
+    deploy a model unjudged. So a package that the gate has not judged, and that nobody has answered for, is new.
+    """
+    if package is None or _ANSWERED_FOR & set(package.properties):
+        return changed
+    return replace(changed, new=True, fields=None)
 
 
 def skip_package(
@@ -64,9 +76,8 @@ def lost_approval(package: ModelPackage, acted_upon: bool, now: datetime) -> Pac
     age = now - package.modified
     if acted_upon or package.approval is not Approval.APPROVED or not _ON_ITS_WAY < age < _FORGOTTEN:
         return None
-    new = "gate" not in package.properties and "approved_by" not in package.properties
     return PackageChanged(
-        package.arn, package.group, package.version, package.approval, new=new, fields=None, stamp="found"
+        package.arn, package.group, package.version, package.approval, new=False, fields=None, stamp="found"
     )
 
 
