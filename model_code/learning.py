@@ -109,7 +109,7 @@ def learn(
 ) -> Learned:
     """Trains, from the checkpoints if there are some that fit.
 
-    Raises network.Interrupted.
+    Raises distributed.Interrupted.
     """
     rows = len(data.train) + len(data.validation)
     settings = settled(asked, rows, len(data.names))

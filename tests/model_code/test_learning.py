@@ -12,6 +12,7 @@ import pytest
 import torch
 from model_code.test_training import Interruptions, train_here, write_table
 
+import distributed
 import learning
 import metrics
 import network
@@ -98,7 +99,7 @@ def test_folds_that_were_interrupted_end_as_if_nothing_had_happened(batches: tup
     expected = learn(tmp_path / "whole", lambda: False)
     interruptions = Interruptions(*batches)
     for _ in batches:
-        with pytest.raises(network.Interrupted):
+        with pytest.raises(distributed.Interrupted):
             learn(tmp_path / "parts", interruptions)
         torch.manual_seed(999)  # a new process would not have the old one's random state
     found = learn(tmp_path / "parts", interruptions)
