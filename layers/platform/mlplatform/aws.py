@@ -89,6 +89,7 @@ _CARD_FILE_BYTES = 8 * 1024 * 1024
 _REPORT_BYTES = 1024 * 1024
 _CONFIG_ATTEMPTS = 6
 _UPDATE_ATTEMPTS = 60  # a canary of a tenth is missed by all of them once in 500 times, and there is a second look
+_UPDATE_SECONDS = 30.0  # of a function's minute; what is slower than that rings the alarm for latency
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
@@ -383,7 +384,10 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         to the alarms, which count it.
         """
         body = json.dumps(json.loads(sample_json)["request"]).encode()
+        last = time.monotonic() + _UPDATE_SECONDS
         for _ in range(_UPDATE_ATTEMPTS):
+            if time.monotonic() > last:
+                break
             try:
                 answer = self._call(
                     "sagemaker-runtime",
