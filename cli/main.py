@@ -28,6 +28,8 @@ from cli.check import check
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
 from cli.doctor import doctor
 from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower, conclude
+from cli.hosting import hosting
+from cli.loadtest import loadtest
 from cli.predict import content_type_of, invoke
 from cli.teardown import teardown
 from cli.tuning import tune
@@ -64,6 +66,8 @@ app.command()(check)
 app.command()(doctor)
 app.command()(govern.govern)
 app.command()(govern.keep)
+app.command()(hosting)
+app.command()(loadtest)
 app.command()(tune)
 app.command()(teardown)
 for command in (registered.models, registered.approve, registered.reject, registered.rollback):

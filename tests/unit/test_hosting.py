@@ -56,7 +56,7 @@ def of(choice: Choice, kind: Kind) -> list[Option]:
         # 730 x 0.102
         ({}, "74.46", "1 x ml.c5.large"),
         # the same for 50 of 168 hours
-        ({"hours_per_week": Decimal(50)}, "22.16", "1 x ml.c5.large, 50 of 168 hours a week"),
+        ({"hours_per_week": Decimal(50)}, "22.16", "1 x ml.c5.large, 50 hours a week"),
         ({"min_instances": 2}, "148.92", "2 x ml.c5.large"),
         # at 1,000 a minute each: 1, 1 and 3 instances, so 5/3 on average
         (

@@ -647,7 +647,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             self._remember_taken(name, deregister)
             self._unless(_is_missing, "application-autoscaling", "deregister_scalable_target", **deregister)
         if self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request):
-            self._tag_endpoint(name, {names.ASKED_TAG: config})
+            at = self.now().isoformat(timespec="seconds")
+            self._tag_endpoint(name, {names.ASKED_TAG: config, names.ASKED_AT_TAG: at})
 
     def _remember_taken(self, endpoint_name: str, deregister: Request) -> None:
         """Deregistering forgets the bounds, and people may have set them."""

@@ -47,6 +47,7 @@ LONGEST_WAIT_SECONDS = Decimal(60)
 SLEEP_AFTER_SECONDS = Decimal(23 * 60)
 WAKE_SECONDS = Decimal(9 * 60 + 24)
 USUAL_MEMORY_GB = Decimal(2)  # PyTorch and a small model; where nothing was measured
+USUAL_MODEL_SECONDS = Decimal("0.1")  # where nothing was measured
 _WARM_HOURS = Decimal(5) / 60
 _SLOWER_WITH_1_GB = 2
 _NOTHING = Decimal(0)
@@ -178,7 +179,7 @@ def _real_time(workload: Workload, promise: Promise, prices: PriceList) -> Optio
     if workload.max_instances is not None and most > workload.max_instances:
         against += (f"its busiest hour needs {most} instances, and {workload.max_instances} are the most",)
     count = str(most) if min(needed) == most else f"{min(needed)} to {most}"
-    hours = "" if workload.hours_per_week >= HOURS_PER_WEEK else f", {workload.hours_per_week:g} of 168 hours a week"
+    hours = "" if workload.hours_per_week >= HOURS_PER_WEEK else f", {workload.hours_per_week:g} hours a week"
     return Option(
         Kind.REAL_TIME,
         f"{count} x {workload.instance_type}{hours}",
@@ -240,7 +241,7 @@ def _sleeping(workload: Workload, promise: Promise, fleet: Option, prices: Price
     patient = promise.latency_seconds is not None and promise.latency_seconds >= first
     yield Option(
         Kind.ASYNCHRONOUS,
-        f"0 or more x {workload.instance_type}, answers in S3",
+        f"0 or more x {workload.instance_type}",
         usd,
         latency,
         first,

@@ -76,3 +76,8 @@ def vcpus(instance_type: str) -> int:
     if size in ("medium", "large"):
         return 2
     return 4 * int(size.removesuffix("xlarge") or 1)
+
+
+def is_gpu(instance_type: str) -> bool:
+    """Whether an `ml.` type has a GPU: the families g and p ("Amazon EC2 instance types")."""
+    return instance_type.split(".")[1][:1] in {"g", "p"}

@@ -28,6 +28,7 @@ CEILING_TAG = "ml-platform:max-cost-usd"  # on a tuning job: what it may cost
 HOSTING_TAG = "ml-platform:hosting"  # on a training job and an endpoint: what job.json asked for, see hosting_tag
 WANTED_TAG = "ml-platform:wanted-config"  # on an endpoint: the config that it should run
 ASKED_TAG = "ml-platform:asked-config"  # on an endpoint: the config of the last create or update call
+ASKED_AT_TAG = "ml-platform:asked-at"  # on an endpoint: when it was last updated, so that each failure is told of
 BOUNDS_TAG = "ml-platform:scaling-bounds"  # on an endpoint: those that the platform set last, see bounds_tag
 TAKEN_TAG = "ml-platform:scaling-before-update"  # on an endpoint: the bounds that a change of its type took, as above
 APPROVAL_TAG = "ml-platform:approval"  # on a training job: "manual" where job.json wants a person to approve its model
@@ -177,6 +178,11 @@ def release_key(dataset: str, version: int, stamp: str) -> str:
 def asked_key(dataset: str, version: int, stamp: str) -> str:
     """That people were told or asked because of one change of a package, and nothing was deployed."""
     return f"{releases_prefix(dataset, version, stamp)}{ASKED_SUFFIX}"
+
+
+def attempt(tags: Mapping[str, str]) -> str:
+    """Tells an update of an endpoint, by its tags, from others to the same config."""
+    return re.sub(r"\D", "", tags.get(ASKED_AT_TAG, ""))
 
 
 def notice_key(endpoint_name: str, config: str, status: str) -> str:
