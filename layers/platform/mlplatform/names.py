@@ -21,6 +21,7 @@ JOB_SPEC_FILE = "job.json"
 NAME_LIMIT = 63
 TUNING_NAME_LIMIT = 32
 DATASET_PATTERN = re.compile(r"[a-z0-9](-?[a-z0-9]){0,31}")
+REQUIRED_TAGS = ("Project", "Environment", "CostCenter", "Owner")  # on everything; by them costs are told apart
 VERSION_TAG = "ml-platform:version"  # on a training job: the dataset version
 TUNING_TAG = "ml-platform:tuning"  # on a tuning job, and so on its trials: the tuning job's name
 CEILING_TAG = "ml-platform:max-cost-usd"  # on a tuning job: what it may cost
@@ -164,9 +165,9 @@ def package_model(group: str, version: int) -> str:
     return f"{group}-v{version}"
 
 
-def releases_prefix(dataset: str, version: int, stamp: str = "") -> str:
-    """In the artifact bucket: where it is remembered which changes of a model package were acted upon."""
-    return f"releases/{dataset}/{version:05d}-{stamp}"
+def releases_prefix(dataset: str, version: int | None = None, stamp: str = "") -> str:
+    """In the artifact bucket: where it is remembered which changes of a model package, or of all, were acted upon."""
+    return f"releases/{dataset}/" + ("" if version is None else f"{version:05d}-{stamp}")
 
 
 def release_key(dataset: str, version: int, stamp: str) -> str:
@@ -212,6 +213,11 @@ def own_config(config: str | None, model: str | None, stack: str) -> str | None:
     that it outlives the endpoint; but it has the model, whose name is that of the config that it was copied from.
     """
     return next((one for one in (config, model) if one and one.startswith(f"{stack}-")), None)
+
+
+def slack_webhook(stack: str) -> str:
+    """The parameter of SSM that holds the Slack webhook; template.yaml has it as SLACK_WEBHOOK_PARAMETER."""
+    return f"/{stack}/slack-webhook"
 
 
 def tags(required: Mapping[str, str], *, stack: str, dataset: str) -> dict[str, str]:
