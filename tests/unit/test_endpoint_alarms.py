@@ -9,6 +9,7 @@ import pytest
 import builders
 from laptop.service_model import validate
 from mlplatform.endpoint_alarms import (
+    WATCHED,
     differing,
     endpoint_alarms,
     update_alarm_names,
@@ -19,7 +20,7 @@ from mlplatform.endpoint_alarms import (
 
 def test_the_requests_are_ones_that_cloudwatch_accepts() -> None:
     made = endpoint_alarms(builders.endpoint(), builders.settings())
-    assert [one["AlarmName"].removeprefix("ml-platform-churn-") for one in made] == ["latency", "errors", "cpu"]
+    assert tuple(one["AlarmName"].removeprefix("ml-platform-churn-") for one in made) == WATCHED
     for one in made:
         assert validate("cloudwatch", "PutMetricAlarm", one) == []
 

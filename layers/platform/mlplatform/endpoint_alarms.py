@@ -15,6 +15,7 @@ from mlplatform.facts import DATASET_TAG, Endpoint
 from mlplatform.instances import vcpus
 from mlplatform.settings import Settings
 
+WATCHED = ("latency", "errors", "cpu")
 LATENCY_SECONDS = 1
 ERRORS = 10  # more of them in five minutes than that
 OWN_NAMESPACE = "ml-platform"
