@@ -25,7 +25,6 @@ from mlplatform.model_card import compare_prediction
 from mlplatform.settings import Settings
 
 console = Console(soft_wrap=True, highlight=False)
-REQUIRED_TAGS = ("Project", "Environment", "CostCenter", "Owner")
 _LOG_DAYS = 7
 _LIFECYCLE = (("STANDARD_IA", 30), ("GLACIER_IR", 90))
 _EXPIRY_DAYS = 180
@@ -265,10 +264,10 @@ def tags(stack: Stack) -> Found:
             for one in page["ResourceTagMappingList"]:
                 count += 1
                 keys = {tag["Key"] for tag in one["Tags"]}
-                if missing := [tag for tag in REQUIRED_TAGS if tag not in keys]:
+                if missing := [tag for tag in names.REQUIRED_TAGS if tag not in keys]:
                     lacking[one["ResourceARN"]] = missing
     wrong = tuple(f"{arn} lacks {', '.join(missing)}" for arn, missing in sorted(lacking.items()))
-    return Found(wrong, f"{', '.join(REQUIRED_TAGS)} on everything that was found")
+    return Found(wrong, f"{', '.join(names.REQUIRED_TAGS)} on everything that was found")
 
 
 def schedules(stack: Stack) -> Found:

@@ -33,6 +33,7 @@ from cli.loadtest import loadtest
 from cli.predict import content_type_of, invoke
 from cli.teardown import teardown
 from cli.tuning import tune
+from mlplatform import names
 
 OTHER_FUNCTIONS = (
     "keep_office_hours",
@@ -258,7 +259,7 @@ def slack_set(
     if not url.startswith("https://") and not local:
         raise CommandError("A Slack incoming webhook starts with https://hooks.slack.com/services/")
     connection.client("ssm").put_parameter(
-        Name=f"/{connection.stack}/slack-webhook", Value=url, Type="SecureString", Overwrite=True
+        Name=names.slack_webhook(connection.stack), Value=url, Type="SecureString", Overwrite=True
     )
     console.print("stored; the next alert goes there")
 

@@ -47,7 +47,7 @@ class Candidate:
     folder: Path
     validation: Metrics
     training: dict[str, Any]
-    warnings: list[str]  # what makes its score doubtful, see leakage.py
+    warnings: list[leakage.Warned]  # what makes its score doubtful, see leakage.py
     seconds: int | None  # billable
     usd: float | None
 
@@ -149,7 +149,7 @@ def _candidate(
     folder: Path,
     validation: Metrics,
     training: dict[str, Any],
-    warnings: list[str],
+    warnings: list[leakage.Warned],
     options: argparse.Namespace,
 ) -> Candidate:
     seconds = getattr(options, f"{algorithm}_seconds")

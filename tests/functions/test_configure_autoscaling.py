@@ -219,6 +219,20 @@ def test_an_update_that_failed_is_told_once_although_the_endpoint_is_in_service(
     assert len(account.alerts()) == 1
 
 
+def test_the_same_model_failing_once_more_is_told_once_more(account: Account) -> None:
+    deploy(account)
+    in_service(account)
+    failed(account)
+    in_service(account)
+    account.alerts()
+    arn = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)["EndpointArn"]
+    again = [{"Key": names.ASKED_AT_TAG, "Value": "2026-11-28T15:00:00+00:00"}]
+    account.client("sagemaker").add_tags(ResourceArn=arn, Tags=again)
+    assert isinstance(in_service(account), Notify)
+    assert isinstance(in_service(account), Skip)
+    assert len(account.alerts()) == 1
+
+
 def test_scaling_that_an_update_took_away_comes_back_when_the_update_fails(account: Account) -> None:
     deploy(account)
     in_service(account)

@@ -30,7 +30,7 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
         return Skip(f"{endpoint.name} is {endpoint.status}; the event of the end of that will decide.")
     wanted, asked = endpoint.tags.get(names.WANTED_TAG), endpoint.tags.get(names.ASKED_TAG)
     said = f": {endpoint.failure_reason}" if endpoint.failure_reason else ", and SageMaker gave no reason."
-    once = names.notice_key(endpoint.name, wanted or "unknown", endpoint.status)
+    once = names.notice_key(endpoint.name, (wanted or "unknown") + names.attempt(endpoint.tags), endpoint.status)
     if endpoint.status != "InService":
         return Notify(
             f"Endpoint {endpoint.name} is {endpoint.status} and serves nobody{said}",
@@ -75,7 +75,7 @@ def check_update(
         f"are: mlp models {dataset}.",
         endpoint.name,
         wrong_answer(endpoint.name, config),
-        names.notice_key(endpoint.name, config, "wrong-update"),
+        names.notice_key(endpoint.name, config + names.attempt(endpoint.tags), "wrong-update"),
     )
 
 

@@ -71,14 +71,14 @@ def _metrics(document: Any) -> ModelMetrics:
         test=_numbers(document["test"]),
         live=_numbers(document["live"]) if document.get("live") is not None else None,
         live_error=document.get("live_error"),
-        warnings=tuple(map(_said, document.get("warnings") or ())),
-        doubts=tuple(_said(one) for one in document.get("warnings") or () if _doubtful(one)),
+        warnings=tuple(map(warning_sentence, document.get("warnings") or ())),
+        doubts=tuple(warning_sentence(one) for one in document.get("warnings") or () if _doubtful(one)),
         choice=str(document.get("choice") or ""),
     )
 
 
-def _said(warning: Any) -> str:
-    """A warning is a sentence, or an object that holds one as its message."""
+def warning_sentence(warning: Any) -> str:
+    """A warning is an object that holds a sentence as its message, or, of other programs, the sentence itself."""
     return str(warning.get("message", warning)) if isinstance(warning, Mapping) else str(warning)
 
 

@@ -21,12 +21,14 @@ JOB_SPEC_FILE = "job.json"
 NAME_LIMIT = 63
 TUNING_NAME_LIMIT = 32
 DATASET_PATTERN = re.compile(r"[a-z0-9](-?[a-z0-9]){0,31}")
+REQUIRED_TAGS = ("Project", "Environment", "CostCenter", "Owner")  # on everything; by them costs are told apart
 VERSION_TAG = "ml-platform:version"  # on a training job: the dataset version
 TUNING_TAG = "ml-platform:tuning"  # on a tuning job, and so on its trials: the tuning job's name
 CEILING_TAG = "ml-platform:max-cost-usd"  # on a tuning job: what it may cost
 HOSTING_TAG = "ml-platform:hosting"  # on a training job and an endpoint: what job.json asked for, see hosting_tag
 WANTED_TAG = "ml-platform:wanted-config"  # on an endpoint: the config that it should run
 ASKED_TAG = "ml-platform:asked-config"  # on an endpoint: the config of the last create or update call
+ASKED_AT_TAG = "ml-platform:asked-at"  # on an endpoint: when it was last updated, so that each failure is told of
 BOUNDS_TAG = "ml-platform:scaling-bounds"  # on an endpoint: those that the platform set last, see bounds_tag
 TAKEN_TAG = "ml-platform:scaling-before-update"  # on an endpoint: the bounds that a change of its type took, as above
 APPROVAL_TAG = "ml-platform:approval"  # on a training job: "manual" where job.json wants a person to approve its model
@@ -163,9 +165,9 @@ def package_model(group: str, version: int) -> str:
     return f"{group}-v{version}"
 
 
-def releases_prefix(dataset: str, version: int, stamp: str = "") -> str:
-    """In the artifact bucket: where it is remembered which changes of a model package were acted upon."""
-    return f"releases/{dataset}/{version:05d}-{stamp}"
+def releases_prefix(dataset: str, version: int | None = None, stamp: str = "") -> str:
+    """In the artifact bucket: where it is remembered which changes of a model package, or of all, were acted upon."""
+    return f"releases/{dataset}/" + ("" if version is None else f"{version:05d}-{stamp}")
 
 
 def release_key(dataset: str, version: int, stamp: str) -> str:
@@ -176,6 +178,11 @@ def release_key(dataset: str, version: int, stamp: str) -> str:
 def asked_key(dataset: str, version: int, stamp: str) -> str:
     """That people were told or asked because of one change of a package, and nothing was deployed."""
     return f"{releases_prefix(dataset, version, stamp)}{ASKED_SUFFIX}"
+
+
+def attempt(tags: Mapping[str, str]) -> str:
+    """Tells an update of an endpoint, by its tags, from others to the same config."""
+    return re.sub(r"\D", "", tags.get(ASKED_AT_TAG, ""))
 
 
 def notice_key(endpoint_name: str, config: str, status: str) -> str:
@@ -206,6 +213,11 @@ def own_config(config: str | None, model: str | None, stack: str) -> str | None:
     that it outlives the endpoint; but it has the model, whose name is that of the config that it was copied from.
     """
     return next((one for one in (config, model) if one and one.startswith(f"{stack}-")), None)
+
+
+def slack_webhook(stack: str) -> str:
+    """The parameter of SSM that holds the Slack webhook; template.yaml has it as SLACK_WEBHOOK_PARAMETER."""
+    return f"/{stack}/slack-webhook"
 
 
 def tags(required: Mapping[str, str], *, stack: str, dataset: str) -> dict[str, str]:
