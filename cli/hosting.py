@@ -227,15 +227,18 @@ def _show(serving: Serving, workload: Workload, measured: Measured, seen: int | 
         f"({took}), open {workload.hours_per_week:g} of 168 hours a week"
     )
     table = Table(box=None, pad_edge=False)
-    for column in ("", "hosting", "on"):
-        table.add_column(column, no_wrap=column == "hosting")
-    for column in ("a month", "a request", "after a pause", "pauses", "errors"):
+    table.add_column("   hosting", no_wrap=True)
+    table.add_column("on", overflow="fold")
+    for column in ("a month", "a request", "first", "pauses", "errors"):
         table.add_column(column, justify="right", no_wrap=True)
     shown = [option for option in choice.options if _is_shown(option, choice)]
     for option in shown:
         table.add_row(*_row(option, option is choice.chosen))
     console.print(table, soft_wrap=False)
-    console.print("Pauses, and minutes in which callers get errors, are those of a month.", style="dim")
+    console.print(
+        "first: a request after a pause. Pauses, and minutes in which callers get errors, are those of a month.",
+        style="dim",
+    )
     for option in shown:
         if option.against:
             console.print(f"Not {option.kind.value}: {'; '.join(option.against)}.")
@@ -255,14 +258,13 @@ def _is_shown(option: Option, choice: Choice) -> bool:
 def _row(option: Option, chosen: bool) -> tuple[str, ...]:
     sleeps = option.first_seconds > option.latency_seconds
     return (
-        "->" if chosen else "",
-        option.kind.value,
+        f"{'->' if chosen else '  '} {option.kind.value}",
         option.what,
         precise(option.usd_per_month),
         duration(option.latency_seconds),
-        duration(option.first_seconds) if sleeps else "the same",
+        duration(option.first_seconds),
         f"{option.pauses_per_month:,.0f}" if sleeps else "0",
-        f"{option.failing_minutes_per_month:,.0f} min" if option.failing_minutes_per_month else "none",
+        f"{option.failing_minutes_per_month:,.0f} min" if round(option.failing_minutes_per_month) else "none",
     )
 
 
@@ -270,8 +272,8 @@ def _caveats(workload: Workload, seen: int | None) -> Iterator[str]:
     if seen is not None and 0 < seen < 7 * 24:
         yield "Seen for less than a week of hours: the month is extrapolated from them."
     yield (
-        f"The model is taken to need {workload.memory_gb:.1f} GB. Assumed: cold starts of {COLD_START_SECONDS:g} s after "
-        "five quiet minutes, serverless CPUs as fast as the instance's from 2 GB on."
+        f"The model is taken to need {workload.memory_gb:.1f} GB. Assumed: cold starts of {COLD_START_SECONDS:g} s "
+        "after five quiet minutes, serverless CPUs as fast as the instance's from 2 GB on."
     )
 
 

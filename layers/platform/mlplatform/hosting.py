@@ -241,7 +241,7 @@ def _sleeping(workload: Workload, promise: Promise, fleet: Option, prices: Price
     first = WAKE_SECONDS + latency
     yield Option(
         Kind.SCALE_TO_ZERO,
-        f"0 or more x {workload.instance_type}",
+        f"0+ x {workload.instance_type}",
         usd,
         latency,
         first,
@@ -254,7 +254,7 @@ def _sleeping(workload: Workload, promise: Promise, fleet: Option, prices: Price
     patient = promise.latency_seconds is not None and promise.latency_seconds >= first
     yield Option(
         Kind.ASYNCHRONOUS,
-        f"0 or more x {workload.instance_type}",
+        f"0+ x {workload.instance_type}",
         usd,
         latency,
         first,
@@ -326,7 +326,7 @@ def _reason(
     )
     if chosen.first_seconds > chosen.latency_seconds:
         said += f" and {duration(chosen.first_seconds)} after a pause"
-    if chosen.failing_minutes_per_month:
+    if round(chosen.failing_minutes_per_month):
         said += f", with errors for {chosen.failing_minutes_per_month:.0f} minutes a month while it wakes"
     if chosen.kind is not Kind.REAL_TIME:
         said += f", against {precise(fleet.usd_per_month)} for {_named(fleet)}"
