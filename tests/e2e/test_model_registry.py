@@ -141,3 +141,11 @@ def test_an_update_that_answers_otherwise_than_in_training_is_rolled_back_by_its
         return not laptop.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{job}-update-")["MetricAlarms"]
 
     eventually(lambda: left() or None, 20, "the alarms of the update did not go")
+
+    # What is missing is mended by the function whose work it is; the update that failed stays a person's to decide.
+    laptop.client("cloudwatch").delete_alarms(AlarmNames=[f"{GROUP}-cpu"])
+    said = mlp("doctor", "--mend", fails=True)
+    assert f"its alarm {GROUP}-cpu is missing" in said
+    assert "mended" in said
+    assert laptop.client("cloudwatch").describe_alarms(AlarmNames=[f"{GROUP}-cpu"])["MetricAlarms"]
+    assert "is missing" not in mlp("doctor", fails=True)

@@ -89,6 +89,7 @@ _CARD_FILE_BYTES = 8 * 1024 * 1024
 _REPORT_BYTES = 1024 * 1024
 _CONFIG_ATTEMPTS = 6
 _UPDATE_ATTEMPTS = 60  # a canary of a tenth is missed by all of them once in 500 times, and there is a second look
+_UPDATE_SECONDS = 30.0  # of a function's minute; what is slower than that rings the alarm for latency
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
@@ -360,21 +361,12 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
 
     def smoke_test(self, endpoint: Endpoint, sample_json: bytes) -> Prediction:
         """Asks for the prediction of sample.json; what the model itself refuses is an answer, and no error."""
-        body = json.dumps(json.loads(sample_json)["request"]).encode()
         try:
-            answer = self._call(
-                "sagemaker-runtime",
-                "invoke_endpoint",
-                EndpointName=endpoint.name,
-                ContentType="application/json",
-                Accept="application/json",
-                Body=body,
-            )
+            return compare_prediction(sample_json, *self._asked(endpoint, sample_json))
         except AwsError as error:
             if error.code == "ModelError":
                 return Prediction(False, f"the model refused it: {error.aws_message}")
             raise
-        return compare_prediction(sample_json, answer["ResponseMetadata"]["HTTPStatusCode"], answer["Body"].read())
 
     def smoke_test_update(self, endpoint: Endpoint, model: str, sample_json: bytes) -> Prediction | None:
         """What a model answers that gets a part of the traffic; None where none of the answers was its own.
@@ -382,25 +374,31 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         Nothing in a request chooses the fleet of an update, but an answer says which model made it. What fails is left
         to the alarms, which count it.
         """
-        body = json.dumps(json.loads(sample_json)["request"]).encode()
+        last = time.monotonic() + _UPDATE_SECONDS
         for _ in range(_UPDATE_ATTEMPTS):
+            if time.monotonic() > last:
+                break
             try:
-                answer = self._call(
-                    "sagemaker-runtime",
-                    "invoke_endpoint",
-                    EndpointName=endpoint.name,
-                    ContentType="application/json",
-                    Accept="application/json",
-                    Body=body,
-                )
+                status, content = self._asked(endpoint, sample_json)
             except AwsError as error:
                 if error.code not in {"ModelError", "ServiceUnavailable"}:
                     raise
                 continue
-            content = answer["Body"].read()
             if model_version(content) == model:
-                return compare_prediction(sample_json, answer["ResponseMetadata"]["HTTPStatusCode"], content)
+                return compare_prediction(sample_json, status, content)
         return None
+
+    def _asked(self, endpoint: Endpoint, sample_json: bytes) -> tuple[int, bytes]:
+        """The status and the body of the answer to a sample's request."""
+        answer = self._call(
+            "sagemaker-runtime",
+            "invoke_endpoint",
+            EndpointName=endpoint.name,
+            ContentType="application/json",
+            Accept="application/json",
+            Body=json.dumps(json.loads(sample_json)["request"]).encode(),
+        )
+        return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Body"].read()
 
     # ---- decisions ----
 
