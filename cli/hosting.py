@@ -23,7 +23,6 @@ from mlplatform.errors import UnknownPrice
 from mlplatform.hosting import (
     COLD_START_SECONDS,
     LONGEST_WAIT_SECONDS,
-    USUAL_MEMORY_GB,
     USUAL_MODEL_SECONDS,
     Choice,
     Option,
@@ -31,6 +30,7 @@ from mlplatform.hosting import (
     Workload,
     duration,
     flat_rate,
+    memory_need_gb,
     plan_hosting,
     requests_per_day,
 )
@@ -52,6 +52,7 @@ class Measured:
     requests_per_hour: tuple[Decimal, ...]  # of the hours in which it ran
     model_seconds: Decimal | None  # the average of its requests
     overhead_seconds: Decimal | None
+    memory_percent: Decimal | None  # of an instance's, at most
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ def hosting(
     first_ms: Annotated[
         float, typer.Option(min=0, help="What a request after a pause may wait; by default as long as a client does.")
     ] = float(LONGEST_WAIT_SECONDS * 1000),
-    memory_gb: Annotated[float, typer.Option(min=0, help="What the model needs to be served.")] = float(
-        USUAL_MEMORY_GB
-    ),
+    memory_gb: Annotated[
+        float | None, typer.Option(min=0, help="What the model needs; by default what it took, and at least 2.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """What real-time, serverless, scale to zero and asynchronous hosting would cost, and which one to take.
@@ -105,7 +106,11 @@ def hosting(
         min_instances=fewest,
         max_instances=max(int(wishes.get("max_instances", settings.max_instances)), fewest),
         safe_requests_per_minute=Decimal(wishes.get("invocations_per_instance", settings.invocations_per_instance)),
-        memory_gb=Decimal(str(memory_gb)),
+        memory_gb=(
+            memory_need_gb(serving.instance_type, measured.memory_percent)
+            if memory_gb is None
+            else Decimal(str(memory_gb))
+        ),
         gb_per_request=Decimal(len(sample(connection, serving) or b"")) / 10**9,
         not_serverless=serving.not_serverless,
     )
@@ -163,11 +168,12 @@ def measure(connection: Connection, endpoint: str) -> Measured:
     """The last two weeks by the hour ("Metrics for monitoring Amazon SageMaker AI", SageMaker developer guide)."""
     now = connection.now()
     wanted = {
-        "requests": ("Invocations", "Sum"),
-        "model": ("ModelLatency", "Sum"),
-        "models": ("ModelLatency", "SampleCount"),
-        "overhead": ("OverheadLatency", "Sum"),
-        "overheads": ("OverheadLatency", "SampleCount"),
+        "requests": ("AWS/SageMaker", "Invocations", "Sum"),
+        "model": ("AWS/SageMaker", "ModelLatency", "Sum"),
+        "models": ("AWS/SageMaker", "ModelLatency", "SampleCount"),
+        "overhead": ("AWS/SageMaker", "OverheadLatency", "Sum"),
+        "overheads": ("AWS/SageMaker", "OverheadLatency", "SampleCount"),
+        "memory": ("/aws/sagemaker/Endpoints", "MemoryUtilization", "Maximum"),
     }
     dimensions = [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": names.VARIANT}]
     pages = (
@@ -178,12 +184,12 @@ def measure(connection: Connection, endpoint: str) -> Measured:
                 {
                     "Id": key,
                     "MetricStat": {
-                        "Metric": {"Namespace": "AWS/SageMaker", "MetricName": metric, "Dimensions": dimensions},
+                        "Metric": {"Namespace": namespace, "MetricName": metric, "Dimensions": dimensions},
                         "Period": _HOUR,
                         "Stat": statistic,
                     },
                 }
-                for key, (metric, statistic) in wanted.items()
+                for key, (namespace, metric, statistic) in wanted.items()
             ],
             StartTime=now.replace(minute=0, second=0, microsecond=0) - timedelta(days=WINDOW_DAYS),
             EndTime=now + timedelta(hours=1),
@@ -197,6 +203,7 @@ def measure(connection: Connection, endpoint: str) -> Measured:
         tuple(found["requests"]),
         _average(found["model"], found["models"]),
         _average(found["overhead"], found["overheads"]),
+        max(found["memory"], default=None),
     )
 
 
@@ -220,15 +227,18 @@ def _show(serving: Serving, workload: Workload, measured: Measured, seen: int | 
         f"({took}), open {workload.hours_per_week:g} of 168 hours a week"
     )
     table = Table(box=None, pad_edge=False)
-    for column in ("", "hosting", "on"):
-        table.add_column(column, no_wrap=column == "hosting")
-    for column in ("a month", "a request", "after a pause", "pauses", "errors"):
+    table.add_column("   hosting", no_wrap=True)
+    table.add_column("on", overflow="fold")
+    for column in ("a month", "a request", "first", "pauses", "errors"):
         table.add_column(column, justify="right", no_wrap=True)
     shown = [option for option in choice.options if _is_shown(option, choice)]
     for option in shown:
         table.add_row(*_row(option, option is choice.chosen))
     console.print(table, soft_wrap=False)
-    console.print("Pauses, and minutes in which callers get errors, are those of a month.", style="dim")
+    console.print(
+        "first: a request after a pause. Pauses, and minutes in which callers get errors, are those of a month.",
+        style="dim",
+    )
     for option in shown:
         if option.against:
             console.print(f"Not {option.kind.value}: {'; '.join(option.against)}.")
@@ -248,14 +258,13 @@ def _is_shown(option: Option, choice: Choice) -> bool:
 def _row(option: Option, chosen: bool) -> tuple[str, ...]:
     sleeps = option.first_seconds > option.latency_seconds
     return (
-        "->" if chosen else "",
-        option.kind.value,
+        f"{'->' if chosen else '  '} {option.kind.value}",
         option.what,
         precise(option.usd_per_month),
         duration(option.latency_seconds),
-        duration(option.first_seconds) if sleeps else "the same",
+        duration(option.first_seconds),
         f"{option.pauses_per_month:,.0f}" if sleeps else "0",
-        f"{option.failing_minutes_per_month:,.0f} min" if option.failing_minutes_per_month else "none",
+        f"{option.failing_minutes_per_month:,.0f} min" if round(option.failing_minutes_per_month) else "none",
     )
 
 
@@ -263,8 +272,8 @@ def _caveats(workload: Workload, seen: int | None) -> Iterator[str]:
     if seen is not None and 0 < seen < 7 * 24:
         yield "Seen for less than a week of hours: the month is extrapolated from them."
     yield (
-        f"Assumed: {float(workload.memory_gb):g} GB for the model, cold starts of {COLD_START_SECONDS:g} s after five "
-        "quiet minutes, serverless CPUs as fast as the instance's from 2 GB on."
+        f"The model is taken to need {workload.memory_gb:.1f} GB. Assumed: cold starts of {COLD_START_SECONDS:g} s "
+        "after five quiet minutes, serverless CPUs as fast as the instance's from 2 GB on."
     )
 
 

@@ -81,3 +81,11 @@ def vcpus(instance_type: str) -> int:
 def is_gpu(instance_type: str) -> bool:
     """Whether an `ml.` type has a GPU: the families g and p ("Amazon EC2 instance types")."""
     return instance_type.split(".")[1][:1] in {"g", "p"}
+
+
+def memory_gib(instance_type: str) -> int | None:
+    """Of the processors' families that the platform hosts on: m has 4 GiB for each virtual CPU, c has 2 and r has 8
+    ("Amazon EC2 instance types"). None for the others, the older c4 and t2 among them."""
+    family = instance_type.split(".")[1]
+    each = {"m": 4, "c": 2, "r": 8}.get(family[0])
+    return None if each is None or family == "c4" else each * vcpus(instance_type)

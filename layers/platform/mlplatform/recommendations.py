@@ -39,6 +39,7 @@ from mlplatform.hosting import (
     Promise,
     Workload,
     flat_rate,
+    memory_need_gb,
     plan_hosting,
 )
 from mlplatform.names import HOURS_TAG, PARKED_TAG
@@ -401,6 +402,7 @@ def _low_traffic(
             model_seconds=USUAL_MODEL_SECONDS if latency is None else latency,
             hours_per_week=endpoint.hours_per_week,
             min_instances=endpoint.instance_count,
+            memory_gb=memory_need_gb(kind or "", endpoint.memory_peak_percent),
             not_serverless="it needs a GPU" if instances.is_gpu(kind or "") else "",
         ),
         Promise(first_seconds=Decimal("Infinity")),
