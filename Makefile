@@ -58,7 +58,7 @@ test: .venv/installed-dev .venv/sagemaker/installed ## all tests
 up: setup ## the laptop in the foreground until Ctrl-C (PORT=4566)
 	@exec $(BIN)/python -m laptop --port $(PORT)
 
-check: .venv/installed-dev .venv/sam/installed .venv/checkov/installed .venv/sagemaker/installed ## format, lint, strict types, template lint, tests
+check: .venv/installed-dev .venv/sam/installed .venv/checkov/installed .venv/sagemaker/installed ## format, lint, strict types, template lint, checkov, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -19,14 +19,15 @@ from cli import hours
 from cli.advice import caller, described_stack
 from cli.connection import AWS_ERRORS, Connection
 from mlplatform import names
+from mlplatform.endpoint_alarms import WATCHED
 from mlplatform.errors import AwsError
 from mlplatform.facts import DATASET_TAG, STACK_TAG
 from mlplatform.model_card import compare_prediction
 from mlplatform.settings import Settings
 
 console = Console(soft_wrap=True, highlight=False)
-REQUIRED_TAGS = ("Project", "Environment", "CostCenter", "Owner")
 _LOG_DAYS = 7
+_ALARMS_A_PAGE = 50  # DescribeAlarms' MaxRecords where none is given (CloudWatch API reference)
 _LIFECYCLE = (("STANDARD_IA", 30), ("GLACIER_IR", 90))
 _EXPIRY_DAYS = 180
 _ALERTS = {("ACTUAL", 80.0), ("ACTUAL", 100.0), ("FORECASTED", 100.0)}
@@ -220,10 +221,13 @@ def budget(stack: Stack) -> Found:
 
 def alarms(stack: Stack) -> Found:
     topic = stack.connection.outputs["AlertsTopicArn"]
-    wanted = stack.of("AWS::CloudWatch::Alarm")
+    wanted = [*stack.of("AWS::CloudWatch::Alarm"), *_endpoint_alarms(stack)]
     found = {
         one["AlarmName"]: one
-        for one in stack.call("cloudwatch", "describe_alarms", AlarmNames=wanted).get("MetricAlarms", ())
+        for start in range(0, len(wanted), _ALARMS_A_PAGE)
+        for one in stack.call("cloudwatch", "describe_alarms", AlarmNames=wanted[start : start + _ALARMS_A_PAGE]).get(
+            "MetricAlarms", ()
+        )
     }
     wrong = [f"{name} does not exist" for name in wanted if name not in found]
     wrong += [
@@ -234,6 +238,18 @@ def alarms(stack: Stack) -> Found:
     ringing = [name for name, one in found.items() if one.get("StateValue") == "ALARM"]
     said = f"; in alarm now: {', '.join(ringing)}" if ringing else ""
     return Found(tuple(wrong), f"{len(found)} tell the alerts topic{said}")
+
+
+def _endpoint_alarms(stack: Stack) -> Iterator[str]:
+    """Those that each endpoint in service with instances of its own should have."""
+    for arn in stack.endpoints:
+        name = arn.rpartition("/")[2]
+        found = stack.call("sagemaker", "describe_endpoint", EndpointName=name)
+        if found["EndpointStatus"] != "InService":
+            continue
+        config = stack.call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
+        if any("InstanceType" in variant for variant in config["ProductionVariants"]):
+            yield from (names.alarm(name, what) for what in WATCHED)
 
 
 def told(stack: Stack) -> Found:
@@ -265,10 +281,10 @@ def tags(stack: Stack) -> Found:
             for one in page["ResourceTagMappingList"]:
                 count += 1
                 keys = {tag["Key"] for tag in one["Tags"]}
-                if missing := [tag for tag in REQUIRED_TAGS if tag not in keys]:
+                if missing := [tag for tag in names.REQUIRED_TAGS if tag not in keys]:
                     lacking[one["ResourceARN"]] = missing
     wrong = tuple(f"{arn} lacks {', '.join(missing)}" for arn, missing in sorted(lacking.items()))
-    return Found(wrong, f"{', '.join(REQUIRED_TAGS)} on everything that was found")
+    return Found(wrong, f"{', '.join(names.REQUIRED_TAGS)} on everything that was found")
 
 
 def schedules(stack: Stack) -> Found:

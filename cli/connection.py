@@ -37,9 +37,11 @@ class Connection:
         # The laptop takes any credentials for the account's administrator; a real key must not travel there.
         return boto3.session.Session("laptop", "laptop", region_name=self.region or LAPTOP_REGION)
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, **options: Any) -> Any:
+        """`options` are botocore's, in place of the usual ones."""
         # botocore waits 60 s for an answer, as long as a real-time inference may take.
-        config = Config(retries={"mode": "standard"}, s3={"addressing_style": "path"} if self.endpoint_url else {})
+        usual = {"retries": {"mode": "standard"}, "s3": {"addressing_style": "path"} if self.endpoint_url else {}}
+        config = Config(**{**usual, **options})
         try:
             return self._session.client(service, endpoint_url=self.endpoint_url, config=config)
         except NoRegionError as error:

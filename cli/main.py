@@ -26,10 +26,14 @@ from cli import status as overview
 from cli import summary as deployed
 from cli.check import check
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
+from cli.doctor import doctor
 from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower, conclude
+from cli.hosting import hosting
+from cli.loadtest import loadtest
 from cli.predict import content_type_of, invoke
 from cli.teardown import teardown
 from cli.tuning import tune
+from mlplatform import names
 
 OTHER_FUNCTIONS = (
     "keep_office_hours",
@@ -59,8 +63,11 @@ app.command()(office_hours.hours)
 app.command()(office_hours.snooze)
 app.command()(cards.card)
 app.command()(check)
+app.command()(doctor)
 app.command()(govern.govern)
 app.command()(govern.keep)
+app.command()(hosting)
+app.command()(loadtest)
 app.command()(tune)
 app.command()(teardown)
 for command in (registered.models, registered.approve, registered.reject, registered.rollback):
@@ -252,7 +259,7 @@ def slack_set(
     if not url.startswith("https://") and not local:
         raise CommandError("A Slack incoming webhook starts with https://hooks.slack.com/services/")
     connection.client("ssm").put_parameter(
-        Name=f"/{connection.stack}/slack-webhook", Value=url, Type="SecureString", Overwrite=True
+        Name=names.slack_webhook(connection.stack), Value=url, Type="SecureString", Overwrite=True
     )
     console.print("stored; the next alert goes there")
 

@@ -249,7 +249,7 @@ def _before(connection: Connection, group: Group) -> ModelPackage:
 
 def _deployed(connection: Connection, dataset: str) -> Iterator[int]:
     """The numbers of the models that were deployed, the last one first."""
-    records = [entry for entry in _records(connection, f"releases/{dataset}/") if not entry["asked"]]
+    records = [entry for entry in _records(connection, names.releases_prefix(dataset)) if not entry["asked"]]
     for entry in sorted(records, key=lambda one: (one["at"], one["version"]), reverse=True):
         yield entry["version"]
 

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 from cli.advice import caller, described_stack, look
 from cli.connection import CommandError, Connection
-from mlplatform import ledger, prices
+from mlplatform import ledger, names, prices
 from mlplatform.errors import AwsError, UnknownPrice
 from mlplatform.hosting import HOURS_PER_WEEK
 from mlplatform.platform_cost import CostLine, platform_cost
@@ -28,7 +28,6 @@ from mlplatform.prices import HOURS_PER_MONTH
 from mlplatform.recommendations import AdviceFacts, Recommendation
 from mlplatform.recommendations import total as advice_total
 
-REQUIRED_TAGS = ("Project", "Environment", "CostCenter", "Owner")
 # What CloudFormation makes of a template's resource, and how its type is called here.
 _GROUPS = {
     "S3": "Storage",
@@ -512,8 +511,8 @@ def _missing_tags(
         if written is None:
             return None
         keys = set(written) if isinstance(written, Mapping) else {one["Key"] for one in written}
-        return tuple(tag for tag in REQUIRED_TAGS if tag not in keys)
-    return tuple(tag for tag in REQUIRED_TAGS if tag not in found)
+        return tuple(tag for tag in names.REQUIRED_TAGS if tag not in keys)
+    return tuple(tag for tag in names.REQUIRED_TAGS if tag not in found)
 
 
 # ---- what its users run, and what was saved ----

@@ -181,6 +181,16 @@ def _told(kept: Kept) -> str:
     return f"{kept.objects} objects, {kept.size_bytes / 1024**2:.1f} MiB, {usd}"
 
 
+def what_it_costs(kept: list[Kept]) -> str:
+    """Of the buckets that were kept, a sentence."""
+    known = [bucket.usd_per_month for bucket in kept if bucket.usd_per_month is not None]
+    unknown = [bucket.bucket for bucket in kept if bucket.usd_per_month is None]
+    if not unknown:
+        return f"What was kept costs ${sum(known):.4f} a month."
+    of = f"What {' and '.join(unknown)} costs is unknown"
+    return f"{of}; the rest that was kept costs ${sum(known):.4f} a month." if known else f"{of}."
+
+
 # ---- doing it ----
 
 
@@ -292,7 +302,6 @@ def _prove(connection: Connection, stack: dict[str, Any] | None, call: Callable[
     if left:
         console.print("[red]Something billable may be left: see above, and call `mlp teardown --yes` again.[/red]")
         return 1
-    usd = sum((bucket.usd_per_month or Decimal(0) for bucket in kept), Decimal(0))
-    rest = f"What was kept costs ${usd:.4f} a month." if kept else "No bucket was kept."
+    rest = what_it_costs(kept) if kept else "No bucket was kept."
     console.print(f"[green]Nothing billable of {connection.stack} is left.[/green] {rest}")
     return 0

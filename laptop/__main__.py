@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from laptop.errors import ServiceError
 from laptop.server import Server
+from mlplatform import names
 
 DEFAULT_PORT = 4566
 
@@ -65,7 +66,7 @@ def _deploy(server: Server) -> None:
     # The notifier reads its webhook from this parameter; the laptop's own route stands in for Slack.
     account.stack = NAME
     account.client("ssm").put_parameter(
-        Name=f"/{NAME}/slack-webhook", Value=f"{account.url}/_laptop/slack", Type="SecureString"
+        Name=names.slack_webhook(NAME), Value=f"{account.url}/_laptop/slack", Type="SecureString"
     )
     account.outputs = deploy(account)
     account.ready = True

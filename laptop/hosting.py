@@ -3,8 +3,9 @@
 Behaviour and messages follow the SageMaker API reference (CreateEndpoint, UpdateEndpoint, DeleteEndpoint,
 DeleteEndpointConfig, UpdateEndpointWeightsAndCapacities, InvokeEndpoint) and the developer guide ("Deploy models for
 real-time inference", "Update models in production", "Events that Amazon SageMaker AI sends to Amazon EventBridge").
-An update starts a whole new fleet, lets it pass its health checks, shifts the traffic, then drains and stops the old
-fleet. A config in use can't be deleted here: the reference says "you must not", and the laptop holds you to it.
+An update starts a whole new fleet, lets it pass its health checks, shifts the traffic as its DeploymentConfig says
+(deployments.py), then drains and stops the old fleet; an alarm that rings meanwhile moves it all back. A config in use
+can't be deleted here: the reference says "you must not", and the laptop holds you to it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from typing import Any
 import httptools
 import psutil
 
+from laptop import deployments
 from laptop.account import ACCOUNT_ID, REGION, Account
 from laptop.errors import ServiceError
 from laptop.metrics import InvocationCounters
@@ -61,6 +63,7 @@ EVENT_STATUS = {
     "Creating": "CREATING",
     "InService": "IN_SERVICE",
     "Updating": "UPDATING",
+    "RollingBack": "ROLLING_BACK",
     "Deleting": "DELETING",
     "Failed": "FAILED",
 }
@@ -306,6 +309,7 @@ class Variant:
     model_dir: Path
     fleet: tuple[Instance, ...]
     counters: InvocationCounters = field(default_factory=InvocationCounters)
+    config: str = ""  # whose fleet it is
 
     def summary(self) -> dict[str, Any]:
         return {
@@ -319,7 +323,10 @@ class Variant:
 
 @dataclass(eq=False)
 class Endpoint:
-    """An endpoint; `variants` is replaced as a whole when the traffic shifts."""
+    """An endpoint; `variants` is replaced as a whole when an update ends.
+
+    While one is under way, `pending` is its new fleet, and gets `share` of the traffic, 0 to 1.
+    """
 
     name: str
     config_name: str
@@ -329,12 +336,21 @@ class Endpoint:
     failure_reason: str | None = None
     pending_config: str | None = None
     variants: tuple[Variant, ...] = ()
+    pending: tuple[Variant, ...] = ()
+    share: float = 0.0
+    stage: dict[str, Any] | None = None  # of the pending fleet: VariantStatus
+    update_began: datetime | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
     starting: list[Instance] = field(default_factory=list)
 
     @property
     def arn(self) -> str:
         return arn("endpoint", self.name)
+
+    @property
+    def fleets(self) -> tuple[Variant, ...]:
+        """Everything that may answer: the old and the new."""
+        return (*self.variants, *self.pending)
 
 
 class Hosting:
@@ -571,6 +587,7 @@ class Hosting:
                         environment,
                         model_dir,
                         fleet,
+                        config=config["EndpointConfigName"],
                     )
                 )
         except Exception as error:
@@ -677,29 +694,114 @@ class Hosting:
                             else variant.desired_count,
                             float(new["InitialVariantWeight"]) if "DesiredWeight" in excluded else variant.weight,
                         )
+            fewest = min(
+                retained.get(one["VariantName"], (one["InitialInstanceCount"], 0.0))[0]
+                for one in config["ProductionVariants"]
+            )
+            deployment = deployments.read_deployment(request.get("DeploymentConfig"), fewest)
             endpoint.status = "Updating"
             endpoint.failure_reason = None
             endpoint.pending_config = config["EndpointConfigName"]
+            endpoint.update_began = self.account.clock.now()
         self._changed(endpoint)
-        self._background(self._update, endpoint, config, retained)
+        self._background(self._update, endpoint, config, retained, deployment)
         return {"EndpointArn": endpoint.arn}
 
-    def _update(self, endpoint: Endpoint, config: dict[str, Any], retained: Mapping[str, tuple[int, float]]) -> None:
+    def _update(
+        self,
+        endpoint: Endpoint,
+        config: dict[str, Any],
+        retained: Mapping[str, tuple[int, float]],
+        deployment: deployments.Deployment,
+    ) -> None:
+        """The old fleet does not stop before the new one has served all the traffic without a ringing alarm."""
         try:
+            self._see_alarms(config, deployment.alarms)
             variants = self._launch(endpoint, config, retained)
         except LaunchError as error:
             # "a failed update returns to InService": the old fleet never stopped serving
             self._settle(endpoint, "InService", str(error))
             return
         with endpoint.lock:
+            endpoint.pending = variants
+        for step in deployment.steps:
+            self._stage(endpoint, "ActivatingTraffic", f"Activating traffic on {step.capacity}.")
+            with endpoint.lock:
+                endpoint.share = step.share
+            if step.wait_seconds:
+                waiting = f"Baking for {step.wait_seconds} seconds ({step.wait_name})"
+                self._stage(endpoint, "Baking", f"{waiting} with traffic enabled on {step.capacity}.")
+            rang = self._bake(deployment.alarms, step.laptop_seconds)
+            if rang:
+                self._roll_back(endpoint, rang)
+                return
+        with endpoint.lock:
             old = [instance for variant in endpoint.variants for instance in variant.fleet]
             counters = {variant.name: variant.counters for variant in endpoint.variants}
             for variant in variants:
-                variant.counters = counters.get(variant.name, variant.counters)
-            endpoint.variants = variants
-            endpoint.config_name = config["EndpointConfigName"]
+                if variant.name in counters:
+                    variant.counters.add(counters[variant.name].take())
+            endpoint.variants, endpoint.config_name = variants, config["EndpointConfigName"]
+            endpoint.pending, endpoint.share, endpoint.stage = (), 0.0, None
         self._stop_all(old, drain=True)
         self._settle(endpoint, "InService", None)
+
+    def _see_alarms(self, config: Mapping[str, Any], alarms: tuple[str, ...]) -> None:
+        """The role of the model has to be allowed to see them, and they have to be there. Raises LaunchError."""
+        from botocore.exceptions import ClientError
+
+        if not alarms:
+            return
+        role = self._model(config["ProductionVariants"][0]["ModelName"])["ExecutionRoleArn"]
+        try:
+            self.account.client("cloudwatch", role).describe_alarms(AlarmNames=list(alarms))
+        except ClientError as error:
+            raise LaunchError(f"The alarms of the deployment could not be read: {error}") from error
+        if missing := deployments.missing_alarms(alarms):
+            raise LaunchError(f"The alarms of the deployment do not exist: {', '.join(missing)}.")
+
+    def _bake(self, alarms: tuple[str, ...], seconds: float) -> tuple[str, ...]:
+        """The alarms that rang within that time, none as a rule."""
+        deadline = time.monotonic() + seconds
+        while not self._closed.is_set():
+            rang = deployments.ringing(alarms)
+            if rang or time.monotonic() >= deadline:
+                return rang
+            self._closed.wait(0.05)
+        return ()
+
+    def _roll_back(self, endpoint: Endpoint, rang: tuple[str, ...]) -> None:
+        """All traffic back to the old fleet, then the new one goes. The status has been seen on the way:
+        github.com/hashicorp/terraform-provider-aws/pull/49020."""
+        with endpoint.lock:
+            new = [instance for variant in endpoint.pending for instance in variant.fleet]
+            endpoint.status, endpoint.share = "RollingBack", 0.0
+            endpoint.pending, endpoint.stage = (), None
+        self._changed(endpoint)
+        self._stop_all(new, drain=True)
+        names = ", ".join(rang)
+        self._settle(endpoint, "InService", f"The update was rolled back, because of alarms in ALARM: {names}.")
+
+    def _stage(self, endpoint: Endpoint, status: str, message: str) -> None:
+        """A step of an update, as the endpoint deployment state change event of the developer guide."""
+        with endpoint.lock:
+            began = self.account.clock.now()
+            endpoint.stage = {"Status": status, "StatusMessage": message, "StartTime": began}
+            detail = self._detail(endpoint)
+            pending = self._pending_summary(endpoint)
+        detail["PendingDeploymentSummary"] = _in_milliseconds(pending)
+        self.account.journal.record(
+            "endpoint", endpoint=endpoint.name, status=endpoint.status, config=endpoint.pending_config, reason=message
+        )
+        self.account.events.put("aws.sagemaker", "SageMaker Endpoint Deployment State Change", detail, (endpoint.arn,))
+
+    @staticmethod
+    def _pending_summary(endpoint: Endpoint) -> dict[str, Any]:
+        summary: dict[str, Any] = {"EndpointConfigName": endpoint.pending_config, "StartTime": endpoint.update_began}
+        if endpoint.pending:
+            stage = {"VariantStatus": [endpoint.stage]} if endpoint.stage else {}
+            summary["ProductionVariants"] = [{**variant.summary(), **stage} for variant in endpoint.pending]
+        return summary
 
     def update_weights_and_capacities(self, request: dict[str, Any]) -> dict[str, Any]:
         endpoint = self._endpoint(request["EndpointName"])
@@ -751,7 +853,7 @@ class Hosting:
     def delete_endpoint(self, request: dict[str, Any]) -> dict[str, Any]:
         endpoint = self._endpoint(request["EndpointName"])
         with endpoint.lock:
-            if endpoint.status in ("Creating", "Updating", "Deleting"):
+            if endpoint.status in ("Creating", "Updating", "RollingBack", "Deleting"):
                 raise ServiceError("ValidationException", f'Cannot update in-progress endpoint "{endpoint.arn}".')
             endpoint.status = "Deleting"
         self.forget_scaling(endpoint.name)
@@ -804,7 +906,7 @@ class Hosting:
             if endpoint.failure_reason:
                 described["FailureReason"] = endpoint.failure_reason
             if endpoint.pending_config:
-                described["PendingDeploymentSummary"] = {"EndpointConfigName": endpoint.pending_config}
+                described["PendingDeploymentSummary"] = self._pending_summary(endpoint)
         return described
 
     def _image(self, model_name: str) -> str:
@@ -838,18 +940,7 @@ class Hosting:
         """Tells the journal and the event bus, as the endpoint state change event in the developer guide."""
         with endpoint.lock:
             endpoint.modified = self.account.clock.now()
-            detail: dict[str, Any] = {
-                "EndpointName": endpoint.name,
-                "EndpointArn": endpoint.arn,
-                "EndpointConfigName": endpoint.config_name,
-                "ProductionVariants": [variant.summary() for variant in endpoint.variants],
-                "EndpointStatus": EVENT_STATUS[endpoint.status],
-                "CreationTime": int(endpoint.created.timestamp() * 1000),
-                "LastModifiedTime": int(endpoint.modified.timestamp() * 1000),
-                "Tags": dict(self.account.tags.get(endpoint.arn, {})),
-            }
-            if endpoint.failure_reason:
-                detail["FailureReason"] = endpoint.failure_reason
+            detail = self._detail(endpoint)
             fields: dict[str, Any] = {
                 "endpoint": endpoint.name,
                 "status": endpoint.status,
@@ -860,13 +951,31 @@ class Hosting:
         self.account.journal.record("endpoint", **fields)
         self.account.events.put("aws.sagemaker", "SageMaker Endpoint State Change", detail, (endpoint.arn,))
 
+    def _detail(self, endpoint: Endpoint) -> dict[str, Any]:
+        """What both events of an endpoint say."""
+        detail: dict[str, Any] = {
+            "EndpointName": endpoint.name,
+            "EndpointArn": endpoint.arn,
+            "EndpointConfigName": endpoint.config_name,
+            "ProductionVariants": [variant.summary() for variant in endpoint.variants],
+            "EndpointStatus": EVENT_STATUS[endpoint.status],
+            "CreationTime": int(endpoint.created.timestamp() * 1000),
+            "LastModifiedTime": int(endpoint.modified.timestamp() * 1000),
+            "Tags": dict(self.account.tags.get(endpoint.arn, {})),
+        }
+        if endpoint.failure_reason:
+            detail["FailureReason"] = endpoint.failure_reason
+        return detail
+
     def _watch(self) -> None:
         """Replaces instances that died, as SageMaker replaces unhealthy ones."""
         while not self._closed.wait(0.25):
             for endpoint in list(self.endpoints.values()):
-                for variant in endpoint.variants:
+                # While one is updated, both fleets are whole: the old one has to go on if the new one fails.
+                steady = endpoint.status == "InService" or bool(endpoint.pending)
+                for variant in endpoint.fleets:
                     dead = [instance for instance in variant.fleet if not instance.alive and not instance.stopping]
-                    if endpoint.status == "InService" and (dead or len(variant.fleet) < variant.desired_count):
+                    if steady and (dead or len(variant.fleet) < variant.desired_count):
                         self._replace(endpoint, variant, dead)
 
     def _check_health(self) -> None:
@@ -876,7 +985,7 @@ class Hosting:
                 serving = [
                     instance
                     for endpoint in list(self.endpoints.values())
-                    for variant in endpoint.variants
+                    for variant in endpoint.fleets
                     for instance in variant.fleet
                     if instance.alive and not instance.stopping
                 ]
@@ -914,7 +1023,7 @@ class Hosting:
             return
         with endpoint.lock:
             # an update or a scaling may have overtaken the replacement
-            room = variant.desired_count - len(variant.fleet) if variant in endpoint.variants else 0
+            room = variant.desired_count - len(variant.fleet) if variant in endpoint.fleets else 0
             variant.fleet = (*variant.fleet, *started[: max(room, 0)])
         self._stop_all(started[max(room, 0) :], drain=False)
 
@@ -967,7 +1076,7 @@ class Hosting:
         instances = [
             instance
             for endpoint in list(self.endpoints.values())
-            for instance in [*endpoint.starting, *(one for variant in endpoint.variants for one in variant.fleet)]
+            for instance in [*endpoint.starting, *(one for variant in endpoint.fleets for one in variant.fleet)]
             if hasattr(instance, "process")
         ]
         self._stop_all(instances, drain=False)
@@ -987,7 +1096,10 @@ class Hosting:
                 f"Member must have length less than or equal to {MAX_BODY_BYTES}"
             )
             return _error(400, "ValidationError", {"message": message})
-        variants = endpoint.variants
+        # An update ends by putting the new fleet in the place of the old one and then emptying `pending`: read in the
+        # other order, one of them is there.
+        pending = endpoint.pending if endpoint.share and random.random() < endpoint.share else ()  # noqa: S311
+        variants = pending or endpoint.variants
         target = headers.get("x-amzn-sagemaker-target-variant")
         if target:
             variants = tuple(variant for variant in variants if variant.name == target)
@@ -1003,6 +1115,10 @@ class Hosting:
             instance = min(
                 (one for one in variant.fleet if one.id not in tried), key=lambda one: one.in_flight, default=None
             )
+            old = next((one for one in endpoint.variants if one.name == variant.name), None) if pending else None
+            if instance is None and old is not None:
+                pending, variant = (), old  # the new fleet has no healthy instance: the old one answers
+                continue
             if instance is None:
                 message = "The endpoint has no healthy instance at the moment."
                 return _error(503, "ServiceUnavailable", {"Message": message})
@@ -1077,6 +1193,15 @@ def _request(headers: Headers, body: bytes) -> bytes:
 def _error(status: int, code: str, members: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
     """An error of the runtime API, which speaks REST JSON: the code in a header, the members in the body."""
     return status, {"content-type": "application/json", "x-amzn-errortype": code}, json.dumps(members).encode()
+
+
+def _in_milliseconds(value: Any) -> Any:
+    """Times as this service's events have them: whole milliseconds since 1970."""
+    if isinstance(value, datetime):
+        return int(value.timestamp() * 1000)
+    if isinstance(value, dict):
+        return {key: _in_milliseconds(item) for key, item in value.items()}
+    return [_in_milliseconds(item) for item in value] if isinstance(value, list) else value
 
 
 def _page(rows: list[dict[str, Any]], request: dict[str, Any], member: str, name: str) -> dict[str, Any]:

@@ -83,6 +83,15 @@ class InvocationCounters:
             self.model_us.add(model_seconds * 1e6)
             self.overhead_us.add(overhead_seconds * 1e6)
 
+    def add(self, other: InvocationCounters) -> None:
+        """What another counted, which nobody else fills any more."""
+        with self.lock:
+            self.invocations += other.invocations
+            self.errors_4xx += other.errors_4xx
+            self.errors_5xx += other.errors_5xx
+            self.model_us.merge(other.model_us)
+            self.overhead_us.merge(other.overhead_us)
+
     def take(self) -> InvocationCounters:
         """What was counted; counting starts again at nothing."""
         with self.lock:
@@ -187,12 +196,19 @@ class MetricStore:
         return found
 
 
+def merged(parts: Iterable[InvocationCounters]) -> InvocationCounters:
+    """What several fleets of a variant did together."""
+    whole = InvocationCounters()
+    for one in parts:
+        whole.add(one)
+    return whole
+
+
 def put_invocations(
-    store: MetricStore, endpoint: str, variant: str, counters: InvocationCounters, *, instances: int, at: datetime
+    store: MetricStore, dimensions: dict[str, str], counters: InvocationCounters, *, instances: int, at: datetime
 ) -> None:
     """A variant's minute. With no request at all, Invocations and InvocationsPerInstance are written as zero: SageMaker
     does so to let an idle variant scale in (developer guide, "Edit a scaling policy", its current text)."""
-    dimensions = {"EndpointName": endpoint, "VariantName": variant}
     n = counters.invocations
 
     def rate(errors: int) -> Statistics:

@@ -43,8 +43,7 @@ REASON_LIMIT = 1024  # a step's FailureReason
 FAILED_STEPS = "Step failure: One or multiple steps failed."  # all that an execution says itself, on AWS too
 _TOKEN_CHARACTERS = string.ascii_lowercase + string.digits
 
-_METADATA = {"Processing": "ProcessingJob", "Training": "TrainingJob"}
-# Step type -> the resource's member in the names of operations and requests, for jobs
+# Step type -> the resource's member in the names of operations, requests and metadata, for jobs
 _JOBS = {"Processing": "ProcessingJob", "Training": "TrainingJob"}
 _RUNNING = {"InProgress", "Stopping"}
 
@@ -290,7 +289,7 @@ class Runner:
         request.setdefault("RoleArn", self._execution.role)
         arn = self._api(f"create_{operation}", **request)[f"{kind}Arn"]
         with self._execution.lock:
-            run.metadata = {_METADATA[run.step.type]: {"Arn": arn}}
+            run.metadata = {_JOBS[run.step.type]: {"Arn": arn}}
         described = self._await_job(run, operation, kind, name)
         status = described[f"{kind}Status"]
         if status == "Stopped":

@@ -26,7 +26,7 @@ from laptop.account import ACCOUNT_ID, REGION, Account
 from laptop.alarms import Alarms
 from laptop.errors import ServiceError
 from laptop.hosting import Endpoint, Hosting, Variant
-from laptop.metrics import MINUTE_SECONDS, MetricStore, key, put_invocations, put_queues, put_utilization
+from laptop.metrics import MINUTE_SECONDS, MetricStore, key, merged, put_invocations, put_queues, put_utilization
 
 __all__ = ["MINUTE_SECONDS", "Scaling", "install"]
 
@@ -366,11 +366,28 @@ class Scaling:
         """Ends a CloudWatch minute: writes its metrics, evaluates the alarms, scales."""
         now = self.account.clock.now()
         for endpoint in list(self.hosting.endpoints.values()):
-            for variant in endpoint.variants:
-                taken = variant.counters.take()
-                put_invocations(self.store, endpoint.name, variant.name, taken, instances=len(variant.fleet), at=now)
-                usage = [instance.usage() for instance in variant.fleet]
-                put_utilization(self.store, endpoint.name, variant.name, usage, now)
+            for name in dict.fromkeys(variant.name for variant in endpoint.fleets):
+                fleets = [variant for variant in endpoint.fleets if variant.name == name]
+                taken = [(fleet, fleet.counters.take()) for fleet in fleets]
+                for fleet, counters in taken:
+                    # "after the new fleet starts receiving traffic" (Auto-Rollback Configuration, developer guide)
+                    if counters.invocations and fleet.config:
+                        put_invocations(
+                            self.store,
+                            {"EndpointName": endpoint.name, "VariantName": name, "EndpointConfigName": fleet.config},
+                            counters,
+                            instances=len(fleet.fleet),
+                            at=now,
+                        )
+                put_invocations(
+                    self.store,
+                    {"EndpointName": endpoint.name, "VariantName": name},
+                    merged(counters for _, counters in taken),
+                    instances=sum(len(fleet.fleet) for fleet in fleets),
+                    at=now,
+                )
+                usage = [instance.usage() for fleet in fleets for instance in fleet.fleet]
+                put_utilization(self.store, endpoint.name, name, usage, now)
         put_queues(self.store, now)
         self.store.advance()
         self.alarms.evaluate()

@@ -1,4 +1,4 @@
-"""SageMaker's Search over training jobs and endpoints, made of the operations that describe them.
+"""SageMaker's Search over training jobs, tuning jobs and endpoints, made of the operations that describe them.
 
 Source: Search, SearchExpression and Filter in the API reference
 (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Search.html). AWS's index lags by seconds; this one does

@@ -60,7 +60,7 @@ class Cluster:
         """Starts the containers' programs, which load the toolkit meanwhile and wait for `start`."""
         meeting = {}
         if len(self._machines) > 1:
-            meeting = {"SM_STUDIO_LOCAL_MODE": "true", "LAPTOP_MEETING_PORT": str(_free_port())}
+            meeting = {"SM_STUDIO_LOCAL_MODE": "true", "LAPTOP_MEETING_PORT": str(free_port())}
         for machine in self._machines:
             machine.prepare({**environment, **meeting, "CURRENT_HOST": machine.host})
 
@@ -134,7 +134,8 @@ def hosts(count: int) -> list[str]:
     return [f"algo-{number}" for number in range(1, count + 1)]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One of the ports where instances meet; nobody else is given it before they do."""
     while True:
         port = random.choice(_MEETING_PORTS)  # noqa: S311  (no secret)
         with socket.socket() as trial, contextlib.suppress(OSError):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.study import Study
 
-MOST_JOBS, MOST_PARALLEL, MOST_PARENTS = 500, 10, 5  # default quotas
+MOST_JOBS, MOST_PARALLEL = 500, 10  # default quotas
 MOST_STATIC_CHANGES = 10  # between a parent and a warm start
 ENDED = ("Completed", "Failed", "Stopped")
 LOOK_SECONDS = 0.1  # between two looks at the running trials

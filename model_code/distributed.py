@@ -27,6 +27,10 @@ _LAST_WORDS_SECONDS = 2.0  # for the reason of a process that has just gone
 _FAILURE = "failure"
 
 
+class Interrupted(Exception):
+    """Asked to stop; the state has been saved. Here, where naming it does not import PyTorch."""
+
+
 class Lost(Exception):
     """Another process of the group has failed or gone silent; the message is its reason, if it left one."""
 
@@ -92,7 +96,7 @@ class Group:
             return
         import torch.distributed as dist
 
-        if error is None or type(error).__name__ == "Interrupted":
+        if error is None or isinstance(error, Interrupted):
             dist.destroy_process_group()
         elif not isinstance(error, Lost):
             # Told before this process ends, so that it is there when the others notice.

@@ -47,7 +47,7 @@ class Candidate:
     folder: Path
     validation: Metrics
     training: dict[str, Any]
-    warnings: list[str]  # what makes its score doubtful, see leakage.py
+    warnings: list[leakage.Warned]  # what makes its score doubtful, see leakage.py
     seconds: int | None  # billable
     usd: float | None
 
@@ -73,12 +73,16 @@ def run(base: Path, arguments: list[str]) -> None:
     data, schema = prepared.load(base / "input/prepared")
     with tempfile.TemporaryDirectory() as scratch:
         candidates = []
-        for algorithm, unpack in (("xgboost", _unpack_xgboost), ("pytorch", _unpack_pytorch)):
+        for algorithm in ("xgboost", "pytorch"):
             archive = base / "input" / algorithm / "model.tar.gz"
             if archive.is_file():
                 folder = Path(scratch) / algorithm
                 folder.mkdir()
-                candidates.append(unpack(archive, folder, data, schema, options, base))
+                candidates.append(
+                    _unpack_xgboost(archive, folder, data, schema, options, base / "input/prepared")
+                    if algorithm == "xgboost"
+                    else _unpack_pytorch(archive, folder, data, options)
+                )
         if not candidates:
             raise DataError("No model was trained: neither the input xgboost nor the input pytorch has a model.tar.gz.")
         taken, choice = choose(candidates)
@@ -86,14 +90,14 @@ def run(base: Path, arguments: list[str]) -> None:
 
 
 def _unpack_xgboost(
-    archive: Path, folder: Path, data: Dataset, schema: dict[str, Any], options: argparse.Namespace, base: Path
+    archive: Path, folder: Path, data: Dataset, schema: dict[str, Any], options: argparse.Namespace, read_from: Path
 ) -> Candidate:
     """The booster as schema and weights that inference.py serves."""
     train.extract(archive, folder, {MODEL_FILE}, "XGBoost model")
     loaded = booster.load(folder / MODEL_FILE)
     (folder / MODEL_FILE).unlink()
     encoder = preprocess.Encoder.from_schema(schema["columns"])
-    features = trees.Features.load(tensors.read(base / "input/prepared" / prepared.TABLES_FILE), encoder)
+    features = trees.Features.load(tensors.read(read_from / prepared.TABLES_FILE), encoder)
     some = [preprocess.take(column, np.arange(min(COMPARED_ROWS, len(data.test)))) for column in data.test.columns]
     try:
         forest = booster.forest(loaded, features.of(encoder.encode(some)))
@@ -120,9 +124,7 @@ def _unpack_xgboost(
     return _candidate("xgboost", folder, validation, {"rounds": rounds}, warnings, options)
 
 
-def _unpack_pytorch(
-    archive: Path, folder: Path, data: Dataset, schema: dict[str, Any], options: argparse.Namespace, base: Path
-) -> Candidate:
+def _unpack_pytorch(archive: Path, folder: Path, data: Dataset, options: argparse.Namespace) -> Candidate:
     """As it is, but for its version. What it says of the validation rows is taken: a small table's folds know best."""
     files = {inference.SCHEMA_FILE, inference.WEIGHTS_FILE, "metrics.json"}
     train.extract(archive, folder, files, "PyTorch model", welcome={"report.json"})
@@ -147,11 +149,11 @@ def _candidate(
     folder: Path,
     validation: Metrics,
     training: dict[str, Any],
-    warnings: list[str],
+    warnings: list[leakage.Warned],
     options: argparse.Namespace,
 ) -> Candidate:
     seconds = getattr(options, f"{algorithm}_seconds")
-    usd_per_hour = getattr(options, f"{algorithm}_usd_per_hour")
+    usd_per_hour = getattr(options, f"{algorithm}_usd_per_hour") or None  # a definition can't leave out an unknown one
     usd = None if seconds is None or usd_per_hour is None else round(seconds * usd_per_hour / 3600, 6)
     return Candidate(algorithm, folder, validation, training, warnings, seconds, usd)
 

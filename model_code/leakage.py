@@ -14,17 +14,20 @@ ROWS = 20_000  # looked at
 FEWEST_ROWS = 40
 ALMOST_ALL = 0.93  # of what there is to know of the label
 
+# kind, "leak" or "chance", and message, a sentence: how metrics.json and the schema have it (docs/models.md)
+Warned = dict[str, str]
 
-def warnings(rows: Rows, label_name: str, classes: int, encoder: Encoder) -> list[str]:
-    """Sentences for the log, the schema and the notice; `classes` is 0 for a number."""
-    found = []
+
+def warnings(rows: Rows, label_name: str, classes: int, encoder: Encoder) -> list[Warned]:
+    """For the log, the schema and the notice; `classes` is 0 for a number."""
+    found: list[Warned] = []
     kept = [place for place, encoding in enumerate(encoder.encodings) if not isinstance(encoding, Dropped)]
     if len(kept) == 1 and differs_everywhere(rows.columns[kept[0]]):
         name = encoder.encodings[kept[0]].name
-        found.append(
+        message = (
             f"The only column to learn from, {name!r}, differs in nearly every row, as ids do; the score is chance."
         )
-        return found
+        return [{"kind": "chance", "message": message}]
     some = rows if len(rows) <= ROWS else rows[np.random.default_rng(0).choice(len(rows), ROWS, replace=False)]
     if len(some) < FEWEST_ROWS:
         return found
@@ -41,10 +44,11 @@ def warnings(rows: Rows, label_name: str, classes: int, encoder: Encoder) -> lis
         told[category.name] = _explained(inputs.codes[:, place] - encoder.offsets[place], some.label, classes)
     for name, share in told.items():
         if share >= ALMOST_ALL:
-            found.append(
+            message = (
                 f"The column {name!r} alone tells {share:.0%} of what there is to know of the label {label_name!r}; "
                 "leave it out if it is not known yet when the model is asked."
             )
+            found.append({"kind": "leak", "message": message})
     return found
 
 

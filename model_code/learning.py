@@ -41,7 +41,7 @@ class Learned:
     """The artifact's content, and how it came about."""
 
     encoder: preprocess.Encoder
-    warnings: list[str]
+    warnings: list[leakage.Warned]
     target: dict[str, float]  # mean and scale of a regression's label
     settings: Settings
     weights: list[dict[str, Tensor]]  # of one network, or of one for each fold
@@ -109,7 +109,7 @@ def learn(
 ) -> Learned:
     """Trains, from the checkpoints if there are some that fit.
 
-    Raises network.Interrupted.
+    Raises distributed.Interrupted.
     """
     rows = len(data.train) + len(data.validation)
     settings = settled(asked, rows, len(data.names))
@@ -121,7 +121,7 @@ def learn(
             log(f"The column {encoding.name!r} is left out because {encoding.reason}.")
     warnings = leakage.warnings(train, data.label_name, len(data.classes or []), encoder)
     for warning in warnings:
-        log(f"Warning: {warning}")
+        log(f"Warning: {warning['message']}")
     target = {"mean": 0.0, "scale": 1.0}
     classes = data.classes is not None
     if not classes:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import checkpoint
-from distributed import ALONE, Group
+from distributed import ALONE, Group, Interrupted
 from preprocess import BEND
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -222,10 +222,6 @@ class Fitted:
     epochs_run: int
     best_epoch: int
     resumed_from_epoch: int | None
-
-
-class Interrupted(Exception):
-    """Asked to stop; the state has been saved."""
 
 
 @dataclass

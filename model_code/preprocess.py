@@ -174,8 +174,9 @@ def _fit(name: str, column: Column) -> Encoding:
 
 
 def _days(column: Texts, form: str) -> NDArray[np.float64]:
-    """Read once per different text; the last entry is what -1, missing, points at."""
-    return np.append(dates.days(column.categories, form), np.nan)[column.codes]
+    """Read once per different text that these rows have: the categories may be those of a far longer column."""
+    codes, places = np.unique(column.codes, return_inverse=True)
+    return dates.days([column.categories[code] if code >= 0 else None for code in codes], form)[places]
 
 
 def _fit_number(name: str, values: NDArray[np.floating[Any]], spelling: Spelling | None = None) -> NumericEncoding:

@@ -36,7 +36,7 @@ Predict = Callable[[Sequence[Column]], Floats]  # rows x classes of probabilitie
 FORMAT = 1
 LARGEST_BYTES = 512 * 1024
 FEWEST_NAMED = 5
-PACKAGES = ("numpy", "pyarrow", "safetensors", "torch", "tabm", "rtdl_num_embeddings", "xgboost", "scikit-learn")
+PACKAGES = ("numpy", "pyarrow", "torch", "xgboost", "scikit-learn")
 
 _PROFILE_CELLS = 1_000_000
 _FEWEST_PROFILE_ROWS = 2_000

@@ -56,10 +56,23 @@ def _process_age_seconds() -> float:
 STARTED = time.monotonic() - _process_age_seconds()
 INTERRUPTED_EXIT_CODE = 143  # as a process that SIGTERM ended
 SERVING_FILES = ("dates.py", "inference.py", "metrics.py", "numerals.py", "preprocess.py", "tensors.py", "trees.py")
-HYPERPARAMETERS = (
-    "network", "epochs", "batch_size", "learning_rate", "hidden_size", "dropout", "weight_decay", "patience", "folds",
-    "embedding_size", "blocks", "members", "trees", "seed",
-)  # fmt: skip
+# Of the numbers: kind, smallest, largest. start-training has the same, in mlplatform/algorithms.py.
+LIMITS: dict[str, tuple[type[int] | type[float], float, float]] = {
+    "epochs": (int, 1, 10_000),
+    "batch_size": (int, 1, 1_000_000),
+    "learning_rate": (float, 1e-8, 10),
+    "hidden_size": (int, 2, 8_192),
+    "dropout": (float, 0, 0.95),
+    "weight_decay": (float, 0, 10),
+    "patience": (int, 1, 10_000),
+    "folds": (int, 1, 100),
+    "embedding_size": (int, 1, 1_024),
+    "blocks": (int, 1, 16),
+    "members": (int, 1, 256),
+    "trees": (int, 0, 10_000),
+    "seed": (int, 0, 2**31 - 1),
+}
+HYPERPARAMETERS = ("network", *LIMITS)
 LARGEST_LIVE_MODEL_BYTES = 2**30
 
 
@@ -116,19 +129,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--encoding", choices=["utf-8", "utf-16", "latin-1"], default="utf-8")
     parser.add_argument("--task", choices=["binary", "multiclass", "regression"], required=True)
     parser.add_argument("--network", choices=["tabm", "mlp"])
-    parser.add_argument("--epochs", type=_number(int, 1, 100_000))
-    parser.add_argument("--batch_size", type=_number(int, 1, 1_000_000))
-    parser.add_argument("--learning_rate", type=_number(float, 1e-8, 10.0))
-    parser.add_argument("--hidden_size", type=_number(int, 1, 8192))
-    parser.add_argument("--dropout", type=_number(float, 0.0, 0.95))
-    parser.add_argument("--weight_decay", type=_number(float, 0.0, 10.0))
-    parser.add_argument("--patience", type=_number(int, 1, 100_000))
-    parser.add_argument("--folds", type=_number(int, 1, 100))
-    parser.add_argument("--embedding_size", type=_number(int, 1, 1024))
-    parser.add_argument("--blocks", type=_number(int, 1, 16))
-    parser.add_argument("--members", type=_number(int, 1, 256))
-    parser.add_argument("--trees", type=_number(int, 0, 10_000))
-    parser.add_argument("--seed", type=_number(int, 0, 2**31 - 1))
+    for name, limits in LIMITS.items():
+        parser.add_argument(f"--{name}", type=_number(*limits))
     parser.add_argument("--dataset_dir", type=Path, default=Path(channel))
     parser.add_argument("--live_model_dir", type=Path, default=Path(live))
     parser.add_argument("--model_dir", type=Path, default=Path(os.environ.get("SM_MODEL_DIR", str(base / "model"))))
@@ -190,7 +192,7 @@ def read(options: argparse.Namespace) -> tuple[Layout, Dataset]:
 def run(options: argparse.Namespace) -> None:
     """The whole job.
 
-    Raises DataError, and network.Interrupted after SIGTERM.
+    Raises DataError, and distributed.Interrupted after SIGTERM.
     """
     phases = Phases()
     phases.end("import")
@@ -216,7 +218,7 @@ def run(options: argparse.Namespace) -> None:
         _write_artifact(job, learned)
         phases.end("artifact")
         _report(job, learned, phases)
-        _write_card(job, learned, curve)
+        _write_card(job, curve)
         phases.end("card")
         say(f"{phases} total_seconds={time.monotonic() - STARTED:.2f}")
 
@@ -403,7 +405,7 @@ def predict(model: inference.Model, columns: Sequence[preprocess.Column], classe
     return model.probabilities(inputs)[:, order]
 
 
-def _write_card(job: Job, learned: Learned, curve: report.Curve) -> None:
+def _write_card(job: Job, curve: report.Curve) -> None:
     """report.json, for the model's card. A figure that fails costs the card its figures, and not the model."""
     elapsed = time.monotonic() - STARTED
     try:
@@ -514,11 +516,10 @@ def main(arguments: list[str] | None = None) -> None:
         run(parse(sys.argv[1:] if arguments is None else arguments))
     except DataError as error:
         fail(str(error))
+    except distributed.Interrupted as error:
+        say(str(error))
+        sys.exit(INTERRUPTED_EXIT_CODE)
     except Exception as error:
-        # network.Interrupted, by name: naming the class would import PyTorch where data has already failed.
-        if type(error).__name__ == "Interrupted":
-            say(str(error))
-            sys.exit(INTERRUPTED_EXIT_CODE)
         if not isinstance(error, distributed.Lost):
             traceback.print_exc()
         fail(_sentence(error))

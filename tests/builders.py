@@ -67,6 +67,8 @@ ENVIRONMENT = {
     "CPU_TARGET_PERCENT": "70",
     "SCALE_OUT_COOLDOWN_SECONDS": "60",
     "SCALE_IN_COOLDOWN_SECONDS": "300",
+    "CANARY_PERCENT": "10",
+    "BAKING_SECONDS": "600",
     "PROJECT": "ml-platform",
     "ENVIRONMENT": "dev",
     "COST_CENTER": "machine-learning",

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 import urllib.request
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,28 @@ def test_bad_input_gets_a_4xx_that_says_where(
     response = refused.value.response
     assert 400 <= response["OriginalStatusCode"] < 500
     assert named in response["OriginalMessage"]
+
+
+def test_a_short_load_test_proposes_a_target_and_the_hosting_is_compared_from_what_it_did(
+    laptop: Laptop, deployed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", laptop.url)
+    # A bound that no endpoint keeps ends it after its first step.
+    tested = CliRunner().invoke(app, ["loadtest", "churn", "--seconds", "2", "--p99-ms", "0.1"], catch_exceptions=False)
+    assert tested.exit_code == 0, tested.output
+    assert "is above 0.1 ms" in tested.output
+    assert "there is nothing to propose" in tested.output
+
+    def compared() -> dict[str, Any] | None:
+        said = json.loads(CliRunner().invoke(app, ["hosting", "churn", "--json"]).output)
+        return said if Decimal(said["requests_per_day"]) > 0 else None
+
+    said = eventually(compared, 15, "CloudWatch has no requests of the load test")
+    assert {one["kind"] for one in said["options"]} == {"real-time", "serverless", "scale to zero", "asynchronous"}
+    assert 0 < Decimal(said["workload"]["model_seconds"]) < 1
+    few = CliRunner().invoke(app, ["hosting", "churn", "--requests-per-day", "100"]).output
+    assert "Serverless (2 GB) is the cheapest" in few
+    assert "does not switch an endpoint to another kind yet" in few
 
 
 def test_ten_copies_of_an_event_in_any_order_start_one_job(laptop: Laptop, deployed: str) -> None:

@@ -117,3 +117,35 @@ def test_a_model_waits_is_approved_forced_out_and_rolled_back_to(laptop: Laptop,
     assert "it is live and stays so" in mlp("reject", "gated/1", "--reason", "the label leaks")
     laptop.inbox("The live model of gated was rejected")
     laptop.endpoint_serving("gated", job)
+
+
+def test_an_update_that_answers_otherwise_than_in_training_is_rolled_back_by_itself(laptop: Laptop, mlp: Mlp) -> None:
+    """With the endpoint of the test above; what is wrong is the card, which is all that tells right from wrong."""
+    job = laptop.sagemaker.describe_endpoint(EndpointName=GROUP)["EndpointConfigName"]
+    mlp("approve", "gated/2", "--force", "--reason", "so that there is something to go back from")
+    laptop.endpoint_serving("gated", f"{GROUP}-v2")
+    s3, bucket = laptop.client("s3"), laptop.connection.outputs["ArtifactBucketName"]
+    key = f"{names.model_card_prefix('gated', job)}sample.json"
+    sample = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    sample["response"]["predictions"] = ["neither"] * len(sample["response"]["predictions"])
+    s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(sample).encode())
+    mlp("approve", "gated/1", "--reason", "it was better")
+    laptop.inbox(f"Update of endpoint {GROUP} answers wrongly")
+    laptop.inbox(f"Update of endpoint {GROUP} failed")
+    described = laptop.sagemaker.describe_endpoint(EndpointName=GROUP)
+    assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", f"{GROUP}-v2")
+    assert f"{job}-update-answers" in described["FailureReason"]
+    assert "failed; it still serves" in mlp("doctor", fails=True)
+
+    def left() -> bool:
+        return not laptop.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{job}-update-")["MetricAlarms"]
+
+    eventually(lambda: left() or None, 20, "the alarms of the update did not go")
+
+    # What is missing is mended by the function whose work it is; the update that failed stays a person's to decide.
+    laptop.client("cloudwatch").delete_alarms(AlarmNames=[f"{GROUP}-cpu"])
+    said = mlp("doctor", "--mend", fails=True)
+    assert f"its alarm {GROUP}-cpu is missing" in said
+    assert "mended" in said
+    assert laptop.client("cloudwatch").describe_alarms(AlarmNames=[f"{GROUP}-cpu"])["MetricAlarms"]
+    assert "is missing" not in mlp("doctor", fails=True)

@@ -8,57 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from deployed_endpoint import ENDPOINT, answers, card, deploy, failed, in_service
 
 import builders
 from builders import JOB, Account
-from configure_autoscaling import configure_autoscaling
+from configure_autoscaling import check_canary
 from mlplatform import events, names
-from mlplatform.decisions import ConfigureAutoscaling, Decision, FinishDeployment, Notify, Skip
+from mlplatform.decisions import ConfigureAutoscaling, Decision, FinishDeployment, Notify, RejectUpdate, Skip
 from mlplatform.deployment import scalable_target
+from mlplatform.endpoint_alarms import update_alarms
 from mlplatform.errors import AwsError
-
-ENDPOINT = "ml-platform-churn"
-
-
-def deploy(account: Account, *, instance_type: str = "ml.c5.large", tags: Mapping[str, str] | None = None) -> None:
-    """An endpoint in service with the model of JOB, its card, and an answer to the smoke test."""
-    sagemaker = account.client("sagemaker")
-    role, image = account.settings.training_role_arn, {"Image": "image", "ModelDataUrl": "s3://b/k"}
-    for name in (JOB, builders.LIVE_JOB):
-        sagemaker.create_model(ModelName=name, ExecutionRoleArn=role, PrimaryContainer=image)
-        variant = {
-            "VariantName": names.VARIANT,
-            "ModelName": name,
-            "InstanceType": instance_type,
-            "InitialInstanceCount": 1,
-        }
-        sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
-    all_tags = names.tags(account.settings.required_tags, stack="ml-platform", dataset="churn") | {
-        names.WANTED_TAG: JOB,
-        names.ASKED_TAG: JOB,
-        **(tags or {}),
-    }
-    sagemaker.create_endpoint(EndpointName=ENDPOINT, EndpointConfigName=JOB, Tags=names.tag_list(all_tags))
-    for file, document in (("metrics.json", builders.metrics_json()), ("sample.json", builders.SAMPLE_JSON)):
-        account.put(f"models/churn/{JOB}/{file}", json.dumps(document).encode(), "ml-platform-artifacts")
-    answers(account, builders.SAMPLE_JSON["response"])
-
-
-def answers(account: Account, response: Any) -> None:
-    account.answers["invoke_endpoint"] = lambda _: {
-        "ResponseMetadata": {"HTTPStatusCode": 200},
-        "Body": io.BytesIO(json.dumps(response).encode()),
-    }
-
-
-def in_service(account: Account, **changed: Any) -> Decision:
-    """AWS's sample of an endpoint event, with what DescribeEndpoint says changed where a test needs it."""
-    if changed:
-        found = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)
-        account.answers["describe_endpoint"] = found | changed
-    event = builders.sample_event("sagemaker_endpoint_state_change")
-    event["detail"]["EndpointName"] = ENDPOINT
-    return configure_autoscaling(account.app(), events.endpoint_changed(event))
 
 
 def policies(account: Account) -> list[dict[str, Any]]:
@@ -247,13 +206,107 @@ def test_a_model_that_refuses_the_sample_is_told(account: Account) -> None:
 
 
 def test_an_update_that_failed_is_told_once_although_the_endpoint_is_in_service(account: Account) -> None:
-    deploy(account, tags={names.WANTED_TAG: builders.LIVE_JOB, names.ASKED_TAG: builders.LIVE_JOB})
+    deploy(account)
+    in_service(account)
+    account.alerts()
+    failed(account)
     decision = in_service(account, FailureReason="The container did not pass the ping health check.")
     assert isinstance(decision, Notify)
     assert "ping health check" in decision.reason
-    assert JOB in decision.reason
+    assert f"it still serves {JOB}" in decision.reason
+    assert "mlp logs churn" in decision.reason
     assert isinstance(in_service(account), Skip)
     assert len(account.alerts()) == 1
+
+
+def test_the_same_model_failing_once_more_is_told_once_more(account: Account) -> None:
+    deploy(account)
+    in_service(account)
+    failed(account)
+    in_service(account)
+    account.alerts()
+    arn = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)["EndpointArn"]
+    again = [{"Key": names.ASKED_AT_TAG, "Value": "2026-11-28T15:00:00+00:00"}]
+    account.client("sagemaker").add_tags(ResourceArn=arn, Tags=again)
+    assert isinstance(in_service(account), Notify)
+    assert isinstance(in_service(account), Skip)
+    assert len(account.alerts()) == 1
+
+
+def test_scaling_that_an_update_took_away_comes_back_when_the_update_fails(account: Account) -> None:
+    deploy(account)
+    in_service(account)
+    account.client("application-autoscaling").deregister_scalable_target(**scalable_target(ENDPOINT))
+    failed(account)
+    assert isinstance(in_service(account), Notify)
+    assert len(policies(account)) == 2
+
+
+def test_bounds_set_by_hand_outlive_a_change_of_the_instance_type(account: Account) -> None:
+    larger = names.hosting_tag({"instance_type": "ml.m5.large"})
+    waiting = {names.WANTED_TAG: builders.LIVE_JOB, names.ASKED_TAG: JOB}
+    deploy(account, tags=larger | waiting | names.bounds_tag((1, 5)))
+    set_by_hand(account, 2, 4)
+    assert isinstance(in_service(account), FinishDeployment)
+    scaling = account.client("application-autoscaling")
+    assert scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"] == []
+    card(account, builders.LIVE_JOB)
+    assert isinstance(in_service(account), ConfigureAutoscaling)
+    assert bounds(account) == (2, 4)
+
+
+def test_the_alarms_of_an_update_end_with_it(account: Account) -> None:
+    deploy(account)
+    failed(account)
+    watched = {f"{ENDPOINT}-{what}" for what in ("latency", "errors", "cpu")}
+    extra = {f"{builders.LIVE_JOB}-update-{what}" for what in ("latency", "errors", "answers")}
+    assert set(alarms(account)) == extra
+    in_service(account)
+    assert set(alarms(account)) == watched
+
+
+def baking(account: Account, *, response: Any, version: str) -> Decision:
+    """An update to LIVE_JOB, of which AWS's sample event tells that it is watched."""
+    found = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)
+    pending = {"EndpointStatus": "Updating", "PendingDeploymentSummary": {"EndpointConfigName": builders.LIVE_JOB}}
+    account.answers["describe_endpoint"] = found | pending
+    card(account, builders.LIVE_JOB)
+    replies = iter([builders.SAMPLE_JSON["response"] | {"model_version": JOB}] * 3)
+    account.answers["invoke_endpoint"] = lambda _: {
+        "ResponseMetadata": {"HTTPStatusCode": 200},
+        "Body": io.BytesIO(json.dumps(next(replies, response | {"model_version": version})).encode()),
+    }
+    event = builders.sample_event("sagemaker_endpoint_deployment_state_change")
+    event["detail"]["EndpointName"] = ENDPOINT
+    return check_canary(account.app(), events.endpoint_changed(event))
+
+
+def test_a_new_model_that_answers_wrongly_is_counted_for_the_alarm_and_told_once(account: Account) -> None:
+    deploy(account)
+    wrong = builders.SAMPLE_JSON["response"] | {"predictions": ["no"]}
+    decision = baking(account, response=wrong, version=builders.LIVE_JOB)
+    assert isinstance(decision, RejectUpdate)
+    assert len(account.called("invoke_endpoint")) == 4  # three answers were the old model's
+    [counted] = account.called("put_metric_data")
+    answers_alarm = update_alarms(ENDPOINT, builders.LIVE_JOB, "churn", account.settings)[2]
+    assert counted["Namespace"] == answers_alarm["Namespace"]
+    assert counted["MetricData"][0]["MetricName"] == answers_alarm["MetricName"]
+    assert counted["MetricData"][0]["Dimensions"] == answers_alarm["Dimensions"]
+    baking(account, response=wrong, version=builders.LIVE_JOB)
+    assert len(account.called("put_metric_data")) == 2
+    [alert] = account.alerts()
+    assert "rolled back" in alert["Message"]
+
+
+@pytest.mark.parametrize(("version", "said"), [(builders.LIVE_JOB, "answers as expected"), (JOB, "its alarms watch")])
+def test_a_new_model_that_answers_well_or_not_yet_is_left_to_its_alarms(
+    account: Account, version: str, said: str
+) -> None:
+    deploy(account)
+    decision = baking(account, response=builders.SAMPLE_JSON["response"], version=version)
+    assert isinstance(decision, Skip)
+    assert said in decision.reason
+    assert account.called("put_metric_data") == []
 
 
 def test_a_model_that_waited_for_a_busy_endpoint_is_deployed_when_it_is_free(account: Account) -> None:
@@ -263,6 +316,8 @@ def test_a_model_that_waited_for_a_busy_endpoint_is_deployed_when_it_is_free(acc
     assert found["EndpointConfigName"] == builders.LIVE_JOB
     tags = account.client("sagemaker").list_tags(ResourceArn=found["EndpointArn"])["Tags"]
     assert {"Key": names.ASKED_TAG, "Value": builders.LIVE_JOB} in tags
+    order = [operation for operation, _ in account.calls if operation in {"put_metric_alarm", "update_endpoint"}]
+    assert order == [*["put_metric_alarm"] * 3, "update_endpoint"]
 
 
 @pytest.mark.parametrize("status", ["Failed", "UpdateRollbackFailed", "OutOfService"])

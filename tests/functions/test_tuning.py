@@ -23,7 +23,7 @@ from mlplatform.decisions import (
     StartTuning,
     StopTuning,
 )
-from mlplatform.errors import AwsError, NotAsPlanned
+from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from start_training import start_training
 from watch_spend import watch_spend
 
@@ -225,6 +225,17 @@ def test_a_tuning_that_is_not_on_spot_or_not_tagged_is_stopped(account: Account,
         handle(account, dropped(account))
     assert len(account.called("stop_hyper_parameter_tuning_job")) == 1
     assert account.keys("ml-platform-data", "verdicts/") == []
+
+
+def test_a_tuning_that_nobody_can_describe_yet_is_looked_at_again_and_not_taken_for_good(account: Account) -> None:
+    started(account)
+    account.answers["describe_hyper_parameter_tuning_job"] = lambda _: None
+    event = dropped(account)
+    with pytest.raises(TryAgain, match="can't be described yet"):
+        handle(account, event)
+    assert account.keys("ml-platform-data", "verdicts/") == []
+    started(account)
+    assert isinstance(handle(account, event), StartTuning)
 
 
 # ---- the end ----

@@ -219,7 +219,6 @@ def test_steps_run_in_their_order_and_a_model_that_is_good_enough_is_registered(
     )
     assert package["ModelApprovalStatus"] == "PendingManualApproval"
     assert steps["Prepare"]["StartTime"].timestamp() >= int(started)
-    assert time.time() - started < 5
 
 
 def test_a_model_that_is_not_good_enough_fails_the_execution_with_the_reason(sandbox: Sandbox) -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
+from hosted_account import LocalAccount
 from moto import mock_aws
 
-from laptop.account import REGION, Account
 from laptop.alarms import judge
 from laptop.clock import Clock
 from laptop.errors import ServiceError
@@ -81,21 +78,6 @@ class Events:
 
     def put(self, source: str, detail_type: str, detail: dict[str, Any], resources: tuple[str, ...] = ()) -> None:
         self.sent.append((detail_type, detail))
-
-
-class LocalAccount(Account):
-    """An account whose clients talk to moto in this process."""
-
-    made: ClassVar[dict[str, Any]] = {}
-    making: ClassVar[threading.Lock] = threading.Lock()
-
-    def client(self, service: str, role_arn: str | None = None) -> Any:
-        with self.making:
-            if service not in self.made:
-                keys = {"aws_access_key_id": "laptop", "aws_secret_access_key": "laptop"}
-                config = Config(s3={"addressing_style": "path"})  # as the laptop's own clients have it
-                self.made[service] = boto3.session.Session().client(service, region_name=REGION, config=config, **keys)
-            return self.made[service]
 
 
 class Here:
@@ -341,7 +323,9 @@ def test_invocations_per_instance_shares_the_requests_among_the_instances() -> N
         store, counters = MetricStore(), InvocationCounters()
         for _ in range(9):
             counters.record(200, 0.001, 0.001)
-        put_invocations(store, "shop", "v", counters.take(), instances=3, at=datetime.now(UTC))
+        put_invocations(
+            store, {"EndpointName": "shop", "VariantName": "v"}, counters.take(), instances=3, at=datetime.now(UTC)
+        )
         store.advance()
         dimensions = (("EndpointName", "shop"), ("VariantName", "v"))
         (found,) = store.periods(key("AWS/SageMaker", "InvocationsPerInstance", dimensions), 1, 1)

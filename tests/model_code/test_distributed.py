@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from model_code.test_training import arguments, train_here, write_table
 from safetensors.torch import save_file
 from torch import nn
 
+import distributed
 import learning
 import network
 import train
@@ -23,12 +23,6 @@ from distributed import Group, Lost, Place
 
 ROOT = Path(__file__).parents[2]
 BATCHES = 10  # of an epoch in `fit`
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def fit(group: Group, folder: Path, should_stop: Any, name: str = "tabm") -> network.Fitted:
@@ -82,7 +76,7 @@ def process(base: Path, ports: list[int]) -> None:
         with join() as group:
             # Only the second machine hears of it.
             fit(group, mine / "parts", Asked(BATCHES + 3) if place.rank else lambda: False)
-    except network.Interrupted as error:
+    except distributed.Interrupted as error:
         found["stopped"] = str(error)
     torch.manual_seed(99)
     with join() as group:
@@ -109,12 +103,16 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two processes have done all that `process` says."""
     base = tmp_path_factory.mktemp("two")
     write_table(base / "data/data.csv", rows=501, noise=1.0)
-    ports = [str(_free_port()) for _ in range(6)]
+    from laptop.training_process import free_port  # here, because the two processes import this module as well
+
+    ports: set[int] = set()
+    while len(ports) < 6:
+        ports.add(free_port())
     for rank in range(2):
         (base / f"process-{rank}").mkdir()
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import *; process(Path({str(base)!r}), {ports})"],
+            [sys.executable, "-c", f"from {__name__} import *; process(Path({str(base)!r}), {sorted(ports)})"],
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join([str(ROOT / "model_code"), str(ROOT / "tests")]),

@@ -12,7 +12,7 @@ from dataset import Rows
 from preprocess import Column, Encoder, Numbers, Texts, fit_all
 
 
-def warned(label: Any, classes: int, **columns: Column) -> list[str]:
+def warned(label: Any, classes: int, **columns: Column) -> list[leakage.Warned]:
     encoder = Encoder(fit_all(list(columns), list(columns.values())))
     return leakage.warnings(Rows(list(columns.values()), label), "bought", classes, encoder)
 
@@ -31,7 +31,9 @@ LABEL = RANDOM.integers(0, 2, 400)
     ],
 )
 def test_a_column_that_alone_tells_the_label_is_named(leak: Column) -> None:
-    (sentence,) = warned(LABEL, 2, noise=NOISE, paid=leak)
+    (warning,) = warned(LABEL, 2, noise=NOISE, paid=leak)
+    sentence = warning["message"]
+    assert warning["kind"] == "leak"
     assert sentence.startswith("The column 'paid' alone tells ")
     assert sentence.endswith(
         "% of what there is to know of the label 'bought'; leave it out if it is not known yet when the model is asked."
@@ -57,6 +59,5 @@ def test_a_column_of_many_categories_is_not_taken_for_knowledge() -> None:
 
 def test_an_id_alone_is_said_to_be_chance() -> None:
     ids = Texts(np.arange(400), [f"u{i}" for i in range(400)])
-    assert warned(LABEL, 2, user=ids) == [
-        "The only column to learn from, 'user', differs in nearly every row, as ids do; the score is chance."
-    ]
+    message = "The only column to learn from, 'user', differs in nearly every row, as ids do; the score is chance."
+    assert warned(LABEL, 2, user=ids) == [{"kind": "chance", "message": message}]

@@ -164,6 +164,29 @@ def test_a_schema_holds_the_whole_encoding() -> None:
     assert Encoder.from_schema(encoder.to_schema()).encodings == encoder.encodings
 
 
+class Counted(list[str]):
+    """Texts that count how often one of them is taken; to read them all is an error."""
+
+    taken = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        self.taken += 1
+        return super().__getitem__(place)
+
+    def __iter__(self) -> Any:
+        raise AssertionError("all were read")
+
+
+def test_of_a_few_rows_no_more_dates_are_read_than_they_have() -> None:
+    days = [f"2026-01-{day:02d}" for day in range(1, 32)]
+    encoding = fit("day", Texts(np.arange(31), days))
+    few = Counted(days)
+    taken = Encoder([encoding]).encode([Texts(np.array([30, -1, 0, 30]), few)]).numbers
+    whole = Encoder([encoding]).encode([Texts(np.array([*range(31), -1]), days)]).numbers
+    assert np.array_equal(taken, whole[[30, 31, 0, 30]], equal_nan=True)
+    assert few.taken == 2
+
+
 @pytest.mark.parametrize(
     ("text", "day"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import train
 from mlplatform import algorithms
 from mlplatform.facts import Task
 
@@ -36,3 +37,9 @@ def test_every_default_is_one_that_may_be_wished_and_within_its_limits() -> None
     for name, limit in limits.items():
         assert limit.smallest <= float(given[name]) <= limit.largest, name
         assert not limit.whole or given[name].isdigit(), name
+
+
+def test_what_job_json_may_ask_of_the_network_is_what_the_training_takes() -> None:
+    asked = algorithms.HYPERPARAMETERS[algorithms.PYTORCH]
+    taken = {name: (kind is int, low, high) for name, (kind, low, high) in train.LIMITS.items()}
+    assert {name: (one.whole, one.smallest, one.largest) for name, one in asked.items()} == taken

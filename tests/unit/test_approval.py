@@ -178,7 +178,7 @@ def test_what_waits_says_so_in_the_registry_and_why() -> None:
     ("warnings", "doubts"),
     [
         (["The column a predicts the label with 0.99."], ["The column a predicts the label with 0.99."]),
-        ([{"kind": "leak", "message": "a leaks."}, {"kind": "renamed", "message": "b is twice there."}], ["a leaks."]),
+        ([{"kind": "leak", "message": "a leaks."}, {"kind": "chance", "message": "b is an id."}], ["a leaks."]),
         ([{"message": "c leaks."}], ["c leaks."]),
         (None, []),
     ],

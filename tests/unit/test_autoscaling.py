@@ -61,6 +61,7 @@ def test_the_cpu_target_counts_every_core_because_the_metric_adds_them_up(instan
         ("ml.c5.18xlarge", 72),
         ("ml.g4dn.16xlarge", 64),
         ("ml.p3.2xlarge", 8),
+        ("ml.t2.medium", 2),
     ],
 )
 def test_the_cores_of_a_type_are_those_of_ec2(instance_type: str, cores: int) -> None:

@@ -13,7 +13,7 @@ from builders import JOB, LIVE_ARTIFACT, NOON, card, endpoint, training_job
 from laptop.service_model import validate
 from mlplatform import names
 from mlplatform.decisions import DeployModel, KeepLiveModel, Notify, Skip
-from mlplatform.deployment import Live, plan_deployment, skip_job
+from mlplatform.deployment import Live, plan_deployment, skip_job, update_request
 from mlplatform.errors import TryAgain
 from mlplatform.facts import JobStatus, Task, UnreadableCard
 
@@ -184,3 +184,29 @@ def test_what_is_not_ours_not_over_or_done_already_is_skipped(
 ) -> None:
     skip = skip_job(training_job(**changed), outcome, builders.settings())
     assert (skip is None) if said is None else (isinstance(skip, Skip) and said in skip.reason)
+
+
+@pytest.mark.parametrize(
+    ("instances", "routing"),
+    [
+        # A canary is half of the fleet at most, which no part of one instance is.
+        (1, {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}),
+        (
+            2,
+            {
+                "Type": "CANARY",
+                "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 10},
+                "WaitIntervalInSeconds": 600,
+            },
+        ),
+    ],
+)
+def test_an_update_is_watched_before_the_old_fleet_ends(instances: int, routing: dict[str, Any]) -> None:
+    request = update_request(builders.endpoint(instance_count=instances), JOB, builders.settings())
+    assert validate("sagemaker", "UpdateEndpoint", request) == []
+    assert request["RetainAllVariantProperties"] is True
+    policy = request["DeploymentConfig"]["BlueGreenUpdatePolicy"]
+    assert policy["TrafficRoutingConfiguration"] == routing
+    assert (policy["TerminationWaitInSeconds"], policy["MaximumExecutionTimeoutInSeconds"]) == (600, 3000)
+    rolled_back_by = [one["AlarmName"] for one in request["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]]
+    assert rolled_back_by == [f"{JOB}-update-{what}" for what in ("errors", "latency", "answers")]

@@ -8,14 +8,31 @@ import pytest
 
 import builders
 from laptop.service_model import validate
-from mlplatform.endpoint_alarms import differing, endpoint_alarms
+from mlplatform.endpoint_alarms import (
+    WATCHED,
+    differing,
+    endpoint_alarms,
+    update_alarm_names,
+    update_alarms,
+    wrong_answer,
+)
 
 
 def test_the_requests_are_ones_that_cloudwatch_accepts() -> None:
     made = endpoint_alarms(builders.endpoint(), builders.settings())
-    assert [one["AlarmName"].removeprefix("ml-platform-churn-") for one in made] == ["latency", "errors", "cpu"]
+    assert tuple(one["AlarmName"].removeprefix("ml-platform-churn-") for one in made) == WATCHED
     for one in made:
         assert validate("cloudwatch", "PutMetricAlarm", one) == []
+
+
+def test_what_an_update_is_rolled_back_by_watches_the_new_config_alone_and_tells_nobody() -> None:
+    made = update_alarms("ml-platform-churn", builders.JOB, "churn", builders.settings())
+    assert tuple(one["AlarmName"] for one in made) == update_alarm_names(builders.JOB, None, builders.JOB)
+    for one in made:
+        assert validate("cloudwatch", "PutMetricAlarm", one) == []
+        assert {"Name": "EndpointConfigName", "Value": builders.JOB} in one["Dimensions"]
+        assert one["ActionsEnabled"] is False
+    assert validate("cloudwatch", "PutMetricData", wrong_answer("ml-platform-churn", builders.JOB)) == []
 
 
 @pytest.mark.parametrize(("instance_type", "percent"), [("ml.c5.large", 180), ("ml.m5.4xlarge", 1440)])

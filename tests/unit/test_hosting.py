@@ -8,7 +8,17 @@ from typing import Any, ClassVar
 import pytest
 
 from mlplatform.errors import UnknownPrice
-from mlplatform.hosting import Choice, Kind, Option, Promise, Workload, flat_rate, plan_hosting, share_awake
+from mlplatform.hosting import (
+    Choice,
+    Kind,
+    Option,
+    Promise,
+    Workload,
+    flat_rate,
+    memory_need_gb,
+    plan_hosting,
+    share_awake,
+)
 
 FOR_EVER = Decimal("Infinity")
 # 730 x 3,600 = 2,628,000 a month
@@ -56,7 +66,7 @@ def of(choice: Choice, kind: Kind) -> list[Option]:
         # 730 x 0.102
         ({}, "74.46", "1 x ml.c5.large"),
         # the same for 50 of 168 hours
-        ({"hours_per_week": Decimal(50)}, "22.16", "1 x ml.c5.large, 50 of 168 hours a week"),
+        ({"hours_per_week": Decimal(50)}, "22.16", "1 x ml.c5.large, 50 hours a week"),
         ({"min_instances": 2}, "148.92", "2 x ml.c5.large"),
         # at 1,000 a minute each: 1, 1 and 3 instances, so 5/3 on average
         (
@@ -100,6 +110,23 @@ def test_serverless_pays_for_gigabyte_seconds_and_one_gigabyte_is_slow() -> None
 @pytest.mark.parametrize(("need", "sizes"), [("0.3", 6), ("1.01", 5), ("6", 1), ("6.1", 0)])
 def test_serverless_has_the_sizes_that_the_model_fits_in(need: str, sizes: int) -> None:
     assert len(of(plan(memory_gb=Decimal(need)), Kind.SERVERLESS)) == sizes
+
+
+@pytest.mark.parametrize(
+    ("kind", "percent", "gb"),
+    [
+        ("ml.c5.large", None, "2"),
+        ("ml.c5.large", "20", "2"),  # 0.8 GiB of 4
+        ("ml.c5.large", "75", "3.6"),  # 3 GiB, and a fifth more
+        ("ml.m5.xlarge", "50", "9.6"),  # 8 GiB of 16
+        ("ml.r5.large", "25", "4.8"),  # 4 GiB of 16
+        ("ml.t2.medium", "90", "2"),  # its memory is not in the table
+    ],
+)
+def test_the_memory_that_a_model_needs_is_what_it_took_and_never_below_two_gigabytes(
+    kind: str, percent: str | None, gb: str
+) -> None:
+    assert memory_need_gb(kind, None if percent is None else Decimal(percent)) == Decimal(gb)
 
 
 def test_closed_hours_cost_real_time_nothing_and_serverless_no_less() -> None:

@@ -157,7 +157,7 @@ def test_what_is_not_a_json_object_is_refused(content: bytes, said: str) -> None
         ({"tuning": {"ranges": {"dropout": [0.5, 0.5]}}}, "'tuning.ranges.dropout.min' 0.5 not below"),
         (
             {"tuning": {"ranges": {"dropout": [0, 1]}}},
-            "has 1 as 'tuning.ranges.dropout.max'; it must be from 0 to below 1",
+            "has 1 as 'tuning.ranges.dropout.max'; it must be from 0 to 0.95",
         ),
         (
             {"tuning": {"ranges": {"hidden_size": [64, 10_000]}}},
@@ -204,7 +204,7 @@ def test_what_is_not_a_json_object_is_refused(content: bytes, said: str) -> None
         ({"hyperparameters": {"epochs": 2.5}}, "has 2.5 as 'hyperparameters.epochs'"),
         ({"hyperparameters": {"epochs": True}}, "has true as 'hyperparameters.epochs'"),
         ({"hyperparameters": {"epochs": 0}}, "has 0 as 'hyperparameters.epochs'; it must be from 1 to 10,000"),
-        ({"hyperparameters": {"dropout": 1}}, "has 1 as 'hyperparameters.dropout'; it must be from 0 to below 1"),
+        ({"hyperparameters": {"dropout": 1}}, "has 1 as 'hyperparameters.dropout'; it must be from 0 to 0.95"),
         ({"hyperparameters": {"learning_rate": "fast"}}, "must be a number, without quotes"),
         ({"hyperparameters": {"learning_rate": 0}}, "has 0 as 'hyperparameters.learning_rate'"),
         ({"instance_type": "ml.t2.medium"}, "it must be a type that SageMaker trains on"),

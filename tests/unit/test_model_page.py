@@ -136,6 +136,14 @@ def test_a_type_without_a_price_is_said_and_not_a_zero() -> None:
     assert "there is no price for ml.p5.48xlarge" in text_of(html(instance_type="ml.p5.48xlarge"))
 
 
+def test_a_warning_is_shown_as_its_sentence() -> None:
+    told = b'{"warnings": [{"kind": "leak", "message": "The column a leaks."}, "As another program says it."]}'
+    said = text_of(html(replace(builders.card(), metrics_json=told)))
+    assert "The column a leaks." in said
+    assert "As another program says it." in said
+    assert "message" not in said
+
+
 def test_whatever_the_artifact_and_the_job_say_is_text_and_the_page_needs_nothing_from_elsewhere() -> None:
     evil = '"><img src=x onerror=alert(1)><script>alert(1)</script>'
     card = replace(

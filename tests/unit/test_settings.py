@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from builders import ENVIRONMENT
+from mlplatform import names
 from mlplatform.errors import SettingsError
 from mlplatform.settings import read_settings
 
@@ -21,6 +22,7 @@ def test_the_templates_variables_become_settings() -> None:
         "CostCenter": "machine-learning",
         "Owner": "ml-team",
     }
+    assert tuple(settings.required_tags) == names.REQUIRED_TAGS
 
 
 def test_all_bad_variables_are_reported_at_once_with_name_value_and_expected_form() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
+from cli.teardown import Kept, what_it_costs
 from mlplatform.facts import Owned, OwnedKind
 from mlplatform.teardown import plan_teardown, said
 
@@ -65,3 +68,12 @@ def test_each_end_says_what_goes_and_why() -> None:
 def test_what_is_left_is_counted_in_words() -> None:
     assert said(()) == "nothing"
     assert said((Owned("model", "a"), Owned("model", "b"), Owned("log-group", "c"))) == "2 models, 1 log group"
+
+
+def test_what_a_bucket_costs_that_has_no_price_is_unknown_and_not_nothing() -> None:
+    data, models = Kept("data", 2, 2048, Decimal("0.25")), Kept("models", 1, 1024, None)
+    assert what_it_costs([data]) == "What was kept costs $0.2500 a month."
+    assert what_it_costs([models]) == "What models costs is unknown."
+    assert what_it_costs([data, models]) == (
+        "What models costs is unknown; the rest that was kept costs $0.2500 a month."
+    )

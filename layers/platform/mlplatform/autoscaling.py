@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mlplatform import names
-from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, Notify, Skip
+from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, Notify, RejectUpdate, Skip
 from mlplatform.deployment import deregistration, scalable_target, update_request
-from mlplatform.endpoint_alarms import endpoint_alarms
+from mlplatform.endpoint_alarms import endpoint_alarms, update_alarm_names, update_alarms, wrong_answer
 from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, Prediction
 from mlplatform.instances import vcpus
 from mlplatform.settings import Settings
@@ -30,7 +30,7 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
         return Skip(f"{endpoint.name} is {endpoint.status}; the event of the end of that will decide.")
     wanted, asked = endpoint.tags.get(names.WANTED_TAG), endpoint.tags.get(names.ASKED_TAG)
     said = f": {endpoint.failure_reason}" if endpoint.failure_reason else ", and SageMaker gave no reason."
-    once = names.notice_key(endpoint.name, wanted or "unknown", endpoint.status)
+    once = names.notice_key(endpoint.name, (wanted or "unknown") + names.attempt(endpoint.tags), endpoint.status)
     if endpoint.status != "InService":
         return Notify(
             f"Endpoint {endpoint.name} is {endpoint.status} and serves nobody{said}",
@@ -39,17 +39,43 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
         )
     if wanted is None or wanted in {endpoint.config_name, endpoint.model_name}:
         return None
+    dataset = endpoint.tags[DATASET_TAG]
     if asked == wanted:
+        said = said if said.endswith((".", "!")) else f"{said}."
         return Notify(
-            f"The update of endpoint {endpoint.name} to {wanted} failed; it still serves {endpoint.config_name}{said}",
+            f"The update of endpoint {endpoint.name} to {wanted} failed; it still serves {endpoint.config_name}{said} "
+            f"Nobody has to do anything for it to go on serving. Its log: mlp logs {dataset}; the models that "
+            f"there are: mlp models {dataset}.",
             f"Update of endpoint {endpoint.name} failed",
             once,
         )
     instance_type = names.hosting_wishes(endpoint.tags).get("instance_type", settings.hosting_instance_type)
     return FinishDeployment(
         reason=f"{endpoint.name} was busy when {wanted} was to be deployed and is in service now; it is updated.",
-        endpoint=update_request(endpoint.name, wanted),
+        endpoint=update_request(endpoint, wanted, settings),
         deregister=deregistration(endpoint, instance_type),
+        alarms=update_alarms(endpoint.name, wanted, dataset, settings),
+    )
+
+
+def check_update(
+    endpoint: Endpoint, config: str, prediction: Prediction | None, settings: Settings
+) -> Skip | RejectUpdate:
+    """What comes of an update that is watched; `prediction` is the new model's, None where it did not answer yet."""
+    if prediction is None:
+        return Skip(
+            f"None of the answers of {endpoint.name} was {config}'s; its alarms watch what it answers to others."
+        )
+    if prediction.correct:
+        return Skip(f"{endpoint.name} is being updated to {config}, which answers as expected.")
+    dataset = endpoint.tags[DATASET_TAG]
+    return RejectUpdate(
+        f"{endpoint.name} is being updated to {config}, but that answers wrongly: {prediction.explanation}. The update "
+        f"is rolled back; {endpoint.config_name} goes on serving. The log: mlp logs {dataset}; the models that there "
+        f"are: mlp models {dataset}.",
+        endpoint.name,
+        wrong_answer(endpoint.name, config),
+        names.notice_key(endpoint.name, config + names.attempt(endpoint.tags), "wrong-update"),
     )
 
 
@@ -79,6 +105,7 @@ def plan_autoscaling(
             target={},
             policies=(),
             alarms=endpoint_alarms(endpoint, settings),
+            ended=_ended(endpoint),
         )
     wishes = names.hosting_wishes(endpoint.tags)
     smallest = int(wishes.get("min_instances", settings.min_instances))
@@ -100,6 +127,7 @@ def plan_autoscaling(
         ),
         endpoint_name=endpoint.name,
         alarms=endpoint_alarms(endpoint, settings),
+        ended=_ended(endpoint),
         endpoint_tags={key: value for key, value in remember.items() if endpoint.tags.get(key) != value},
         target={
             **variant,
@@ -137,6 +165,12 @@ def plan_autoscaling(
             ),
         ),
     )
+
+
+def _ended(endpoint: Endpoint) -> tuple[str, ...]:
+    """Alarms of the update that brought it here, or did not; it is in service, so that none is under way."""
+    tags = endpoint.tags
+    return update_alarm_names(endpoint.model_name, tags.get(names.WANTED_TAG), tags.get(names.ASKED_TAG))
 
 
 def _bounds(

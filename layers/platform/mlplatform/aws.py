@@ -45,6 +45,7 @@ from mlplatform.decisions import (
     RecordSaving,
     RecordSpend,
     RejectDataset,
+    RejectUpdate,
     ReportCosts,
     Request,
     RestoreCapacity,
@@ -76,7 +77,7 @@ from mlplatform.facts import (
     TrainingJob,
     UnreadableCard,
 )
-from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, parse_card
+from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, model_version, parse_card
 from mlplatform.settings import Settings
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ _MOST_SAMPLES = 8  # a drop has at most train, validation and test; more are ref
 _CARD_FILE_BYTES = 8 * 1024 * 1024
 _REPORT_BYTES = 1024 * 1024
 _CONFIG_ATTEMPTS = 6
+_UPDATE_ATTEMPTS = 60  # a canary of a tenth is missed by all of them once in 500 times, and there is a second look
+_UPDATE_SECONDS = 30.0  # of a function's minute; what is slower than that rings the alarm for latency
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
@@ -288,6 +291,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             tags=self._tags(found["EndpointArn"]),
             created=_utc(found["CreationTime"]),
             modified=_utc(found["LastModifiedTime"]),
+            pending_config=found.get("PendingDeploymentSummary", {}).get("EndpointConfigName"),
             counts={one["VariantName"]: one.get("DesiredInstanceCount") for one in found.get("ProductionVariants", [])},
         )
 
@@ -341,32 +345,60 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         return card if isinstance(card, ModelCard) else None
 
     def scaling_bounds(self, endpoint: Endpoint) -> tuple[int, int] | None:
-        """The fewest and the most instances that its scaling allows now; None where nothing scales it."""
+        """The fewest and the most instances that its scaling allows now; None where nothing scales it.
+
+        A change of its instance type takes its scaling; what it allowed then still counts when it is to come back.
+        """
         found = self._call(
             "application-autoscaling",
             "describe_scalable_targets",
             ServiceNamespace="sagemaker",
             ResourceIds=[scalable_target(endpoint.name)["ResourceId"]],
         )["ScalableTargets"]
-        return (found[0]["MinCapacity"], found[0]["MaxCapacity"]) if found else None
+        if found:
+            return (found[0]["MinCapacity"], found[0]["MaxCapacity"])
+        return names.tagged_bounds(endpoint.tags.get(names.TAKEN_TAG))
 
     def smoke_test(self, endpoint: Endpoint, sample_json: bytes) -> Prediction:
         """Asks for the prediction of sample.json; what the model itself refuses is an answer, and no error."""
-        body = json.dumps(json.loads(sample_json)["request"]).encode()
         try:
-            answer = self._call(
-                "sagemaker-runtime",
-                "invoke_endpoint",
-                EndpointName=endpoint.name,
-                ContentType="application/json",
-                Accept="application/json",
-                Body=body,
-            )
+            return compare_prediction(sample_json, *self._asked(endpoint, sample_json))
         except AwsError as error:
             if error.code == "ModelError":
                 return Prediction(False, f"the model refused it: {error.aws_message}")
             raise
-        return compare_prediction(sample_json, answer["ResponseMetadata"]["HTTPStatusCode"], answer["Body"].read())
+
+    def smoke_test_update(self, endpoint: Endpoint, model: str, sample_json: bytes) -> Prediction | None:
+        """What a model answers that gets a part of the traffic; None where none of the answers was its own.
+
+        Nothing in a request chooses the fleet of an update, but an answer says which model made it. What fails is left
+        to the alarms, which count it.
+        """
+        last = time.monotonic() + _UPDATE_SECONDS
+        for _ in range(_UPDATE_ATTEMPTS):
+            if time.monotonic() > last:
+                break
+            try:
+                status, content = self._asked(endpoint, sample_json)
+            except AwsError as error:
+                if error.code not in {"ModelError", "ServiceUnavailable"}:
+                    raise
+                continue
+            if model_version(content) == model:
+                return compare_prediction(sample_json, status, content)
+        return None
+
+    def _asked(self, endpoint: Endpoint, sample_json: bytes) -> tuple[int, bytes]:
+        """The status and the body of the answer to a sample's request."""
+        answer = self._call(
+            "sagemaker-runtime",
+            "invoke_endpoint",
+            EndpointName=endpoint.name,
+            ContentType="application/json",
+            Accept="application/json",
+            Body=json.dumps(json.loads(sample_json)["request"]).encode(),
+        )
+        return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Body"].read()
 
     # ---- decisions ----
 
@@ -401,8 +433,10 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             case AskApproval():
                 return self._finish(self._registered(decision))
             case FinishDeployment():
-                self._update_endpoint(decision.endpoint, decision.deregister)
+                self._update_endpoint(decision.endpoint, decision.deregister, decision.alarms)
                 return decision
+            case RejectUpdate():
+                return self._reject_update(decision)
             case ConfigureAutoscaling():
                 return self._configure_autoscaling(decision)
             case StopEndpoint():
@@ -560,7 +594,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             self._move_parking(decision.parked, decision.job_name, decision.endpoint_tags)
         elif decision.exists:
             self._tag_endpoint(name, decision.endpoint_tags)
-            self._update_endpoint(decision.endpoint, decision.deregister)
+            self._update_endpoint(decision.endpoint, decision.deregister, decision.alarms)
         else:
             self._create_endpoint(decision.endpoint)
         if decision.update is not None:
@@ -592,7 +626,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         arn = self._call("sagemaker", "describe_endpoint", EndpointName=name)["EndpointArn"]
         self._call("sagemaker", "add_tags", ResourceArn=arn, Tags=names.tag_list(tags))
 
-    def _update_endpoint(self, request: Request, deregister: Request | None) -> None:
+    def _update_endpoint(self, request: Request, deregister: Request | None, alarms: tuple[Request, ...]) -> None:
         """Updates an endpoint that is free.
 
         A busy one has its wanted config in a tag already, which configure-autoscaling acts upon when it is free.
@@ -601,10 +635,37 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         found = self._call("sagemaker", "describe_endpoint", EndpointName=name)
         if found["EndpointStatus"] != "InService" or found.get("EndpointConfigName") == config:
             return
+        if alarms:
+            # A new alarm has no state; put again over an old one, it would keep the state of an update that failed.
+            old = [one["AlarmName"] for one in alarms]
+            self._unless(_is_missing, "cloudwatch", "delete_alarms", AlarmNames=old)
+        for alarm in alarms:
+            self._call("cloudwatch", "put_metric_alarm", **alarm)
         if deregister is not None:
+            self._remember_taken(name, deregister)
             self._unless(_is_missing, "application-autoscaling", "deregister_scalable_target", **deregister)
         if self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request):
-            self._tag_endpoint(name, {names.ASKED_TAG: config})
+            at = self.now().isoformat(timespec="seconds")
+            self._tag_endpoint(name, {names.ASKED_TAG: config, names.ASKED_AT_TAG: at})
+
+    def _remember_taken(self, endpoint_name: str, deregister: Request) -> None:
+        """Deregistering forgets the bounds, and people may have set them."""
+        found = self._call(
+            "application-autoscaling",
+            "describe_scalable_targets",
+            ServiceNamespace=deregister["ServiceNamespace"],
+            ResourceIds=[deregister["ResourceId"]],
+        )["ScalableTargets"]
+        if found:
+            bounds = names.bounds_tag((found[0]["MinCapacity"], found[0]["MaxCapacity"]))
+            self._tag_endpoint(endpoint_name, {names.TAKEN_TAG: bounds[names.BOUNDS_TAG]})
+
+    def _reject_update(self, decision: RejectUpdate) -> Decision:
+        """The metric again with each event: an alarm that saw it once may have passed it."""
+        self._call("cloudwatch", "put_metric_data", **decision.metric)
+        subject = f"Update of endpoint {decision.endpoint_name} answers wrongly"
+        told = self._notify(Notify(decision.reason, subject, decision.once))
+        return decision if isinstance(told, Notify) else told
 
     def _finish(self, decision: DeployModel | KeepLiveModel | AskApproval) -> Decision:
         """Tells people, and then remembers that it is done: under the job's outcome, or under the approval's."""
@@ -631,15 +692,50 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
     def _configure_autoscaling(self, decision: ConfigureAutoscaling) -> Decision:
         """Every scaling action ends with another event of an endpoint in service, so what is there is left alone."""
         scaled = bool(decision.target) and self._scale(decision)
-        watched = self._put_alarms(decision.alarms)
+        watched = self._put_alarms(decision.alarms, decision.ended)
         if not scaled and not watched:
             return Skip(f"As it is already: {decision.reason}")
         self._announce(decision)
         return decision
 
-    def _scale(self, decision: ConfigureAutoscaling) -> bool:
-        """Whether there was anything to change."""
-        target = dict(decision.target)
+    def lacking(self, decision: ConfigureAutoscaling) -> tuple[str, ...]:
+        """What applying it would change, in sentences; nothing is changed."""
+        found = []
+        if decision.target:
+            targets, as_wanted = self._scaling_there(decision)
+            if not targets:
+                found.append("it does not scale: its scaling is not registered.")
+            elif not as_wanted:
+                found.append("its scaling is registered otherwise than the platform would, or lacks a policy.")
+        if decision.alarms:
+            wanted = [one["AlarmName"] for one in decision.alarms]
+            there = self._call("cloudwatch", "describe_alarms", AlarmNames=wanted)["MetricAlarms"]
+            kept = {one["AlarmName"] for one in there}
+            for alarm in differing(decision.alarms, there):
+                wrong = "watches something else than it should" if alarm["AlarmName"] in kept else "is missing"
+                found.append(f"its alarm {alarm['AlarmName']} {wrong}.")
+        return tuple(found)
+
+    def clamp(self, endpoint_name: str) -> str:
+        """Brings an endpoint's instances inside its scaling's bounds; says within which.
+
+        Registering a target does so at once, with the bounds that it has already (RegisterScalableTarget, API
+        reference).
+        """
+        variant = scalable_target(endpoint_name)
+        found = self._call(
+            "application-autoscaling",
+            "describe_scalable_targets",
+            ServiceNamespace=variant["ServiceNamespace"],
+            ResourceIds=[variant["ResourceId"]],
+        )["ScalableTargets"][0]
+        bounds = {key: found[key] for key in ("MinCapacity", "MaxCapacity")}
+        self._call("application-autoscaling", "register_scalable_target", **variant, **bounds)
+        return f"it goes to {bounds['MinCapacity']} to {bounds['MaxCapacity']} instances"
+
+    def _scaling_there(self, decision: ConfigureAutoscaling) -> tuple[list[dict[str, Any]], bool]:
+        """The scalable target, if any, and whether it and its policies are as they are wanted."""
+        target = {key: value for key, value in decision.target.items() if key != "Tags"}
         resource = {"ServiceNamespace": target["ServiceNamespace"], "ResourceId": target["ResourceId"]}
         service = "application-autoscaling"
         targets = self._call(
@@ -648,28 +744,35 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             ServiceNamespace=resource["ServiceNamespace"],
             ResourceIds=[resource["ResourceId"]],
         )["ScalableTargets"]
-        # RegisterScalableTarget, API reference: Tags are for a new target only
-        tags = target.pop("Tags")
         policies = self._call(service, "describe_scaling_policies", **resource)["ScalingPolicies"]
-        if (
-            targets
-            and _holds(targets[0], target)
-            and all(any(_holds(policy, wanted) for policy in policies) for wanted in decision.policies)
-        ):
+        as_wanted = bool(targets) and _holds(targets[0], target)
+        return targets, as_wanted and all(any(_holds(one, wanted) for one in policies) for wanted in decision.policies)
+
+    def _scale(self, decision: ConfigureAutoscaling) -> bool:
+        """Whether there was anything to change."""
+        targets, as_wanted = self._scaling_there(decision)
+        if as_wanted:
             self._remember_bounds(decision)
             return False
+        target = dict(decision.target)
+        # RegisterScalableTarget, API reference: Tags are for a new target only
+        tags = target.pop("Tags")
+        service = "application-autoscaling"
         self._call(service, "register_scalable_target", **target, **({} if targets else {"Tags": tags}))
         self._remember_bounds(decision)
         for policy in decision.policies:
             self._call(service, "put_scaling_policy", **policy)
         return True
 
-    def _put_alarms(self, alarms: tuple[Request, ...]) -> bool:
-        """Whether there was anything to put."""
-        if not alarms:
-            return False
+    def _put_alarms(self, alarms: tuple[Request, ...], ended: tuple[str, ...]) -> bool:
+        """Whether there was anything to put; those that ended are deleted."""
         wanted = [one["AlarmName"] for one in alarms]
-        there = self._call("cloudwatch", "describe_alarms", AlarmNames=wanted)["MetricAlarms"]
+        if not wanted and not ended:
+            return False
+        there = self._call("cloudwatch", "describe_alarms", AlarmNames=[*wanted, *ended])["MetricAlarms"]
+        left = [one["AlarmName"] for one in there if one["AlarmName"] in ended]
+        if left:
+            self._unless(_is_missing, "cloudwatch", "delete_alarms", AlarmNames=left)
         new = differing(alarms, there)
         for alarm in new:
             self._call("cloudwatch", "put_metric_alarm", **alarm)

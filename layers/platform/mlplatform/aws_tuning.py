@@ -13,7 +13,7 @@ from typing import Any
 from mlplatform import names
 from mlplatform.aws_spend import search, training_run
 from mlplatform.decisions import Decision, Request, Skip, StopTuning
-from mlplatform.errors import AwsError, NotAsPlanned
+from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import DATASET_TAG, STACK_TAG, JobStatus, Run, TuningJob
 from mlplatform.settings import Settings
 from mlplatform.tuning import read_kinds
@@ -108,12 +108,14 @@ class TuningCalls:
             if job is not None and not lacking:
                 break
             self._sleep(seconds)
-        wrong = [] if job is None or job.spot else ["its trials do not run on spot"]
+        if job is None:
+            raise TryAgain(f"Tuning job {name} was created but can't be described yet.")
+        wrong = [] if job.spot else ["its trials do not run on spot"]
         if lacking:
             wrong.append(f"it lacks the tags {', '.join(lacking)}")
         if not wrong:
             return
-        if job is not None and job.status is JobStatus.IN_PROGRESS:
+        if job.status is JobStatus.IN_PROGRESS:
             self._unless(_has_ended, "sagemaker", "stop_hyper_parameter_tuning_job", HyperParameterTuningJobName=name)
         raise NotAsPlanned(f"Tuning job {name} was stopped, because {' and '.join(wrong)} although that was asked for.")
 

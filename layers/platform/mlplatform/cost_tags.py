@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from mlplatform.decisions import ActivateCostTags, Notify, Skip
 from mlplatform.errors import AwsError
 from mlplatform.facts import DATASET_TAG, STACK_TAG
+from mlplatform.names import REQUIRED_TAGS
 
-KEYS = ("Project", "Environment", "CostCenter", "Owner", STACK_TAG, DATASET_TAG)
+KEYS = (*REQUIRED_TAGS, STACK_TAG, DATASET_TAG)
 DONE_KEY = "notices/cost-tags/active.json"  # in the artifact bucket: nothing is left to activate
 REFUSED_KEY = "notices/cost-tags/refused.json"  # the same: people know that this account may not
 

@@ -124,6 +124,7 @@ class DeployModel:
     release: str = ""  # key in the artifact bucket that remembers that an approval was acted upon
     update: Request | None = None  # UpdateModelPackage: what the gate found, of what something else registered
     page: CardPage | None = None
+    alarms: tuple[Request, ...] = ()  # PutMetricAlarm: what an update is rolled back by
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,17 @@ class FinishDeployment:
     reason: str
     endpoint: Request  # UpdateEndpoint
     deregister: Request | None = None
+    alarms: tuple[Request, ...] = ()  # as in DeployModel
+
+
+@dataclass(frozen=True)
+class RejectUpdate:
+    """The new fleet of an update answers wrongly: SageMaker is told by the alarm that it watches, and goes back."""
+
+    reason: str
+    endpoint_name: str
+    metric: Request  # PutMetricData
+    once: str  # as in Notify
 
 
 @dataclass(frozen=True)
@@ -176,6 +188,7 @@ class ConfigureAutoscaling:
     policies: tuple[Request, ...]  # PutScalingPolicy
     endpoint_tags: Mapping[str, str] = field(default_factory=dict)  # the bounds, where they are newly the platform's
     alarms: tuple[Request, ...] = ()  # PutMetricAlarm
+    ended: tuple[str, ...] = ()  # names of alarms that only an update needed, which is over
 
 
 @dataclass(frozen=True)
@@ -363,6 +376,7 @@ Decision = (
     | KeepLiveModel
     | AskApproval
     | FinishDeployment
+    | RejectUpdate
     | ConfigureAutoscaling
     | StopEndpoint
     | StartEndpoint

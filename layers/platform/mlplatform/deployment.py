@@ -14,6 +14,7 @@ from typing import Any
 
 from mlplatform import approval, containers, names, registry
 from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify, Request, Skip
+from mlplatform.endpoint_alarms import update_alarm_names, update_alarms
 from mlplatform.errors import TryAgain
 from mlplatform.facts import (
     STACK_TAG,
@@ -30,6 +31,7 @@ from mlplatform.facts import (
 from mlplatform.model_cost import wished_hosting_cost
 from mlplatform.settings import Settings
 
+_LAUNCH_SECONDS = 1800  # for an update beside its waits: instances that start, and models that load
 # SageMaker API reference, DescribeTrainingJob, SecondaryStatus: how a Stopped job came to stop.
 _STOPPED_BECAUSE = {
     "MaxWaitTimeExceeded": "no spot capacity was found, or it was taken away too often, within the {wait} that a job "
@@ -295,7 +297,8 @@ def deployment(
             ],
             "Tags": names.tag_list(tags),
         },
-        endpoint=update_request(name, model.name) if exists else create,
+        endpoint=update_request(live.endpoint, model.name, settings) if live and exists else create,
+        alarms=update_alarms(name, model.name, model.dataset, settings) if exists else (),
         endpoint_tags=deployed,
         exists=exists,
         card=card,
@@ -308,9 +311,34 @@ def deployment(
     )
 
 
-def update_request(endpoint_name: str, config: str) -> dict[str, Any]:
-    """UpdateEndpoint; without RetainAllVariantProperties it would reset a scaled-out fleet to its initial size."""
-    return {"EndpointName": endpoint_name, "EndpointConfigName": config, "RetainAllVariantProperties": True}
+def update_request(endpoint: Endpoint, config: str, settings: Settings) -> dict[str, Any]:
+    """UpdateEndpoint, blue/green: a new fleet is started beside the old one, watched, and taken back if an alarm rings.
+
+    A canary may be half of the new fleet at most ("Use canary traffic shifting", SageMaker developer guide), which no
+    part of a single instance is: there all traffic moves at once, and the old instance waits for as long as the new one
+    is watched. Without RetainAllVariantProperties a scaled-out fleet would be reset to its initial size.
+    """
+    wait = settings.baking_seconds
+    canary = {"Type": "CANARY", "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": settings.canary_percent}}
+    several = (endpoint.instance_count or 1) > 1
+    return {
+        "EndpointName": endpoint.name,
+        "EndpointConfigName": config,
+        "RetainAllVariantProperties": True,
+        "DeploymentConfig": {
+            "BlueGreenUpdatePolicy": {
+                "TrafficRoutingConfiguration": {
+                    **(canary if several else {"Type": "ALL_AT_ONCE"}),
+                    "WaitIntervalInSeconds": wait if several else 0,
+                },
+                "TerminationWaitInSeconds": wait,
+                "MaximumExecutionTimeoutInSeconds": 2 * wait + _LAUNCH_SECONDS,
+            },
+            "AutoRollbackConfiguration": {
+                "Alarms": [{"AlarmName": name} for name in update_alarm_names(config)],
+            },
+        },
+    }
 
 
 def deregistration(endpoint: Endpoint, instance_type: str) -> Request | None:

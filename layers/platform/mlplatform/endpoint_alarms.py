@@ -1,4 +1,4 @@
-"""The CloudWatch alarms of an endpoint in service: slow, failing, or out of CPU although it scales.
+"""The CloudWatch alarms of an endpoint: those of one in service, and those that an update is rolled back by.
 
 Metrics, units and dimensions: "Amazon SageMaker AI metrics in Amazon CloudWatch" (SageMaker developer guide). Their
 names begin with the endpoint's, by which office hours find them and switch them off for the night.
@@ -15,8 +15,18 @@ from mlplatform.facts import DATASET_TAG, Endpoint
 from mlplatform.instances import vcpus
 from mlplatform.settings import Settings
 
+WATCHED = ("latency", "errors", "cpu")
 LATENCY_SECONDS = 1
 ERRORS = 10  # more of them in five minutes than that
+OWN_NAMESPACE = "ml-platform"
+WRONG_ANSWERS = "WrongAnswers"
+# What an update is rolled back by: namespace, metric, statistic, threshold within a minute, and its meaning. A single
+# error is enough: a model of this platform answers bad input with a 4xx, so that a 5xx is its own fault.
+UPDATE_SIGNS = {
+    "errors": ("AWS/SageMaker", "Invocation5XXErrors", "Sum", 0, "a request failed"),
+    "latency": ("AWS/SageMaker", "ModelLatency", "Average", 1_000_000, "answers take more than a second"),
+    "answers": (OWN_NAMESPACE, WRONG_ANSWERS, "Sum", 0, "the model's stored row is answered wrongly"),
+}
 CPU_PERCENT = 90  # of all cores; scaling begins far below, so that it had its time when this is reached
 
 
@@ -73,6 +83,49 @@ def endpoint_alarms(endpoint: Endpoint, settings: Settings) -> tuple[Request, ..
             "Threshold": CPU_PERCENT * cores,
         },
     )
+
+
+def update_alarms(endpoint_name: str, config: str, dataset: str, settings: Settings) -> tuple[Request, ...]:
+    """PutMetricAlarm for what rolls an update back, as UPDATE_SIGNS has it; they have to be there before it begins.
+
+    With the dimension EndpointConfigName they see the new fleet alone ("Auto-Rollback Configuration and Monitoring",
+    SageMaker developer guide): without it, trouble of the old fleet would end the update that is to mend it. They tell
+    nobody, since SageMaker asks for their state, and what came of the update is told when it is over.
+    """
+    tags = names.tag_list(names.tags(settings.required_tags, stack=settings.stack_name, dataset=dataset))
+    return tuple(
+        {
+            "AlarmName": names.update_alarm(config, what),
+            "AlarmDescription": f"While {endpoint_name} is updated to {config}: {meaning}. Deleted after that.",
+            "Namespace": namespace,
+            "MetricName": metric,
+            "Dimensions": [*variant, {"Name": "EndpointConfigName", "Value": config}],
+            "Statistic": statistic,
+            "Period": 60,
+            "EvaluationPeriods": 1,
+            "Threshold": threshold,
+            "ComparisonOperator": "GreaterThanThreshold",
+            "TreatMissingData": "notBreaching",
+            "ActionsEnabled": False,
+            "Tags": tags,
+        }
+        for what, (namespace, metric, statistic, threshold, meaning) in UPDATE_SIGNS.items()
+        for variant in [dimensions(endpoint_name) if namespace == "AWS/SageMaker" else dimensions(endpoint_name)[:1]]
+    )
+
+
+def wrong_answer(endpoint_name: str, config: str) -> Request:
+    """PutMetricData: the new fleet of an update answered its model's stored row wrongly."""
+    dimension = [*dimensions(endpoint_name)[:1], {"Name": "EndpointConfigName", "Value": config}]
+    return {
+        "Namespace": OWN_NAMESPACE,
+        "MetricData": [{"MetricName": WRONG_ANSWERS, "Dimensions": dimension, "Value": 1, "Unit": "Count"}],
+    }
+
+
+def update_alarm_names(*configs: str | None) -> tuple[str, ...]:
+    """Of these configs; None and repetitions are left out."""
+    return tuple(names.update_alarm(one, what) for one in dict.fromkeys(filter(None, configs)) for what in UPDATE_SIGNS)
 
 
 def dimensions(endpoint_name: str) -> list[dict[str, str]]:

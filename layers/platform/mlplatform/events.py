@@ -29,6 +29,7 @@ Event = Mapping[str, Any]
 
 _PACKAGE_CHANGE = "SageMaker Model Package State Change"
 PIPELINE_EXECUTION_CHANGE = "SageMaker Model Building Pipeline Execution Status Change"
+_DEPLOYMENT_CHANGE = "SageMaker Endpoint Deployment State Change"
 _TUNING_CHANGE = "SageMaker HyperParameter Tuning Job State Change"
 # Events shout (IN_SERVICE) where the API has InService; some sources already write the API's form.
 _ENDPOINT_STATUSES = {
@@ -134,12 +135,18 @@ def is_tuning(event: Event) -> bool:
 
 def endpoint_changed(event: Event) -> EndpointChanged:
     """The status is only what the event says; the endpoint has to be described. Raises BadEvent."""
-    detail = _detail(event, "aws.sagemaker", "SageMaker Endpoint State Change")
+    kind = _DEPLOYMENT_CHANGE if is_deployment_change(event) else "SageMaker Endpoint State Change"
+    detail = _detail(event, "aws.sagemaker", kind)
     spelled = _member(detail, "EndpointStatus", str)
     status = _ENDPOINT_STATUSES.get(spelled.replace("_", "").lower())
     if status is None:
         raise BadEvent(f"Unknown EndpointStatus {spelled!r}.")
     return EndpointChanged(endpoint_name=_member(detail, "EndpointName", str), status=status)
+
+
+def is_deployment_change(event: Event) -> bool:
+    """Whether the event tells of a step of an endpoint's update."""
+    return event.get("detail-type") == _DEPLOYMENT_CHANGE
 
 
 def is_package_change(event: Event) -> bool:

@@ -291,6 +291,7 @@ class Endpoint:
     created: datetime | None = None
     modified: datetime | None = None
     counts: Mapping[str, int | None] = field(default_factory=dict)  # each variant's instances now
+    pending_config: str | None = None  # that it is being updated to
 
     @property
     def busy(self) -> bool:

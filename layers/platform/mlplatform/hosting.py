@@ -28,6 +28,7 @@ from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from mlplatform import instances
 from mlplatform.dollars import precise
 from mlplatform.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Use
 
@@ -46,7 +47,9 @@ COLD_START_SECONDS = Decimal(30)
 LONGEST_WAIT_SECONDS = Decimal(60)
 SLEEP_AFTER_SECONDS = Decimal(23 * 60)
 WAKE_SECONDS = Decimal(9 * 60 + 24)
-USUAL_MEMORY_GB = Decimal(2)  # PyTorch and a small model; where nothing was measured
+USUAL_MEMORY_GB = Decimal(2)  # PyTorch and a small model
+_MEMORY_HEADROOM = Decimal("1.2")
+USUAL_MODEL_SECONDS = Decimal("0.1")  # where nothing was measured
 _WARM_HOURS = Decimal(5) / 60
 _SLOWER_WITH_1_GB = 2
 _NOTHING = Decimal(0)
@@ -145,6 +148,17 @@ def requests_per_day(workload: Workload) -> Decimal:
     return _per_month(workload) / DAYS_PER_MONTH
 
 
+def memory_need_gb(instance_type: str, peak_percent: Decimal | None) -> Decimal:
+    """What a container needs that took so much of an instance at most (MemoryUtilization), with a fifth to spare.
+
+    Never less than is usual: what a quiet container takes says little of one that starts.
+    """
+    gib = instances.memory_gib(instance_type)
+    if peak_percent is None or gib is None:
+        return USUAL_MEMORY_GB
+    return max(USUAL_MEMORY_GB, peak_percent / 100 * gib * _MEMORY_HEADROOM)
+
+
 def flat_rate(requests_per_day: Decimal, hours_per_week: Decimal) -> tuple[Decimal, ...]:
     """So many requests on an average day, as what each open hour gets."""
     return (requests_per_day * 7 / hours_per_week,) if hours_per_week else (_NOTHING,)
@@ -178,7 +192,7 @@ def _real_time(workload: Workload, promise: Promise, prices: PriceList) -> Optio
     if workload.max_instances is not None and most > workload.max_instances:
         against += (f"its busiest hour needs {most} instances, and {workload.max_instances} are the most",)
     count = str(most) if min(needed) == most else f"{min(needed)} to {most}"
-    hours = "" if workload.hours_per_week >= HOURS_PER_WEEK else f", {workload.hours_per_week:g} of 168 hours a week"
+    hours = "" if workload.hours_per_week >= HOURS_PER_WEEK else f", {workload.hours_per_week:g} hours a week"
     return Option(
         Kind.REAL_TIME,
         f"{count} x {workload.instance_type}{hours}",
@@ -227,7 +241,7 @@ def _sleeping(workload: Workload, promise: Promise, fleet: Option, prices: Price
     first = WAKE_SECONDS + latency
     yield Option(
         Kind.SCALE_TO_ZERO,
-        f"0 or more x {workload.instance_type}",
+        f"0+ x {workload.instance_type}",
         usd,
         latency,
         first,
@@ -240,7 +254,7 @@ def _sleeping(workload: Workload, promise: Promise, fleet: Option, prices: Price
     patient = promise.latency_seconds is not None and promise.latency_seconds >= first
     yield Option(
         Kind.ASYNCHRONOUS,
-        f"0 or more x {workload.instance_type}, answers in S3",
+        f"0+ x {workload.instance_type}",
         usd,
         latency,
         first,
@@ -312,7 +326,7 @@ def _reason(
     )
     if chosen.first_seconds > chosen.latency_seconds:
         said += f" and {duration(chosen.first_seconds)} after a pause"
-    if chosen.failing_minutes_per_month:
+    if round(chosen.failing_minutes_per_month):
         said += f", with errors for {chosen.failing_minutes_per_month:.0f} minutes a month while it wakes"
     if chosen.kind is not Kind.REAL_TIME:
         said += f", against {precise(fleet.usd_per_month)} for {_named(fleet)}"

@@ -68,13 +68,24 @@ HOSTING = _spelt_out(_HOSTING)
 def vcpus(instance_type: str) -> int:
     """How many virtual CPUs an `ml.` type has: 4 for xlarge and in proportion ("Amazon EC2 instance types").
 
-    The types that break the rule and can host: c4.8xlarge has 36, m4.10xlarge and up follow it, medium has 1.
+    The types that break the rule and can host: c4.8xlarge has 36, medium (t2's alone) has 2.
     """
     if instance_type == "ml.c4.8xlarge":
         return 36
     size = instance_type.rsplit(".", 1)[1]
-    if size == "medium":
-        return 1
-    if size == "large":
+    if size in ("medium", "large"):
         return 2
     return 4 * int(size.removesuffix("xlarge") or 1)
+
+
+def is_gpu(instance_type: str) -> bool:
+    """Whether an `ml.` type has a GPU: the families g and p ("Amazon EC2 instance types")."""
+    return instance_type.split(".")[1][:1] in {"g", "p"}
+
+
+def memory_gib(instance_type: str) -> int | None:
+    """Of the processors' families that the platform hosts on: m has 4 GiB for each virtual CPU, c has 2 and r has 8
+    ("Amazon EC2 instance types"). None for the others, the older c4 and t2 among them."""
+    family = instance_type.split(".")[1]
+    each = {"m": 4, "c": 2, "r": 8}.get(family[0])
+    return None if each is None or family == "c4" else each * vcpus(instance_type)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -174,10 +173,8 @@ def _hyperparameter(path: str, name: str, value: Any, known: Mapping[str, algori
         _reject(f"has {_said(value)} as '{path}'; it must be a number, without quotes")
     else:
         number = value
-    inside = limits.smallest <= number <= limits.largest and (limits.inclusive or number < limits.largest)
-    if not inside or not math.isfinite(number):
-        bound = f"to {limits.largest:,}" if limits.inclusive else f"to below {limits.largest:,}"
-        _reject(f"has {_said(value)} as '{path}'; it must be from {limits.smallest:,} {bound}")
+    if not limits.smallest <= number <= limits.largest:
+        _reject(f"has {_said(value)} as '{path}'; it must be from {limits.smallest:,} to {limits.largest:,}")
     return str(number)
 
 

@@ -48,6 +48,16 @@ def compare_prediction(sample_json: bytes, status: int, body: bytes) -> Predicti
     return Prediction(True, "the sample's prediction came out as in training")
 
 
+def model_version(body: bytes) -> str | None:
+    """Which model an answer says it is of; None where it does not."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return None
+    version = answer.get("model_version") if isinstance(answer, dict) else None
+    return version if isinstance(version, str) else None
+
+
 def _metrics(document: Any) -> ModelMetrics:
     if document.get("format") != 1:
         raise ValueError(f"its format is {document.get('format')!r}, not 1")
@@ -61,14 +71,14 @@ def _metrics(document: Any) -> ModelMetrics:
         test=_numbers(document["test"]),
         live=_numbers(document["live"]) if document.get("live") is not None else None,
         live_error=document.get("live_error"),
-        warnings=tuple(map(_said, document.get("warnings") or ())),
-        doubts=tuple(_said(one) for one in document.get("warnings") or () if _doubtful(one)),
+        warnings=tuple(map(warning_sentence, document.get("warnings") or ())),
+        doubts=tuple(warning_sentence(one) for one in document.get("warnings") or () if _doubtful(one)),
         choice=str(document.get("choice") or ""),
     )
 
 
-def _said(warning: Any) -> str:
-    """A warning is a sentence, or an object that holds one as its message."""
+def warning_sentence(warning: Any) -> str:
+    """A warning is an object that holds a sentence as its message, or, of other programs, the sentence itself."""
     return str(warning.get("message", warning)) if isinstance(warning, Mapping) else str(warning)
 
 

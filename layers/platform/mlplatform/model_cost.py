@@ -9,10 +9,10 @@ from decimal import Decimal
 from mlplatform import names, prices
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import TrainingJob
+from mlplatform.hosting import HOURS_PER_WEEK
 from mlplatform.opening_hours import BadHours, hours_per_week
 from mlplatform.settings import Settings
 
-_WEEK_HOURS = Decimal(168)
 _CENT = Decimal("0.01")
 
 
@@ -29,19 +29,24 @@ def hosting_cost(instance_type: str, instances: int, tags: Mapping[str, str], se
 
     In prod an endpoint runs all hours unless it is tagged with others (office_hours.py). Holidays are not counted.
     """
-    hours = _WEEK_HOURS
-    if tags.get("Environment", settings.environment) != "prod" or names.HOURS_TAG in tags:
-        try:
-            hours = hours_per_week(tags.get(names.HOURS_TAG) or settings.office_hours, settings.time_zone)
-        except BadHours:
-            hours = _WEEK_HOURS  # a tag that can't be read leaves the endpoint running
+    hours = open_hours_per_week(tags, settings)
     try:
         price = prices.usd_per_hour(instance_type, "hosting", settings.aws_region)
     except UnknownPrice as error:
         return HostingCost(None, f"not known: {error}")
-    month_hours = prices.HOURS_PER_MONTH * hours / _WEEK_HOURS
+    month_hours = prices.HOURS_PER_MONTH * hours / HOURS_PER_WEEK
     usd = (instances * price * month_hours).quantize(_CENT)
     return HostingCost(usd, f"{instances} x {instance_type} at {price} USD an hour, {month_hours:.0f} hours a month")
+
+
+def open_hours_per_week(tags: Mapping[str, str], settings: Settings) -> Decimal:
+    """How long an endpoint with these tags runs, of 168 hours: all of them in prod without a tag, or by a bad tag."""
+    if tags.get("Environment", settings.environment) == "prod" and names.HOURS_TAG not in tags:
+        return HOURS_PER_WEEK
+    try:
+        return hours_per_week(tags.get(names.HOURS_TAG) or settings.office_hours, settings.time_zone)
+    except BadHours:
+        return HOURS_PER_WEEK  # a tag that can't be read leaves the endpoint running
 
 
 def wished_hosting_cost(tags: Mapping[str, str], settings: Settings) -> HostingCost:

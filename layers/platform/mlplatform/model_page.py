@@ -21,6 +21,7 @@ from mlplatform.decisions import AskApproval, CardPage, Decision, DeployModel, K
 from mlplatform.dollars import money, precise
 from mlplatform.facts import ModelCard, ModelPackage, Task, TrainingJob
 from mlplatform.html_page import document, figure_card
+from mlplatform.model_card import warning_sentence
 from mlplatform.model_cost import HostingCost, training_usd, wished_hosting_cost
 from mlplatform.model_figures import METRICS, counted, escaped, number, percent, score, signed
 from mlplatform.settings import Settings
@@ -241,7 +242,7 @@ def _warnings(metrics: Mapping[str, Any]) -> str:
     said = metrics.get("warnings") or []
     if not isinstance(said, list) or not said:
         return ""
-    items = "".join(f"<li>{escaped(one, 1000)}</li>" for one in said[:_MOST_WARNINGS])
+    items = "".join(f"<li>{escaped(warning_sentence(one), 1000)}</li>" for one in said[:_MOST_WARNINGS])
     return f'<section class="missing"><h2>Worth a look before it is trusted</h2><ul>{items}</ul></section>'
 
 

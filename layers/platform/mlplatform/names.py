@@ -21,13 +21,16 @@ JOB_SPEC_FILE = "job.json"
 NAME_LIMIT = 63
 TUNING_NAME_LIMIT = 32
 DATASET_PATTERN = re.compile(r"[a-z0-9](-?[a-z0-9]){0,31}")
+REQUIRED_TAGS = ("Project", "Environment", "CostCenter", "Owner")  # on everything; by them costs are told apart
 VERSION_TAG = "ml-platform:version"  # on a training job: the dataset version
 TUNING_TAG = "ml-platform:tuning"  # on a tuning job, and so on its trials: the tuning job's name
 CEILING_TAG = "ml-platform:max-cost-usd"  # on a tuning job: what it may cost
 HOSTING_TAG = "ml-platform:hosting"  # on a training job and an endpoint: what job.json asked for, see hosting_tag
 WANTED_TAG = "ml-platform:wanted-config"  # on an endpoint: the config that it should run
 ASKED_TAG = "ml-platform:asked-config"  # on an endpoint: the config of the last create or update call
+ASKED_AT_TAG = "ml-platform:asked-at"  # on an endpoint: when it was last updated, so that each failure is told of
 BOUNDS_TAG = "ml-platform:scaling-bounds"  # on an endpoint: those that the platform set last, see bounds_tag
+TAKEN_TAG = "ml-platform:scaling-before-update"  # on an endpoint: the bounds that a change of its type took, as above
 APPROVAL_TAG = "ml-platform:approval"  # on a training job: "manual" where job.json wants a person to approve its model
 HOURS_TAG = "ml-platform:hours"  # on an endpoint, or its config while parked: opening hours, see opening_hours.py
 KEEP_TAG = "ml-platform:keep"  # on anything that functions made: "always", or a day up to which governance leaves it
@@ -162,9 +165,9 @@ def package_model(group: str, version: int) -> str:
     return f"{group}-v{version}"
 
 
-def releases_prefix(dataset: str, version: int, stamp: str = "") -> str:
-    """In the artifact bucket: where it is remembered which changes of a model package were acted upon."""
-    return f"releases/{dataset}/{version:05d}-{stamp}"
+def releases_prefix(dataset: str, version: int | None = None, stamp: str = "") -> str:
+    """In the artifact bucket: where it is remembered which changes of a model package, or of all, were acted upon."""
+    return f"releases/{dataset}/" + ("" if version is None else f"{version:05d}-{stamp}")
 
 
 def release_key(dataset: str, version: int, stamp: str) -> str:
@@ -177,6 +180,11 @@ def asked_key(dataset: str, version: int, stamp: str) -> str:
     return f"{releases_prefix(dataset, version, stamp)}{ASKED_SUFFIX}"
 
 
+def attempt(tags: Mapping[str, str]) -> str:
+    """Tells an update of an endpoint, by its tags, from others to the same config."""
+    return re.sub(r"\D", "", tags.get(ASKED_AT_TAG, ""))
+
+
 def notice_key(endpoint_name: str, config: str, status: str) -> str:
     """In the artifact bucket: remembers that people were told about an endpoint's trouble."""
     return f"notices/{endpoint_name}/{config}-{status}.json"
@@ -185,6 +193,11 @@ def notice_key(endpoint_name: str, config: str, status: str) -> str:
 def alarm(endpoint_name: str, what: str) -> str:
     """An alarm about an endpoint: named after it, by which office hours and people find it."""
     return f"{endpoint_name}-{what}"
+
+
+def update_alarm(config: str, what: str) -> str:
+    """An alarm that watches a config while an endpoint is updated to it, and is gone after that."""
+    return f"{config}-update-{what}"
 
 
 def config_arn(endpoint_arn: str, config: str) -> str:
@@ -200,6 +213,11 @@ def own_config(config: str | None, model: str | None, stack: str) -> str | None:
     that it outlives the endpoint; but it has the model, whose name is that of the config that it was copied from.
     """
     return next((one for one in (config, model) if one and one.startswith(f"{stack}-")), None)
+
+
+def slack_webhook(stack: str) -> str:
+    """The parameter of SSM that holds the Slack webhook; template.yaml has it as SLACK_WEBHOOK_PARAMETER."""
+    return f"/{stack}/slack-webhook"
 
 
 def tags(required: Mapping[str, str], *, stack: str, dataset: str) -> dict[str, str]:
@@ -229,6 +247,12 @@ def hosting_wishes(tags: Mapping[str, str]) -> dict[str, str]:
 def bounds_tag(bounds: tuple[int, int]) -> dict[str, str]:
     """The fewest and the most instances that the platform lets an endpoint scale to: `1..5`."""
     return {BOUNDS_TAG: f"{bounds[0]}..{bounds[1]}"}
+
+
+def tagged_bounds(value: str | None) -> tuple[int, int] | None:
+    """The reverse of bounds_tag, for its value."""
+    smallest, _, largest = (value or "").partition("..")
+    return (int(smallest), int(largest)) if smallest and largest else None
 
 
 def cost_answers_key(day: date) -> str:

@@ -33,11 +33,13 @@ from mlplatform.facts import STACK_TAG
 from mlplatform.hosting import (
     DAYS_PER_MONTH,
     HOURS_PER_WEEK,
+    USUAL_MODEL_SECONDS,
     Kind,
     PriceList,
     Promise,
     Workload,
     flat_rate,
+    memory_need_gb,
     plan_hosting,
 )
 from mlplatform.names import HOURS_TAG, PARKED_TAG
@@ -60,7 +62,6 @@ _SPOT_SAVES = Decimal("0.66")
 _MEASURED_JOBS = 3  # that many of the account's own spot jobs are worth more than a published figure
 # Hours of training -> what checkpoints save, as a share of the on-demand price; the longest that is reached counts.
 _CHECKPOINTS_SAVE = ((Decimal(4), Decimal("0.19")), (Decimal(1), Decimal("0.07")), (Decimal(0), Decimal("0.02")))
-_ASSUMED_LATENCY_SECONDS = Decimal("0.1")
 _WORTH_ERRORS = Decimal("0.1")  # of the cost: what scaling to zero must save for its errors while it wakes
 _SMALLER_IF_CPU_BELOW = Decimal(35)  # half the size then peaks at 70 %, the platform's own scaling target
 _SMALLER_IF_MEMORY_BELOW = Decimal(40)
@@ -398,10 +399,11 @@ def _low_traffic(
             region=facts.region,
             instance_type=kind or "",
             requests_per_hour=flat_rate(daily, endpoint.hours_per_week),
-            model_seconds=_ASSUMED_LATENCY_SECONDS if latency is None else latency,
+            model_seconds=USUAL_MODEL_SECONDS if latency is None else latency,
             hours_per_week=endpoint.hours_per_week,
             min_instances=endpoint.instance_count,
-            not_serverless="it needs a GPU" if _is_gpu(kind or "") else "",
+            memory_gb=memory_need_gb(kind or "", endpoint.memory_peak_percent),
+            not_serverless="it needs a GPU" if instances.is_gpu(kind or "") else "",
         ),
         Promise(first_seconds=Decimal("Infinity")),
         prices,
@@ -835,10 +837,6 @@ def _half(instance_type: str) -> str | None:
 
 def _is_burstable(instance_type: str) -> bool:
     return instance_type.split(".")[1][:1] == "t"
-
-
-def _is_gpu(instance_type: str) -> bool:
-    return instance_type.split(".")[1][:1] in {"g", "p"}
 
 
 def _dashed(name: str) -> str:

@@ -14,8 +14,9 @@ ModelPackageDescription for the gate's, ApprovalDescription for a person's.
                      its metrics on the test rows, those of the model that was live on the same rows, and its artifact
     training_usd, hosting_usd_per_month, hosting
                      what it cost, what it will cost, and what job.json asked for
-    approved_by, rejected_by, rolled_back_to, forced_by, forced_at
+    approved_by, rejected_by, rolled_back_to, forced_by, forced_at, forced_because
                      what people did, as `mlp` writes it
+    execution        of a pipeline, which writes it (pipeline/definitions.py)
 """
 
 from __future__ import annotations

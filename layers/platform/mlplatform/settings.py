@@ -120,6 +120,10 @@ class Settings:
     cpu_target_percent: int = field(metadata=_whole(1, 100))
     scale_out_cooldown_seconds: int = field(metadata=_whole(0, 3600))
     scale_in_cooldown_seconds: int = field(metadata=_whole(0, 3600))
+    canary_percent: int = field(metadata=_whole(1, 50))  # of a fleet, which gets an update first
+    baking_seconds: int = field(
+        metadata=_whole(60, 3600)
+    )  # that an update is watched for, before and after it is whole
     project: str = field(metadata=_TAG)
     environment: str = field(metadata=_pattern("dev, staging or prod", "dev|staging|prod"))
     cost_center: str = field(metadata=_TAG)

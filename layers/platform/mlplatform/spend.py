@@ -40,6 +40,7 @@ from mlplatform import ledger, prices
 from mlplatform.decisions import Decision, HoldLaunches, LiftHold, Notify, RecordSaving, RecordSpend, Request
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import DATASET_TAG, Hold, Metered, Run, SpendFacts, SpendMonth
+from mlplatform.names import REQUIRED_TAGS
 from mlplatform.settings import Settings
 
 PREFIX = "spend/"
@@ -49,7 +50,7 @@ TOLD = f"{PREFIX}told/"  # remembers what people were told
 METRIC = "SpendUsd"
 WARN_AT = Decimal("0.8")
 # The tags by which spending is split: where all runs have the same value, the stack's own sum says it already.
-SPLIT_BY = ("Project", "Environment", "CostCenter", "Owner")
+SPLIT_BY = REQUIRED_TAGS
 _MICRO = Decimal("0.000001")
 _DATA_PER_CALL = 1000  # PutMetricData, CloudWatch API reference: at most 1000 metrics a call
 _INDEX_LAG = timedelta(hours=1)  # Search is eventually consistent; what is seen twice is counted once

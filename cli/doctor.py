@@ -1,0 +1,152 @@
+"""`mlp doctor`: what endpoints lack, and, asked, its mending by the functions whose work it is.
+
+The findings are the platform's own planners' on the account as it is now. Nothing is decided here a second time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from cli import hours
+from cli.connection import CommandError, Connection
+from mlplatform.app import App
+from mlplatform.autoscaling import check_endpoint, plan_autoscaling
+from mlplatform.aws import Aws
+from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, Notify
+from mlplatform.facts import DATASET_TAG, Endpoint, Prediction
+from mlplatform.settings import Settings
+
+console = Console(soft_wrap=True, highlight=False)
+Mend = Literal["configure", "clamp", "govern", ""]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    about: str
+    reason: str
+    command: str  # that a person would give
+    mend: Mend = ""  # how --mend does it; nothing where a person has to decide
+
+
+class _Aws(Aws):
+    """The platform's own calls, with a person's rights."""
+
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        super().__init__(settings)
+        self._connection = connection
+
+    def _client(self, service: str) -> Any:
+        if service not in self._clients:
+            self._clients[service] = self._connection.client(service)
+        return self._clients[service]
+
+
+def doctor(
+    context: typer.Context,
+    mend: Annotated[bool, typer.Option("--mend", help="Mend what needs no decision of a person's.")] = False,
+) -> None:
+    """Find what endpoints lack: their config, scaling, instances, alarms; and what is left of those that are gone.
+
+    The exit code is 1 if something is wrong that was not mended. Example: `mlp doctor`, `mlp doctor --mend`
+    """
+    connection: Connection = context.obj
+    settings = hours.stack_settings(connection)
+    app = App(settings, _Aws(connection, settings))
+    findings = [*examine(app), *_orphans(connection)]
+    open_ = 0
+    for one in findings:
+        console.print(f"[bold red]wrong[/bold red]  {one.about}: ", end="")
+        console.print(one.reason, markup=False)
+        done = _mend(connection, app, one) if mend and one.mend else ""
+        if done:
+            console.print(f"[green]mended[/green] {one.about}: ", end="")
+            console.print(done, markup=False)
+        else:
+            open_ += 1
+            flag = "mlp --laptop " if connection.endpoint_url else "mlp "
+            console.print(f"       {one.command.replace('mlp ', flag, 1)}", markup=False)
+    if not findings:
+        console.print("Every endpoint has what it should have.")
+    elif open_:
+        raise typer.Exit(1)
+
+
+def examine(app: App) -> Iterator[Finding]:
+    """What is wrong with the stack's endpoints that are there; parked ones have what they need in their record."""
+    for hosted in app.aws.hosted_endpoints():
+        endpoint = app.aws.endpoint(hosted.name) if hosted.status else None
+        if endpoint is not None and not endpoint.busy and hosted.parked is None:
+            yield from _examined(app, endpoint)
+
+
+def _examined(app: App, endpoint: Endpoint) -> Iterator[Finding]:
+    dataset = endpoint.tags.get(DATASET_TAG, endpoint.name)
+    first = check_endpoint(endpoint, app.settings)
+    if isinstance(first, FinishDeployment):
+        yield Finding(endpoint.name, first.reason, "mlp doctor --mend", "configure")
+        return
+    if isinstance(first, Notify):
+        yield Finding(endpoint.name, first.reason, f"mlp models {dataset}")
+    if endpoint.status != "InService" or DATASET_TAG not in endpoint.tags:
+        return
+    card = app.aws.stored_card(dataset, endpoint.model_name or "")
+    prediction = app.aws.smoke_test(endpoint, card.sample_json) if card else Prediction(False, "its model has no card")
+    bounds = app.aws.scaling_bounds(endpoint)
+    wanted = plan_autoscaling(endpoint, prediction, app.settings, bounds)
+    if isinstance(wanted, Notify):
+        yield Finding(endpoint.name, wanted.reason, f"mlp rollback {dataset}")
+        # What is wrong with the answers says nothing about the rest.
+        wanted = plan_autoscaling(endpoint, Prediction(True, ""), app.settings, bounds)
+    if isinstance(wanted, ConfigureAutoscaling):
+        for lacking in app.aws.lacking(wanted):
+            yield Finding(endpoint.name, lacking, "mlp doctor --mend", "configure")
+    if bounds is not None and (endpoint.instance_count or bounds[0]) < bounds[0]:
+        yield Finding(
+            endpoint.name,
+            f"it has {endpoint.instance_count} instances, fewer than the {bounds[0]} that its scaling allows.",
+            "mlp doctor --mend",
+            "clamp",
+        )
+
+
+def _orphans(connection: Connection) -> Iterator[Finding]:
+    """What govern-resources would end, of things that nobody uses."""
+    for one in _invoked(connection, "govern-resources", {"dry_run": True}):
+        if one["decision"] == "EndResource":
+            yield Finding("left over", one["reason"], "mlp govern --yes", "govern")
+
+
+def _mend(connection: Connection, app: App, finding: Finding) -> str:
+    """What was done. Done again for the next finding of the same endpoint, it changes nothing."""
+    if finding.mend == "clamp":
+        return app.aws.clamp(finding.about)
+    if finding.mend == "govern":
+        _invoked(connection, "govern-resources", {"dry_run": False})
+        return "govern-resources has tidied up"
+    event = {
+        "source": "aws.sagemaker",
+        "detail-type": "SageMaker Endpoint State Change",
+        "detail": {"EndpointName": finding.about, "EndpointStatus": "IN_SERVICE"},
+    }
+    [one] = _invoked(connection, "configure-autoscaling", event)
+    return str(one["reason"])
+
+
+def _invoked(connection: Connection, function: str, event: dict[str, Any]) -> list[dict[str, str]]:
+    if function == "govern-resources":
+        event = {"scheduled_time": f"{connection.now():%Y-%m-%dT%H:%M:%SZ}", **event}
+    answer = connection.client("lambda").invoke(
+        FunctionName=f"{connection.stack}-{function}", Payload=json.dumps(event).encode()
+    )
+    decisions = json.loads(answer["Payload"].read())
+    if "FunctionError" in answer:
+        raise CommandError(f"{function} failed: {decisions.get('errorMessage')}. See mlp logs {function}.")
+    return decisions if isinstance(decisions, list) else [decisions]

@@ -1,0 +1,291 @@
+"""`mlp hosting`: what each kind of hosting would cost for an endpoint's traffic, and which one it deserves."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
+from botocore.exceptions import ClientError
+from rich.console import Console
+from rich.table import Table
+
+from cli import costs, hours
+from cli.connection import CommandError, Connection
+from mlplatform import instances, names, prices
+from mlplatform.dollars import precise
+from mlplatform.errors import UnknownPrice
+from mlplatform.hosting import (
+    COLD_START_SECONDS,
+    LONGEST_WAIT_SECONDS,
+    USUAL_MODEL_SECONDS,
+    Choice,
+    Option,
+    Promise,
+    Workload,
+    duration,
+    flat_rate,
+    memory_need_gb,
+    plan_hosting,
+    requests_per_day,
+)
+from mlplatform.model_cost import open_hours_per_week
+
+console = Console(soft_wrap=True, highlight=False)
+WINDOW_DAYS = 14
+_HOUR = 3600
+_NOT_YET = (
+    "The platform hosts in real time, and does not switch an endpoint to another kind yet: this is a comparison. AWS "
+    "can't change a real-time endpoint into another kind in place either; docs/hosting.md says how one moves."
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What CloudWatch has of an endpoint, hour by hour."""
+
+    requests_per_hour: tuple[Decimal, ...]  # of the hours in which it ran
+    model_seconds: Decimal | None  # the average of its requests
+    overhead_seconds: Decimal | None
+    memory_percent: Decimal | None  # of an instance's, at most
+
+
+@dataclass(frozen=True)
+class Serving:
+    """An endpoint, running or parked, as far as a decision about its hosting needs it."""
+
+    name: str
+    instance_type: str
+    tags: Mapping[str, str]
+    model: str | None
+    variants: int
+    not_serverless: str
+
+
+def hosting(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Argument(help="A dataset or an endpoint.", metavar="DATASET|ENDPOINT")],
+    requests_per_day_: Annotated[
+        float | None, typer.Option("--requests-per-day", min=0, help="Instead of what was seen.")
+    ] = None,
+    latency_ms: Annotated[
+        float | None, typer.Option(min=0, help="What a usual request may take; by default nothing is promised.")
+    ] = None,
+    first_ms: Annotated[
+        float, typer.Option(min=0, help="What a request after a pause may wait; by default as long as a client does.")
+    ] = float(LONGEST_WAIT_SECONDS * 1000),
+    memory_gb: Annotated[
+        float | None, typer.Option(min=0, help="What the model needs; by default what it took, and at least 2.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """What real-time, serverless, scale to zero and asynchronous hosting would cost, and which one to take.
+
+    Example: `mlp hosting churn`, `mlp hosting churn --requests-per-day 500 --latency-ms 200`
+    """
+    connection: Connection = context.obj
+    serving = find(connection, dataset)
+    settings = hours.stack_settings(connection)
+    measured = measure(connection, serving.name)
+    wishes = names.hosting_wishes(serving.tags)
+    open_hours = open_hours_per_week(serving.tags, settings)
+    declared = None if requests_per_day_ is None else flat_rate(Decimal(str(requests_per_day_)), open_hours)
+    fewest = int(wishes.get("min_instances", settings.min_instances))
+    workload = Workload(
+        region=settings.aws_region,
+        instance_type=serving.instance_type,
+        requests_per_hour=declared or measured.requests_per_hour or (Decimal(0),),
+        model_seconds=USUAL_MODEL_SECONDS if measured.model_seconds is None else measured.model_seconds,
+        overhead_seconds=measured.overhead_seconds or Decimal(0),
+        hours_per_week=open_hours,
+        min_instances=fewest,
+        max_instances=max(int(wishes.get("max_instances", settings.max_instances)), fewest),
+        safe_requests_per_minute=Decimal(wishes.get("invocations_per_instance", settings.invocations_per_instance)),
+        memory_gb=(
+            memory_need_gb(serving.instance_type, measured.memory_percent)
+            if memory_gb is None
+            else Decimal(str(memory_gb))
+        ),
+        gb_per_request=Decimal(len(sample(connection, serving) or b"")) / 10**9,
+        not_serverless=serving.not_serverless,
+    )
+    promise = Promise(
+        None if latency_ms is None else Decimal(str(latency_ms)) / 1000,
+        Decimal(str(first_ms)) / 1000,
+    )
+    try:
+        choice = plan_hosting(workload, promise, prices)
+    except UnknownPrice as error:
+        raise CommandError(f"{error}") from error
+    seen = len(measured.requests_per_hour) if declared is None else None
+    if as_json:
+        sys.stdout.write(json.dumps(_document(serving, workload, seen, choice), indent=1, default=str) + "\n")
+        return
+    _show(serving, workload, measured, seen, choice)
+
+
+def find(connection: Connection, name: str) -> Serving:
+    """Raises CommandError where there is no such endpoint, or it has no instances."""
+    endpoint, variants, _ = hours.find(connection, name)
+    kind = next((str(one["InstanceType"]) for one in variants if one.get("InstanceType")), None)
+    if kind is None:
+        raise CommandError(f"{endpoint.name} has no instances of its own, so there is nothing to compare.")
+    why = f"{kind} has a GPU, which serverless has not" if instances.is_gpu(kind) else ""
+    if len(variants) > 1:
+        why = why or "it has several variants, and serverless has one"
+    model = endpoint.tags.get(names.WANTED_TAG)
+    if endpoint.status is not None:
+        found = connection.sagemaker.describe_endpoint(EndpointName=endpoint.name)
+        config = connection.sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
+        model = config["ProductionVariants"][0].get("ModelName", model)
+        if config.get("DataCaptureConfig", {}).get("EnableCapture"):
+            why = why or "it captures data, which serverless does not"
+        placed = config if model is None else {**connection.sagemaker.describe_model(ModelName=model), **config}
+        if placed.get("VpcConfig") or placed.get("EnableNetworkIsolation"):
+            why = why or "its model is in a VPC or isolated from the network, which serverless does not offer"
+    return Serving(endpoint.name, kind, endpoint.tags, model, len(variants), why)
+
+
+def sample(connection: Connection, serving: Serving) -> bytes | None:
+    """The live model's stored request and answer; None where it has none."""
+    if serving.model is None:
+        return None
+    dataset = serving.name.removeprefix(f"{connection.stack}-")
+    try:
+        return costs.read(connection, f"{names.model_card_prefix(dataset, serving.model)}sample.json")
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in {"NoSuchKey", "404"}:
+            raise
+        return None
+
+
+def measure(connection: Connection, endpoint: str) -> Measured:
+    """The last two weeks by the hour ("Metrics for monitoring Amazon SageMaker AI", SageMaker developer guide)."""
+    now = connection.now()
+    wanted = {
+        "requests": ("AWS/SageMaker", "Invocations", "Sum"),
+        "model": ("AWS/SageMaker", "ModelLatency", "Sum"),
+        "models": ("AWS/SageMaker", "ModelLatency", "SampleCount"),
+        "overhead": ("AWS/SageMaker", "OverheadLatency", "Sum"),
+        "overheads": ("AWS/SageMaker", "OverheadLatency", "SampleCount"),
+        "memory": ("/aws/sagemaker/Endpoints", "MemoryUtilization", "Maximum"),
+    }
+    dimensions = [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": names.VARIANT}]
+    pages = (
+        connection.client("cloudwatch")
+        .get_paginator("get_metric_data")
+        .paginate(
+            MetricDataQueries=[
+                {
+                    "Id": key,
+                    "MetricStat": {
+                        "Metric": {"Namespace": namespace, "MetricName": metric, "Dimensions": dimensions},
+                        "Period": _HOUR,
+                        "Stat": statistic,
+                    },
+                }
+                for key, (namespace, metric, statistic) in wanted.items()
+            ],
+            StartTime=now.replace(minute=0, second=0, microsecond=0) - timedelta(days=WINDOW_DAYS),
+            EndTime=now + timedelta(hours=1),
+        )
+    )
+    found: dict[str, list[Decimal]] = {key: [] for key in wanted}
+    for page in pages:
+        for result in page["MetricDataResults"]:
+            found[result["Id"]].extend(Decimal(str(value)) for value in result["Values"])
+    return Measured(
+        tuple(found["requests"]),
+        _average(found["model"], found["models"]),
+        _average(found["overhead"], found["overheads"]),
+        max(found["memory"], default=None),
+    )
+
+
+def _average(microseconds: list[Decimal], counts: list[Decimal]) -> Decimal | None:
+    count = sum(counts, Decimal(0))
+    return sum(microseconds, Decimal(0)) / count / 10**6 if count else None
+
+
+def _show(serving: Serving, workload: Workload, measured: Measured, seen: int | None, choice: Choice) -> None:
+    daily = requests_per_day(workload)
+    if seen is None:
+        source = "as declared"
+    elif seen:
+        total = sum(measured.requests_per_hour, Decimal(0))
+        source = f"{total:,.0f} seen in {seen} hour{'' if seen == 1 else 's'} of running"
+    else:
+        source = f"none seen in {WINDOW_DAYS} days; declare them with --requests-per-day"
+    took = "assumed" if measured.model_seconds is None else "measured"
+    console.print(
+        f"{serving.name}: {daily:,.0f} requests a day ({source}), {duration(workload.model_seconds)} each in the model "
+        f"({took}), open {workload.hours_per_week:g} of 168 hours a week"
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("   hosting", no_wrap=True)
+    table.add_column("on", overflow="fold")
+    for column in ("a month", "a request", "first", "pauses", "errors"):
+        table.add_column(column, justify="right", no_wrap=True)
+    shown = [option for option in choice.options if _is_shown(option, choice)]
+    for option in shown:
+        table.add_row(*_row(option, option is choice.chosen))
+    console.print(table, soft_wrap=False)
+    console.print(
+        "first: a request after a pause. Pauses, and minutes in which callers get errors, are those of a month.",
+        style="dim",
+    )
+    for option in shown:
+        if option.against:
+            console.print(f"Not {option.kind.value}: {'; '.join(option.against)}.")
+    if serving.not_serverless:
+        console.print(f"Not serverless: {serving.not_serverless}.")
+    console.print(choice.reason[0].upper() + choice.reason[1:])
+    for line in _caveats(workload, seen):
+        console.print(line, style="dim")
+    console.print(_NOT_YET)
+
+
+def _is_shown(option: Option, choice: Choice) -> bool:
+    """Of the serverless sizes, the best one: the others are in --json."""
+    return option.gb is None or option is next(one for one in choice.options if one.gb is not None)
+
+
+def _row(option: Option, chosen: bool) -> tuple[str, ...]:
+    sleeps = option.first_seconds > option.latency_seconds
+    return (
+        f"{'->' if chosen else '  '} {option.kind.value}",
+        option.what,
+        precise(option.usd_per_month),
+        duration(option.latency_seconds),
+        duration(option.first_seconds),
+        f"{option.pauses_per_month:,.0f}" if sleeps else "0",
+        f"{option.failing_minutes_per_month:,.0f} min" if round(option.failing_minutes_per_month) else "none",
+    )
+
+
+def _caveats(workload: Workload, seen: int | None) -> Iterator[str]:
+    if seen is not None and 0 < seen < 7 * 24:
+        yield "Seen for less than a week of hours: the month is extrapolated from them."
+    yield (
+        f"The model is taken to need {workload.memory_gb:.1f} GB. Assumed: cold starts of {COLD_START_SECONDS:g} s "
+        "after five quiet minutes, serverless CPUs as fast as the instance's from 2 GB on."
+    )
+
+
+def _document(serving: Serving, workload: Workload, seen: int | None, choice: Choice) -> dict[str, Any]:
+    return {
+        "endpoint": serving.name,
+        "requests_per_day": requests_per_day(workload),
+        "hours_seen": seen,
+        "workload": asdict(workload),
+        "options": [{**asdict(option), "meets": option.meets} for option in choice.options],
+        "chosen": asdict(choice.chosen) if choice.chosen else None,
+        "reason": choice.reason,
+        "break_even_requests_per_day": choice.break_even_requests_per_day,
+        "switching": _NOT_YET,
+    }

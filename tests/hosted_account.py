@@ -1,0 +1,171 @@
+"""An account of the laptop with hosting, and tiny models: what an endpoint does is told by how its process answers."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import boto3
+from botocore.config import Config
+from moto import mock_aws
+
+from laptop import hosting
+from laptop.account import REGION, Account
+from laptop.clock import Clock
+from laptop.hosting import Hosting
+from laptop.journal import Journal
+
+IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.6.0-cpu-py312-ubuntu22.04-sagemaker"
+ROLE = "arn:aws:iam::123456789012:role/training"
+ENDPOINT = "ml-platform-cancer"
+TRUST = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+)
+INFERENCE = """
+import json, os, sys, time
+VERSION = {version!r}
+def model_fn(model_dir):
+    print("loading from", model_dir)
+    return open(os.path.join(model_dir, "weights.txt")).read()
+def answer(model, body, content_type, accept):
+    if body == b"bad":
+        return 400, b"row 1 has no columns", "text/plain"
+    if body == b"crash":
+        raise RuntimeError("the model broke")
+    if body == b"die":
+        os._exit(3)
+    if body == b"slow":
+        time.sleep(0.5)
+    told = {{"model": model, "version": VERSION, "pid": os.getpid(), "accept": accept}}
+    return 200, json.dumps(told).encode(), accept
+"""
+
+
+class Events:
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def put(self, source: str, detail_type: str, detail: dict[str, Any], resources: tuple[str, ...] = ()) -> None:
+        self.sent.append({"source": source, "detail-type": detail_type, "detail": detail, "resources": resources})
+
+
+class LocalAccount(Account):
+    """An account whose clients talk to moto in this process."""
+
+    made: ClassVar[dict[str, Any]] = {}
+    making: ClassVar[threading.Lock] = threading.Lock()
+
+    def client(self, service: str, role_arn: str | None = None) -> Any:
+        with self.making:
+            if service not in self.made:
+                keys = {"aws_access_key_id": "laptop", "aws_secret_access_key": "laptop"}
+                config = Config(s3={"addressing_style": "path"})  # as the laptop's own clients have it
+                self.made[service] = boto3.session.Session().client(service, region_name=REGION, config=config, **keys)
+            return self.made[service]
+
+
+def artifact(version: str, *, program: str | None = None, names: dict[str, bytes] | None = None) -> bytes:
+    packed = io.BytesIO()
+    files = {
+        "weights.txt": f"weights of {version}".encode(),
+        "code/inference.py": (program or INFERENCE.format(version=version)).encode(),
+        **(names or {}),
+    }
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def until(true: Callable[[], Any], seconds: float = 15.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = true()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s")
+
+
+class Here:
+    """One account with hosting, and short ways to use it."""
+
+    def __init__(self, account: LocalAccount, service: Hosting) -> None:
+        self.account, self.service = account, service
+        self.events: Events = account.events  # type: ignore[assignment]
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+    def call(self, operation: str, **request: Any) -> dict[str, Any]:
+        return self.account.operations["sagemaker"][operation](request)
+
+    def upload(self, key: str, content: bytes) -> str:
+        self.account.client("s3").put_object(Bucket="artifacts", Key=key, Body=content)
+        return f"s3://artifacts/{key}"
+
+    def model(self, name: str, content: bytes | None = None) -> None:
+        uri = self.upload(f"{name}/model.tar.gz", content or artifact(name))
+        environment = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
+        container = {"Image": IMAGE, "ModelDataUrl": uri, "Environment": environment}
+        self.call("CreateModel", ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
+
+    def config(self, name: str, content: bytes | None = None, **variant: Any) -> None:
+        self.model(name, content)
+        production = {"VariantName": "AllTraffic", "ModelName": name, "InstanceType": "ml.c5.large", **variant}
+        self.call("CreateEndpointConfig", EndpointConfigName=name, ProductionVariants=[production])
+
+    def endpoint(self, config: str, **variant: Any) -> None:
+        self.config(config, **variant)
+        tags = [{"Key": "ml-platform:dataset", "Value": "cancer"}]
+        self.call("CreateEndpoint", EndpointName=ENDPOINT, EndpointConfigName=config, Tags=tags)
+        self.settled()
+
+    def describe(self) -> dict[str, Any]:
+        return self.call("DescribeEndpoint", EndpointName=ENDPOINT)
+
+    def settled(self) -> dict[str, Any]:
+        return until(lambda: (d := self.describe())["EndpointStatus"] in ("InService", "Failed") and d)
+
+    def invoke(self, body: bytes = b"[]", **headers: str) -> tuple[int, dict[str, str], Any]:
+        named = {"content-type": "application/json", "accept": "application/json", **headers}
+        made = self.account.invoke(ENDPOINT, named, body)
+        status, answered, content = asyncio.run_coroutine_threadsafe(made, self.loop).result(70)  # type: ignore[arg-type]
+        return status, answered, json.loads(content)
+
+    def pids(self) -> set[int]:
+        endpoint = self.service.endpoints[ENDPOINT]
+        return {instance.process.pid for variant in endpoint.variants for instance in variant.fleet}
+
+
+@contextmanager
+def hosted(home: Path) -> Iterator[Here]:
+    """The account, and its end."""
+    with mock_aws():
+        clock = Clock()
+        account = LocalAccount(port=0, home=home, clock=clock, journal=Journal(clock))
+        account.events = Events()
+        service = hosting.install(account)
+        account.client("s3").create_bucket(Bucket="artifacts")
+        account.client("iam").create_role(RoleName="training", AssumeRolePolicyDocument=TRUST)
+        made = Here(account, service)
+        yield made
+        for close in reversed(account.closers):
+            close()
+        made.loop.call_soon_threadsafe(made.loop.stop)
+        made.thread.join()
