@@ -724,8 +724,13 @@ def _as_they_stood(classes: list[str]) -> list[Any]:
 
 
 def _split(rows: Rows, shares: dict[str, float], *, stratify: bool, seed: int) -> dict[str, Rows]:
-    """Takes the shares out of the rows, of each class alike; what is left is train. The seed decides which rows."""
-    shuffled = np.random.default_rng(seed).permutation(np.arange(len(rows), dtype=np.int32))
+    """Takes the shares out of the rows, of each class alike; what is left is train. The seed decides which rows.
+
+    Each row has a random number of its own by its place, and the lowest go to the test. So rows that are appended leave
+    those before them where they were, but for a few at the border: a live model that was trained on the shorter file
+    has not seen the test rows of the longer one.
+    """
+    shuffled = np.argsort(np.random.default_rng(seed).random(len(rows)), kind="stable").astype(np.int32)
     groups = [shuffled[rows.label[shuffled] == of] for of in np.unique(rows.label)] if stratify else [shuffled]
     taken: dict[str, list[NDArray[np.int32]]] = {split: [] for split in ["train", *shares]}
     for group in groups:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import pytest
 
 
@@ -21,3 +24,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes name no test: an archive holds the time at which it was made, and all workers must name tests alike."""
     return argname if isinstance(val, bytes) else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def managed_policies_are_read_once() -> None:
+    """moto reads AWS's thousand managed policies from JSON whenever an account begins: a second of CPU a test."""
+    from moto.iam.models import IAMBackend
+
+    load, loaded = IAMBackend._init_aws_policies, dict[str, list[Any]]()
+
+    def init(self: Any) -> list[Any]:
+        if not loaded.get(self.account_id):
+            loaded[self.account_id] = load(self)
+        return [copy.copy(policy) for policy in loaded[self.account_id]]
+
+    IAMBackend._init_aws_policies = init  # type: ignore[method-assign]

@@ -428,3 +428,19 @@ def test_a_label_of_texts_where_a_number_was_asked_is_refused_with_its_first_thr
 def test_a_label_that_is_missing_in_every_row_is_refused(tmp_path: Path) -> None:
     found = refusal(tmp_path, TEXT.replace("yes", "NA").replace("no", ""))
     assert found == "The label 'bought' has no value in any of the 40 rows of data.csv; there is nothing to learn."
+
+
+def test_rows_that_are_appended_leave_those_before_them_in_their_split(tmp_path: Path) -> None:
+    """A live model is scored on the new version's test rows, and must not have been trained on them."""
+
+    def tested(count: int) -> set[float]:
+        label = np.arange(count, dtype=np.int32) % 2
+        rows = dataset.Rows([Numbers(np.arange(count, dtype=np.float32))], label)
+        parts = dataset._split(rows, {"validation": 0.15, "test": 0.15}, stratify=True, seed=42)
+        return set(parts["test"].columns[0].values.tolist())
+
+    before, after = tested(1000), tested(1500)
+    old = {row for row in after if row < 1000}
+    assert len(after) == 225
+    assert len(old & before) >= 0.85 * len(before), "but for a few at the border"
+    assert len(old - before) <= 0.15 * len(before)

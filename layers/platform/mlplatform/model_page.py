@@ -267,7 +267,9 @@ def _scores(facts: Facts, told: Mapping[str, Any]) -> str:
             f'<tr><td>{escaped(title)}{judged}</td><td class="text faint way">{way}</td><td>{score(value, name)}</td>'
             f"{against}</tr>"
         )
-    note = "All on the same test rows, which neither training nor the choice of the best epoch has seen."
+    note = (
+        "All on the same test rows, which neither the new model's training nor the choice of its best epoch has seen."
+    )
     if metrics.live is None and not metrics.live_error:
         note = (
             "On test rows that neither training nor the choice of the best epoch has seen. There is no live model yet."
