@@ -439,8 +439,8 @@ def test_rows_that_are_appended_leave_those_before_them_in_their_split(tmp_path:
         parts = dataset._split(rows, {"validation": 0.15, "test": 0.15}, stratify=True, seed=42)
         return set(parts["test"].columns[0].values.tolist())
 
-    before, after = tested(1000), tested(1500)
+    before, after = tested(1000), tested(2000)
     old = {row for row in after if row < 1000}
-    assert len(after) == 225
+    assert (len(before), len(after)) == (150, 300)
     assert len(old & before) >= 0.85 * len(before), "but for a few at the border"
     assert len(old - before) <= 0.15 * len(before)
