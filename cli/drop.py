@@ -64,6 +64,23 @@ def upload(connection: Connection, files: Sequence[Path], dataset: str, console:
     return stored_version(connection, dataset)
 
 
+def clear(connection: Connection, files: Sequence[Path], dataset: str) -> list[str]:
+    """Removes what lies under `datasets/<dataset>/` beside these files; the names. The bucket keeps old versions."""
+    prefix = f"{names.DATASETS_PREFIX}{dataset}/"
+    staying = {prefix + file.name for file in files}
+    gone = [
+        entry["Key"]
+        for page in connection.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=connection.data_bucket, Prefix=prefix
+        )
+        for entry in page.get("Contents", [])
+        if entry["Key"] not in staying
+    ]
+    for key in gone:
+        connection.s3.delete_object(Bucket=connection.data_bucket, Key=key)
+    return [key.removeprefix(prefix) for key in gone]
+
+
 def stored_version(connection: Connection, dataset: str) -> str:
     """The version of what lies under `datasets/<dataset>/` now, as the platform itself computes it."""
     pages = connection.s3.get_paginator("list_objects_v2").paginate(

@@ -93,16 +93,23 @@ def drop(
     files: Annotated[list[Path], typer.Argument(help="A CSV or Parquet file, several, or a folder with job.json.")],
     dataset: Annotated[str | None, typer.Option(help="The dataset's name; by default the file's.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Stay, and tell what happens, to the end.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Remove what the dataset's folder holds besides, an old job.json too.")
+    ] = False,
 ) -> None:
     """Upload a dataset; with --follow, stay with it until its endpoint answers or a sentence says why not.
 
-    Example: `mlp drop iris.csv --follow`, `mlp --laptop drop data/ --dataset churn`
+    Example: `mlp drop iris.csv --follow`, `mlp --laptop drop data/ --dataset churn`, `mlp drop new.csv --dataset churn
+    --replace`
     """
     connection: Connection = context.obj
     chosen = dropping.files_of(files)
     name = dataset or dropping.dataset_name([files[0]] if files[0].is_dir() else chosen)
     since = connection.now().timestamp() - 1
+    gone = dropping.clear(connection, chosen, name) if replace else []
     version = dropping.upload(connection, chosen, name, console)
+    if gone:
+        console.print(f"removed {', '.join(gone)}", markup=False)
     console.print(
         f"dropped {', '.join(file.name for file in chosen)} as dataset [bold]{name}[/bold], version {version}"
     )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+from pathlib import Path
 
 import pytest
+
+from cli import drop as dropping
 
 from .conftest import STACK, Laptop
 
@@ -61,3 +64,11 @@ def test_a_bad_job_spec_is_rejected_by_name(laptop: Laptop, dataset: str, spec: 
 def test_a_dataset_name_that_breaks_the_rule_is_refused_with_an_alert(laptop: Laptop) -> None:
     laptop.put("Bad_Name", "data.csv", GOOD)
     assert laptop.inbox("Bad_Name")
+
+
+def test_what_lies_beside_a_new_file_can_be_removed_with_the_drop(laptop: Laptop) -> None:
+    for name in ("january.csv", "job.json", "february.csv"):
+        laptop.put("twice", name, "broken")
+    assert sorted(dropping.clear(laptop.connection, [Path("february.csv")], "twice")) == ["january.csv", "job.json"]
+    stored = laptop.s3.list_objects_v2(Bucket=laptop.connection.data_bucket, Prefix="datasets/twice/")["Contents"]
+    assert [one["Key"] for one in stored] == ["datasets/twice/february.csv"]

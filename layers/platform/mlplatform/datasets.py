@@ -130,8 +130,8 @@ def _in_order(drop: Drop) -> tuple[str, ...]:
         roles[role] = file
     if "train" not in roles:
         raise DataRejected(
-            f"{folder} holds {len(stored)} data files ({names}) and none is named train.*; keep one file, or name them "
-            f"train.csv, validation.csv and test.csv."
+            f"{folder} holds {len(stored)} data files ({names}) and none is named train.*; keep one file (mlp drop "
+            f"FILE --replace removes the others), or name them train.csv, validation.csv and test.csv."
         )
     for role, file in roles.items():
         if role not in _ROLES:

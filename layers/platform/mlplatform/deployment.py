@@ -189,10 +189,11 @@ def judge(candidate: Candidate, new: ModelMetrics, live: Live | None) -> tuple[b
             f"The live model could not be scored on the new test rows ({said}); {candidate.name} {chance}",
             "it goes live" if good else "it is not deployed either",
         )
-    has = f"{candidate.name} has {name} {score:.4f} on the new test rows"
+    digits = 4 if f"{score:.4f}" != f"{new.live_score:.4f}" else 6  # so that "better than" can be seen
+    has = f"{candidate.name} has {name} {score:.{digits}f} on the new test rows"
     if _better(new, score, new.live_score):
-        return True, f"{has}, better than the live model's {new.live_score:.4f}", "it replaces it"
-    return False, f"{has}, no better than the live model's {new.live_score:.4f}", "the live model stays"
+        return True, f"{has}, better than the live model's {new.live_score:.{digits}f}", "it replaces it"
+    return False, f"{has}, no better than the live model's {new.live_score:.{digits}f}", "the live model stays"
 
 
 def _judge_late(candidate: Candidate, new: ModelMetrics, score: float, live: Live) -> tuple[bool, str, str]:
