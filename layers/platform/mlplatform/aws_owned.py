@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, assert_never
 
+from mlplatform import names
 from mlplatform.decisions import EndResource
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG, Owned
@@ -56,8 +57,8 @@ def read_owned(call: Call, stack: str) -> tuple[Owned, ...]:
     owners = {one.name for one in found if one.kind in ("endpoint", "model-package-group")}
     found += _logs(call, stack, owners)
     found += _alarms(call, stack, tagged)
-    if _is_there(call, "ssm", "get_parameter", Name=_webhook(stack)):
-        found.append(Owned("parameter", _webhook(stack)))
+    if _is_there(call, "ssm", "get_parameter", Name=names.slack_webhook(stack)):
+        found.append(Owned("parameter", names.slack_webhook(stack)))
     return tuple(found)
 
 
@@ -241,10 +242,6 @@ def _alarms(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> 
             endpoints = [one["Value"] for one in entry.get("Dimensions", ()) if one["Name"] == "EndpointName"]
             about = endpoints[0] if endpoints else ""
             yield Owned("alarm", entry["AlarmName"], arn=arn, tags=tagged[arn], about=about)
-
-
-def _webhook(stack: str) -> str:
-    return f"/{stack}/slack-webhook"
 
 
 def _is_there(call: Call, service: str, operation: str, **parameters: Any) -> bool:
