@@ -16,7 +16,7 @@ from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify
 from mlplatform.deployment import Live
 from mlplatform.errors import TryAgain
 from mlplatform.facts import STACK_TAG, Approval, ModelCard, ModelPackage, Parked, UnreadableCard
-from mlplatform.releases import Known, lost_approval, plan_release, skip_package
+from mlplatform.releases import Known, as_it_is, lost_approval, plan_release, skip_package
 
 LIVE = Live(endpoint(), None, card(test=0.85))
 FAILED = {"gate": "failed", "training_job": JOB}
@@ -221,3 +221,21 @@ def test_an_approval_that_nothing_came_of_is_found_while_somebody_may_wait_for_i
     if lost is not None:
         assert skip_package(package, lost, False, builders.settings()) is None
         assert isinstance(decide(package, stamp=lost.stamp, fields=lost.fields), DeployModel)
+
+
+@pytest.mark.parametrize(
+    ("properties", "fields", "new"),
+    [
+        (OTHERS, None, True),  # nobody knows how AWS tells of a new package
+        (OTHERS, (), True),
+        (OTHERS, ("ModelApprovalStatus",), True),  # approved by a person before the gate saw it: it is judged
+        (OTHERS, ("CustomerMetadataProperties",), False),  # of the lineage that is written on it
+        ({"gate": "passed"}, None, False),
+        ({"approved_by": "somebody"}, None, False),
+    ],
+)
+def test_a_package_that_nobody_has_answered_for_is_judged_however_its_event_looks(
+    properties: dict[str, str], fields: tuple[str, ...] | None, new: bool
+) -> None:
+    package = model_package(properties=properties)
+    assert as_it_is(package, package_changed(package, fields=fields, new=False)).new is new

@@ -35,9 +35,11 @@ def as_it_is(package: ModelPackage | None, changed: PackageChanged) -> PackageCh
     """The event, with what the package itself says of being new.
 
     No sample of AWS's tells how the event of a new package differs from that of a change, and to mistake one would
-    deploy a model unjudged. So a package that the gate has not judged, and that nobody has answered for, is new.
+    deploy a model unjudged. So a package that the gate has not judged, and that nobody has answered for, is new; but
+    for an event that names other fields alone, which says nothing of the approval.
     """
-    if package is None or _ANSWERED_FOR & set(package.properties):
+    elsewhere = bool(changed.fields) and "ModelApprovalStatus" not in (changed.fields or ())
+    if package is None or elsewhere or _ANSWERED_FOR & set(package.properties):
         return changed
     return replace(changed, new=True, fields=None)
 
