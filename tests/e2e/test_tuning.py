@@ -26,8 +26,9 @@ def tuning_end(laptop: Laptop, name: str, seconds: float = 90) -> dict[str, Any]
 def test_a_drop_that_asks_for_tuning_gets_the_endpoint_of_its_best_trial(laptop: Laptop) -> None:
     wishes = {
         "label": "stays",
-        "hyperparameters": {"epochs": 2},
-        "tuning": {"max_jobs": 3, "ranges": {"hidden_size": [8, 64]}},
+        # Long and fast enough that whichever trials the sampler draws, the best of them beats chance.
+        "hyperparameters": {"epochs": 30},
+        "tuning": {"max_jobs": 3, "ranges": {"hidden_size": [16, 64], "learning_rate": [0.005, 0.02]}},
     }
     laptop.put("tuned", names.JOB_SPEC_FILE, json.dumps(wishes))
     laptop.put("tuned", "customers.csv", customers(rows=200, seed=3))
