@@ -110,8 +110,8 @@ def write_model(folder: Path) -> None:
         "network": network,
     }
     (folder / "schema.json").write_text(json.dumps({**schema, "target": None}))
-    for name in ("dates.py", "inference.py", "metrics.py", "preprocess.py", "tensors.py", "trees.py"):
-        (folder / "code" / name).write_bytes((ROOT / "model_code" / name).read_bytes())
+    for path in (ROOT / "model_code").glob("*.py"):  # more than an artifact has, and never less
+        (folder / "code" / path.name).write_bytes(path.read_bytes())
 
 
 # --- the servers ------------------------------------------------------------------------------------------------------
