@@ -148,13 +148,13 @@ Place = tuple[ast.AST, Path | None]  # a piece of code; the module whose functio
 
 @functools.cache
 def methods() -> dict[str, Place]:
-    """Of Aws and what is mixed into it; what a mixin only declares is the class's own."""
+    """Of Aws, what is mixed into it, and what they stand on."""
     found: dict[str, Place] = {}
     classes = [(node, path) for path in AWS_MODULES for node in tree(path).body if isinstance(node, ast.ClassDef)]
-    mixed = {base.id for node, _ in classes if node.name == "Aws" for base in node.bases if isinstance(base, ast.Name)}
-    for node, path in sorted(classes, key=lambda one: one[0].name == "Aws"):
+    mixed = {base.id for node, _ in classes for base in node.bases if isinstance(base, ast.Name)}
+    for node, path in classes:
         for method in node.body if node.name in mixed | {"Aws"} else []:
-            if isinstance(method, ast.FunctionDef) and not isinstance(method.body[0], ast.Raise):
+            if isinstance(method, ast.FunctionDef):
                 found[method.name] = method, path
     return found
 

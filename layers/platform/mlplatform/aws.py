@@ -1,24 +1,16 @@
-"""The only module of the layer that talks to AWS: reads facts, and applies decisions.
-
-botocore without boto3's layer on top: it makes the same calls and is imported in half the time. Clients are made on
-first use. Every refusal becomes an AwsError with the operation and the code.
-"""
+"""The layer's way to AWS in one class: reads facts, and applies decisions. The calls are in aws_calls.py."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, assert_never
 
-import botocore.session
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
-from mlplatform import ledger, names, notices
+from mlplatform import ledger, names
+from mlplatform.aws_calls import is_invalid, is_missing
 from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
 from mlplatform.aws_pipelines import PipelineCalls
@@ -78,7 +70,6 @@ from mlplatform.facts import (
     UnreadableCard,
 )
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, model_version, parse_card
-from mlplatform.settings import Settings
 
 if TYPE_CHECKING:
     from mlplatform.recommendations import AdviceFacts
@@ -95,65 +86,6 @@ _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls, PipelineCalls):
     """One account and region, as one function's role sees them."""
-
-    def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._settings = settings
-        self._sleep = sleep
-        self._session: Any = None
-        self._clients: dict[str, Any] = {}
-        self._date: str | None = None
-
-    # ---- calls ----
-
-    def now(self) -> datetime:
-        """The time by AWS's clock, as its last answer told it: where the account's time was moved, so was that.
-
-        Functions that a schedule starts take the time from their event; this is for the others.
-        """
-        return parsedate_to_datetime(self._date) if self._date else datetime.now(UTC)
-
-    def _client(self, service: str) -> Any:
-        if service not in self._clients:
-            if self._session is None:
-                self._session = botocore.session.get_session()
-            config = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=65)
-            self._clients[service] = self._session.create_client(
-                service, region_name=self._settings.aws_region, config=config
-            )
-        return self._clients[service]
-
-    def _call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
-        """One API call, the operation spelled as in Python. Raises AwsError."""
-        try:
-            answer: dict[str, Any] = getattr(self._client(service), operation)(**parameters)
-            self._date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-            return answer
-        except ClientError as error:
-            details = error.response.get("Error", {})
-            raise AwsError(
-                service, error.operation_name, str(details.get("Code", "Unknown")), str(details.get("Message", ""))
-            ) from error
-        except BotoCoreError as error:
-            raise AwsError(service, operation, type(error).__name__, str(error)) from error
-
-    def _unless(self, expected: Callable[[AwsError], bool], service: str, operation: str, **parameters: Any) -> bool:
-        """Makes the call; False if AWS refused it for the expected reason, which is then no error."""
-        try:
-            self._call(service, operation, **parameters)
-        except AwsError as error:
-            if expected(error):
-                return False
-            raise
-        return True
-
-    def _found(self, service: str, operation: str, **parameters: Any) -> dict[str, Any] | None:
-        """A description, or None where there is no such thing."""
-        try:
-            return self._call(service, operation, **parameters)
-        except AwsError as error:
-            if _is_missing(error):
-                return None
-            raise
 
     # ---- facts: datasets ----
 
@@ -223,13 +155,6 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
     def outcome_exists(self, dataset: str, job: str) -> bool:
         return self._object_exists(self._settings.artifact_bucket, names.outcome_key(dataset, job))
 
-    def _object_exists(self, bucket: str, key: str) -> bool:
-        """Asks for a listing: an absent object is a 403 to HeadObject without the right to list the bucket (S3 API
-        reference), and a right that is limited to a prefix does not count there: that request has no prefix.
-        """
-        page = self._call("s3", "list_objects_v2", Bucket=bucket, Prefix=key, MaxKeys=1)
-        return any(entry["Key"] == key for entry in page.get("Contents", []))
-
     # ---- facts: jobs, models, endpoints ----
 
     def training_job(self, name: str) -> TrainingJob | None:
@@ -294,16 +219,6 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             pending_config=found.get("PendingDeploymentSummary", {}).get("EndpointConfigName"),
             counts={one["VariantName"]: one.get("DesiredInstanceCount") for one in found.get("ProductionVariants", [])},
         )
-
-    def _tags(self, arn: str) -> dict[str, str]:
-        found: dict[str, str] = {}
-        token: dict[str, str] = {}
-        while True:
-            page = self._call("sagemaker", "list_tags", ResourceArn=arn, **token)
-            found |= {tag["Key"]: tag["Value"] for tag in page.get("Tags", [])}
-            if not page.get("NextToken"):
-                return found
-            token = {"NextToken": page["NextToken"]}
 
     def artifact_card(self, uri: str) -> ModelCard | UnreadableCard:
         """Its card's files from a model.tar.gz: streamed, bounded, and never put on a disk."""
@@ -488,11 +403,6 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             self._put_once(bucket, decision.once, {"decision": "Notify", "reason": decision.reason})
         return decision
 
-    def _announce(self, decision: Decision) -> None:
-        notice = notices.for_decision(decision, stack=self._settings.stack_name, environment=self._settings.environment)
-        if notice is not None:
-            self._call("sns", "publish", **notices.publish_request(notice, self._settings.alerts_topic_arn))
-
     def _start_training(self, decision: StartTraining) -> Decision:
         self._put(
             self._settings.artifact_bucket,
@@ -536,7 +446,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         if not wrong:
             return
         if job.status is JobStatus.IN_PROGRESS:
-            self._unless(_is_invalid, "sagemaker", "stop_training_job", TrainingJobName=name)
+            self._unless(is_invalid, "sagemaker", "stop_training_job", TrainingJobName=name)
         raise NotAsPlanned(
             f"Training job {name} was stopped, because {' and '.join(wrong)} although that was asked for."
         )
@@ -586,7 +496,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
         name = decision.endpoint["EndpointName"]
         if decision.replace:
-            self._unless(_is_missing, "sagemaker", "delete_endpoint", EndpointName=name)
+            self._unless(is_missing, "sagemaker", "delete_endpoint", EndpointName=name)
             raise TryAgain(
                 f"Endpoint {name} was past repair and is being deleted; {decision.job_name} takes its place."
             )
@@ -618,7 +528,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 return
             except AwsError as error:
                 # CreateEndpoint reads the config with eventual consistency (SageMaker API reference, CreateEndpoint)
-                if attempt == _CONFIG_ATTEMPTS or not _is_missing(error):
+                if attempt == _CONFIG_ATTEMPTS or not is_missing(error):
                     raise
                 self._sleep(float(attempt))
 
@@ -638,12 +548,12 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         if alarms:
             # A new alarm has no state; put again over an old one, it would keep the state of an update that failed.
             old = [one["AlarmName"] for one in alarms]
-            self._unless(_is_missing, "cloudwatch", "delete_alarms", AlarmNames=old)
+            self._unless(is_missing, "cloudwatch", "delete_alarms", AlarmNames=old)
         for alarm in alarms:
             self._call("cloudwatch", "put_metric_alarm", **alarm)
         if deregister is not None:
             self._remember_taken(name, deregister)
-            self._unless(_is_missing, "application-autoscaling", "deregister_scalable_target", **deregister)
+            self._unless(is_missing, "application-autoscaling", "deregister_scalable_target", **deregister)
         if self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request):
             at = self.now().isoformat(timespec="seconds")
             self._tag_endpoint(name, {names.ASKED_TAG: config, names.ASKED_AT_TAG: at})
@@ -772,7 +682,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         there = self._call("cloudwatch", "describe_alarms", AlarmNames=[*wanted, *ended])["MetricAlarms"]
         left = [one["AlarmName"] for one in there if one["AlarmName"] in ended]
         if left:
-            self._unless(_is_missing, "cloudwatch", "delete_alarms", AlarmNames=left)
+            self._unless(is_missing, "cloudwatch", "delete_alarms", AlarmNames=left)
         new = differing(alarms, there)
         for alarm in new:
             self._call("cloudwatch", "put_metric_alarm", **alarm)
@@ -858,7 +768,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
 
     def _end_endpoint(self, decision: EndEndpoint) -> EndEndpoint:
         if decision.running:
-            self._unless(_is_missing, "sagemaker", "delete_endpoint", EndpointName=decision.endpoint_name)
+            self._unless(is_missing, "sagemaker", "delete_endpoint", EndpointName=decision.endpoint_name)
         self._end_parking(decision.config_arn, decision.alarms)
         self._announce(decision)
         return decision
@@ -893,49 +803,14 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         found = self._found("ssm", "get_parameter", Name=parameter, WithDecryption=True)
         return None if found is None else str(found["Parameter"]["Value"])
 
-    def _put(self, bucket: str, key: str, content: bytes, content_type: str = "application/json") -> None:
-        self._call("s3", "put_object", Bucket=bucket, Key=key, Body=content, ContentType=content_type)
-
-    def _put_once(self, bucket: str, key: str, document: Mapping[str, Any]) -> bool:
-        """Writes the object unless there is one; says whether it did (PutObject, S3 API reference: If-None-Match)."""
-        return self._unless(
-            lambda error: error.code in {"PreconditionFailed", "ConditionalRequestConflict"},
-            "s3",
-            "put_object",
-            Bucket=bucket,
-            Key=key,
-            Body=json.dumps(document, indent=2, ensure_ascii=False).encode(),
-            ContentType="application/json",
-            IfNoneMatch="*",
-        )
-
 
 def _utc(moment: Any) -> Any:
     return moment.astimezone(UTC)
 
 
-def _is_invalid(error: AwsError) -> bool:
-    return error.code in {"ValidationException", "ValidationError"}
-
-
-def _is_missing(error: AwsError) -> bool:
-    """SageMaker has no code of its own for this: ValidationException, "Could not find ..."; S3 and scaling have."""
-    if error.code in {
-        "404",
-        "NoSuchKey",
-        "NotFound",
-        "ObjectNotFoundException",
-        "ResourceNotFound",
-        "ParameterNotFound",
-    }:
-        return True
-    text = error.aws_message.lower()
-    return _is_invalid(error) and ("could not find" in text or "not found" in text or "does not exist" in text)
-
-
 def _exists(error: AwsError) -> bool:
     """ResourceInUse for jobs; ValidationException, "Cannot create already existing ...", for the rest."""
-    return error.code == "ResourceInUse" or (_is_invalid(error) and "already exist" in error.aws_message.lower())
+    return error.code == "ResourceInUse" or (is_invalid(error) and "already exist" in error.aws_message.lower())
 
 
 def _holds(actual: Any, wanted: Any) -> bool:
@@ -946,4 +821,4 @@ def _holds(actual: Any, wanted: Any) -> bool:
 
 
 def _is_in_progress(error: AwsError) -> bool:
-    return _is_invalid(error) and "in-progress" in error.aws_message.lower()
+    return is_invalid(error) and "in-progress" in error.aws_message.lower()

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from mlplatform.aws_calls import Calls
 from mlplatform.cost_tags import KEYS
 from mlplatform.decisions import ActivateCostTags
 from mlplatform.errors import AwsError
-from mlplatform.settings import Settings
 
 _AT_ONCE = 20  # UpdateCostAllocationTagsStatus, Cost Explorer API reference
 
 
-class CostTagCalls:
+class CostTagCalls(Calls):
     """Mixed into Aws."""
-
-    _settings: Settings
-
-    def _call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def _put_once(self, bucket: str, key: str, document: Mapping[str, Any]) -> bool:
-        raise NotImplementedError
 
     def cost_tags(self) -> dict[str, bool]:
         """Of the platform's keys those that billing knows, and whether each is active. Raises AwsError."""
-        known: dict[str, bool] = {}
-        token: dict[str, str] = {}
-        while True:
-            page = self._call("ce", "list_cost_allocation_tags", TagKeys=list(KEYS), Type="UserDefined", **token)
-            known |= {tag["TagKey"]: tag["Status"] == "Active" for tag in page["CostAllocationTags"]}
-            if not page.get("NextToken"):
-                return known
-            token = {"NextToken": page["NextToken"]}
+        pages = self._pages("ce", "list_cost_allocation_tags", TagKeys=list(KEYS), Type="UserDefined")
+        return {tag["TagKey"]: tag["Status"] == "Active" for page in pages for tag in page["CostAllocationTags"]}
 
     def _activate_cost_tags(self, decision: ActivateCostTags) -> ActivateCostTags:
         for start in range(0, len(decision.keys), _AT_ONCE):

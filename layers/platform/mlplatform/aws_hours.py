@@ -6,12 +6,13 @@ hundred endpoints), so that a tick that changes nothing costs no call per endpoi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date
 from typing import Any
 
 from mlplatform import holidays, names
+from mlplatform.aws_calls import Calls
 from mlplatform.decisions import (
     ClearFailedStart,
     ForgetParking,
@@ -24,35 +25,10 @@ from mlplatform.decisions import (
 from mlplatform.errors import AwsError, TryAgain
 from mlplatform.facts import STACK_TAG, Endpoint, HostedEndpoint, Parked
 from mlplatform.parking import BadRecord, parking_record, parking_tags, read_record, record_tags
-from mlplatform.settings import Settings
 
 
-class OfficeHoursCalls:
+class OfficeHoursCalls(Calls):
     """Mixed into Aws."""
-
-    _settings: Settings
-
-    def _call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def _unless(self, expected: Callable[[AwsError], bool], service: str, operation: str, **parameters: Any) -> bool:
-        raise NotImplementedError
-
-    def _found(self, service: str, operation: str, **parameters: Any) -> dict[str, Any] | None:
-        raise NotImplementedError
-
-    def _tags(self, arn: str) -> dict[str, str]:
-        raise NotImplementedError
-
-    def _pages(self, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
-        """The answers of a list operation that goes on with NextToken. Raises AwsError."""
-        token: dict[str, str] = {}
-        while True:
-            page = self._call(service, operation, **parameters, **token)
-            yield page
-            if not page.get("NextToken"):
-                return
-            token = {"NextToken": page["NextToken"]}
 
     # ---- facts ----
 

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC
 from typing import Any
 
 from mlplatform import names
+from mlplatform.aws_calls import Calls
 from mlplatform.aws_registry import is_there
 from mlplatform.decisions import Decision, Skip, StartPipeline
 from mlplatform.errors import AwsError
 from mlplatform.facts import PipelineRun, PipelineStep
-from mlplatform.settings import Settings
 
 
-class PipelineCalls:
+class PipelineCalls(Calls):
     """Mixed into Aws."""
-
-    _settings: Settings
-
-    def _call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def _unless(self, expected: Callable[[AwsError], bool], service: str, operation: str, **parameters: Any) -> bool:
-        raise NotImplementedError
-
-    def _found(self, service: str, operation: str, **parameters: Any) -> dict[str, Any] | None:
-        raise NotImplementedError
-
-    def _put(self, bucket: str, key: str, content: bytes) -> None:
-        raise NotImplementedError
 
     # ---- facts ----
 
@@ -51,14 +37,8 @@ class PipelineCalls:
         )
 
     def _listed(self, service: str, operation: str, member: str, arn: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        token: dict[str, str] = {}
-        while True:
-            page = self._call(service, operation, PipelineExecutionArn=arn, **token)
-            found += page[member]
-            if not page.get("NextToken"):
-                return found
-            token = {"NextToken": page["NextToken"]}
+        pages = self._pages(service, operation, PipelineExecutionArn=arn)
+        return [one for page in pages for one in page[member]]
 
     def processing_message(self, name: str) -> str | None:
         """What the program of a processing job wrote for people, if it wrote anything."""

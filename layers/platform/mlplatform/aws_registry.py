@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC
 from typing import Any, TypeVar
 
 from mlplatform import names, registry
+from mlplatform.aws_calls import Calls
 from mlplatform.decisions import AskApproval, CardPage, DeployModel, KeepLiveModel
 from mlplatform.errors import AwsError
 from mlplatform.facts import Approval, ModelCard, ModelPackage
-from mlplatform.settings import Settings
 
 Registered = TypeVar("Registered", KeepLiveModel, AskApproval)
 
 
-class RegistryCalls:
+class RegistryCalls(Calls):
     """Mixed into Aws."""
-
-    _settings: Settings
-
-    def _call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def _unless(self, expected: Callable[[AwsError], bool], service: str, operation: str, **parameters: Any) -> bool:
-        raise NotImplementedError
-
-    def _found(self, service: str, operation: str, **parameters: Any) -> dict[str, Any] | None:
-        raise NotImplementedError
-
-    def _pages(self, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
-        raise NotImplementedError
-
-    def _tags(self, arn: str) -> dict[str, str]:
-        raise NotImplementedError
-
-    def _put(self, bucket: str, key: str, content: bytes, content_type: str = "application/json") -> None:
-        raise NotImplementedError
 
     # ---- facts ----
 

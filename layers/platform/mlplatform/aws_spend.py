@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mlplatform import ledger, names, spend
+from mlplatform.aws_calls import Calls
 from mlplatform.decisions import Decision, HoldDataset, HoldLaunches, LiftHold, RecordSaving, RecordSpend, Skip
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG, Hold, Run, Saving, SpendFacts, SpendMonth
-from mlplatform.settings import Settings
 
 Call = Callable[..., dict[str, Any]]
 Configs = Mapping[str, tuple[tuple[str, str], ...]]
@@ -206,25 +206,8 @@ def _tags(found: Mapping[str, Any]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
 
 
-class SpendCalls:
+class SpendCalls(Calls):
     """Mixed into Aws."""
-
-    _settings: Settings
-
-    def _call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def _found(self, service: str, operation: str, **parameters: Any) -> dict[str, Any] | None:
-        raise NotImplementedError
-
-    def _put(self, bucket: str, key: str, content: bytes) -> None:
-        raise NotImplementedError
-
-    def _put_once(self, bucket: str, key: str, document: Mapping[str, Any]) -> bool:
-        raise NotImplementedError
-
-    def _announce(self, decision: Decision) -> None:
-        raise NotImplementedError
 
     # ---- facts ----
 

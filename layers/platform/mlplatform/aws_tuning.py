@@ -7,15 +7,15 @@ place).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlplatform import names
+from mlplatform.aws_calls import Calls
 from mlplatform.aws_spend import search, training_run
 from mlplatform.decisions import Decision, Request, Skip, StopTuning
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import DATASET_TAG, STACK_TAG, JobStatus, Run, TuningJob
-from mlplatform.settings import Settings
 from mlplatform.tuning import read_kinds
 
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
@@ -49,26 +49,8 @@ def read_tuning(found: Mapping[str, Any], tags: Mapping[str, str]) -> TuningJob:
     )
 
 
-class TuningCalls:
+class TuningCalls(Calls):
     """Mixed into Aws."""
-
-    _settings: Settings
-    _sleep: Callable[[float], None]
-
-    def _call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def _found(self, service: str, operation: str, **parameters: Any) -> dict[str, Any] | None:
-        raise NotImplementedError
-
-    def _unless(self, expected: Callable[[AwsError], bool], service: str, operation: str, **parameters: Any) -> bool:
-        raise NotImplementedError
-
-    def _tags(self, arn: str) -> dict[str, str]:
-        raise NotImplementedError
-
-    def _announce(self, decision: Decision) -> None:
-        raise NotImplementedError
 
     # ---- facts ----
 
