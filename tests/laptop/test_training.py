@@ -378,7 +378,7 @@ def test_capacity_that_does_not_come_back_in_time_ends_the_job_as_stopped(sandbo
     sandbox.start(
         "starved",
         "print('ready', flush=True)\ntime.sleep(60)",
-        StoppingCondition={"MaxRuntimeInSeconds": 3, "MaxWaitTimeInSeconds": 3},
+        StoppingCondition={"MaxRuntimeInSeconds": 6, "MaxWaitTimeInSeconds": 6},
     )
     sandbox.until(lambda: "ready" in sandbox.log("starved"))
     sandbox.training.interrupt("starved")
