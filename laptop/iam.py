@@ -500,6 +500,21 @@ def _eks(operation: str, params: Params) -> list[Need]:
     return [Need(f"eks:{operation}", f"arn:aws:eks:{REGION}:{ACCOUNT_ID}:cluster/{name}" if name else "*")]
 
 
+def _scheduler(operation: str, params: Params) -> list[Need]:
+    """https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridgescheduler.html"""
+    action = f"scheduler:{operation}"
+    arn = f"arn:aws:scheduler:{REGION}:{ACCOUNT_ID}"
+    if "ResourceArn" in params:
+        return [Need(action, params["ResourceArn"])]
+    if operation.endswith("ScheduleGroup"):
+        return [Need(action, f"{arn}:schedule-group/{params['Name']}")]
+    if operation.endswith("Schedule"):
+        needs = [Need(action, f"{arn}:schedule/{params.get('GroupName') or 'default'}/{params['Name']}")]
+        role = params.get("Target", {}).get("RoleArn")
+        return [*needs, *([_pass_role(role, "scheduler.amazonaws.com")] if role else [])]
+    return [Need(action, "*")]
+
+
 _NEEDS: dict[str, Callable[[str, Params], list[Need]]] = {
     "s3": _s3,
     "sagemaker": _sagemaker,
@@ -510,6 +525,7 @@ _NEEDS: dict[str, Callable[[str, Params], list[Need]]] = {
     "lambda": _lambda,
     "logs": _logs,
     "events": _events,
+    "scheduler": _scheduler,
     "ssm": _ssm,
     "cloudwatch": _cloudwatch,
     "sts": _sts,

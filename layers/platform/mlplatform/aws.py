@@ -16,6 +16,7 @@ from mlplatform.aws_hours import OfficeHoursCalls
 from mlplatform.aws_pipelines import PipelineCalls
 from mlplatform.aws_registry import RegistryCalls
 from mlplatform.aws_spend import HELD, SpendCalls
+from mlplatform.aws_ticks import TickCalls
 from mlplatform.aws_tuning import TuningCalls
 from mlplatform.decisions import (
     ActivateCostTags,
@@ -84,7 +85,7 @@ _UPDATE_SECONDS = 30.0  # of a function's minute; what is slower than that rings
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls, PipelineCalls):
+class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls, PipelineCalls, TickCalls):
     """One account and region, as one function's role sees them."""
 
     # ---- facts: datasets ----

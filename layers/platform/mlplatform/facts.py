@@ -645,3 +645,13 @@ class Owned:
     tags: Mapping[str, str] = field(default_factory=dict)
     about: str = ""  # the endpoint that a log, an alarm or a scaling target is of; a package's group
     description: str = ""  # a package's
+
+
+@dataclass(frozen=True)
+class Ticking:
+    """A function that a schedule is to call."""
+
+    function: str  # without the stack's name
+    state: str | None = None  # Scheduler's ENABLED or DISABLED; None where there is no such schedule
+    changed: datetime | None = None  # when the schedule was made or changed last
+    last_run: datetime | None = None  # to five minutes, of the last two days
