@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hosted_account import ENDPOINT, IMAGE, ROLE, Here, artifact, hosted, until
 
-from laptop import hosting
+from laptop import hosting, hosting_process, invocation
 from laptop.bill import Bill
 from laptop.errors import ServiceError
 
@@ -99,7 +99,7 @@ def test_an_instance_that_dies_is_replaced(here: Here) -> None:
 
 def test_an_instance_that_hangs_is_replaced(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosting, "PING_PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr(hosting, "PING_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(hosting_process, "PING_TIMEOUT_SECONDS", 0.3)
     here.endpoint("one")
     (first,) = here.pids()
     os.killpg(first, signal.SIGSTOP)
@@ -331,7 +331,7 @@ def test_closing_leaves_no_process_behind(here: Here) -> None:
 
 
 def test_a_container_that_does_not_answer_in_time_is_a_model_error(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosting, "INVOCATION_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(invocation, "INVOCATION_TIMEOUT_SECONDS", 0.1)
     here.endpoint("one")
     status, headers, error = here.invoke(b"slow")
     assert (status, headers["x-amzn-errortype"]) == (424, "ModelError")
@@ -365,7 +365,7 @@ def test_instances_end_when_the_laptop_is_killed(here: Here) -> None:
     starter = """
 import sys, time
 from pathlib import Path
-from laptop.hosting import Instance
+from laptop.hosting_process import Instance
 instance = Instance("e", "v", Path(sys.argv[1]), {"PATH": "/usr/bin:/bin"}, lambda *_: None)
 instance.start()
 assert instance.wait_healthy(20)
