@@ -106,13 +106,19 @@ class Sandbox:
     def describe(self, name: str) -> dict[str, Any]:
         return self.training.describe({"TrainingJobName": name})
 
-    def until(self, condition: Callable[[], Any], seconds: float = 20) -> Any:
+    def until(self, condition: Callable[[], Any], seconds: float = 50) -> Any:
+        """What `condition` finds; a failure says what the jobs that run were doing. A job may run for 60 s."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if found := condition():
                 return found
             time.sleep(0.02)
-        raise AssertionError("it did not happen in time")
+        jobs = [entry for entry in self.account.journal.entries() if "job" in entry]
+        names = {entry["job"] for entry in jobs}
+        running = [name for name in names if self.describe(name)["TrainingJobStatus"] not in ENDED]
+        told = "\n".join(str(entry) for entry in jobs[-30:])
+        logs = "\n".join(f"{name}: {self.log(name)}" for name in running)
+        raise AssertionError(f"it did not happen within {seconds} s\n{told}\nlogs of what still runs:\n{logs}")
 
     def finish(self, name: str) -> dict[str, Any]:
         self.until(lambda: self.describe(name)["TrainingJobStatus"] in ENDED)
