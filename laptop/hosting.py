@@ -158,6 +158,7 @@ class Hosting:
         names = [variant["VariantName"] for variant in variants]
         if len(set(names)) != len(names):
             raise ServiceError("ValidationException", "The variant names of an endpoint configuration must be unique.")
+        _assert_traffic({variant["VariantName"]: variant.get("InitialVariantWeight", 1.0) for variant in variants})
         for variant in variants:
             if "ModelName" not in variant or not {"InstanceType", "ServerlessConfig"} & variant.keys():
                 raise ServiceError(
@@ -370,6 +371,13 @@ class Hosting:
                 for one in config["ProductionVariants"]
             )
             deployment = deployments.read_deployment(request.get("DeploymentConfig"), fewest)
+            if len(deployment.steps) > 1 and {one.name for one in endpoint.variants} != types.keys():
+                # "your new endpoint configuration must have the same variant name" (Exclusions, deployment guardrails)
+                raise ServiceError(
+                    "ValidationException",
+                    "A canary needs the same variants in the new endpoint configuration as in the old: "
+                    f"{', '.join(one.name for one in endpoint.variants)}.",
+                )
             if serverless.is_serverless(config):
                 deployment = deployments.ALL_AT_ONCE
             endpoint.status = "Updating"
@@ -491,6 +499,9 @@ class Hosting:
                     raise ServiceError("ValidationException", f'{barred} can\'t be set for {kind} variant: "{name}".')
                 if change.get("DesiredInstanceCount", 1) < 1:
                     raise ServiceError("ValidationException", "DesiredInstanceCount must be at least 1.")
+            _assert_traffic(
+                {one.name: wanted.get(one.name, {}).get("DesiredWeight", one.weight) for one in known.values()}
+            )
             endpoint.status = "Updating"
             endpoint.failure_reason = None
             for variant in endpoint.variants:
@@ -747,6 +758,15 @@ class Hosting:
         for endpoint in list(self.endpoints.values()):
             stop_all((one for one in endpoint.starting if hasattr(one, "process")), drain=False)
             stop_variants(endpoint.fleets, drain=False)
+
+
+def _assert_traffic(weights: Mapping[str, float]) -> None:
+    """The service model refuses a negative weight; that all of them are 0 is refused here, for a variant's share of the
+    traffic is its weight divided by their sum (ProductionVariant, API reference). Raises ServiceError."""
+    if weights and not sum(weights.values()):
+        raise ServiceError(
+            "ValidationException", f"At least one variant must have a weight greater than 0: {', '.join(weights)}."
+        )
 
 
 def stop_variants(variants: tuple[Variant, ...], *, drain: bool) -> None:
