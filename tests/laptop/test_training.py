@@ -106,13 +106,19 @@ class Sandbox:
     def describe(self, name: str) -> dict[str, Any]:
         return self.training.describe({"TrainingJobName": name})
 
-    def until(self, condition: Callable[[], Any], seconds: float = 20) -> Any:
+    def until(self, condition: Callable[[], Any], seconds: float = 50) -> Any:
+        """What `condition` finds; a failure says what the jobs that run were doing. A job may run for 60 s."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if found := condition():
                 return found
             time.sleep(0.02)
-        raise AssertionError("it did not happen in time")
+        jobs = [entry for entry in self.account.journal.entries() if "job" in entry]
+        names = {entry["job"] for entry in jobs}
+        running = [name for name in names if self.describe(name)["TrainingJobStatus"] not in ENDED]
+        told = "\n".join(str(entry) for entry in jobs[-30:])
+        logs = "\n".join(f"{name}: {self.log(name)}" for name in running)
+        raise AssertionError(f"it did not happen within {seconds} s\n{told}\nlogs of what still runs:\n{logs}")
 
     def finish(self, name: str) -> dict[str, Any]:
         self.until(lambda: self.describe(name)["TrainingJobStatus"] in ENDED)
@@ -496,7 +502,7 @@ def test_lists_come_in_pages_newest_first(tmp_path: Path) -> None:
                 {"TrainingJobName": f"job-{number}", "StoppingCondition": {}}, f"arn-{number}", account.clock.now()
             )
             job.status = "Completed" if number % 2 else "Failed"
-            training._jobs[job.name] = job
+            training._jobs.add(job, {}, lambda: None)
             time.sleep(0.002)
 
         def names(**parameters: Any) -> tuple[list[str], str | None]:
