@@ -55,7 +55,7 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
         endpoint=update_request(endpoint, wanted, hosting, settings),
         model=wanted,
         deregister=deregistration(endpoint, hosting),
-        alarms=watching(endpoint, wanted, hosting, settings),
+        alarms=watching(endpoint, wanted, dataset, hosting, settings),
     )
 
 

@@ -17,7 +17,6 @@ from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify
 from mlplatform.endpoint_alarms import update_alarm_names, update_alarms
 from mlplatform.errors import TryAgain
 from mlplatform.facts import (
-    DATASET_TAG,
     STACK_TAG,
     Approval,
     Endpoint,
@@ -301,7 +300,7 @@ def deployment(
         },
         endpoint_config=kinds.config_request(model.name, wanted, tags),
         endpoint=update_request(serving, model.name, wanted, settings) if serving else create,
-        alarms=watching(serving, model.name, wanted, settings) if serving else (),
+        alarms=watching(serving, model.name, model.dataset, wanted, settings) if serving else (),
         endpoint_tags=deployed,
         exists=exists,
         card=card,
@@ -349,11 +348,11 @@ def update_request(endpoint: Endpoint, model: str, wanted: Hosting, settings: Se
     }
 
 
-def watching(endpoint: Endpoint, model: str, wanted: Hosting, settings: Settings) -> tuple[Request, ...]:
+def watching(endpoint: Endpoint, model: str, dataset: str, wanted: Hosting, settings: Settings) -> tuple[Request, ...]:
     """PutMetricAlarm for what an update_request is rolled back by."""
     if not guarded(endpoint, wanted):
         return ()
-    return update_alarms(endpoint.name, model, endpoint.tags[DATASET_TAG], settings)
+    return update_alarms(endpoint.name, model, dataset, settings)
 
 
 def guarded(endpoint: Endpoint, wanted: Hosting) -> bool:
