@@ -33,7 +33,7 @@ def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
     first = check_endpoint(endpoint, app.settings)
     if endpoint.status != "InService" or isinstance(first, Skip | FinishDeployment):
         return app.aws.apply(first) if first else Skip(f"{endpoint.name} is {endpoint.status}.")
-    config = names.own_config(endpoint.config_name, endpoint.model_name, app.settings.stack_name)
+    config = names.running_config(endpoint, app.settings.stack_name)
     parked = app.aws.parked(endpoint, config)
     failed = app.aws.apply(first) if first is not None and parked is None else None
     capacity = plan_capacity(endpoint, parked) if parked else None

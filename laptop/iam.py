@@ -14,7 +14,7 @@ import ipaddress
 import json
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -288,6 +288,7 @@ def _sagemaker(operation: str, params: Params) -> list[Need]:
     instance_type = {**definition, **params}.get("ResourceConfig", cluster).get("InstanceType")
     if instance_type:
         context["sagemaker:InstanceTypes"] = [instance_type]
+    context.update(_variant_context(params.get("ProductionVariants", ())))
     if "PipelineExecutionArn" in params:
         return [Need(action, params["PipelineExecutionArn"], context)]
     if operation.startswith("List") and operation not in {"ListTags", "ListPipelineExecutions"}:
@@ -304,6 +305,19 @@ def _sagemaker(operation: str, params: Params) -> list[Need]:
     if params.get("Tags") and names:
         needs.append(Need("sagemaker:AddTags", names[0], context))
     return needs
+
+
+def _variant_context(variants: Sequence[Params]) -> dict[str, str | list[str]]:
+    """Of CreateEndpointConfig (service authorization reference, "Condition keys for Amazon SageMaker")."""
+    context: dict[str, str | list[str]] = {}
+    types = sorted({variant["InstanceType"] for variant in variants if "InstanceType" in variant})
+    if types:
+        context["sagemaker:InstanceTypes"] = types
+    for variant in variants:
+        if "ServerlessConfig" in variant:
+            context["sagemaker:ServerlessMemorySize"] = str(variant["ServerlessConfig"]["MemorySizeInMB"])
+            context["sagemaker:ServerlessMaxConcurrency"] = str(variant["ServerlessConfig"]["MaxConcurrency"])
+    return context
 
 
 def _sagemaker_resources(operation: str, params: Params) -> list[str]:

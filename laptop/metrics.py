@@ -21,6 +21,7 @@ from laptop.account import ACCOUNT_ID, REGION
 
 MINUTE_SECONDS = 2.0
 KEPT_MINUTES = 24 * 60
+ENDPOINTS = "/aws/sagemaker/Endpoints"  # the namespace of what instances and containers use
 # moto keeps every datapoint for ever; older ones than this many are dropped so that a long day stays quick
 KEPT_DATAPOINTS = 50_000
 
@@ -105,6 +106,15 @@ class InvocationCounters:
             self.invocations = self.errors_4xx = self.errors_5xx = 0
             self.model_us, self.overhead_us = Statistics(), Statistics()
             return taken
+
+
+@dataclass
+class ServerlessCounters:
+    """What one serverless variant's containers did since the last minute."""
+
+    setup_us: Statistics = field(default_factory=Statistics)  # of each cold start
+    memory_percent: Statistics = field(default_factory=Statistics)  # of the variant's memory, after each request
+    concurrency: Statistics = field(default_factory=Statistics)  # of MaxConcurrency, 0 to 1, at each request
 
 
 def key(namespace: str, name: str, dimensions: Iterable[tuple[str, str]]) -> Key:
@@ -205,19 +215,21 @@ def merged(parts: Iterable[InvocationCounters]) -> InvocationCounters:
 
 
 def put_invocations(
-    store: MetricStore, dimensions: dict[str, str], counters: InvocationCounters, *, instances: int, at: datetime
+    store: MetricStore, dimensions: dict[str, str], counters: InvocationCounters, *, instances: int | None, at: datetime
 ) -> None:
     """A variant's minute. With no request at all, Invocations and InvocationsPerInstance are written as zero: SageMaker
-    does so to let an idle variant scale in (developer guide, "Edit a scaling policy", its current text)."""
+    does so to let an idle variant scale in (developer guide, "Edit a scaling policy", its current text). A serverless
+    variant has no instances, which are None, and neither of this."""
     n = counters.invocations
 
     def rate(errors: int) -> Statistics:
         # "Average: the rate of errors": one datapoint of 0 or 1 per request
         return Statistics(n, errors, 1.0 if errors == n else 0.0, 1.0 if errors else 0.0)
 
-    each = 1.0 / max(instances, 1)
-    requests = Statistics(n, n, 1.0, 1.0) if n else Statistics(1, 0.0, 0.0, 0.0)
-    per_instance = Statistics(n, n * each, each, each) if n else Statistics(1, 0.0, 0.0, 0.0)
+    zero = Statistics(1, 0.0, 0.0, 0.0) if instances is not None else Statistics()
+    each = 1.0 / max(instances or 0, 1)
+    requests = Statistics(n, n, 1.0, 1.0) if n else zero
+    per_instance = Statistics(n, n * each, each, each) if n and instances is not None else zero
     for name, statistics, unit in (
         ("Invocations", requests, "None"),
         ("InvocationsPerInstance", per_instance, "None"),
@@ -229,6 +241,17 @@ def put_invocations(
         store.put("AWS/SageMaker", name, dimensions, statistics, unit=unit, at=at)
 
 
+def put_serverless(store: MetricStore, dimensions: dict[str, str], counters: ServerlessCounters, at: datetime) -> None:
+    """What a serverless variant has beside its invocations (developer guide, "Alarms and logs for tracking metrics from
+    serverless endpoints"): one datapoint per cold start, and one per request."""
+    for namespace, name, statistics, unit in (
+        ("AWS/SageMaker", "ModelSetupTime", counters.setup_us, "Microseconds"),
+        ("AWS/SageMaker", "ServerlessConcurrentExecutionsUtilization", counters.concurrency, "None"),
+        (ENDPOINTS, "MemoryUtilization", counters.memory_percent, "Percent"),
+    ):
+        store.put(namespace, name, dimensions, statistics, unit=unit, at=at)
+
+
 def put_utilization(
     store: MetricStore, endpoint: str, variant: str, usage: Iterable[tuple[float, float]], at: datetime
 ) -> None:
@@ -238,8 +261,8 @@ def put_utilization(
         cpu.add(cpu_percent)
         memory.add(memory_percent)
     dimensions = {"EndpointName": endpoint, "VariantName": variant}
-    store.put("/aws/sagemaker/Endpoints", "CPUUtilization", dimensions, cpu, unit="Percent", at=at)
-    store.put("/aws/sagemaker/Endpoints", "MemoryUtilization", dimensions, memory, unit="Percent", at=at)
+    store.put(ENDPOINTS, "CPUUtilization", dimensions, cpu, unit="Percent", at=at)
+    store.put(ENDPOINTS, "MemoryUtilization", dimensions, memory, unit="Percent", at=at)
 
 
 def put_queues(store: MetricStore, at: datetime) -> None:

@@ -132,6 +132,25 @@ def page(
     return chosen, {}
 
 
+def rows_page(rows: list[dict[str, Any]], request: dict[str, Any], member: str, name: str) -> dict[str, Any]:
+    """The List operations' filters, order (newest first by default) and pages."""
+    sort_key = {"Name": name, "Status": "EndpointStatus"}.get(request.get("SortBy", ""), "CreationTime")
+    rows = [
+        row
+        for row in rows
+        if request.get("NameContains", "") in row[name]
+        and between(row["CreationTime"], request.get("CreationTimeAfter"), request.get("CreationTimeBefore"))
+        and between(
+            row.get("LastModifiedTime", row["CreationTime"]),
+            request.get("LastModifiedTimeAfter"),
+            request.get("LastModifiedTimeBefore"),
+        )
+    ]
+    rows.sort(key=lambda row: row[sort_key], reverse=request.get("SortOrder", "Descending") == "Descending")
+    chosen, more = page(rows, request, lambda row: str(row[name]), 10)
+    return {member: chosen, **more}
+
+
 def _read_token(token: str) -> str:
     try:
         return str(json.loads(base64.urlsafe_b64decode(token.encode())))

@@ -21,7 +21,7 @@ from mlplatform.decisions import (
     StartEndpoint,
     StopEndpoint,
 )
-from mlplatform.facts import DATASET_TAG, STACK_TAG, Hold, HostedEndpoint, Parked, Prediction
+from mlplatform.facts import DATASET_TAG, STACK_TAG, Hold, HostedEndpoint, Parked, Prediction, Variant
 from mlplatform.office_hours import CheckAgain, due, on_stretches, plan_office_hours, summary
 from mlplatform.parking import BadRecord, parking_record, parking_tags, read_record, record_tags
 from mlplatform.restoring import night_saving, plan_capacity, plan_recheck, plan_restore
@@ -407,3 +407,47 @@ def test_a_model_that_was_deployed_meanwhile_stays_and_inherits_what_people_wish
     assert isinstance(decision, ForgetParking)
     assert decision.endpoint_tags == {names.HOURS_TAG: "always-on"}
     assert decision.config_arn.endswith(":endpoint-config/older")
+
+
+def test_two_variants_get_their_instances_one_after_the_other_and_then_their_shares() -> None:
+    """A call changes weights, or the capacity of one variant. The config gives the challenger no traffic."""
+    two = record(
+        variants=(
+            {
+                "VariantName": "AllTraffic",
+                "InstanceType": "ml.c5.large",
+                "DesiredInstanceCount": 3,
+                "DesiredWeight": 0.8,
+            },
+            {
+                "VariantName": "Challenger",
+                "InstanceType": "ml.c5.large",
+                "DesiredInstanceCount": 2,
+                "DesiredWeight": 0.2,
+            },
+        )
+    )
+    live = Variant("AllTraffic", builders.LIVE_JOB, "ml.c5.large", 1, 1.0)
+    back = replace(
+        BACK, counts={"AllTraffic": 1, "Challenger": 1}, variants=(live, replace(live, name="Challenger", weight=0.0))
+    )
+    asked = []
+    for counts in ({}, {"AllTraffic": 3}, {"AllTraffic": 3, "Challenger": 2}):
+        decision = plan_capacity(replace(back, counts={**back.counts, **counts}), two)
+        assert decision is not None
+        assert validate("sagemaker", "UpdateEndpointWeightsAndCapacities", decision.capacity) == []
+        asked.append(decision.capacity["DesiredWeightsAndCapacities"])
+    assert asked == [
+        [{"VariantName": "AllTraffic", "DesiredInstanceCount": 3}],
+        [{"VariantName": "Challenger", "DesiredInstanceCount": 2}],
+        [{"VariantName": "AllTraffic", "DesiredWeight": 0.8}, {"VariantName": "Challenger", "DesiredWeight": 0.2}],
+    ]
+    whole = replace(
+        back,
+        counts={"AllTraffic": 3, "Challenger": 2},
+        variants=(
+            replace(live, weight=0.800000011920929),
+            replace(live, name="Challenger", weight=0.20000000298023224),
+        ),
+    )
+    assert plan_capacity(whole, two) is None, "weights are kept in single precision"

@@ -7,7 +7,7 @@ from typing import Any
 from mlplatform import kinds, names
 from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, Notify, RejectUpdate, Skip
 from mlplatform.deployment import deregistration, scalable_target, update_request, watching
-from mlplatform.endpoint_alarms import endpoint_alarms, update_alarm_names, wrong_answer
+from mlplatform.endpoint_alarms import dimensions, endpoint_alarms, update_alarm_names, wrong_answer
 from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, HostingKind, Prediction
 from mlplatform.instances import vcpus
 from mlplatform.settings import Settings
@@ -129,7 +129,8 @@ def plan_autoscaling(
     remember = names.bounds_tag(own) if (smallest, largest) == own else {}
     invocations = int(wishes.get("invocations_per_instance", settings.invocations_per_instance))
     cores = vcpus(instance_type)
-    variant = scalable_target(endpoint.name)
+    variant = scalable_target(endpoint.name, endpoint.variant_name or names.VARIANT)
+    named = names.of_variant(endpoint.name, endpoint.variant_name)
     dataset = endpoint.tags[DATASET_TAG]
     return ConfigureAutoscaling(
         reason=(
@@ -149,7 +150,7 @@ def plan_autoscaling(
         },
         policies=(
             _policy(
-                f"{endpoint.name}-invocations",
+                f"{named}-invocations",
                 variant,
                 float(invocations),
                 {"PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}},
@@ -158,17 +159,14 @@ def plan_autoscaling(
             # CPUUtilization is the sum over the cores, 0 to 100 % each: two cores make 200 % ("Monitor Amazon
             # SageMaker AI with Amazon CloudWatch", developer guide), so the target is scaled by their number.
             _policy(
-                f"{endpoint.name}-cpu",
+                f"{named}-cpu",
                 variant,
                 float(settings.cpu_target_percent * cores),
                 {
                     "CustomizedMetricSpecification": {
                         "MetricName": "CPUUtilization",
                         "Namespace": "/aws/sagemaker/Endpoints",
-                        "Dimensions": [
-                            {"Name": "EndpointName", "Value": endpoint.name},
-                            {"Name": "VariantName", "Value": names.VARIANT},
-                        ],
+                        "Dimensions": dimensions(endpoint.name, endpoint.variant_name or names.VARIANT),
                         "Statistic": "Average",
                         "Unit": "Percent",
                     }

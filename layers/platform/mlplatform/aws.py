@@ -68,6 +68,7 @@ from mlplatform.facts import (
     StoredObject,
     TrainingJob,
     UnreadableCard,
+    Variant,
 )
 from mlplatform.kinds import kind_of
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, model_version, parse_card
@@ -198,11 +199,12 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         config: Mapping[str, Any] = {}
         if config_name:
             config = self._found("sagemaker", "describe_endpoint_config", EndpointConfigName=config_name) or {}
-        variant: Mapping[str, Any] = next(iter(config.get("ProductionVariants", [])), {})
+        variant = _live_variant(config)
         model: Mapping[str, Any] = {}
         if "ModelName" in variant:
             model = self._found("sagemaker", "describe_model", ModelName=variant["ModelName"]) or {}
-        running: Mapping[str, Any] = next(iter(found.get("ProductionVariants", [])), {})
+        running = _live_variant(found)
+        fleets = {one["VariantName"]: one for one in found.get("ProductionVariants", [])}
         serverless = variant.get("ServerlessConfig", {})
         return Endpoint(
             name=found["EndpointName"],
@@ -219,7 +221,19 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             created=_utc(found["CreationTime"]),
             modified=_utc(found["LastModifiedTime"]),
             pending_config=found.get("PendingDeploymentSummary", {}).get("EndpointConfigName"),
-            counts={one["VariantName"]: one.get("DesiredInstanceCount") for one in found.get("ProductionVariants", [])},
+            counts={name: one.get("DesiredInstanceCount") for name, one in fleets.items()},
+            variants=tuple(
+                Variant(
+                    name=one["VariantName"],
+                    model_name=one.get("ModelName"),
+                    instance_type=one.get("InstanceType"),
+                    instance_count=fleets.get(one["VariantName"], {}).get(
+                        "CurrentInstanceCount", one.get("InitialInstanceCount")
+                    ),
+                    weight=fleets.get(one["VariantName"], {}).get("DesiredWeight", one.get("InitialVariantWeight")),
+                )
+                for one in config.get("ProductionVariants", [])
+            ),
             kind=kind_of(config),
             memory_gb=serverless["MemorySizeInMB"] // 1024 if serverless else None,
             max_concurrency=serverless.get("MaxConcurrency"),
@@ -309,11 +323,17 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         return None
 
     def _asked(self, endpoint: Endpoint, sample_json: bytes) -> tuple[int, bytes]:
-        """The status and the body of the answer to a sample's request."""
+        """The status and the body of the answer to a sample's request: of several variants, the named one's.
+
+        TargetVariant goes before the weights ("Testing models with production variants", SageMaker developer guide).
+        """
+        request: dict[str, Any] = {"EndpointName": endpoint.name}
+        if len(endpoint.variants) > 1:
+            request["TargetVariant"] = endpoint.variant_name
         answer = self._call(
             "sagemaker-runtime",
             "invoke_endpoint",
-            EndpointName=endpoint.name,
+            **request,
             ContentType="application/json",
             Accept="application/json",
             Body=json.dumps(json.loads(sample_json)["request"]).encode(),
@@ -809,6 +829,12 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         """An SSM SecureString, decrypted; None where there is none."""
         found = self._found("ssm", "get_parameter", Name=parameter, WithDecryption=True)
         return None if found is None else str(found["Parameter"]["Value"])
+
+
+def _live_variant(described: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of an endpoint or a config, the live model's variant: ours by its name, another's is the first."""
+    variants: list[dict[str, Any]] = described.get("ProductionVariants", [])
+    return next((one for one in variants if one["VariantName"] == names.VARIANT), variants[0] if variants else {})
 
 
 def _utc(moment: Any) -> Any:

@@ -165,7 +165,8 @@ class OfficeHoursCalls(Calls):
         config = self._call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
         if not any("InstanceType" in variant for variant in config["ProductionVariants"]):
             return Skip(f"{name} has no instances of its own: while nobody asks, it costs nothing.")
-        model = next((one["ModelName"] for one in config["ProductionVariants"] if "ModelName" in one), None)
+        models = {one["VariantName"]: one["ModelName"] for one in config["ProductionVariants"] if "ModelName" in one}
+        model = names.models_config(name, models)
         own = names.own_config(config["EndpointConfigName"], model, self._settings.stack_name)
         if own != config["EndpointConfigName"]:
             again = self._found("sagemaker", "describe_endpoint_config", EndpointConfigName=own) if own else None

@@ -371,11 +371,11 @@ def deregistration(endpoint: Endpoint, wanted: Hosting) -> Request | None:
     return scalable_target(endpoint.name)
 
 
-def scalable_target(endpoint_name: str) -> dict[str, Any]:
-    """What names an endpoint's only variant to Application Auto Scaling."""
+def scalable_target(endpoint_name: str, variant: str = names.VARIANT) -> dict[str, Any]:
+    """What names an endpoint's variant to Application Auto Scaling."""
     return {
         "ServiceNamespace": "sagemaker",
-        "ResourceId": f"endpoint/{endpoint_name}/variant/{names.VARIANT}",
+        "ResourceId": f"endpoint/{endpoint_name}/variant/{variant}",
         "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
     }
 

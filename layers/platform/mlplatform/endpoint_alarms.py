@@ -32,10 +32,11 @@ CPU_PERCENT = 90  # of all cores; scaling begins far below, so that it had its t
 
 def endpoint_alarms(endpoint: Endpoint, settings: Settings) -> tuple[Request, ...]:
     """PutMetricAlarm for each alarm of an endpoint; of a serverless one there is no CPU that could be too small."""
-    dataset = endpoint.tags[DATASET_TAG]
+    dataset, variant = endpoint.tags[DATASET_TAG], endpoint.variant_name or names.VARIANT
+    about = endpoint.name if variant == names.VARIANT else f"The challenger of {endpoint.name}"
     logs = f"its log: mlp logs {dataset}; the model before it: mlp rollback {dataset}"
     common = {
-        "Dimensions": dimensions(endpoint.name),
+        "Dimensions": dimensions(endpoint.name, variant),
         "ComparisonOperator": "GreaterThanThreshold",
         "TreatMissingData": "notBreaching",  # an endpoint that nobody asks, or that is parked, has no numbers
         "AlarmActions": [settings.alerts_topic_arn],
@@ -44,8 +45,8 @@ def endpoint_alarms(endpoint: Endpoint, settings: Settings) -> tuple[Request, ..
     answers: tuple[Request, ...] = (
         {
             **common,
-            "AlarmName": names.alarm(endpoint.name, "latency"),
-            "AlarmDescription": f"{endpoint.name} takes more than {LATENCY_SECONDS} s to answer; {logs}.",
+            "AlarmName": names.alarm(endpoint.name, "latency", variant),
+            "AlarmDescription": f"{about} takes more than {LATENCY_SECONDS} s to answer; {logs}.",
             "Namespace": "AWS/SageMaker",
             "MetricName": "ModelLatency",  # in microseconds
             "Statistic": "Average",
@@ -56,8 +57,8 @@ def endpoint_alarms(endpoint: Endpoint, settings: Settings) -> tuple[Request, ..
         },
         {
             **common,
-            "AlarmName": names.alarm(endpoint.name, "errors"),
-            "AlarmDescription": f"{endpoint.name} failed more than {ERRORS} requests in five minutes; {logs}.",
+            "AlarmName": names.alarm(endpoint.name, "errors", variant),
+            "AlarmDescription": f"{about} failed more than {ERRORS} requests in five minutes; {logs}.",
             "Namespace": "AWS/SageMaker",
             "MetricName": "Invocation5XXErrors",
             "Statistic": "Sum",
@@ -73,9 +74,9 @@ def endpoint_alarms(endpoint: Endpoint, settings: Settings) -> tuple[Request, ..
         *answers,
         {
             **common,
-            "AlarmName": names.alarm(endpoint.name, "cpu"),
+            "AlarmName": names.alarm(endpoint.name, "cpu", variant),
             "AlarmDescription": (
-                f"{endpoint.name} has used more than {CPU_PERCENT} % of its {cores} cores for a quarter of an hour, on "
+                f"{about} has used more than {CPU_PERCENT} % of its {cores} cores for a quarter of an hour, on "
                 f"all the instances that it has; allow it more, or larger ones, in job.json; {logs}."
             ),
             "Namespace": "/aws/sagemaker/Endpoints",
@@ -131,11 +132,11 @@ def update_alarm_names(*configs: str | None) -> tuple[str, ...]:
     return tuple(names.update_alarm(one, what) for one in dict.fromkeys(filter(None, configs)) for what in UPDATE_SIGNS)
 
 
-def dimensions(endpoint_name: str) -> list[dict[str, str]]:
-    """Those of an endpoint's only variant, whichever config it runs."""
+def dimensions(endpoint_name: str, variant: str = names.VARIANT) -> list[dict[str, str]]:
+    """Those of an endpoint's variant, whichever config it runs."""
     return [
         {"Name": "EndpointName", "Value": endpoint_name},
-        {"Name": "VariantName", "Value": names.VARIANT},
+        {"Name": "VariantName", "Value": variant},
     ]
 
 

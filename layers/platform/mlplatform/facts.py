@@ -17,6 +17,8 @@ else:
 # Tags by which the platform knows its own resources and what they belong to; names.tags writes them.
 STACK_TAG = "ml-platform:stack"
 DATASET_TAG = "ml-platform:dataset"
+# The production variant that an A/B test puts beside the live model's, which is names.VARIANT.
+CHALLENGER = "Challenger"
 
 
 class Task(StrEnum):
@@ -283,8 +285,19 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A production variant of an endpoint: a model on instances of its own, with a share of the traffic."""
+
+    name: str
+    model_name: str | None
+    instance_type: str | None
+    instance_count: int | None  # now
+    weight: float | None  # its share is that of the sum of all variants' weights
+
+
+@dataclass(frozen=True)
 class Endpoint:
-    """An endpoint as DescribeEndpoint and its config tell it."""
+    """An endpoint as DescribeEndpoint and its config tell it; of several variants, what is told is the live model's."""
 
     name: str
     arn: str
@@ -304,11 +317,17 @@ class Endpoint:
     kind: HostingKind = HostingKind.REAL_TIME  # of the config that it runs
     memory_gb: int | None = None  # of a serverless one
     max_concurrency: int | None = None  # the same
+    variants: tuple[Variant, ...] = ()  # of its config, all of them
 
     @property
     def busy(self) -> bool:
         """Whether SageMaker refuses an update now (EndpointStatus, DescribeEndpoint in the SageMaker API reference)."""
         return self.status in {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
+
+    @property
+    def challenger(self) -> Variant | None:
+        """The other model of an A/B test, where one runs."""
+        return next((one for one in self.variants if one.name == CHALLENGER), None)
 
     @property
     def dead(self) -> bool:

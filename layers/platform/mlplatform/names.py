@@ -13,7 +13,7 @@ from datetime import date
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from mlplatform.facts import DATASET_TAG, STACK_TAG, StoredObject
+from mlplatform.facts import CHALLENGER, DATASET_TAG, STACK_TAG, Endpoint, StoredObject
 
 DATASETS_PREFIX = "datasets/"
 VERDICTS_PREFIX = "verdicts/"
@@ -32,6 +32,7 @@ ASKED_AT_TAG = "ml-platform:asked-at"  # on an endpoint: when it was last update
 BOUNDS_TAG = "ml-platform:scaling-bounds"  # on an endpoint: those that the platform set last, see bounds_tag
 TAKEN_TAG = "ml-platform:scaling-before-update"  # on an endpoint: the bounds that a change of its type took, as above
 KIND_TAG = "ml-platform:kind"  # on an endpoint: how it is hosted, where that is not in real time
+CHALLENGER_TAG = "ml-platform:challenger"  # on an endpoint: the A/B test that it should run, see challenger_tag
 APPROVAL_TAG = "ml-platform:approval"  # on a training job: "manual" where job.json wants a person to approve its model
 HOURS_TAG = "ml-platform:hours"  # on an endpoint, or its config while parked: opening hours, see opening_hours.py
 KEEP_TAG = "ml-platform:keep"  # on anything that functions made: "always", or a day up to which governance leaves it
@@ -46,6 +47,7 @@ VARIANT = "AllTraffic"  # must stay the same over updates, or scaling and retain
 _VERSION_LENGTH = 12
 _TUNING_DIGEST_LENGTH = 11
 _TUNING_JOB = re.compile(rf"[a-z][a-z0-9-]*-t[0-9a-f]{{{_TUNING_DIGEST_LENGTH}}}")
+_AB_DIGEST_LENGTH = 10
 _CODE_LENGTH = 5  # so that the longest dataset name, 32 characters, fits beside a stack named ml-platform
 
 
@@ -191,9 +193,14 @@ def notice_key(endpoint_name: str, config: str, status: str) -> str:
     return f"notices/{endpoint_name}/{config}-{status}.json"
 
 
-def alarm(endpoint_name: str, what: str) -> str:
-    """An alarm about an endpoint: named after it, by which office hours and people find it."""
-    return f"{endpoint_name}-{what}"
+def alarm(endpoint_name: str, what: str, variant: str | None = VARIANT) -> str:
+    """An alarm about an endpoint's variant: named after the endpoint, by which office hours and people find it."""
+    return f"{of_variant(endpoint_name, variant)}-{what}"
+
+
+def of_variant(endpoint_name: str, variant: str | None) -> str:
+    """What an endpoint's variant has is named by. A capital letter is in no dataset's name, so in no endpoint's."""
+    return endpoint_name if variant in (None, VARIANT) else f"{endpoint_name}-{variant}"
 
 
 def update_alarm(config: str, what: str) -> str:
@@ -206,8 +213,32 @@ def config_arn(endpoint_arn: str, config: str) -> str:
     return f"{endpoint_arn.partition(':endpoint/')[0]}:endpoint-config/{config.lower()}"
 
 
+def ab_config(endpoint_name: str, live: str, challenger: str) -> str:
+    """The config of an A/B test: the same two models have the same one."""
+    digest = hashlib.sha256(f"{live}\0{challenger}".encode()).hexdigest()
+    return f"{endpoint_name}-ab-{digest[:_AB_DIGEST_LENGTH]}"
+
+
+def challenger_tag(model: str, version: int, weight: float, since: str) -> dict[str, str]:
+    """An A/B test as a tag: which model, the number of its package, its share of the traffic, and since when."""
+    return {CHALLENGER_TAG: f"model={model} version={version} weight={weight:g} since={since}"}
+
+
+def models_config(endpoint_name: str, models: Mapping[str, str]) -> str | None:
+    """The name of the config whose variants have these models, by the variants' names; None where there are none."""
+    live = models.get(VARIANT) or next(iter(models.values()), None)
+    challenger = models.get(CHALLENGER)
+    return ab_config(endpoint_name, live, challenger) if live and challenger else live
+
+
+def running_config(endpoint: Endpoint, stack: str) -> str | None:
+    """The same as own_config, of an endpoint and all of its variants."""
+    models = {one.name: one.model_name for one in endpoint.variants if one.model_name}
+    return own_config(endpoint.config_name, models_config(endpoint.name, models) or endpoint.model_name, stack)
+
+
 def own_config(config: str | None, model: str | None, stack: str) -> str | None:
-    """The config of ours that an endpoint runs, if any.
+    """The config of ours that an endpoint runs, if any; `model` is what models_config says of its models.
 
     Its capacity changed, by scaling as well, an endpoint may run with a copy that SageMaker has named by a random id
     (github.com/aws-controllers-k8s/community/issues/2110). The copy is SageMaker's, without our tags, and nothing says
@@ -243,6 +274,11 @@ def hosting_tag(hosting: Mapping[str, Any]) -> dict[str, str]:
 def hosting_wishes(tags: Mapping[str, str]) -> dict[str, str]:
     """The reverse of hosting_tag; a pipeline, which knows no empty values, has `none` for no wishes."""
     return dict(pair.split("=", 1) for pair in tags.get(HOSTING_TAG, "").split() if "=" in pair)
+
+
+def challenger_wishes(tags: Mapping[str, str]) -> dict[str, str]:
+    """The reverse of challenger_tag; empty where no A/B test is to run."""
+    return dict(pair.split("=", 1) for pair in tags.get(CHALLENGER_TAG, "").split() if "=" in pair)
 
 
 def bounds_tag(bounds: tuple[int, int]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
@@ -16,7 +17,7 @@ from mlplatform.settings import Settings
 
 def plan_recheck(endpoint: Endpoint, parked: Parked, settings: Settings) -> ForgetParking | None:
     """For an endpoint that serves while parked: None where it runs the parked config, and only has to be restored."""
-    running = names.own_config(endpoint.config_name, endpoint.model_name, settings.stack_name) or endpoint.config_name
+    running = names.running_config(endpoint, settings.stack_name) or endpoint.config_name
     if running in (None, parked.config):
         return None
     wishes = {key: value for key, value in parked.tags.items() if key not in endpoint.tags}
@@ -33,23 +34,48 @@ def plan_recheck(endpoint: Endpoint, parked: Parked, settings: Settings) -> Forg
 
 
 def plan_capacity(endpoint: Endpoint, parked: Parked) -> RestoreCapacity | None:
-    """The instances that it had; None where it has them, or where SageMaker just failed to give them."""
+    """The instances and the weights that it had; None where it has them, or where SageMaker just failed to give them.
+
+    A call changes "variant weight of one or more variants", or "capacity of one variant"
+    (UpdateEndpointWeightsAndCapacities, SageMaker API reference), so that several variants get their instances one
+    after the other, each with the event that the one before ends with, and their shares of the traffic after that.
+    """
     wanted = {one["VariantName"]: one for one in parked.variants if "DesiredInstanceCount" in one}
     short = [name for name, one in wanted.items() if endpoint.counts.get(name) != one["DesiredInstanceCount"]]
-    if not short or endpoint.failure_reason:
+    weights = {one.name: one.weight for one in endpoint.variants if len(endpoint.variants) > 1}
+    skewed = [
+        name
+        for name, one in wanted.items()
+        if weights.get(name) is not None and not same_weight(weights[name], one.get("DesiredWeight"))
+    ]
+    if not (short or skewed) or endpoint.failure_reason:
         return None
-    counts = " and ".join(f"{wanted[name]['DesiredInstanceCount']} of {name}" for name in short)
+    if not short:
+        shares = " and ".join(f"{wanted[name]['DesiredWeight']:g} for {name}" for name in skewed)
+        keys: tuple[str, ...] = ("VariantName", "DesiredWeight")
+        changed = list(wanted)
+        reason = f"{endpoint.name} is back with its instances; its traffic is shared as it was, {shares}."
+    else:
+        counts = " and ".join(f"{wanted[name]['DesiredInstanceCount']} of {name}" for name in short)
+        keys, changed = ("VariantName", "DesiredInstanceCount"), short[:1]
+        if len(wanted) == 1:
+            keys = ("VariantName", "DesiredWeight", "DesiredInstanceCount")
+        reason = f"{endpoint.name} is back with its config's instances; it gets the {counts} that it had."
     return RestoreCapacity(
-        reason=f"{endpoint.name} is back with its config's instances; it gets the {counts} that it had.",
+        reason=reason,
         endpoint_name=endpoint.name,
         capacity={
             "EndpointName": endpoint.name,
             "DesiredWeightsAndCapacities": [
-                {key: one[key] for key in ("VariantName", "DesiredWeight", "DesiredInstanceCount") if key in one}
-                for one in wanted.values()
+                {key: wanted[name][key] for key in keys if key in wanted[name]} for name in changed
             ],
         },
     )
+
+
+def same_weight(one: float | None, other: float | None) -> bool:
+    """SageMaker keeps weights in single precision."""
+    return one is None or other is None or math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-9)
 
 
 def plan_restore(
