@@ -71,6 +71,7 @@ from mlplatform.facts import (
     UnreadableCard,
     Variant,
 )
+from mlplatform.kinds import kind_of
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, model_version, parse_card
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             model = self._found("sagemaker", "describe_model", ModelName=variant["ModelName"]) or {}
         running = _live_variant(found)
         fleets = {one["VariantName"]: one for one in found.get("ProductionVariants", [])}
+        serverless = variant.get("ServerlessConfig", {})
         return Endpoint(
             name=found["EndpointName"],
             arn=found["EndpointArn"],
@@ -233,6 +235,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 )
                 for one in config.get("ProductionVariants", [])
             ),
+            kind=kind_of(config),
+            memory_gb=serverless["MemorySizeInMB"] // 1024 if serverless else None,
+            max_concurrency=serverless.get("MaxConcurrency"),
         )
 
     def artifact_card(self, uri: str) -> ModelCard | UnreadableCard:
@@ -369,7 +374,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             case AskApproval():
                 return self._finish(self._registered(decision))
             case FinishDeployment():
-                self._update_endpoint(decision.endpoint, decision.deregister, decision.alarms)
+                self._update_endpoint(decision.endpoint, decision.model, decision.deregister, decision.alarms)
                 return decision
             case RejectUpdate():
                 return self._reject_update(decision)
@@ -525,7 +530,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             self._move_parking(decision.parked, decision.job_name, decision.endpoint_tags)
         elif decision.exists:
             self._tag_endpoint(name, decision.endpoint_tags)
-            self._update_endpoint(decision.endpoint, decision.deregister, decision.alarms)
+            self._update_endpoint(decision.endpoint, decision.job_name, decision.deregister, decision.alarms)
         else:
             self._create_endpoint(decision.endpoint)
         if decision.update is not None:
@@ -557,7 +562,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         arn = self._call("sagemaker", "describe_endpoint", EndpointName=name)["EndpointArn"]
         self._call("sagemaker", "add_tags", ResourceArn=arn, Tags=names.tag_list(tags))
 
-    def _update_endpoint(self, request: Request, deregister: Request | None, alarms: tuple[Request, ...]) -> None:
+    def _update_endpoint(
+        self, request: Request, model: str, deregister: Request | None, alarms: tuple[Request, ...]
+    ) -> None:
         """Updates an endpoint that is free.
 
         A busy one has its wanted config in a tag already, which configure-autoscaling acts upon when it is free.
@@ -577,7 +584,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             self._unless(is_missing, "application-autoscaling", "deregister_scalable_target", **deregister)
         if self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request):
             at = self.now().isoformat(timespec="seconds")
-            self._tag_endpoint(name, {names.ASKED_TAG: config, names.ASKED_AT_TAG: at})
+            self._tag_endpoint(name, {names.ASKED_TAG: model, names.ASKED_AT_TAG: at})
 
     def _remember_taken(self, endpoint_name: str, deregister: Request) -> None:
         """Deregistering forgets the bounds, and people may have set them."""

@@ -47,6 +47,15 @@ class Approval(StrEnum):
     PENDING = "PendingManualApproval"
 
 
+class HostingKind(StrEnum):
+    """How SageMaker can host one model for single requests."""
+
+    REAL_TIME = "real-time"
+    SERVERLESS = "serverless"
+    SCALE_TO_ZERO = "scale-to-zero"  # a model as an inference component, on instances that go when nobody asks
+    ASYNCHRONOUS = "asynchronous"
+
+
 @dataclass(frozen=True)
 class StoredObject:
     """One object under `datasets/<dataset>/`."""
@@ -305,6 +314,9 @@ class Endpoint:
     modified: datetime | None = None
     counts: Mapping[str, int | None] = field(default_factory=dict)  # each variant's instances now
     pending_config: str | None = None  # that it is being updated to
+    kind: HostingKind = HostingKind.REAL_TIME  # of the config that it runs
+    memory_gb: int | None = None  # of a serverless one
+    max_concurrency: int | None = None  # the same
     variants: tuple[Variant, ...] = ()  # of its config, all of them
 
     @property
