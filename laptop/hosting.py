@@ -49,6 +49,7 @@ from laptop.sagemaker_common import (
     read_tags,
     split_s3_uri,
 )
+from mlplatform.capacity import types_of
 
 MAX_BODY_BYTES = 6_291_456  # InvokeEndpoint's BodyBlob in the service model
 INVOCATION_TIMEOUT_SECONDS = 60.0  # "model containers must respond to requests within 60 seconds" (InvokeEndpoint)
@@ -67,6 +68,11 @@ EVENT_STATUS = {
     "Deleting": "DELETING",
     "Failed": "FAILED",
 }
+# As real endpoints say it (mlplatform/capacity.py)
+NO_CAPACITY = (
+    "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. Please retry using a "
+    "different ML instance type or after some time."
+)
 PING_FAILURE = (
     "The primary container for production variant {variant} did not pass the ping health check. "
     "Please check CloudWatch logs for this endpoint."
@@ -82,6 +88,10 @@ def arn(kind: str, name: str) -> str:
 
 class LaunchError(Exception):
     """A fleet could not be brought into service; the message becomes the endpoint's FailureReason."""
+
+
+class CapacityError(LaunchError):
+    """There is no machine of a type, by POST /_laptop/fault for the call of EC2's that would have got one."""
 
 
 class InstanceLostError(Exception):
@@ -310,6 +320,7 @@ class Variant:
     fleet: tuple[Instance, ...]
     counters: InvocationCounters = field(default_factory=InvocationCounters)
     config: str = ""  # whose fleet it is
+    pools: tuple[str, ...] = ()  # the types that it may run on; of those it runs on `instance_type`
 
     def summary(self) -> dict[str, Any]:
         return {
@@ -318,7 +329,12 @@ class Variant:
             "DesiredWeight": self.weight,
             "CurrentInstanceCount": len(self.fleet),
             "DesiredInstanceCount": self.desired_count,
+            **({"InstancePools": self._pools()} if len(self.pools) > 1 else {}),
         }
+
+    def _pools(self) -> list[dict[str, Any]]:
+        counts = {self.instance_type: len(self.fleet)}
+        return [{"InstanceType": one, "CurrentInstanceCount": counts.get(one, 0)} for one in self.pools]
 
 
 @dataclass(eq=False)
@@ -481,7 +497,7 @@ class Hosting:
             if request.get(unsupported):
                 raise ServiceError("ValidationException", f"The laptop does not run {unsupported}.")
         for variant in variants:
-            if "ServerlessConfig" in variant or "InstanceType" not in variant or "ModelName" not in variant:
+            if "ServerlessConfig" in variant or not types_of(variant) or "ModelName" not in variant:
                 raise ServiceError(
                     "ValidationException",
                     f"Variant {variant['VariantName']}: the laptop runs real-time variants, "
@@ -574,20 +590,19 @@ class Hosting:
                     variant, (production["InitialInstanceCount"], float(production["InitialVariantWeight"]))
                 )
                 model_dir, environment = self._prepare(production["ModelName"])
-                fleet = self._start_instances(
-                    endpoint, variant, production["InstanceType"], model_dir, environment, count
-                )
+                kind, fleet = self._start_fleet(endpoint, production, model_dir, environment, count)
                 variants.append(
                     Variant(
                         variant,
                         production["ModelName"],
-                        production["InstanceType"],
+                        kind,
                         weight,
                         count,
                         environment,
                         model_dir,
                         fleet,
                         config=config["EndpointConfigName"],
+                        pools=types_of(production),
                     )
                 )
         except Exception as error:
@@ -598,6 +613,23 @@ class Hosting:
             raise LaunchError(told) from error
         return tuple(variants)
 
+    def _start_fleet(
+        self,
+        endpoint: Endpoint,
+        production: Mapping[str, Any],
+        model_dir: Path,
+        environment: dict[str, str],
+        count: int,
+    ) -> tuple[str, tuple[Instance, ...]]:
+        """On the first type of the variant's that there are machines of; all of them on the same."""
+        for kind in types_of(production):
+            try:
+                name = production["VariantName"]
+                return kind, self._start_instances(endpoint, name, kind, model_dir, environment, count)
+            except CapacityError:
+                self._log(endpoint.name, endpoint.name, f"there is no capacity of {kind}")
+        raise CapacityError(NO_CAPACITY)
+
     def _start_instances(
         self,
         endpoint: Endpoint,
@@ -607,6 +639,8 @@ class Hosting:
         environment: dict[str, str],
         count: int,
     ) -> tuple[Instance, ...]:
+        if self.account.faults.next("ec2", "RunInstances") is not None:
+            raise CapacityError(NO_CAPACITY)
         instances = [Instance(endpoint.name, variant, model_dir, environment, self._log) for _ in range(count)]
         endpoint.starting.extend(instances)
         try:
@@ -668,11 +702,11 @@ class Hosting:
         with endpoint.lock:
             self._must_be_settled(endpoint)
             scaled = self.scaled_variants(endpoint.name)
-            types = {variant["VariantName"]: variant["InstanceType"] for variant in config["ProductionVariants"]}
+            types = {variant["VariantName"]: types_of(variant) for variant in config["ProductionVariants"]}
             barred = [
                 variant.name
                 for variant in endpoint.variants
-                if variant.name in scaled and types.get(variant.name) != variant.instance_type
+                if variant.name in scaled and types.get(variant.name) != variant.pools
             ]
             if barred:
                 # developer guide, "Update or delete endpoints that use automatic scaling"
