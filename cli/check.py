@@ -243,15 +243,15 @@ def alarms(stack: Stack) -> Found:
 
 
 def _endpoint_alarms(stack: Stack) -> Iterator[str]:
-    """Those that each endpoint in service with instances of its own should have."""
+    """Those that each endpoint in service should have."""
     for arn in stack.endpoints:
         name = arn.rpartition("/")[2]
         found = stack.call("sagemaker", "describe_endpoint", EndpointName=name)
         if found["EndpointStatus"] != "InService":
             continue
         config = stack.call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
-        if any(wanted_type(variant) for variant in config["ProductionVariants"]):
-            yield from (names.alarm(name, what) for what in WATCHED)
+        instances = any(wanted_type(variant) for variant in config["ProductionVariants"])
+        yield from (names.alarm(name, what) for what in WATCHED if instances or what != "cpu")
 
 
 def told(stack: Stack) -> Found:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlplatform import names
+from mlplatform import kinds, names
 from mlplatform.capacity import lacks_capacity
 from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, Notify, RejectUpdate, Skip
-from mlplatform.deployment import deregistration, scalable_target, update_request
-from mlplatform.endpoint_alarms import dimensions, endpoint_alarms, update_alarm_names, update_alarms, wrong_answer
-from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, Prediction
+from mlplatform.deployment import deregistration, scalable_target, update_request, watching
+from mlplatform.endpoint_alarms import dimensions, endpoint_alarms, update_alarm_names, wrong_answer
+from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, HostingKind, Prediction
 from mlplatform.instances import vcpus
 from mlplatform.settings import Settings
 
@@ -49,12 +49,13 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
             f"Update of endpoint {endpoint.name} failed",
             once,
         )
-    instance_type = names.hosting_wishes(endpoint.tags).get("instance_type", settings.hosting_instance_type)
+    hosting = kinds.hosting(endpoint.tags, settings, endpoint)
     return FinishDeployment(
         reason=f"{endpoint.name} was busy when {wanted} was to be deployed and is in service now; it is updated.",
-        endpoint=update_request(endpoint, wanted, settings),
-        deregister=deregistration(endpoint, instance_type),
-        alarms=update_alarms(endpoint.name, wanted, dataset, settings),
+        endpoint=update_request(endpoint, wanted, hosting, settings),
+        model=wanted,
+        deregister=deregistration(endpoint, hosting),
+        alarms=watching(endpoint, wanted, dataset, hosting, settings),
     )
 
 
@@ -119,6 +120,17 @@ def plan_autoscaling(
             f"{prediction.explanation}.",
             f"Endpoint {endpoint.name} answers wrongly",
             names.notice_key(endpoint.name, endpoint.model_name or "unknown", "smoke-test"),
+        )
+    if endpoint.kind is HostingKind.SERVERLESS:
+        return ConfigureAutoscaling(
+            f"{endpoint.name} serves {endpoint.model_name} and answers as expected; SageMaker runs it serverless, from "
+            f"nothing up to {endpoint.max_concurrency} requests at a time with {endpoint.memory_gb} GB each, so that "
+            "there is nothing to scale, and it is watched by alarms.",
+            endpoint.name,
+            target={},
+            policies=(),
+            alarms=endpoint_alarms(endpoint, settings),
+            ended=_ended(endpoint),
         )
     instance_type = endpoint.instance_type
     if instance_type is None:

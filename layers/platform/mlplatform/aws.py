@@ -17,6 +17,7 @@ from mlplatform.aws_pipelines import PipelineCalls
 from mlplatform.aws_quotas import QuotaCalls
 from mlplatform.aws_registry import RegistryCalls
 from mlplatform.aws_spend import HELD, SpendCalls
+from mlplatform.aws_ticks import TickCalls
 from mlplatform.aws_tuning import TuningCalls
 from mlplatform.decisions import (
     ActivateCostTags,
@@ -71,6 +72,7 @@ from mlplatform.facts import (
     UnreadableCard,
     Variant,
 )
+from mlplatform.kinds import kind_of
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, model_version, parse_card
 from mlplatform.quotas import LIMIT_EXCEEDED, limit_reached_by
 
@@ -87,7 +89,7 @@ _UPDATE_SECONDS = 30.0  # of a function's minute; what is slower than that rings
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls, PipelineCalls, QuotaCalls):
+class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls, PipelineCalls, TickCalls, QuotaCalls):
     """One account and region, as one function's role sees them."""
 
     # ---- facts: datasets ----
@@ -206,6 +208,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             model = self._found("sagemaker", "describe_model", ModelName=variant["ModelName"]) or {}
         running = _live_variant(found)
         fleets = {one["VariantName"]: one for one in found.get("ProductionVariants", [])}
+        serverless = variant.get("ServerlessConfig", {})
         return Endpoint(
             name=found["EndpointName"],
             arn=found["EndpointArn"],
@@ -235,6 +238,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 )
                 for one in config.get("ProductionVariants", [])
             ),
+            kind=kind_of(config),
+            memory_gb=serverless["MemorySizeInMB"] // 1024 if serverless else None,
+            max_concurrency=serverless.get("MaxConcurrency"),
         )
 
     def artifact_card(self, uri: str) -> ModelCard | UnreadableCard:
@@ -371,7 +377,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             case AskApproval():
                 return self._finish(self._registered(decision))
             case FinishDeployment():
-                self._update_endpoint(decision.endpoint, decision.deregister, decision.alarms)
+                self._update_endpoint(decision.endpoint, decision.model, decision.deregister, decision.alarms)
                 return decision
             case RejectUpdate():
                 return self._reject_update(decision)
@@ -548,7 +554,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         before = self._tags(arn)
         self._tag_endpoint(name, decision.endpoint_tags)
         try:
-            self._update_endpoint(decision.endpoint, decision.deregister, decision.alarms)
+            self._update_endpoint(decision.endpoint, decision.job_name, decision.deregister, decision.alarms)
         except AwsError as error:
             if error.code == LIMIT_EXCEEDED:
                 self._tag_endpoint(name, {key: before.get(key, "") for key in decision.endpoint_tags})
@@ -579,7 +585,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         arn = self._call("sagemaker", "describe_endpoint", EndpointName=name)["EndpointArn"]
         self._call("sagemaker", "add_tags", ResourceArn=arn, Tags=names.tag_list(tags))
 
-    def _update_endpoint(self, request: Request, deregister: Request | None, alarms: tuple[Request, ...]) -> None:
+    def _update_endpoint(
+        self, request: Request, model: str, deregister: Request | None, alarms: tuple[Request, ...]
+    ) -> None:
         """Updates an endpoint that is free.
 
         A busy one has its wanted config in a tag already, which configure-autoscaling acts upon when it is free.
@@ -609,7 +617,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             accepted = self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request)
         if accepted:
             at = self.now().isoformat(timespec="seconds")
-            self._tag_endpoint(name, {names.ASKED_TAG: config, names.ASKED_AT_TAG: at})
+            self._tag_endpoint(name, {names.ASKED_TAG: model, names.ASKED_AT_TAG: at})
 
     def _remember_taken(self, endpoint_name: str, deregister: Request) -> None:
         """Deregistering forgets the bounds, and people may have set them."""
