@@ -193,7 +193,12 @@ def _names(principal: Any, service: str) -> bool:
 
 # --- what each operation needs -----------------------------------------------------------------------------------
 
-_PREFIXES = {"sagemaker-runtime": "sagemaker", "sagemaker-metrics": "sagemaker", "resourcegroupstaggingapi": "tag"}
+_PREFIXES = {
+    "sagemaker-runtime": "sagemaker",
+    "sagemaker-metrics": "sagemaker",
+    "resourcegroupstaggingapi": "tag",
+    "service-quotas": "servicequotas",
+}
 _SCALING_SERVICE = "sagemaker.application-autoscaling.amazonaws.com"
 _SCALING_ROLE_ARN = (
     f"arn:aws:iam::{ACCOUNT_ID}:role/aws-service-role/{_SCALING_SERVICE}/"
