@@ -234,6 +234,7 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
         "eks:ListClusters",
         "eks:DescribeClusterVersions",
         "savingsplans:DescribeSavingsPlans",
+        "servicequotas:ListServiceQuotas",
         "tag:GetResources",
     }
     for statement in statements(role):
