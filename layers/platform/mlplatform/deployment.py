@@ -17,6 +17,8 @@ from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify
 from mlplatform.endpoint_alarms import update_alarm_names, update_alarms
 from mlplatform.errors import TryAgain
 from mlplatform.facts import (
+    CHALLENGER,
+    DATASET_TAG,
     STACK_TAG,
     Approval,
     Endpoint,
@@ -29,6 +31,7 @@ from mlplatform.facts import (
     UnreadableCard,
 )
 from mlplatform.model_cost import wished_hosting_cost
+from mlplatform.parking import without_variant
 from mlplatform.settings import Settings
 
 _LAUNCH_SECONDS = 1800  # for an update beside its waits: instances that start, and models that load
@@ -147,6 +150,7 @@ def plan_deployment(
         settings,
         serving=serving is not None,
         requested=names.APPROVAL_TAG in job.tags,
+        tested=names.challenger_wishes(serving.endpoint.tags) if serving else None,
     )
     if ask is not None:
         reason = f"{finding}; it waits for a person's approval, because {ask.reason}. {_billing(job)}"
@@ -263,11 +267,16 @@ def deployment(
     # Empty rather than absent: an update must also clear what an earlier job.json asked for.
     deployed = tags | {names.HOSTING_TAG: model.hosting, names.WANTED_TAG: model.name}
     parked = live.parked if live else None
+    tested = names.challenger_wishes(live.endpoint.tags) if live else {}
+    if tested:
+        deployed |= {names.CHALLENGER_TAG: ""}
+        reason += f" The A/B test of {model.dataset}/{tested.get('version', '?')} ends with that."
     exists = live is not None and parked is None and not live.endpoint.dead
     if live and live.endpoint.busy:
         reason += f" The endpoint is {live.endpoint.status}; the model follows when that is over."
     if parked:
         reason += " The endpoint is stopped now, and will come back with this model."
+    way = way_to(live.endpoint, model.name, instance_type, settings) if live and exists else None
     create: Request = {
         "EndpointName": name,
         "EndpointConfigName": model.name,
@@ -278,13 +287,7 @@ def deployment(
         dataset=model.dataset,
         job_name=model.name,
         model_package=model_package,
-        model={
-            "ModelName": model.name,
-            "ExecutionRoleArn": settings.training_role_arn,
-            "PrimaryContainer": model.container,
-            **settings.vpc_config,
-            "Tags": names.tag_list(tags),
-        },
+        model=model_request(model, settings),
         endpoint_config={
             "EndpointConfigName": model.name,
             "ProductionVariants": [
@@ -298,18 +301,75 @@ def deployment(
             ],
             "Tags": names.tag_list(tags),
         },
-        endpoint=update_request(live.endpoint, model.name, settings) if live and exists else create,
-        alarms=update_alarms(name, model.name, model.dataset, settings) if exists else (),
+        endpoint=way.endpoint if way else create,
+        alarms=way.alarms if way else (),
         endpoint_tags=deployed,
         exists=exists,
         card=card,
         replace=live is not None and live.endpoint.dead,
-        deregister=deregistration(live.endpoint, instance_type) if live and exists else None,
-        parked=parked,
+        deregister=way.deregister if way else None,
+        parked=without_variant(parked, CHALLENGER) if parked and tested else parked,
         difference=difference,
         package=package,
         release=release,
     )
+
+
+def model_request(model: Model, settings: Settings) -> Request:
+    """CreateModel."""
+    return {
+        "ModelName": model.name,
+        "ExecutionRoleArn": settings.training_role_arn,
+        "PrimaryContainer": model.container,
+        **settings.vpc_config,
+        "Tags": names.tag_list(names.tags(settings.required_tags, stack=settings.stack_name, dataset=model.dataset)),
+    }
+
+
+@dataclass(frozen=True)
+class Way:
+    """The next update on the way to a config, and what has to be done before it."""
+
+    endpoint: Request  # UpdateEndpoint
+    deregister: Request | None
+    alarms: tuple[Request, ...]
+
+
+def way_to(endpoint: Endpoint, config: str, instance_type: str, settings: Settings) -> Way:
+    """How an endpoint in service, or on its way there, gets to a config with the live model's variant alone.
+
+    Where an A/B test runs its challenger leaves first, for an update that changes the variants can be neither watched
+    nor rolled back (without_challenger). What follows is an update like any other.
+    """
+    if endpoint.challenger is not None:
+        return Way(without_challenger(endpoint), scalable_target(endpoint.name, CHALLENGER), ())
+    return Way(
+        update_request(endpoint, config, settings),
+        deregistration(endpoint, instance_type),
+        update_alarms(endpoint.name, config, endpoint.tags.get(DATASET_TAG, ""), settings),
+    )
+
+
+def change_of_variants(endpoint_name: str, config: str) -> Request:
+    """UpdateEndpoint to a config with another set of variants.
+
+    Deployment guardrails want the variants to have the same names before and after ("Exclusions", SageMaker developer
+    guide), so that there is no DeploymentConfig: a whole new fleet starts, and gets all traffic at once when it is
+    healthy, with no availability loss (UpdateEndpoint, SageMaker API reference). RetainAllVariantProperties holds for
+    variants of the same name ("Update endpoints that use auto scaling", developer guide): the live model keeps its
+    number of instances, and a new variant gets its config's. The weights are the config's.
+    """
+    return {
+        "EndpointName": endpoint_name,
+        "EndpointConfigName": config,
+        "RetainAllVariantProperties": True,
+        "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DesiredWeight"}],
+    }
+
+
+def without_challenger(endpoint: Endpoint) -> Request:
+    """Back to the live model's own config, which is named like it. Its variant has to be off scaling before."""
+    return change_of_variants(endpoint.name, endpoint.model_name or "")
 
 
 def update_request(endpoint: Endpoint, config: str, settings: Settings) -> dict[str, Any]:
