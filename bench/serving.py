@@ -119,7 +119,7 @@ def write_model(folder: Path) -> None:
 
 @contextmanager
 def _instance(model: Path, home: Path) -> Iterator[int]:
-    from laptop.hosting import Instance
+    from laptop.hosting_process import Instance
 
     home.mkdir()
     environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}

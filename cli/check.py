@@ -245,7 +245,7 @@ def alarms(stack: Stack) -> Found:
 
 
 def _endpoint_alarms(stack: Stack) -> Iterator[str]:
-    """Those that each endpoint in service with instances of its own should have."""
+    """Those that each endpoint in service should have."""
     for arn in stack.endpoints:
         name = arn.rpartition("/")[2]
         found = stack.call("sagemaker", "describe_endpoint", EndpointName=name)
@@ -253,10 +253,8 @@ def _endpoint_alarms(stack: Stack) -> Iterator[str]:
             continue
         config = stack.call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
         with_instances = [one["VariantName"] for one in config["ProductionVariants"] if "InstanceType" in one]
-        several = len(with_instances) > 1
-        yield from (
-            names.alarm(name, what, one if several else names.VARIANT) for one in with_instances for what in WATCHED
-        )
+        for variant in with_instances if len(with_instances) > 1 else (names.VARIANT,):
+            yield from (names.alarm(name, what, variant) for what in WATCHED if with_instances or what != "cpu")
 
 
 def told(stack: Stack) -> Found:

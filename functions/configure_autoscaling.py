@@ -14,7 +14,7 @@ from mlplatform.app import App, live_app
 from mlplatform.autoscaling import check_endpoint, check_update, plan_autoscaling
 from mlplatform.decisions import Decision, EndAbTest, FinishDeployment, Skip
 from mlplatform.experiments import as_challenger, for_challenger, plan_share, plan_variants
-from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, EndpointChanged, ModelCard, Prediction
+from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, EndpointChanged, HostingKind, ModelCard, Prediction
 from mlplatform.observability import decided, observed
 from mlplatform.restoring import plan_capacity, plan_restore
 
@@ -80,6 +80,8 @@ def check_canary(app: App, changed: EndpointChanged) -> Decision:
         return Skip(f"{changed.endpoint_name} is not being updated any more.")
     if endpoint.tags.get(STACK_TAG) != app.settings.stack_name or DATASET_TAG not in endpoint.tags:
         return Skip(f"{endpoint.name} is not an endpoint that {app.settings.stack_name} made.")
+    if endpoint.kind is not HostingKind.REAL_TIME:
+        return Skip(f"{endpoint.name} is {endpoint.kind.value}; its new model is asked when the update is over.")
     new = endpoint.pending_config  # its model is named like it
     card = app.aws.stored_card(endpoint.tags[DATASET_TAG], new)
     if card is None:

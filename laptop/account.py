@@ -94,6 +94,9 @@ class Meter(Protocol):
     def processing_ended(self, arn: str, resources: Mapping[str, Any], seconds: int) -> None:
         """A processing job has ended; `resources` is its ClusterConfig."""
 
+    def serverless_ran(self, arn: str, memory_mb: int, billed_ms: int, bytes_in: int, bytes_out: int) -> None:
+        """One request of a serverless endpoint, with its ARN."""
+
     def function_ran(self, tags: Mapping[str, str], billed_ms: int, memory_mb: int, architecture: str) -> None:
         """One invocation of a Lambda function."""
 
@@ -108,6 +111,8 @@ class Unmetered:
     def training_ended(self, arn: str, resources: Mapping[str, Any], billable_seconds: int) -> None: ...
 
     def processing_ended(self, arn: str, resources: Mapping[str, Any], seconds: int) -> None: ...
+
+    def serverless_ran(self, arn: str, memory_mb: int, billed_ms: int, bytes_in: int, bytes_out: int) -> None: ...
 
     def function_ran(self, tags: Mapping[str, str], billed_ms: int, memory_mb: int, architecture: str) -> None: ...
 

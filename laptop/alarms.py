@@ -3,7 +3,8 @@
 Evaluation: CloudWatch user guide, "Alarm evaluation" and "Configuring how CloudWatch alarms treat missing data".
 The message to SNS has the shape that CloudWatch sends (AlarmName, NewStateValue, Trigger, ...); the event is
 "CloudWatch Alarm State Change" (EventBridge reference, CloudWatch events). An alarm's periods pass at the laptop's
-pace: 60 s of period are one laptop minute (laptop/metrics.py).
+pace: 60 s of period are one laptop minute (laptop/metrics.py). But one that looks back over an hour or more waits for
+what schedules do, which run by the account's clock: its periods are those of that clock, and pass when it is moved.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ BREACHES: dict[str, Callable[[float, float], bool]] = {
     "LessThanThreshold": lambda value, threshold: value < threshold,
     "LessThanOrEqualToThreshold": lambda value, threshold: value <= threshold,
 }
+CLOCK_MINUTES = 60  # what an alarm looks back over from which on the account's clock counts
 OPERATOR_TEXT = {
     "GreaterThanThreshold": "greater than",
     "GreaterThanOrEqualToThreshold": "greater than or equal to",
@@ -89,7 +91,10 @@ class Alarms:
         minutes_each = max(round(int(alarm.period or 60) / 60), 1)
         periods = int(alarm.evaluation_periods)
         needed = int(alarm.datapoints_to_alarm or periods)
-        statistics = self.store.periods(where, minutes_each, periods)
+        if minutes_each * periods >= CLOCK_MINUTES:
+            statistics = self.store.since(where, minutes_each, periods, self.account.clock.now())
+        else:
+            statistics = self.store.periods(where, minutes_each, periods)
         statistic = alarm.statistic or "Average"
         values = [one.value(statistic) if one is not None else None for one in statistics]
         threshold = float(alarm.threshold)

@@ -1,7 +1,8 @@
 """The account's bill: what really ran, at the list price, and what else was put on it by hand.
 
-Metered: instances of endpoints from the moment they serve until they are stopped, training jobs by their billable
-seconds, processing jobs by their seconds, invocations of functions, and requests to Cost Explorer. Time is the
+Metered: instances of endpoints from the moment they serve until they are stopped, requests of serverless endpoints by
+their milliseconds, memory and data, training jobs by their billable seconds, processing jobs by their seconds,
+invocations of functions, and requests to Cost Explorer. Time is the
 account's: an endpoint that runs while the clock is moved over a night has run all night. Days are those of UTC, as on
 AWS's bills. The price list is mlplatform.prices; what has no price there is not left out silently but recorded in the
 event log by name.
@@ -30,6 +31,7 @@ _REGION_CODE = "USE1"
 _PRECISION = Decimal("0.0000000001")
 _MICROSECONDS_PER_HOUR = 3_600_000_000
 _MICROSECOND = timedelta(microseconds=1)
+_BYTES_PER_GB = 1024**3
 
 Tags = tuple[tuple[str, str], ...]
 
@@ -153,6 +155,19 @@ class Bill:
             line = _Use(today, SAGEMAKER, f"{_REGION_CODE}-{kind}:{instance_type}", tags, price)
             self._hours[line] = self._hours.get(line, 0) + microseconds
         self._tell()
+
+    def serverless_ran(self, arn: str, memory_mb: int, billed_ms: int, bytes_in: int, bytes_out: int) -> None:
+        """One request of a serverless endpoint: seconds of its memory, and data ("billed by the millisecond, and the
+        amount of data processed", developer guide, "Serverless Inference"). The usage types are the Price List's.
+        """
+        tags = self.account.tags.get(arn, {})
+        gb = memory_mb // 1024
+        per_second = prices.usd("serverless.gb_second", REGION) * gb
+        per_gb = prices.usd("endpoint.gb_processed", REGION)
+        seconds = Decimal(billed_ms) / 1000
+        self._count(SAGEMAKER, f"{_REGION_CODE}-ServerlessInf:Mem-{gb}GB", per_second, seconds, tags)
+        for way, size in (("In", bytes_in), ("Out", bytes_out)):
+            self._count(SAGEMAKER, f"{_REGION_CODE}-Hst:Data-Bytes-{way}", per_gb, Decimal(size) / _BYTES_PER_GB, tags)
 
     def function_ran(self, tags: Mapping[str, str], billed_ms: int, memory_mb: int, architecture: str) -> None:
         """One invocation of a Lambda function: a request, and GB-seconds."""

@@ -41,6 +41,10 @@ class Deployment:
     alarms: tuple[str, ...] = ()
 
 
+# Of a serverless variant: the deployment guardrails are for real-time and asynchronous endpoints (developer guide).
+ALL_AT_ONCE = Deployment((Step(1.0, "full capacity", 0, "TerminationWaitInSeconds"),))
+
+
 def read_deployment(config: Mapping[str, Any] | None, instances: int) -> Deployment:
     """For a fleet of so many instances. Raises ServiceError for what SageMaker refuses, or the laptop does not run."""
     config = config or {}

@@ -14,7 +14,7 @@ import ipaddress
 import json
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -288,6 +288,7 @@ def _sagemaker(operation: str, params: Params) -> list[Need]:
     instance_type = {**definition, **params}.get("ResourceConfig", cluster).get("InstanceType")
     if instance_type:
         context["sagemaker:InstanceTypes"] = [instance_type]
+    context.update(_variant_context(params.get("ProductionVariants", ())))
     if "PipelineExecutionArn" in params:
         return [Need(action, params["PipelineExecutionArn"], context)]
     if operation.startswith("List") and operation not in {"ListTags", "ListPipelineExecutions"}:
@@ -304,6 +305,19 @@ def _sagemaker(operation: str, params: Params) -> list[Need]:
     if params.get("Tags") and names:
         needs.append(Need("sagemaker:AddTags", names[0], context))
     return needs
+
+
+def _variant_context(variants: Sequence[Params]) -> dict[str, str | list[str]]:
+    """Of CreateEndpointConfig (service authorization reference, "Condition keys for Amazon SageMaker")."""
+    context: dict[str, str | list[str]] = {}
+    types = sorted({variant["InstanceType"] for variant in variants if "InstanceType" in variant})
+    if types:
+        context["sagemaker:InstanceTypes"] = types
+    for variant in variants:
+        if "ServerlessConfig" in variant:
+            context["sagemaker:ServerlessMemorySize"] = str(variant["ServerlessConfig"]["MemorySizeInMB"])
+            context["sagemaker:ServerlessMaxConcurrency"] = str(variant["ServerlessConfig"]["MaxConcurrency"])
+    return context
 
 
 def _sagemaker_resources(operation: str, params: Params) -> list[str]:
@@ -500,6 +514,21 @@ def _eks(operation: str, params: Params) -> list[Need]:
     return [Need(f"eks:{operation}", f"arn:aws:eks:{REGION}:{ACCOUNT_ID}:cluster/{name}" if name else "*")]
 
 
+def _scheduler(operation: str, params: Params) -> list[Need]:
+    """https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridgescheduler.html"""
+    action = f"scheduler:{operation}"
+    arn = f"arn:aws:scheduler:{REGION}:{ACCOUNT_ID}"
+    if "ResourceArn" in params:
+        return [Need(action, params["ResourceArn"])]
+    if operation.endswith("ScheduleGroup"):
+        return [Need(action, f"{arn}:schedule-group/{params['Name']}")]
+    if operation.endswith("Schedule"):
+        needs = [Need(action, f"{arn}:schedule/{params.get('GroupName') or 'default'}/{params['Name']}")]
+        role = params.get("Target", {}).get("RoleArn")
+        return [*needs, *([_pass_role(role, "scheduler.amazonaws.com")] if role else [])]
+    return [Need(action, "*")]
+
+
 _NEEDS: dict[str, Callable[[str, Params], list[Need]]] = {
     "s3": _s3,
     "sagemaker": _sagemaker,
@@ -510,6 +539,7 @@ _NEEDS: dict[str, Callable[[str, Params], list[Need]]] = {
     "lambda": _lambda,
     "logs": _logs,
     "events": _events,
+    "scheduler": _scheduler,
     "ssm": _ssm,
     "cloudwatch": _cloudwatch,
     "sts": _sts,

@@ -4,7 +4,9 @@ Names, units and meanings: SageMaker developer guide, "Monitor Amazon SageMaker 
 invocation and instance metrics) and SQS developer guide, "Available CloudWatch metrics for Amazon SQS".
 
 On the laptop a CloudWatch *minute* lasts `MINUTE_SECONDS` seconds wherever something is decided from metrics (alarms
-and scaling), so that "three minutes over the target" can be watched. Datapoints carry true timestamps.
+and scaling), so that "three minutes over the target" can be watched. Datapoints carry the account's time, and what
+looks back over an hour or more is read by that (`MetricStore.since`): schedules run by the account's clock, which
+people move.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any
 
 from laptop.account import ACCOUNT_ID, REGION
 
 MINUTE_SECONDS = 2.0
 KEPT_MINUTES = 24 * 60
+ENDPOINTS = "/aws/sagemaker/Endpoints"  # the namespace of what instances and containers use
 # moto keeps every datapoint for ever; older ones than this many are dropped so that a long day stays quick
 KEPT_DATAPOINTS = 50_000
 
@@ -107,6 +111,15 @@ class InvocationCounters:
             return taken
 
 
+@dataclass
+class ServerlessCounters:
+    """What one serverless variant's containers did since the last minute."""
+
+    setup_us: Statistics = field(default_factory=Statistics)  # of each cold start
+    memory_percent: Statistics = field(default_factory=Statistics)  # of the variant's memory, after each request
+    concurrency: Statistics = field(default_factory=Statistics)  # of MaxConcurrency, 0 to 1, at each request
+
+
 def key(namespace: str, name: str, dimensions: Iterable[tuple[str, str]]) -> Key:
     return namespace, name, frozenset(dimensions)
 
@@ -120,6 +133,8 @@ class MetricStore:
     def __init__(self) -> None:
         self._next = 0
         self._minutes: dict[Key, deque[tuple[int, Statistics]]] = {}
+        # The same by the account's clock: minutes since 1970. A minute of it holds thirty of the others.
+        self._clock_minutes: dict[Key, deque[tuple[int, Statistics]]] = {}
         self.minute = 0
 
     @staticmethod
@@ -166,13 +181,13 @@ class MetricStore:
         self.minute += 1
         for datum in new:
             where = key(datum.namespace, datum.name, ((d.name, d.value) for d in datum.dimensions))
-            minutes = self._minutes.setdefault(where, deque(maxlen=KEPT_MINUTES))
-            if not minutes or minutes[-1][0] != self.minute:
-                minutes.append((self.minute, Statistics()))
+            one = Statistics()
             if hasattr(datum, "sample_count"):
-                minutes[-1][1].merge(Statistics(datum.sample_count, datum.sum, datum.min, datum.max))
+                one.merge(Statistics(datum.sample_count, datum.sum, datum.min, datum.max))
             else:
-                minutes[-1][1].add(datum.value)
+                one.add(datum.value)
+            _merge_into(self._minutes, where, self.minute, one)
+            _merge_into(self._clock_minutes, where, _clock_minute(datum.timestamp), one)
         if len(data) > KEPT_DATAPOINTS:
             removed = len(data) - KEPT_DATAPOINTS
             del data[:removed]
@@ -184,16 +199,39 @@ class MetricStore:
 
     def periods(self, where: Key, minutes_each: int, count: int) -> list[Statistics | None]:
         """The newest `count` periods of `minutes_each` minutes, newest first; None where there is no datapoint."""
-        found: list[Statistics | None] = [None] * count
-        for minute, statistics in reversed(self._minutes.get(where, ())):
-            index = (self.minute - minute) // minutes_each
-            if index >= count:
-                break
+        begin = self.minute - minutes_each * count
+        newest = takewhile(lambda one: one[0] > begin, reversed(self._minutes.get(where, ())))
+        return _gathered(newest, self.minute, minutes_each, count)
+
+    def since(self, where: Key, minutes_each: int, count: int, now: datetime) -> list[Statistics | None]:
+        """Like `periods`, by the time that the datapoints carry: the periods that end with the minute of `now`."""
+        return _gathered(self._clock_minutes.get(where, ()), _clock_minute(now), minutes_each, count)
+
+
+def _clock_minute(moment: datetime) -> int:
+    """moto's times are naive, and UTC."""
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() // 60)
+
+
+def _merge_into(into: dict[Key, deque[tuple[int, Statistics]]], where: Key, minute: int, one: Statistics) -> None:
+    minutes = into.setdefault(where, deque(maxlen=KEPT_MINUTES))
+    if not minutes or minutes[-1][0] != minute:
+        minutes.append((minute, Statistics()))
+    minutes[-1][1].merge(one)
+
+
+def _gathered(
+    minutes: Iterable[tuple[int, Statistics]], now: int, minutes_each: int, count: int
+) -> list[Statistics | None]:
+    found: list[Statistics | None] = [None] * count
+    for minute, statistics in minutes:
+        index = (now - minute) // minutes_each
+        if 0 <= index < count:
             period = found[index]
             if period is None:
                 period = found[index] = Statistics()
             period.merge(statistics)
-        return found
+    return found
 
 
 def merged(parts: Iterable[InvocationCounters]) -> InvocationCounters:
@@ -205,19 +243,21 @@ def merged(parts: Iterable[InvocationCounters]) -> InvocationCounters:
 
 
 def put_invocations(
-    store: MetricStore, dimensions: dict[str, str], counters: InvocationCounters, *, instances: int, at: datetime
+    store: MetricStore, dimensions: dict[str, str], counters: InvocationCounters, *, instances: int | None, at: datetime
 ) -> None:
     """A variant's minute. With no request at all, Invocations and InvocationsPerInstance are written as zero: SageMaker
-    does so to let an idle variant scale in (developer guide, "Edit a scaling policy", its current text)."""
+    does so to let an idle variant scale in (developer guide, "Edit a scaling policy", its current text). A serverless
+    variant has no instances, which are None, and neither of this."""
     n = counters.invocations
 
     def rate(errors: int) -> Statistics:
         # "Average: the rate of errors": one datapoint of 0 or 1 per request
         return Statistics(n, errors, 1.0 if errors == n else 0.0, 1.0 if errors else 0.0)
 
-    each = 1.0 / max(instances, 1)
-    requests = Statistics(n, n, 1.0, 1.0) if n else Statistics(1, 0.0, 0.0, 0.0)
-    per_instance = Statistics(n, n * each, each, each) if n else Statistics(1, 0.0, 0.0, 0.0)
+    zero = Statistics(1, 0.0, 0.0, 0.0) if instances is not None else Statistics()
+    each = 1.0 / max(instances or 0, 1)
+    requests = Statistics(n, n, 1.0, 1.0) if n else zero
+    per_instance = Statistics(n, n * each, each, each) if n and instances is not None else zero
     for name, statistics, unit in (
         ("Invocations", requests, "None"),
         ("InvocationsPerInstance", per_instance, "None"),
@@ -229,6 +269,17 @@ def put_invocations(
         store.put("AWS/SageMaker", name, dimensions, statistics, unit=unit, at=at)
 
 
+def put_serverless(store: MetricStore, dimensions: dict[str, str], counters: ServerlessCounters, at: datetime) -> None:
+    """What a serverless variant has beside its invocations (developer guide, "Alarms and logs for tracking metrics from
+    serverless endpoints"): one datapoint per cold start, and one per request."""
+    for namespace, name, statistics, unit in (
+        ("AWS/SageMaker", "ModelSetupTime", counters.setup_us, "Microseconds"),
+        ("AWS/SageMaker", "ServerlessConcurrentExecutionsUtilization", counters.concurrency, "None"),
+        (ENDPOINTS, "MemoryUtilization", counters.memory_percent, "Percent"),
+    ):
+        store.put(namespace, name, dimensions, statistics, unit=unit, at=at)
+
+
 def put_utilization(
     store: MetricStore, endpoint: str, variant: str, usage: Iterable[tuple[float, float]], at: datetime
 ) -> None:
@@ -238,8 +289,8 @@ def put_utilization(
         cpu.add(cpu_percent)
         memory.add(memory_percent)
     dimensions = {"EndpointName": endpoint, "VariantName": variant}
-    store.put("/aws/sagemaker/Endpoints", "CPUUtilization", dimensions, cpu, unit="Percent", at=at)
-    store.put("/aws/sagemaker/Endpoints", "MemoryUtilization", dimensions, memory, unit="Percent", at=at)
+    store.put(ENDPOINTS, "CPUUtilization", dimensions, cpu, unit="Percent", at=at)
+    store.put(ENDPOINTS, "MemoryUtilization", dimensions, memory, unit="Percent", at=at)
 
 
 def put_queues(store: MetricStore, at: datetime) -> None:

@@ -31,16 +31,13 @@ from typing import Any
 from laptop import container
 from laptop.account import Account
 from laptop.container import HOST, Process, Store, TransferError, local_path
-from laptop.errors import ServiceError
 from laptop.job_log import Monitor
+from laptop.jobs import Jobs
 from laptop.sagemaker_common import (
     arn,
     assert_role_trusts_sagemaker,
     assert_runnable_image,
-    event_value,
     invalid,
-    listed,
-    page,
     read_tags,
     split_s3_uri,
 )
@@ -109,9 +106,7 @@ class Processing:
     def __init__(self, account: Account, grace_seconds: float = GRACE_SECONDS) -> None:
         self._account = account
         self._grace_seconds = grace_seconds
-        self._jobs: dict[str, Job] = {}
-        self._threads: list[threading.Thread] = []
-        self._lock = threading.Lock()
+        self._jobs: Jobs[Job] = Jobs(account, "Job names", "SageMaker Processing Job State Change", _EVENT_FIELDS)
         self._closing = False
 
     def operations(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
@@ -126,35 +121,23 @@ class Processing:
 
     def create(self, parameters: dict[str, Any]) -> dict[str, Any]:
         name = parameters["ProcessingJobName"]
-        self._assert_unused(name)
+        self._jobs.assert_unused(name)
         tags = read_tags(parameters.get("Tags"))
         assert_startable(parameters)
         assert_role_trusts_sagemaker(self._account, parameters["RoleArn"])
         request = {key: value for key, value in parameters.items() if key != "Tags"}
         job = Job(request=request, arn=arn("processing-job", name), created=self._account.clock.now())
-        thread = threading.Thread(target=self._run, args=(job,), name=f"processing-{name}", daemon=True)
-        with self._lock:
-            self._assert_unused(name)  # of two callers who came this far together one wins
-            self._jobs[name] = job
-            self._account.tags[job.arn] = tags
-            self._threads.append(thread)
+        thread = self._jobs.add(job, tags, lambda: self._run(job))
         self._enter(job, "InProgress")
         thread.start()
         return {"ProcessingJobArn": job.arn}
 
     def describe(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        return self._description(self._job(parameters["ProcessingJobName"]))
+        return self._description(self._jobs.find(parameters["ProcessingJobName"]))
 
     def list(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Newest first unless asked otherwise."""
-        with self._lock:
-            jobs = list(self._jobs.values())
-        jobs = [
-            job
-            for job in listed(jobs, parameters, "CreationTime", "Descending")
-            if parameters.get("StatusEquals") in (None, job.status)
-        ]
-        chosen, more = page(jobs, parameters, lambda job: job.name, default_size=10)
+        chosen, more = self._jobs.page(parameters)
         fields = (
             "ProcessingJobName",
             "ProcessingJobArn",
@@ -171,7 +154,7 @@ class Processing:
         return {"ProcessingJobSummaries": summaries, **more}
 
     def stop(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        job = self._job(parameters["ProcessingJobName"])
+        job = self._jobs.find(parameters["ProcessingJobName"])
         with job.lock:
             if job.status not in ("InProgress", "Stopping"):
                 raise invalid(f"The request was rejected because the processing job is in status {job.status}.")
@@ -183,29 +166,11 @@ class Processing:
     def close(self) -> None:
         """Ends every job's process at once; their states are left as they are."""
         self._closing = True
-        with self._lock:
-            jobs, threads = list(self._jobs.values()), list(self._threads)
-        for job in jobs:
+        for job in self._jobs.all():
             job.stop.set()
             if job.process is not None:
                 job.process.send(signal.SIGKILL)
-        for thread in threads:
-            thread.join(timeout=2)
-
-    def _job(self, name: str) -> Job:
-        with self._lock:
-            job = self._jobs.get(name)
-        if job is None:
-            raise invalid("Requested resource not found.")
-        return job
-
-    def _assert_unused(self, name: str) -> None:
-        if job := self._jobs.get(name):
-            raise ServiceError(
-                "ResourceInUse",
-                "Job name must be unique within an AWS account and region, and a job with this name already exists "
-                f"({job.arn})",
-            )
+        self._jobs.join()
 
     # -- what others see -------------------------------------------------------------------------------------------
 
@@ -229,16 +194,7 @@ class Processing:
         """The job's next state, for all to see."""
         with job.lock:
             job.status, job.modified = status, self._account.clock.now()
-            description = self._description(job)
-            # Inside the lock, so that events leave in the order of the states.
-            self._account.journal.record("job", job=job.name, status=status, message=job.failure_reason or "")
-            detail = {name: event_value(description[name]) for name in _EVENT_FIELDS if name in description}
-            self._account.events.put(
-                "aws.sagemaker",
-                "SageMaker Processing Job State Change",
-                {**detail, "Tags": dict(self._account.tags.get(job.arn, {}))},
-                (job.arn,),
-            )
+            self._jobs.tell(job, self._description(job), job.failure_reason or "")
 
     # -- the job's thread ------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from laptop.account import ACCOUNT_ID, REGION, Account
@@ -77,41 +77,6 @@ def split_s3_uri(uri: str) -> tuple[str, str]:
 # Pages
 
 
-class Listable(Protocol):
-    """A job as the List calls choose and order them."""
-
-    created: datetime
-    modified: datetime
-    status: str
-
-    @property
-    def name(self) -> str: ...
-
-
-Listed = TypeVar("Listed", bound=Listable)
-
-
-def listed(jobs: Iterable[Listed], parameters: Mapping[str, Any], sort_by: str, sort_order: str) -> list[Listed]:
-    """The jobs that a List call's filters of name and times let through, in its order, or in the operation's usual."""
-    chosen = [
-        job
-        for job in jobs
-        if parameters.get("NameContains", "").lower() in job.name.lower()
-        and between(job.created, parameters.get("CreationTimeAfter"), parameters.get("CreationTimeBefore"))
-        and between(job.modified, parameters.get("LastModifiedTimeAfter"), parameters.get("LastModifiedTimeBefore"))
-    ]
-    orders: dict[str, Callable[[Listed], Any]] = {
-        "Name": lambda job: job.name,
-        "CreationTime": lambda job: (job.created, job.name),
-        "Status": lambda job: (job.status, job.name),
-    }
-    chosen.sort(
-        key=orders[parameters.get("SortBy", sort_by)],
-        reverse=parameters.get("SortOrder", sort_order) == "Descending",
-    )
-    return chosen
-
-
 def page(
     items: Sequence[Item], parameters: Mapping[str, Any], key: Callable[[Item], str], default_size: int
 ) -> tuple[list[Item], dict[str, str]]:
@@ -130,6 +95,25 @@ def page(
     if start + size < len(items):
         return chosen, {"NextToken": base64.urlsafe_b64encode(json.dumps(key(chosen[-1])).encode()).decode()}
     return chosen, {}
+
+
+def rows_page(rows: list[dict[str, Any]], request: dict[str, Any], member: str, name: str) -> dict[str, Any]:
+    """The List operations' filters, order (newest first by default) and pages."""
+    sort_key = {"Name": name, "Status": "EndpointStatus"}.get(request.get("SortBy", ""), "CreationTime")
+    rows = [
+        row
+        for row in rows
+        if request.get("NameContains", "") in row[name]
+        and between(row["CreationTime"], request.get("CreationTimeAfter"), request.get("CreationTimeBefore"))
+        and between(
+            row.get("LastModifiedTime", row["CreationTime"]),
+            request.get("LastModifiedTimeAfter"),
+            request.get("LastModifiedTimeBefore"),
+        )
+    ]
+    rows.sort(key=lambda row: row[sort_key], reverse=request.get("SortOrder", "Descending") == "Descending")
+    chosen, more = page(rows, request, lambda row: str(row[name]), 10)
+    return {member: chosen, **more}
 
 
 def _read_token(token: str) -> str:

@@ -26,7 +26,16 @@ from laptop.account import ACCOUNT_ID, REGION, Account
 from laptop.alarms import Alarms
 from laptop.errors import ServiceError
 from laptop.hosting import Endpoint, Hosting, Variant
-from laptop.metrics import MINUTE_SECONDS, MetricStore, key, merged, put_invocations, put_queues, put_utilization
+from laptop.metrics import (
+    MINUTE_SECONDS,
+    MetricStore,
+    key,
+    merged,
+    put_invocations,
+    put_queues,
+    put_serverless,
+    put_utilization,
+)
 
 __all__ = ["MINUTE_SECONDS", "Scaling", "install"]
 
@@ -164,6 +173,8 @@ class Scaling:
         if found is None:
             # a variant that does not exist can't be described by the scaling service's role
             raise ServiceError("ValidationException", f"SageMaker variant not found: {resource}.")
+        if found[1].serverless is not None:
+            raise ServiceError("ValidationException", "A serverless variant has no instances to scale.")
         if found[1].instance_type.startswith("ml.t2."):
             raise ServiceError(
                 "ValidationException",
@@ -368,6 +379,11 @@ class Scaling:
         for endpoint in list(self.hosting.endpoints.values()):
             for name in dict.fromkeys(variant.name for variant in endpoint.fleets):
                 fleets = [variant for variant in endpoint.fleets if variant.name == name]
+                on_instances = [fleet for fleet in fleets if fleet.serverless is None]
+                for fleet in fleets:
+                    if fleet.serverless is not None:
+                        dimensions = {"EndpointName": endpoint.name, "VariantName": name}
+                        put_serverless(self.store, dimensions, fleet.serverless.take_counters(), now)
                 taken = [(fleet, fleet.counters.take()) for fleet in fleets]
                 for fleet, counters in taken:
                     # "after the new fleet starts receiving traffic" (Auto-Rollback Configuration, developer guide)
@@ -376,14 +392,14 @@ class Scaling:
                             self.store,
                             {"EndpointName": endpoint.name, "VariantName": name, "EndpointConfigName": fleet.config},
                             counters,
-                            instances=len(fleet.fleet),
+                            instances=len(fleet.fleet) if fleet.serverless is None else None,
                             at=now,
                         )
                 put_invocations(
                     self.store,
                     {"EndpointName": endpoint.name, "VariantName": name},
                     merged(counters for _, counters in taken),
-                    instances=sum(len(fleet.fleet) for fleet in fleets),
+                    instances=sum(len(fleet.fleet) for fleet in on_instances) if on_instances else None,
                     at=now,
                 )
                 usage = [instance.usage() for fleet in fleets for instance in fleet.fleet]

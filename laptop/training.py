@@ -29,16 +29,13 @@ from typing import Any
 
 from laptop.account import REGION, Account
 from laptop.container import TransferError
-from laptop.errors import ServiceError
 from laptop.job_log import Monitor
+from laptop.jobs import Jobs
 from laptop.sagemaker_common import (
     arn,
     assert_role_trusts_sagemaker,
     assert_runnable_image,
-    event_value,
     invalid,
-    listed,
-    page,
     read_tags,
     split_s3_uri,
     tag_operations,
@@ -163,9 +160,9 @@ class Training:
     def __init__(self, account: Account, grace_seconds: float = GRACE_SECONDS) -> None:
         self._account = account
         self._grace_seconds = grace_seconds
-        self._jobs: dict[str, Job] = {}
-        self._threads: dict[str, threading.Thread] = {}
-        self._lock = threading.Lock()
+        self._jobs: Jobs[Job] = Jobs(
+            account, "Training job names", "SageMaker Training Job State Change", _EVENT_FIELDS
+        )
         self._closing = False
 
     def operations(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
@@ -179,7 +176,7 @@ class Training:
     # -- API -------------------------------------------------------------------------------------------------------
 
     def create(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        self._assert_unused(parameters["TrainingJobName"])
+        self._jobs.assert_unused(parameters["TrainingJobName"])
         read_tags(parameters.get("Tags"))
         self.assert_acceptable(parameters)
         return {"TrainingJobArn": self.start(parameters).arn}
@@ -206,26 +203,17 @@ class Training:
             tuning_arn=tuning_arn,
             machines=machines,
         )
-        with self._lock:
-            self._assert_unused(name)  # of two callers who came this far together one wins
-            self._jobs[name] = job
-            self._account.tags[job.arn] = tags
-            thread = threading.Thread(target=self._run, args=(job,), name=f"training-{name}", daemon=True)
-            self._threads[name] = thread
+        thread = self._jobs.add(job, tags, lambda: self._run(job))
         self._enter(job, "InProgress", "Starting", "Starting the training job")
         thread.start()
         return job
 
     def describe(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        return self._description(self._job(parameters["TrainingJobName"]))
+        return self._description(self._jobs.find(parameters["TrainingJobName"]))
 
     def list(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Newest first unless asked otherwise. StatusEquals filters the page, not the list, by the API reference."""
-        with self._lock:
-            jobs = list(self._jobs.values())
-        jobs = listed(jobs, parameters, "CreationTime", "Descending")
-        chosen, more = page(jobs, parameters, lambda job: job.name, default_size=10)
-        wanted = parameters.get("StatusEquals")
+        chosen, more = self._jobs.page(parameters, filter_pages=True)
         fields = (
             "TrainingJobName",
             "TrainingJobArn",
@@ -236,14 +224,12 @@ class Training:
             "SecondaryStatus",
         )
         summaries = [
-            {name: value for name, value in self._description(job).items() if name in fields}
-            for job in chosen
-            if wanted is None or job.status == wanted
+            {name: value for name, value in self._description(job).items() if name in fields} for job in chosen
         ]
         return {"TrainingJobSummaries": summaries, **more}
 
     def stop(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        job = self._job(parameters["TrainingJobName"])
+        job = self._jobs.find(parameters["TrainingJobName"])
         with job.lock:
             if job.status not in ("InProgress", "Stopping"):
                 raise invalid(f"The request was rejected because the training job is in status {job.status}.")
@@ -255,7 +241,7 @@ class Training:
 
     def interrupt(self, name: str) -> None:
         """Takes a spot job's machine away now. Raises ServiceError if there is no such job, or none to interrupt."""
-        job = self._job(name)
+        job = self._jobs.find(name)
         with job.lock:
             if not job.spot:
                 raise invalid(f"{name} does not run on spot: only a managed spot training job can be interrupted.")
@@ -268,32 +254,13 @@ class Training:
     def close(self) -> None:
         """Ends every job's process at once; their states are left as they are."""
         self._closing = True
-        with self._lock:
-            jobs, threads = list(self._jobs.values()), list(self._threads.values())
-        for job in jobs:
+        for job in self._jobs.all():
             job.changed.set()
             if job.cluster is not None:
                 job.cluster.send(signal.SIGKILL)
-        for thread in threads:
-            if thread.is_alive():
-                thread.join(timeout=2)
+        self._jobs.join()
 
     # -- refusals --------------------------------------------------------------------------------------------------
-
-    def _job(self, name: str) -> Job:
-        with self._lock:
-            job = self._jobs.get(name)
-        if job is None:
-            raise invalid("Requested resource not found.")
-        return job
-
-    def _assert_unused(self, name: str) -> None:
-        if job := self._jobs.get(name):
-            raise ServiceError(
-                "ResourceInUse",
-                "Training job names must be unique within an AWS account and region, and a training job with this name "
-                f"already exists ({job.arn})",
-            )
 
     def _assert_inputs(self, parameters: Mapping[str, Any]) -> None:
         from botocore.exceptions import ClientError
@@ -387,17 +354,7 @@ class Training:
                 transition["EndTime"] = now
             job.transitions.append(transition)
             job.status, job.secondary_status, job.modified = status, secondary_status, now
-            description = self._description(job)
-            # Inside the lock, so that events leave in the order of the states.
-            self._account.journal.record(
-                "job", job=job.name, status=status, secondary_status=secondary_status, message=message
-            )
-            self._account.events.put(
-                "aws.sagemaker",
-                "SageMaker Training Job State Change",
-                self._event(job, description),
-                (job.arn,),
-            )
+            self._jobs.tell(job, self._description(job), message, secondary_status=secondary_status)
 
     def _progress(self, job: Job, message: str) -> None:
         """A new message within the state, as SecondaryStatusTransition describes them."""
@@ -405,11 +362,6 @@ class Training:
             if not job.stopping:
                 job.transitions[-1]["StatusMessage"] = message
                 job.modified = self._account.clock.now()
-
-    def _event(self, job: Job, description: Mapping[str, Any]) -> dict[str, Any]:
-        """The event's detail: https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html"""
-        detail = {name: event_value(description[name]) for name in _EVENT_FIELDS if name in description}
-        return {**detail, "Tags": dict(self._account.tags.get(job.arn, {}))}
 
     # -- the job's thread ------------------------------------------------------------------------------------------
 

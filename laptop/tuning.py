@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 from laptop.account import Account
 from laptop.errors import ServiceError
-from laptop.sagemaker_common import arn, event_value, invalid, listed, page, read_tags
+from laptop.jobs import Jobs
+from laptop.sagemaker_common import arn, invalid, page, read_tags
 from laptop.training import Job as Trained
 from laptop.training import Training
 
@@ -140,15 +141,25 @@ class Job:
         return ended[-1][2]
 
 
+def _missing(name: str) -> ServiceError:
+    return ServiceError(
+        "ResourceNotFound", f"Amazon SageMaker can't find a tuning job with name: {name}. Specify another."
+    )
+
+
 class Tuning:
     """The tuning jobs of the account."""
 
     def __init__(self, account: Account, training: Training) -> None:
         self._account = account
         self._training = training
-        self._jobs: dict[str, Job] = {}
-        self._threads: list[threading.Thread] = []
-        self._lock = threading.Lock()
+        self._jobs: Jobs[Job] = Jobs(
+            account,
+            "Hyperparameter tuning job names",
+            "SageMaker HyperParameter Tuning Job State Change",
+            _EVENT_FIELDS,
+            _missing,
+        )
         self._closing = threading.Event()
 
     def operations(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
@@ -175,35 +186,18 @@ class Tuning:
         if job.metric not in [one["Name"] for one in metrics]:
             raise invalid(f"The objective metric {job.metric} is none of the job's MetricDefinitions.")
         self._training.assert_acceptable(self._trial_request(job, f"{name}-001-00000000", {}))
-        parents = [self._job(one) for one in parents_of(parameters)]
+        parents = [self._jobs.find(one) for one in parents_of(parameters)]
         _assert_parents(job, ranges, parents)
-        with self._lock:
-            if any(known.lower() == name.lower() for known in self._jobs):
-                raise ServiceError(
-                    "ResourceInUse",
-                    f"Hyperparameter tuning job names must be unique within an AWS account and region, and a "
-                    f"hyperparameter tuning job with this name already exists ({job.arn})",
-                )
-            self._jobs[name] = job
-            self._account.tags[job.arn] = tags
-            thread = threading.Thread(target=self._run, args=(job, parents), name=f"tuning-{name}", daemon=True)
-            self._threads.append(thread)
+        thread = self._jobs.add(job, tags, lambda: self._run(job, parents))
         self._enter(job, "InProgress")
         thread.start()
         return {"HyperParameterTuningJobArn": job.arn}
 
     def describe(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        return self._description(self._job(parameters["HyperParameterTuningJobName"]))
+        return self._description(self._jobs.find(parameters["HyperParameterTuningJobName"]))
 
     def list_jobs(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        with self._lock:
-            jobs = list(self._jobs.values())
-        jobs = [
-            job
-            for job in listed(jobs, parameters, "Name", "Ascending")
-            if parameters.get("StatusEquals") in (None, job.status)
-        ]
-        chosen, more = page(jobs, parameters, lambda job: job.name, default_size=10)
+        chosen, more = self._jobs.page(parameters, "Name", "Ascending")
         wanted = (
             "HyperParameterTuningJobName",
             "HyperParameterTuningJobArn",
@@ -222,7 +216,7 @@ class Tuning:
         return {"HyperParameterTuningJobSummaries": summaries, **more}
 
     def list_trials(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        job = self._job(parameters["HyperParameterTuningJobName"])
+        job = self._jobs.find(parameters["HyperParameterTuningJobName"])
         with job.lock:
             trials = list(job.trials)
         trials = [one for one in trials if parameters.get("StatusEquals") in (None, one.job.status)]
@@ -240,7 +234,7 @@ class Tuning:
         return {"TrainingJobSummaries": [_summary(job, one) for one in chosen], **more}
 
     def stop(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        job = self._job(parameters["HyperParameterTuningJobName"])
+        job = self._jobs.find(parameters["HyperParameterTuningJobName"])
         with job.lock:
             if job.status not in ("InProgress", "Stopping"):
                 raise invalid(
@@ -254,19 +248,9 @@ class Tuning:
     def close(self) -> None:
         """Starts no further trials; those that run are training's to end."""
         self._closing.set()
-        for thread in self._threads:
-            thread.join(timeout=2)
+        self._jobs.join()
 
     # -- what others see -------------------------------------------------------------------------------------------
-
-    def _job(self, name: str) -> Job:
-        with self._lock:
-            job = self._jobs.get(name)
-        if job is None:
-            raise ServiceError(
-                "ResourceNotFound", f"Amazon SageMaker can't find a tuning job with name: {name}. Specify another."
-            )
-        return job
 
     def _description(self, job: Job) -> dict[str, Any]:
         with job.lock:
@@ -289,7 +273,7 @@ class Tuning:
 
     def _overall_best(self, job: Job) -> dict[str, Any] | None:
         """Of the tuning job and its parents."""
-        found = [(one, best) for one in (job, *map(self._job, parents_of(job.request))) if (best := one.best())]
+        found = [(one, best) for one in (job, *map(self._jobs.find, parents_of(job.request))) if (best := one.best())]
         found.sort(key=lambda pair: (pair[0].value(pair[1]) or 0.0) * (1 if job.maximize else -1))
         return _summary(*found[-1]) | {"TuningJobName": found[-1][0].name} if found else None
 
@@ -304,16 +288,7 @@ class Tuning:
             message = (
                 job.failure_reason or f"{done} of {job.config['ResourceLimits']['MaxNumberOfTrainingJobs']} trials"
             )
-            self._account.journal.record("job", job=job.name, status=status, secondary_status=status, message=message)
-            self._account.events.put(
-                "aws.sagemaker",
-                "SageMaker HyperParameter Tuning Job State Change",
-                {
-                    **{name: event_value(description[name]) for name in _EVENT_FIELDS if name in description},
-                    "Tags": dict(self._account.tags.get(job.arn, {})),
-                },
-                (job.arn,),
-            )
+            self._jobs.tell(job, description, message, secondary_status=status)
 
     # -- the job's thread ------------------------------------------------------------------------------------------
 

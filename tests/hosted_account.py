@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +23,7 @@ from laptop.account import REGION, Account
 from laptop.clock import Clock
 from laptop.hosting import Hosting
 from laptop.journal import Journal
+from laptop.server import running
 
 IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.6.0-cpu-py312-ubuntu22.04-sagemaker"
 ROLE = "arn:aws:iam::123456789012:role/training"
@@ -32,6 +34,12 @@ TRUST = json.dumps(
         "Statement": [
             {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
         ],
+    }
+)
+HOSTING_POLICY = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "sns:Publish"], "Resource": "*"}],
     }
 )
 INFERENCE = """
@@ -169,3 +177,94 @@ def hosted(home: Path) -> Iterator[Here]:
             close()
         made.loop.call_soon_threadsafe(made.loop.stop)
         made.thread.join()
+
+
+class Served:
+    """A whole laptop with one model, and clients of it over HTTP that do not try again by themselves."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        keys = {"aws_access_key_id": "laptop", "aws_secret_access_key": "laptop"}
+        config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, max_pool_connections=20)
+        session = boto3.session.Session(region_name=REGION, **keys)
+        self.sagemaker, self.runtime, self.s3, self.cloudwatch, self.scaling = (
+            session.client(service, endpoint_url=account.url, config=config)
+            for service in ("sagemaker", "sagemaker-runtime", "s3", "cloudwatch", "application-autoscaling")
+        )
+        self.s3.create_bucket(Bucket="artifacts")
+        iam = account.client("iam")
+        iam.create_role(RoleName="training", AssumeRolePolicyDocument=TRUST)
+        iam.put_role_policy(RoleName="training", PolicyName="hosting", PolicyDocument=HOSTING_POLICY)
+
+    def model(self, name: str, content: bytes | None = None, **model: Any) -> None:
+        self.s3.put_object(Bucket="artifacts", Key=f"{name}/model.tar.gz", Body=content or artifact(name))
+        environment = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
+        uri = f"s3://artifacts/{name}/model.tar.gz"
+        container = {"Image": IMAGE, "ModelDataUrl": uri, "Environment": environment}
+        self.sagemaker.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container, **model)
+
+    def config(self, name: str, *variants: dict[str, Any], **config: Any) -> None:
+        """Variants of the name AllTraffic and the model "one" unless they say otherwise."""
+        production = [{"VariantName": "AllTraffic", "ModelName": "one", **variant} for variant in variants]
+        self.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=production, **config)
+
+    def endpoint(self, name: str, config: str | None = None) -> dict[str, Any]:
+        tags = [{"Key": "ml-platform:dataset", "Value": name}]
+        self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config or name, Tags=tags)
+        return self.settled(name)
+
+    def describe(self, name: str) -> dict[str, Any]:
+        described: dict[str, Any] = self.sagemaker.describe_endpoint(EndpointName=name)
+        return described
+
+    def settled(self, name: str) -> dict[str, Any]:
+        described: dict[str, Any] = until(
+            lambda: (d := self.describe(name))["EndpointStatus"] in ("InService", "Failed") and d
+        )
+        return described
+
+    def gone(self, name: str) -> None:
+        self.sagemaker.delete_endpoint(EndpointName=name)
+        until(lambda: not self.sagemaker.list_endpoints(NameContains=name)["Endpoints"])
+
+    def invoke(self, name: str, body: bytes = b"[]", **request: Any) -> Any:
+        """The model's answer. Raises ClientError."""
+        named = {"ContentType": "application/json", "Accept": "application/json", **request}
+        answer = self.runtime.invoke_endpoint(EndpointName=name, Body=body, **named)
+        return json.loads(answer["Body"].read())
+
+    def datapoints(
+        self, name: str, metric: str, namespace: str = "AWS/SageMaker", **dimensions: str
+    ) -> dict[str, float]:
+        """SampleCount, Maximum and Sum of a metric of an endpoint, once there is one."""
+        named = {"EndpointName": name, "VariantName": "AllTraffic", **dimensions}
+        now = self.account.clock.now()
+        found = until(
+            lambda: self.cloudwatch.get_metric_statistics(
+                Namespace=namespace,
+                MetricName=metric,
+                Dimensions=[{"Name": key, "Value": value} for key, value in named.items() if value],
+                StartTime=now - timedelta(days=2),
+                EndTime=now + timedelta(days=2),
+                Period=7 * 24 * 3600,
+                Statistics=["SampleCount", "Maximum", "Sum"],
+            )["Datapoints"]
+        )
+        return {key: max(point[key] for point in found) for key in ("SampleCount", "Maximum", "Sum")}
+
+    def entries(self, kind: str, **fields: str) -> list[dict[str, Any]]:
+        """The event log's entries of a kind."""
+        return [
+            entry
+            for entry in self.account.journal.entries()
+            if entry["kind"] == kind and all(entry.get(key) == value for key, value in fields.items())
+        ]
+
+
+@contextmanager
+def served() -> Iterator[Served]:
+    """The laptop with the model "one", and its end."""
+    with running() as account:
+        made = Served(account)
+        made.model("one")
+        yield made

@@ -55,6 +55,15 @@ def test_two_instances_cost_twice_as_much_on_one_line(account: BilledAccount) ->
     assert usd(account) == {("2026-11-23", "USE1-Host:ml.c5.large"): Decimal("0.408")}  # 2 x 2 h x 0.102
 
 
+def test_a_serverless_request_costs_its_milliseconds_of_memory_and_its_data(account: BilledAccount) -> None:
+    account.bill.serverless_ran(ENDPOINT, 2048, 250, 1024**3, 512 * 1024**2)
+    assert usd(account) == {
+        ("2026-11-23", "USE1-ServerlessInf:Mem-2GB"): Decimal("0.00001"),  # 0.25 s x 2 GB x 0.00002
+        ("2026-11-23", "USE1-Hst:Data-Bytes-In"): Decimal("0.016"),
+        ("2026-11-23", "USE1-Hst:Data-Bytes-Out"): Decimal("0.008"),
+    }
+
+
 def test_time_is_charged_with_the_tags_that_the_endpoint_had(account: BilledAccount) -> None:
     account.bill.instance_started("i-1", "ml.m5.large", ENDPOINT)
     account.clock.move(2026, 11, 23, 19, 0)

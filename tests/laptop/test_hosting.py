@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hosted_account import ENDPOINT, IMAGE, ROLE, Here, artifact, hosted, until
 
-from laptop import hosting
+from laptop import hosting, hosting_process, invocation
 from laptop.bill import Bill
 from laptop.errors import ServiceError
 
@@ -99,7 +99,7 @@ def test_an_instance_that_dies_is_replaced(here: Here) -> None:
 
 def test_an_instance_that_hangs_is_replaced(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosting, "PING_PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr(hosting, "PING_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(hosting_process, "PING_TIMEOUT_SECONDS", 0.3)
     here.endpoint("one")
     (first,) = here.pids()
     os.killpg(first, signal.SIGSTOP)
@@ -331,7 +331,7 @@ def test_closing_leaves_no_process_behind(here: Here) -> None:
 
 
 def test_a_container_that_does_not_answer_in_time_is_a_model_error(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosting, "INVOCATION_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(invocation, "INVOCATION_TIMEOUT_SECONDS", 0.1)
     here.endpoint("one")
     status, headers, error = here.invoke(b"slow")
     assert (status, headers["x-amzn-errortype"]) == (424, "ModelError")
@@ -359,13 +359,53 @@ def test_variants_share_the_traffic_by_weight_and_one_can_be_named(here: Here) -
     assert {here.invoke()[2]["version"] for _ in range(20)} == {"two"}
 
 
+def test_weights_that_are_all_zero_or_an_unknown_variant_are_refused(here: Here) -> None:
+    here.endpoint("one")
+    here.model("two")
+
+    def variants(*weights: float) -> list[dict[str, Any]]:
+        return [
+            {"VariantName": name, "ModelName": name, "InstanceType": "ml.c5.large", "InitialVariantWeight": weight}
+            for name, weight in zip(("one", "two"), weights, strict=True)
+        ]
+
+    def shift(name: str, weight: float) -> str:
+        change = [{"VariantName": name, "DesiredWeight": weight}]
+        request = {"EndpointName": ENDPOINT, "DesiredWeightsAndCapacities": change}
+        return refusal(lambda: here.call("UpdateEndpointWeightsAndCapacities", **request))
+
+    none = {"EndpointConfigName": "none", "ProductionVariants": variants(0.0, 0.0)}
+    zero = "At least one variant must have a weight greater than 0"
+    assert refusal(lambda: here.call("CreateEndpointConfig", **none)).startswith(zero)
+    assert shift("AllTraffic", 0.0) == f"{zero}: AllTraffic."
+    assert "Could not find variant" in shift("nobody", 1.0)
+    status, headers, error = here.invoke(**{"x-amzn-sagemaker-target-variant": "nobody"})
+    assert (status, headers["x-amzn-errortype"]) == (400, "ValidationError")
+    assert error["message"].startswith("Variant nobody not found for Request")
+    here.call("CreateEndpointConfig", EndpointConfigName="both", ProductionVariants=variants(0.9, 0.1))
+    canary = {
+        "Type": "CANARY",
+        "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 50},
+        "WaitIntervalInSeconds": 0,
+    }
+    update = {
+        "EndpointName": ENDPOINT,
+        "EndpointConfigName": "both",
+        "DeploymentConfig": {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": canary}},
+    }
+    assert "must be at most 50%" in refusal(lambda: here.call("UpdateEndpoint", **update))
+    canary["Type"] = "ALL_AT_ONCE"  # which may bring other variants
+    here.call("UpdateEndpoint", **update)
+    assert [one["VariantName"] for one in here.settled()["ProductionVariants"]] == ["one", "two"]
+
+
 def test_instances_end_when_the_laptop_is_killed(here: Here) -> None:
     here.endpoint("one")
     (instance,) = here.service.endpoints[ENDPOINT].variants[0].fleet
     starter = """
 import sys, time
 from pathlib import Path
-from laptop.hosting import Instance
+from laptop.hosting_process import Instance
 instance = Instance("e", "v", Path(sys.argv[1]), {"PATH": "/usr/bin:/bin"}, lambda *_: None)
 instance.start()
 assert instance.wait_healthy(20)

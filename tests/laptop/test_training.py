@@ -502,7 +502,7 @@ def test_lists_come_in_pages_newest_first(tmp_path: Path) -> None:
                 {"TrainingJobName": f"job-{number}", "StoppingCondition": {}}, f"arn-{number}", account.clock.now()
             )
             job.status = "Completed" if number % 2 else "Failed"
-            training._jobs[job.name] = job
+            training._jobs.add(job, {}, lambda: None)
             time.sleep(0.002)
 
         def names(**parameters: Any) -> tuple[list[str], str | None]:

@@ -50,7 +50,7 @@ class Functions(Training):
         assert_startable(parameters)
 
     def _run(self, job: Trained) -> None:
-        self.most_at_once = max(self.most_at_once, sum(1 for one in self._jobs.values() if one.status not in ENDED))
+        self.most_at_once = max(self.most_at_once, sum(1 for one in self._jobs.all() if one.status not in ENDED))
         job.started = self._account.clock.now()
         losses = self.script(job.request["HyperParameters"])
         for loss in losses or ():

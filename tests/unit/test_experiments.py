@@ -32,6 +32,7 @@ from mlplatform.facts import (
     AbTestAsked,
     Approval,
     Endpoint,
+    HostingKind,
     Parked,
     Prediction,
     UnreadableCard,
@@ -88,7 +89,10 @@ def test_a_share_is_more_than_nothing_and_at_most_half(weight: float) -> None:
         ),
         ({"endpoint": endpoint(status="Failed")}, "is Failed"),
         ({"endpoint": endpoint(status="Deleting")}, "is Deleting"),
-        ({"endpoint": endpoint(instance_type=None)}, "has no instances of its own"),
+        (
+            {"endpoint": endpoint(instance_type=None, kind=HostingKind.SERVERLESS)},
+            "is serverless, and only a real-time one",
+        ),
         (
             {"endpoint": endpoint(status="Updating", tags={**endpoint().tags, names.WANTED_TAG: "newer"})},
             "on its way to newer",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlplatform import names
+from mlplatform import kinds, names
 from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, Notify, RejectUpdate, Skip
 from mlplatform.deployment import scalable_target, way_to
 from mlplatform.endpoint_alarms import (
@@ -14,7 +14,7 @@ from mlplatform.endpoint_alarms import (
     update_alarm_names,
     wrong_answer,
 )
-from mlplatform.facts import CHALLENGER, DATASET_TAG, STACK_TAG, Endpoint, Prediction
+from mlplatform.facts import CHALLENGER, DATASET_TAG, STACK_TAG, Endpoint, HostingKind, Prediction
 from mlplatform.instances import vcpus
 from mlplatform.settings import Settings
 
@@ -62,14 +62,14 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
             f"Update of endpoint {endpoint.name} failed",
             once,
         )
-    instance_type = names.hosting_wishes(endpoint.tags).get("instance_type", settings.hosting_instance_type)
-    way = way_to(endpoint, wanted, instance_type, settings)
+    way = way_to(endpoint, wanted, dataset, kinds.hosting(endpoint.tags, settings, endpoint), settings)
     first = " First its A/B test ends." if endpoint.challenger else ""
     return FinishDeployment(
         reason=(
             f"{endpoint.name} was busy when {wanted} was to be deployed and is in service now; it is updated.{first}"
         ),
         endpoint=way.endpoint,
+        model=way.model,
         deregister=way.deregister,
         alarms=way.alarms,
     )
@@ -109,6 +109,17 @@ def plan_autoscaling(
             f"{prediction.explanation}.",
             f"Endpoint {endpoint.name} answers wrongly",
             names.notice_key(endpoint.name, endpoint.model_name or "unknown", "smoke-test"),
+        )
+    if endpoint.kind is HostingKind.SERVERLESS:
+        return ConfigureAutoscaling(
+            f"{endpoint.name} serves {endpoint.model_name} and answers as expected; SageMaker runs it serverless, from "
+            f"nothing up to {endpoint.max_concurrency} requests at a time with {endpoint.memory_gb} GB each, so that "
+            "there is nothing to scale, and it is watched by alarms.",
+            endpoint.name,
+            target={},
+            policies=(),
+            alarms=endpoint_alarms(endpoint, settings),
+            ended=_ended(endpoint),
         )
     instance_type = endpoint.instance_type
     if instance_type is None:

@@ -16,6 +16,7 @@ from mlplatform.aws_hours import OfficeHoursCalls
 from mlplatform.aws_pipelines import PipelineCalls
 from mlplatform.aws_registry import RegistryCalls
 from mlplatform.aws_spend import HELD, SpendCalls
+from mlplatform.aws_ticks import TickCalls
 from mlplatform.aws_tuning import TuningCalls
 from mlplatform.decisions import (
     ActivateCostTags,
@@ -74,6 +75,7 @@ from mlplatform.facts import (
     UnreadableCard,
     Variant,
 )
+from mlplatform.kinds import kind_of
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, model_version, parse_card
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ _UPDATE_SECONDS = 30.0  # of a function's minute; what is slower than that rings
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls, PipelineCalls):
+class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls, PipelineCalls, TickCalls):
     """One account and region, as one function's role sees them."""
 
     # ---- facts: datasets ----
@@ -208,6 +210,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             model = self._found("sagemaker", "describe_model", ModelName=variant["ModelName"]) or {}
         running = _live_variant(found)
         fleets = {one["VariantName"]: one for one in found.get("ProductionVariants", [])}
+        serverless = variant.get("ServerlessConfig", {})
         return Endpoint(
             name=found["EndpointName"],
             arn=found["EndpointArn"],
@@ -236,6 +239,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 )
                 for one in config.get("ProductionVariants", [])
             ),
+            kind=kind_of(config),
+            memory_gb=serverless["MemorySizeInMB"] // 1024 if serverless else None,
+            max_concurrency=serverless.get("MaxConcurrency"),
         )
 
     def artifact_card(self, uri: str) -> ModelCard | UnreadableCard:
@@ -372,7 +378,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             case AskApproval():
                 return self._finish(self._registered(decision))
             case FinishDeployment():
-                self._update_endpoint(decision.endpoint, decision.deregister, decision.alarms)
+                self._update_endpoint(decision.endpoint, decision.model, decision.deregister, decision.alarms)
                 return decision
             case Refuse():
                 return decision
@@ -536,7 +542,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             self._move_parking(decision.parked, decision.job_name, decision.endpoint_tags)
         elif decision.exists:
             self._tag_endpoint(name, decision.endpoint_tags)
-            self._update_endpoint(decision.endpoint, decision.deregister, decision.alarms)
+            self._update_endpoint(
+                decision.endpoint, decision.asks or decision.job_name, decision.deregister, decision.alarms
+            )
         else:
             self._create_endpoint(decision.endpoint)
         if decision.update is not None:
@@ -550,7 +558,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             self._assert_same_model(decision.model)
         self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
         self._tag_endpoint(decision.endpoint["EndpointName"], decision.endpoint_tags)
-        self._change_variants(decision.endpoint, None)
+        self._change_variants(decision.endpoint, decision.endpoint["EndpointConfigName"], None)
         self._announce(decision)
         return decision
 
@@ -567,7 +575,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
     def _end_ab_test(self, decision: EndAbTest) -> EndAbTest:
         self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
         if decision.endpoint is not None:
-            self._change_variants(decision.endpoint, decision.deregister)
+            self._change_variants(decision.endpoint, decision.model, decision.deregister)
         self._announce(decision)
         return decision
 
@@ -596,7 +604,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         arn = self._call("sagemaker", "describe_endpoint", EndpointName=name)["EndpointArn"]
         self._call("sagemaker", "add_tags", ResourceArn=arn, Tags=names.tag_list(tags))
 
-    def _update_endpoint(self, request: Request, deregister: Request | None, alarms: tuple[Request, ...]) -> None:
+    def _update_endpoint(
+        self, request: Request, model: str, deregister: Request | None, alarms: tuple[Request, ...]
+    ) -> None:
         """Updates an endpoint that is free.
 
         A busy one has its wanted config in a tag already, which configure-autoscaling acts upon when it is free.
@@ -609,12 +619,12 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             self._unless(is_missing, "cloudwatch", "delete_alarms", AlarmNames=old)
         for alarm in alarms:
             self._call("cloudwatch", "put_metric_alarm", **alarm)
-        self._update(request, deregister)
+        self._update(request, model, deregister)
 
-    def _change_variants(self, request: Request, deregister: Request | None) -> None:
+    def _change_variants(self, request: Request, model: str, deregister: Request | None) -> None:
         """The same for an update that nothing can watch."""
         if self._can_be_updated(request):
-            self._update(request, deregister)
+            self._update(request, model, deregister)
 
     def _can_be_updated(self, request: Request) -> bool:
         """Whether it is free, and does not run that config already."""
@@ -622,14 +632,14 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         free = found["EndpointStatus"] == "InService"
         return bool(free and found.get("EndpointConfigName") != request["EndpointConfigName"])
 
-    def _update(self, request: Request, deregister: Request | None) -> None:
+    def _update(self, request: Request, model: str, deregister: Request | None) -> None:
         name = request["EndpointName"]
         if deregister is not None:
             self._remember_taken(name, deregister)
             self._unless(is_missing, "application-autoscaling", "deregister_scalable_target", **deregister)
         if self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request):
             at = self.now().isoformat(timespec="seconds")
-            self._tag_endpoint(name, {names.ASKED_TAG: request["EndpointConfigName"], names.ASKED_AT_TAG: at})
+            self._tag_endpoint(name, {names.ASKED_TAG: model, names.ASKED_AT_TAG: at})
 
     def _remember_taken(self, endpoint_name: str, deregister: Request) -> None:
         """Deregistering forgets the bounds, and people may have set them. A challenger's go with it."""

@@ -108,8 +108,9 @@ def _endpoint(found: Mapping[str, Any], configs: Configs) -> Run:
         started=created,
         ended=None,
         fleet=tuple(
-            (types.get(variant["VariantName"], SERVERLESS), variant.get("CurrentInstanceCount", 0))
+            (kind, variant.get("CurrentInstanceCount", 0))
             for variant in (*found.get("ProductionVariants", ()), *found.get("ShadowProductionVariants", ()))
+            if (kind := types.get(variant["VariantName"], SERVERLESS)) != SERVERLESS
         ),
     )
 

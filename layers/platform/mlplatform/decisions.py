@@ -116,6 +116,7 @@ class DeployModel:
     endpoint_tags: Mapping[str, str]  # put on an existing endpoint; a new one has them in its request
     exists: bool  # whether the endpoint exists: update instead of create
     card: ModelCard | None
+    asks: str = ""  # the model of its next update: where an A/B test has to end first, the live one
     replace: bool = False  # the endpoint is past updating: delete it first
     deregister: Request | None = None  # DeregisterScalableTarget: the instance type changes, which scaling forbids
     parked: Parked | None = None  # the endpoint is parked: nothing starts, and its record goes to the new config
@@ -164,6 +165,7 @@ class FinishDeployment:
 
     reason: str
     endpoint: Request  # UpdateEndpoint
+    model: str  # that it is updated to
     deregister: Request | None = None
     alarms: tuple[Request, ...] = ()  # as in DeployModel
 
@@ -206,6 +208,7 @@ class EndAbTest:
     reason: str
     endpoint_name: str
     endpoint: Request | None  # UpdateEndpoint; None where it never came to be there
+    model: str  # that stays
     deregister: Request | None  # DeregisterScalableTarget: of a variant that is to go
     endpoint_tags: Mapping[str, str]
     good: bool = True  # it was asked for; otherwise something went wrong

@@ -8,20 +8,20 @@ approved, for one that is rolled back to (releases.py).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from mlplatform import approval, containers, names, registry
+from mlplatform import approval, containers, kinds, names, registry
 from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify, Request, Skip
 from mlplatform.endpoint_alarms import update_alarm_names, update_alarms
 from mlplatform.errors import TryAgain
 from mlplatform.facts import (
     CHALLENGER,
-    DATASET_TAG,
     STACK_TAG,
     Approval,
     Endpoint,
+    HostingKind,
     JobStatus,
     ModelCard,
     ModelMetrics,
@@ -30,6 +30,7 @@ from mlplatform.facts import (
     TrainingJob,
     UnreadableCard,
 )
+from mlplatform.kinds import Hosting
 from mlplatform.model_cost import wished_hosting_cost
 from mlplatform.parking import without_variant
 from mlplatform.settings import Settings
@@ -258,29 +259,40 @@ def deployment(
 
     Raises TryAgain while the endpoint is being deleted: Lambda delivers the event again a minute later.
     """
-    wishes = names.hosting_wishes({names.HOSTING_TAG: model.hosting})
-    instance_type = wishes.get("instance_type", settings.hosting_instance_type)
     name = names.endpoint(settings.stack_name, model.dataset)
     if live and live.endpoint.status == "Deleting":
         raise TryAgain(f"Endpoint {name} is being deleted; {model.name} can be deployed once it is gone.")
-    tags = names.tags(settings.required_tags, stack=settings.stack_name, dataset=model.dataset)
-    # Empty rather than absent: an update must also clear what an earlier job.json asked for.
-    deployed = tags | {names.HOSTING_TAG: model.hosting, names.WANTED_TAG: model.name}
     parked = live.parked if live else None
     tested = names.challenger_wishes(live.endpoint.tags) if live else {}
+    exists = live is not None and parked is None and not live.endpoint.dead
+    serving = live.endpoint if live and exists else None
+    wanted = kinds.hosting({names.HOSTING_TAG: model.hosting}, settings, live.endpoint if live else None)
+    if serving and not kinds.in_place(serving.kind, wanted.kind):
+        reason += f" It stays {serving.kind.value}: AWS can't make a {wanted.kind.value} endpoint of it in place."
+        wanted = replace(wanted, kind=serving.kind)
+    woken: dict[str, str] = {}
+    if parked and wanted.kind is not HostingKind.REAL_TIME:
+        # What costs nothing while nobody asks need not wait for the morning; office hours forget the record.
+        woken = dict(parked.tags)
+        parked = None
+    tags = names.tags(settings.required_tags, stack=settings.stack_name, dataset=model.dataset)
+    # Empty rather than absent: an update must also clear what an earlier job.json asked for.
+    deployed = tags | {names.HOSTING_TAG: kinds.tag(model.hosting, wanted), names.WANTED_TAG: model.name}
+    if wanted.kind is not HostingKind.REAL_TIME or (serving and serving.kind is not wanted.kind):
+        deployed |= kinds.kind_tag(wanted.kind)
+        reason += f" It is hosted {wanted.said}."
     if tested:
         deployed |= {names.CHALLENGER_TAG: ""}
         reason += f" The A/B test of {model.dataset}/{tested.get('version', '?')} ends with that."
-    exists = live is not None and parked is None and not live.endpoint.dead
     if live and live.endpoint.busy:
         reason += f" The endpoint is {live.endpoint.status}; the model follows when that is over."
     if parked:
         reason += " The endpoint is stopped now, and will come back with this model."
-    way = way_to(live.endpoint, model.name, instance_type, settings) if live and exists else None
+    way = way_to(serving, model.name, model.dataset, wanted, settings) if serving else None
     create: Request = {
         "EndpointName": name,
-        "EndpointConfigName": model.name,
-        "Tags": names.tag_list(deployed | {names.ASKED_TAG: model.name}),
+        "EndpointConfigName": kinds.config_name(model.name, wanted),
+        "Tags": names.tag_list(woken | deployed | {names.ASKED_TAG: model.name}),
     }
     return DeployModel(
         reason=reason,
@@ -288,23 +300,12 @@ def deployment(
         job_name=model.name,
         model_package=model_package,
         model=model_request(model, settings),
-        endpoint_config={
-            "EndpointConfigName": model.name,
-            "ProductionVariants": [
-                {
-                    "VariantName": names.VARIANT,
-                    "ModelName": model.name,
-                    "InstanceType": instance_type,
-                    "InitialInstanceCount": int(wishes.get("min_instances", settings.min_instances)),
-                    "InitialVariantWeight": 1.0,
-                }
-            ],
-            "Tags": names.tag_list(tags),
-        },
+        endpoint_config=kinds.config_request(model.name, wanted, tags),
         endpoint=way.endpoint if way else create,
         alarms=way.alarms if way else (),
         endpoint_tags=deployed,
         exists=exists,
+        asks=way.model if way else "",
         card=card,
         replace=live is not None and live.endpoint.dead,
         deregister=way.deregister if way else None,
@@ -328,25 +329,27 @@ def model_request(model: Model, settings: Settings) -> Request:
 
 @dataclass(frozen=True)
 class Way:
-    """The next update on the way to a config, and what has to be done before it."""
+    """The next update on the way to a model, and what has to be done before it."""
 
     endpoint: Request  # UpdateEndpoint
-    deregister: Request | None
-    alarms: tuple[Request, ...]
+    model: str  # that it is updated to
+    deregister: Request | None = None
+    alarms: tuple[Request, ...] = ()
 
 
-def way_to(endpoint: Endpoint, config: str, instance_type: str, settings: Settings) -> Way:
-    """How an endpoint in service, or on its way there, gets to a config with the live model's variant alone.
+def way_to(endpoint: Endpoint, model: str, dataset: str, wanted: Hosting, settings: Settings) -> Way:
+    """How an endpoint in service, or on its way there, comes to serve a model alone.
 
     Where an A/B test runs its challenger leaves first, for an update that changes the variants can be neither watched
-    nor rolled back (without_challenger). What follows is an update like any other.
+    nor rolled back (change_of_variants). What follows is an update like any other.
     """
     if endpoint.challenger is not None:
-        return Way(without_challenger(endpoint), scalable_target(endpoint.name, CHALLENGER), ())
+        return without_challenger(endpoint)
     return Way(
-        update_request(endpoint, config, settings),
-        deregistration(endpoint, instance_type),
-        update_alarms(endpoint.name, config, endpoint.tags.get(DATASET_TAG, ""), settings),
+        update_request(endpoint, model, wanted, settings),
+        model,
+        deregistration(endpoint, wanted),
+        watching(endpoint, model, dataset, wanted, settings),
     )
 
 
@@ -367,18 +370,25 @@ def change_of_variants(endpoint_name: str, config: str) -> Request:
     }
 
 
-def without_challenger(endpoint: Endpoint) -> Request:
-    """Back to the live model's own config, which is named like it. Its variant has to be off scaling before."""
-    return change_of_variants(endpoint.name, endpoint.model_name or "")
+def without_challenger(endpoint: Endpoint) -> Way:
+    """Back to the live model's own config, which is named like it. A variant that goes has to be off scaling before
+    ("Update endpoints that use auto scaling", SageMaker developer guide)."""
+    live = endpoint.model_name or ""
+    return Way(change_of_variants(endpoint.name, live), live, scalable_target(endpoint.name, CHALLENGER))
 
 
-def update_request(endpoint: Endpoint, config: str, settings: Settings) -> dict[str, Any]:
+def update_request(endpoint: Endpoint, model: str, wanted: Hosting, settings: Settings) -> dict[str, Any]:
     """UpdateEndpoint, blue/green: a new fleet is started beside the old one, watched, and taken back if an alarm rings.
 
     A canary may be half of the new fleet at most ("Use canary traffic shifting", SageMaker developer guide), which no
     part of a single instance is: there all traffic moves at once, and the old instance waits for as long as the new one
     is watched. Without RetainAllVariantProperties a scaled-out fleet would be reset to its initial size.
+
+    What is or was serverless has no fleet to shift, to keep or to watch (kinds.py).
     """
+    config = kinds.config_name(model, wanted)
+    if not guarded(endpoint, wanted):
+        return {"EndpointName": endpoint.name, "EndpointConfigName": config}
     wait = settings.baking_seconds
     canary = {"Type": "CANARY", "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": settings.canary_percent}}
     several = (endpoint.instance_count or 1) > 1
@@ -402,13 +412,25 @@ def update_request(endpoint: Endpoint, config: str, settings: Settings) -> dict[
     }
 
 
-def deregistration(endpoint: Endpoint, instance_type: str) -> Request | None:
+def watching(endpoint: Endpoint, model: str, dataset: str, wanted: Hosting, settings: Settings) -> tuple[Request, ...]:
+    """PutMetricAlarm for what an update_request is rolled back by."""
+    if not guarded(endpoint, wanted):
+        return ()
+    return update_alarms(endpoint.name, model, dataset, settings)
+
+
+def guarded(endpoint: Endpoint, wanted: Hosting) -> bool:
+    """Whether SageMaker shifts traffic bit by bit, watches alarms, and goes back, in such an update."""
+    return endpoint.kind is wanted.kind is HostingKind.REAL_TIME
+
+
+def deregistration(endpoint: Endpoint, wanted: Hosting) -> Request | None:
     """DeregisterScalableTarget, where an update is to change the instance type.
 
     A variant that is registered for scaling can't change its instance type ("Update or delete endpoints that use
     automatic scaling", SageMaker developer guide). configure-autoscaling registers it again after the update.
     """
-    if endpoint.instance_type in {None, instance_type}:
+    if endpoint.instance_type in {None, wanted.instance_type}:
         return None
     return scalable_target(endpoint.name)
 

@@ -31,13 +31,14 @@ from mlplatform.decisions import (
     Skip,
     StartAbTest,
 )
-from mlplatform.deployment import Way, change_of_variants, model_request, scalable_target, without_challenger
+from mlplatform.deployment import Way, change_of_variants, model_request, without_challenger
 from mlplatform.facts import (
     CHALLENGER,
     DATASET_TAG,
     AbTestAsked,
     Approval,
     Endpoint,
+    HostingKind,
     ModelCard,
     ModelPackage,
     Parked,
@@ -149,10 +150,8 @@ def _start(
         return Refuse(f"There is no model {name}. Those that there are: mlp models {dataset}.")
     if package.group != endpoint.name:
         return Refuse(f"{name} is no model of {dataset}. Those that there are: mlp models {dataset}.")
-    if endpoint.instance_type is None:
-        return Refuse(
-            f"The endpoint of {dataset} has no instances of its own, and only a real-time one can have two models."
-        )
+    if endpoint.kind is not HostingKind.REAL_TIME or endpoint.instance_type is None:
+        return Refuse(f"The endpoint of {dataset} is {endpoint.kind.value}, and only a real-time one has two models.")
     wanted = endpoint.tags.get(names.WANTED_TAG, endpoint.model_name)
     if endpoint.busy and wanted != endpoint.model_name:
         return Refuse(
@@ -268,12 +267,25 @@ def _drop(endpoint: Endpoint, running: AbTest | None, dataset: str) -> Refuse | 
         return Refuse(f"No A/B test runs on {dataset}.")
     name = f"{dataset}/{running.version}" if running else (endpoint.challenger or endpoint).model_name
     when = f" The endpoint is {endpoint.status}; it goes when that is over." if endpoint.busy else ""
-    return EndAbTest(
+    return _end(
         f"{name} leaves {endpoint.name}, and {endpoint.model_name} serves alone.{when}",
-        endpoint.name,
+        endpoint,
         without_challenger(endpoint) if endpoint.challenger else None,
-        scalable_target(endpoint.name, CHALLENGER) if endpoint.challenger else None,
-        {names.CHALLENGER_TAG: ""},
+    )
+
+
+def _end(reason: str, endpoint: Endpoint, way: Way | None, *, good: bool = True) -> EndAbTest:
+    """`way` is None where the challenger is not there."""
+    live = endpoint.model_name or ""
+    return EndAbTest(
+        reason,
+        endpoint.name,
+        way.endpoint if way else None,
+        live,
+        way.deregister if way else None,
+        # What could not come can be asked for again.
+        {names.CHALLENGER_TAG: ""} if way or good else {names.CHALLENGER_TAG: "", names.ASKED_TAG: live},
+        good,
     )
 
 
@@ -304,30 +316,28 @@ def plan_variants(endpoint: Endpoint, settings: Settings) -> FinishDeployment | 
             )
         return _finish(
             f"{endpoint.name} was busy when its A/B test was to end and is in service now; the challenger goes.",
-            Way(without_challenger(endpoint), scalable_target(endpoint.name, CHALLENGER), ()),
+            without_challenger(endpoint),
         )
     if there is not None and there.model_name == test.model:
         return None
     config = names.ab_config(endpoint.name, endpoint.model_name or "", test.model)
     if asked == config:
-        return EndAbTest(
+        return _end(
             f"{dataset}/{test.version} could not come to {endpoint.name} as a challenger: {said} "
             f"{endpoint.model_name} serves as before. Its log: mlp logs {dataset}.",
-            endpoint.name,
+            endpoint,
             None,
-            None,
-            {names.CHALLENGER_TAG: "", names.ASKED_TAG: endpoint.model_name or ""},
             good=False,
         )
     return _finish(
         f"{endpoint.name} was busy when {dataset}/{test.version} was to come as a challenger and is in service now; it "
         "comes.",
-        Way(change_of_variants(endpoint.name, config), None, ()),
+        Way(change_of_variants(endpoint.name, config), config),
     )
 
 
 def _finish(reason: str, way: Way) -> FinishDeployment:
-    return FinishDeployment(reason, endpoint=way.endpoint, deregister=way.deregister, alarms=way.alarms)
+    return FinishDeployment(reason, way.endpoint, way.model, way.deregister, way.alarms)
 
 
 def plan_share(endpoint: Endpoint, prediction: Prediction, settings: Settings) -> ShareTraffic | EndAbTest | None:
@@ -340,13 +350,11 @@ def plan_share(endpoint: Endpoint, prediction: Prediction, settings: Settings) -
         return None
     dataset = endpoint.tags.get(DATASET_TAG, endpoint.name)
     if not prediction.correct and not there.weight:
-        return EndAbTest(
+        return _end(
             f"{dataset}/{test.version} answers otherwise than it did in training, so that it gets no traffic and "
             f"leaves {endpoint.name}: {prediction.explanation}. {endpoint.model_name} serves alone.",
-            endpoint.name,
+            endpoint,
             without_challenger(endpoint),
-            scalable_target(endpoint.name, CHALLENGER),
-            {names.CHALLENGER_TAG: ""},
             good=False,
         )
     return ShareTraffic(
