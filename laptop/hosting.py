@@ -119,6 +119,11 @@ class Endpoint:
         return arn("endpoint", self.name)
 
     @property
+    def fewest_instances(self) -> int:
+        """A real-time variant can't go below one."""
+        return 1
+
+    @property
     def fleets(self) -> tuple[Variant, ...]:
         """Everything that may answer: the old and the new."""
         return (*self.variants, *self.pending)
