@@ -130,11 +130,12 @@ def hosting(
 
 
 def find(connection: Connection, name: str) -> Serving:
-    """Raises CommandError where there is no such endpoint, or it has no instances."""
+    """What has no instances is compared with the type that it would have in real time. Raises CommandError."""
     endpoint, variants, _ = hours.find(connection, name)
-    kind = next((str(one["InstanceType"]) for one in variants if one.get("InstanceType")), None)
-    if kind is None:
-        raise CommandError(f"{endpoint.name} has no instances of its own, so there is nothing to compare.")
+    usual = names.hosting_wishes(endpoint.tags).get(
+        "instance_type", hours.stack_settings(connection).hosting_instance_type
+    )
+    kind = next((str(one["InstanceType"]) for one in variants if one.get("InstanceType")), usual)
     why = f"{kind} has a GPU, which serverless has not" if instances.is_gpu(kind) else ""
     if len(variants) > 1:
         why = why or "it has several variants, and serverless has one"

@@ -165,6 +165,10 @@ def _newest_by_dataset(
 def _live(connection: Connection, endpoint: str) -> tuple[str, str]:
     described = connection.sagemaker.describe_endpoint(EndpointName=endpoint)
     variants = described.get("ProductionVariants", [])
+    serverless = variants[0].get("CurrentServerlessConfig") if variants else None
+    if serverless:
+        memory = serverless["MemorySizeInMB"] // 1024
+        return described["EndpointConfigName"], f"serverless, {memory} GB x {serverless['MaxConcurrency']}"
     counts = "+".join(str(variant.get("CurrentInstanceCount", "?")) for variant in variants)
     targets = connection.autoscaling.describe_scalable_targets(
         ServiceNamespace="sagemaker",

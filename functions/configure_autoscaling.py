@@ -11,9 +11,9 @@ from typing import Any
 
 from mlplatform import events, names
 from mlplatform.app import App, live_app
-from mlplatform.autoscaling import check_endpoint, check_update, plan_autoscaling
+from mlplatform.autoscaling import check_endpoint, check_update, plan_autoscaling, told_elsewhere
 from mlplatform.decisions import Decision, FinishDeployment, Skip
-from mlplatform.facts import DATASET_TAG, STACK_TAG, EndpointChanged, Prediction
+from mlplatform.facts import DATASET_TAG, STACK_TAG, EndpointChanged, HostingKind, Prediction
 from mlplatform.observability import decided, observed
 from mlplatform.restoring import plan_capacity, plan_restore
 
@@ -33,6 +33,9 @@ def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
     first = check_endpoint(endpoint, app.settings)
     if endpoint.status != "InService" or isinstance(first, Skip | FinishDeployment):
         return app.aws.apply(first) if first else Skip(f"{endpoint.name} is {endpoint.status}.")
+    elsewhere = told_elsewhere(endpoint)
+    if elsewhere is not None:
+        app.aws.apply(elsewhere)
     config = names.running_config(endpoint, app.settings.stack_name)
     parked = app.aws.parked(endpoint, config)
     failed = app.aws.apply(first) if first is not None and parked is None else None
@@ -54,6 +57,8 @@ def check_canary(app: App, changed: EndpointChanged) -> Decision:
         return Skip(f"{changed.endpoint_name} is not being updated any more.")
     if endpoint.tags.get(STACK_TAG) != app.settings.stack_name or DATASET_TAG not in endpoint.tags:
         return Skip(f"{endpoint.name} is not an endpoint that {app.settings.stack_name} made.")
+    if endpoint.kind is not HostingKind.REAL_TIME:
+        return Skip(f"{endpoint.name} is {endpoint.kind.value}; its new model is asked when the update is over.")
     new = endpoint.pending_config  # its model is named like it
     card = app.aws.stored_card(endpoint.tags[DATASET_TAG], new)
     if card is None:

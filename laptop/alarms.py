@@ -3,7 +3,8 @@
 Evaluation: CloudWatch user guide, "Alarm evaluation" and "Configuring how CloudWatch alarms treat missing data".
 The message to SNS has the shape that CloudWatch sends (AlarmName, NewStateValue, Trigger, ...); the event is
 "CloudWatch Alarm State Change" (EventBridge reference, CloudWatch events). An alarm's periods pass at the laptop's
-pace: 60 s of period are one laptop minute (laptop/metrics.py).
+pace: 60 s of period are one laptop minute (laptop/metrics.py). But one that looks back over an hour or more waits for
+what schedules do, which run by the account's clock: its periods are those of that clock, and pass when it is moved.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ BREACHES: dict[str, Callable[[float, float], bool]] = {
     "LessThanThreshold": lambda value, threshold: value < threshold,
     "LessThanOrEqualToThreshold": lambda value, threshold: value <= threshold,
 }
+CLOCK_MINUTES = 60  # what an alarm looks back over from which on the account's clock counts
 OPERATOR_TEXT = {
     "GreaterThanThreshold": "greater than",
     "GreaterThanOrEqualToThreshold": "greater than or equal to",
@@ -92,15 +94,18 @@ class Alarms:
 
     def newest(self, alarm: Any) -> float | None:
         """The metric's value in the alarm's newest period, None if it has none there."""
-        (value,) = self._values(alarm, 1)
-        return value
+        return self._values(alarm)[0]
 
-    def _values(self, alarm: Any, periods: int) -> list[float | None]:
-        """Of the alarm's newest periods, newest first."""
+    def _values(self, alarm: Any) -> list[float | None]:
+        """Of the periods that the alarm looks back over, newest first."""
+        periods = int(alarm.evaluation_periods)
         where = key(alarm.namespace, alarm.metric_name, ((d.name, d.value) for d in alarm.dimensions))
         minutes_each = max(round(int(alarm.period or 60) / 60), 1)
         statistic = alarm.statistic or "Average"
-        found = self.store.periods(where, minutes_each, periods)
+        if minutes_each * periods >= CLOCK_MINUTES:
+            found = self.store.since(where, minutes_each, periods, self.account.clock.now())
+        else:
+            found = self.store.periods(where, minutes_each, periods)
         return [one.value(statistic) if one is not None else None for one in found]
 
     def _evaluate(self, alarm: Any) -> None:
@@ -111,7 +116,7 @@ class Alarms:
             self._seen[alarm.name] = alarm
         periods = int(alarm.evaluation_periods)
         needed = int(alarm.datapoints_to_alarm or periods)
-        values = self._values(alarm, periods)
+        values = self._values(alarm)
         threshold = float(alarm.threshold)
         state = judge(
             values,

@@ -28,11 +28,12 @@ from typing import Any
 from laptop import asynchronous, deployments, serverless
 from laptop.account import Account
 from laptop.errors import ServiceError
-from laptop.hosting_process import Instance, LaunchError, stop_all
+from laptop.hosting_process import CapacityError, Instance, LaunchError, stop_all
 from laptop.invocation import Invocations
 from laptop.metrics import InvocationCounters
 from laptop.models import Models, arn
 from laptop.sagemaker_common import read_tags, rows_page
+from mlplatform.capacity import types_of
 
 HEALTH_CHECK_TIMEOUT_SECONDS = 60.0  # SageMaker waits minutes; a process is up in a second unless the machine is busy
 PING_PAUSE_SECONDS = 2.0  # between two health checks of what is in service
@@ -44,6 +45,11 @@ EVENT_STATUS = {
     "Deleting": "DELETING",
     "Failed": "FAILED",
 }
+# As real endpoints say it (mlplatform/capacity.py)
+NO_CAPACITY = (
+    "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. Please retry using a "
+    "different ML instance type or after some time."
+)
 PING_FAILURE = (
     "The primary container for production variant {variant} did not pass the ping health check. "
     "Please check CloudWatch logs for this endpoint."
@@ -64,6 +70,7 @@ class Variant:
     fleet: tuple[Instance, ...]
     counters: InvocationCounters = field(default_factory=InvocationCounters)
     config: str = ""  # whose fleet it is
+    pools: tuple[str, ...] = ()  # the types that it may run on; of those it runs on `instance_type`
     serverless: serverless.Containers | None = None  # in place of a fleet, which is then empty
 
     @property
@@ -89,7 +96,12 @@ class Variant:
             **weights,
             "CurrentInstanceCount": len(self.fleet),
             "DesiredInstanceCount": self.desired_count,
+            **({"InstancePools": self._pools()} if len(self.pools) > 1 else {}),
         }
+
+    def _pools(self) -> list[dict[str, Any]]:
+        counts = {self.instance_type: len(self.fleet)}
+        return [{"InstanceType": one, "CurrentInstanceCount": counts.get(one, 0)} for one in self.pools]
 
 
 @dataclass(eq=False)
@@ -172,7 +184,7 @@ class Hosting:
             raise ServiceError("ValidationException", "The variant names of an endpoint configuration must be unique.")
         _assert_traffic({variant["VariantName"]: variant.get("InitialVariantWeight", 1.0) for variant in variants})
         for variant in variants:
-            if "ModelName" not in variant or not {"InstanceType", "ServerlessConfig"} & variant.keys():
+            if "ModelName" not in variant or not (types_of(variant) or "ServerlessConfig" in variant):
                 raise ServiceError(
                     "ValidationException",
                     f"Variant {variant['VariantName']}: the laptop runs variants with a ModelName, and an InstanceType "
@@ -293,7 +305,7 @@ class Hosting:
         count, weight = retained.get(name, (count, float(production["InitialVariantWeight"])))
         model_dir, environment = self.models.prepare(production["ModelName"])
         fleet: tuple[Instance, ...] = ()
-        containers = None
+        kind, containers = "", None
         if "ServerlessConfig" in production:
             containers = serverless.Containers(
                 serverless.read_config(production),
@@ -303,22 +315,40 @@ class Hosting:
             )
             containers.stand_up()
         else:
-            fleet = self._start_instances(endpoint, name, production["InstanceType"], model_dir, environment, count)
+            kind, fleet = self._start_fleet(endpoint, production, model_dir, environment, count)
         return Variant(
             name,
             production["ModelName"],
-            production.get("InstanceType", ""),
+            kind,
             weight,
             count,
             environment,
             model_dir,
             fleet,
             config=config["EndpointConfigName"],
+            pools=types_of(production),
             serverless=containers,
         )
 
     def _tell_serverless(self, endpoint: str, variant: str, reason: str) -> None:
         self.account.journal.record("serverless", endpoint=endpoint, variant=variant, reason=reason)
+
+    def _start_fleet(
+        self,
+        endpoint: Endpoint,
+        production: Mapping[str, Any],
+        model_dir: Path,
+        environment: dict[str, str],
+        count: int,
+    ) -> tuple[str, tuple[Instance, ...]]:
+        """On the first of the variant's types that there are machines of; all of them on the same."""
+        name = production["VariantName"]
+        for kind in types_of(production):
+            try:
+                return kind, self._start_instances(endpoint, name, kind, model_dir, environment, count)
+            except CapacityError:
+                self.log(endpoint.name, name, f"there is no capacity of {kind}")
+        raise CapacityError(NO_CAPACITY)
 
     def _start_instances(
         self,
@@ -329,6 +359,8 @@ class Hosting:
         environment: dict[str, str],
         count: int,
     ) -> tuple[Instance, ...]:
+        if self.account.faults.next("ec2", "RunInstances") is not None:
+            raise CapacityError(NO_CAPACITY)
         instances = [Instance(endpoint.name, variant, model_dir, environment, self.log) for _ in range(count)]
         endpoint.starting.extend(instances)
         try:
@@ -361,11 +393,11 @@ class Hosting:
                     "ValidationException",
                     "Cannot update an endpoint between asynchronous and real-time inference. Create a new endpoint.",
                 )
-            types = {one["VariantName"]: one.get("InstanceType") for one in config["ProductionVariants"]}
+            types = {one["VariantName"]: types_of(one) for one in config["ProductionVariants"]}
             barred = [
                 variant.name
                 for variant in endpoint.variants
-                if variant.name in scaled and types.get(variant.name) != variant.instance_type
+                if variant.name in scaled and types.get(variant.name) != variant.pools
             ]
             if barred:
                 # developer guide, "Update or delete endpoints that use automatic scaling"

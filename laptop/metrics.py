@@ -4,7 +4,9 @@ Names, units and meanings: SageMaker developer guide, "Monitor Amazon SageMaker 
 invocation and instance metrics) and SQS developer guide, "Available CloudWatch metrics for Amazon SQS".
 
 On the laptop a CloudWatch *minute* lasts `MINUTE_SECONDS` seconds wherever something is decided from metrics (alarms
-and scaling), so that "three minutes over the target" can be watched. Datapoints carry true timestamps.
+and scaling), so that "three minutes over the target" can be watched. Datapoints carry the account's time, and what
+looks back over an hour or more is read by that (`MetricStore.since`): schedules run by the account's clock, which
+people move.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any
 
 from laptop.account import ACCOUNT_ID, REGION
@@ -146,6 +149,8 @@ class MetricStore:
     def __init__(self) -> None:
         self._next = 0
         self._minutes: dict[Key, deque[tuple[int, Statistics]]] = {}
+        # The same by the account's clock: minutes since 1970. A minute of it holds thirty of the others.
+        self._clock_minutes: dict[Key, deque[tuple[int, Statistics]]] = {}
         self.minute = 0
 
     @staticmethod
@@ -192,13 +197,13 @@ class MetricStore:
         self.minute += 1
         for datum in new:
             where = key(datum.namespace, datum.name, ((d.name, d.value) for d in datum.dimensions))
-            minutes = self._minutes.setdefault(where, deque(maxlen=KEPT_MINUTES))
-            if not minutes or minutes[-1][0] != self.minute:
-                minutes.append((self.minute, Statistics()))
+            one = Statistics()
             if hasattr(datum, "sample_count"):
-                minutes[-1][1].merge(Statistics(datum.sample_count, datum.sum, datum.min, datum.max))
+                one.merge(Statistics(datum.sample_count, datum.sum, datum.min, datum.max))
             else:
-                minutes[-1][1].add(datum.value)
+                one.add(datum.value)
+            _merge_into(self._minutes, where, self.minute, one)
+            _merge_into(self._clock_minutes, where, _clock_minute(datum.timestamp), one)
         if len(data) > KEPT_DATAPOINTS:
             removed = len(data) - KEPT_DATAPOINTS
             del data[:removed]
@@ -210,16 +215,39 @@ class MetricStore:
 
     def periods(self, where: Key, minutes_each: int, count: int) -> list[Statistics | None]:
         """The newest `count` periods of `minutes_each` minutes, newest first; None where there is no datapoint."""
-        found: list[Statistics | None] = [None] * count
-        for minute, statistics in reversed(self._minutes.get(where, ())):
-            index = (self.minute - minute) // minutes_each
-            if index >= count:
-                break
+        begin = self.minute - minutes_each * count
+        newest = takewhile(lambda one: one[0] > begin, reversed(self._minutes.get(where, ())))
+        return _gathered(newest, self.minute, minutes_each, count)
+
+    def since(self, where: Key, minutes_each: int, count: int, now: datetime) -> list[Statistics | None]:
+        """Like `periods`, by the time that the datapoints carry: the periods that end with the minute of `now`."""
+        return _gathered(self._clock_minutes.get(where, ()), _clock_minute(now), minutes_each, count)
+
+
+def _clock_minute(moment: datetime) -> int:
+    """moto's times are naive, and UTC."""
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() // 60)
+
+
+def _merge_into(into: dict[Key, deque[tuple[int, Statistics]]], where: Key, minute: int, one: Statistics) -> None:
+    minutes = into.setdefault(where, deque(maxlen=KEPT_MINUTES))
+    if not minutes or minutes[-1][0] != minute:
+        minutes.append((minute, Statistics()))
+    minutes[-1][1].merge(one)
+
+
+def _gathered(
+    minutes: Iterable[tuple[int, Statistics]], now: int, minutes_each: int, count: int
+) -> list[Statistics | None]:
+    found: list[Statistics | None] = [None] * count
+    for minute, statistics in minutes:
+        index = (now - minute) // minutes_each
+        if 0 <= index < count:
             period = found[index]
             if period is None:
                 period = found[index] = Statistics()
             period.merge(statistics)
-        return found
+    return found
 
 
 def merged(parts: Iterable[InvocationCounters]) -> InvocationCounters:

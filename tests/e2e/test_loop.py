@@ -178,7 +178,7 @@ def test_a_short_load_test_proposes_a_target_and_the_hosting_is_compared_from_wh
         return said if Decimal(said["requests_per_day"]) > 0 else None
 
     said = eventually(compared, 15, "CloudWatch has no requests of the load test")
-    assert {one["kind"] for one in said["options"]} == {"real-time", "serverless", "scale to zero", "asynchronous"}
+    assert {one["kind"] for one in said["options"]} == {"real-time", "serverless", "scale-to-zero", "asynchronous"}
     assert 0 < Decimal(said["workload"]["model_seconds"]) < 1
     few = CliRunner().invoke(app, ["hosting", "churn", "--requests-per-day", "100"]).output
     assert "Serverless (2 GB) is the cheapest" in few

@@ -12,10 +12,10 @@ import pytest
 
 import builders
 from builders import NOON, Account
-from mlplatform.decisions import Decision, HoldLaunches, LiftHold, RecordSpend
+from mlplatform.decisions import Decision, HoldLaunches, LiftHold, Notify, RecordSpend, Skip
 from mlplatform.errors import AwsError
 from mlplatform.facts import DATASET_TAG, STACK_TAG
-from watch_spend import watch_spend
+from watch_spend import watch_spend, watch_ticks
 
 HOUR = timedelta(hours=1)
 ARTIFACTS = "ml-platform-artifacts"
@@ -232,8 +232,56 @@ def test_the_time_of_the_schedule_counts_not_the_machines(account: Account, monk
     import watch_spend as function
 
     running(account, endpoint())
+    scheduled(account)
     monkeypatch.setattr(function, "live_app", account.app)
     answer = function.handler({"scheduled_time": "2026-11-23T17:00:00Z"}, builders.LambdaContext())
-    assert [one["decision"] for one in answer] == ["RecordSpend"]
+    assert [one["decision"] for one in answer] == ["RecordSpend", "Notify"]  # office hours were kept at noon last
     assert account.document("spend/2026-11.json", ARTIFACTS)["through"] == "2026-11-23T17:00:00+00:00"
     assert spent(account) == Decimal("0.51")
+
+
+# ------------------------------------------------------------------------------------------ whether the others ran
+def scheduled(account: Account, *, gone: str = "", off: str = "", ran: datetime | None = NOON) -> None:
+    """Schedules that were made long ago, and functions that ran last at the given moment."""
+
+    def get_schedule(parameters: Mapping[str, Any]) -> dict[str, Any]:
+        name = parameters["Name"]
+        if gone and name.endswith(gone):
+            raise AwsError("scheduler", "GetSchedule", "ResourceNotFoundException", "Schedule does not exist.")
+        state = "DISABLED" if off and name.endswith(off) else "ENABLED"
+        return {"Name": name, "State": state, "LastModificationDate": NOON - timedelta(days=90)}
+
+    account.answers["get_schedule"] = get_schedule
+    account.answers["get_metric_statistics"] = {"Datapoints": [{"Timestamp": ran, "Sum": 1.0}] if ran else []}
+
+
+def ticks(account: Account, after: timedelta) -> list[Decision]:
+    return watch_ticks(account.app(), NOON + after)
+
+
+def test_where_all_ran_nobody_hears_of_it(account: Account) -> None:
+    scheduled(account)
+    assert [type(one) for one in ticks(account, HOUR)] == [Skip]
+    assert account.alerts() == []
+
+
+def test_what_does_not_run_is_told_once_a_day(account: Account) -> None:
+    scheduled(account, gone="report-costs", off="govern-resources")
+    first = ticks(account, HOUR)
+    assert [type(one) for one in first] == [Notify, Notify]
+    assert {alert["Subject"] for alert in account.alerts()} == {
+        "ml-platform: report-costs does not run",
+        "ml-platform: govern-resources does not run",
+    }
+    assert [type(one) for one in ticks(account, 2 * HOUR)] == [Skip, Skip]
+    assert account.alerts() == []
+    assert Notify in [type(one) for one in ticks(account, 24 * HOUR)]
+
+
+def test_a_schedule_that_is_on_and_calls_nothing_is_seen_by_the_functions_own_metric(account: Account) -> None:
+    scheduled(account)
+    late = [one.reason for one in ticks(account, 3 * HOUR)]
+    assert len(late) == 1
+    assert late[0].startswith("ml-platform-keep-office-hours has not run since 2026-11-23 12:00 UTC")
+    [asked] = {(one["Period"], one["MetricName"]) for one in account.called("get_metric_statistics")}
+    assert asked == (300, "Invocations")

@@ -468,3 +468,43 @@ def test_a_period_of_five_minutes_gathers_five_minutes() -> None:
         assert newest is not None
         assert before is not None
         assert (newest.value("Sum"), before.value("Sum")) == (20.0, 1.0)
+
+
+def test_an_alarm_on_two_hours_follows_the_clock_that_schedules_follow(here: Here) -> None:
+    cloudwatch = here.account.client("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName="missed-ticks",
+        Namespace="AWS/Lambda",
+        MetricName="Invocations",
+        Dimensions=[{"Name": "FunctionName", "Value": "tick"}],
+        Statistic="Sum",
+        Period=300,
+        EvaluationPeriods=24,
+        Threshold=1,
+        ComparisonOperator="LessThanThreshold",
+        TreatMissingData="missing",
+    )
+
+    def state() -> str:
+        here.scaling.minute()
+        found: str = cloudwatch.describe_alarms()["MetricAlarms"][0]["StateValue"]
+        return found
+
+    def ticked() -> None:
+        at = here.account.clock.now()
+        here.scaling.store.put(
+            "AWS/Lambda", "Invocations", {"FunctionName": "tick"}, Statistics(1, 1, 1, 1), unit="Count", at=at
+        )
+
+    assert state() == "INSUFFICIENT_DATA"
+    ticked()
+    for _ in range(5):  # minutes at the laptop's pace change nothing
+        assert state() == "OK"
+    here.account.clock.advance(3600)
+    ticked()
+    here.account.clock.advance(6900)
+    assert state() == "OK"  # 1 h 55 min ago
+    here.account.clock.advance(600)
+    assert state() == "INSUFFICIENT_DATA"
+    ticked()
+    assert state() == "OK"

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 from template.template import ROOT, SAMCONFIG, TAGS, TEXT, listed, raw, resources, statements, transformed
 
 from mlplatform import slack
+from mlplatform.platform_cost import calls_per_month
 from mlplatform.settings import Settings, read_settings
+from mlplatform.ticks import EVERY
 
 FUNCTIONS = sorted(resources("AWS::Lambda::Function"))
 ROLES = sorted(resources("AWS::IAM::Role"))
@@ -228,6 +231,7 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
         "eks:ListClusters",
         "eks:DescribeClusterVersions",
         "savingsplans:DescribeSavingsPlans",
+        "servicequotas:ListServiceQuotas",
         "tag:GetResources",
     }
     for statement in statements(role):
@@ -318,7 +322,7 @@ def test_a_failed_drop_comes_back_without_the_ones_that_went_well() -> None:
 
 def test_every_dead_letter_queue_raises_an_alarm() -> None:
     dead = {q["QueueName"] for q in resources("AWS::SQS::Queue").values() if q["QueueName"].endswith("dead-letters")}
-    alarms = resources("AWS::CloudWatch::Alarm").values()
+    alarms = [one for one in resources("AWS::CloudWatch::Alarm").values() if one["Namespace"] == "AWS/SQS"]
     assert len(dead) == 2
     assert {alarm["Dimensions"][0]["Value"] for alarm in alarms} == dead
     for alarm in alarms:
@@ -483,3 +487,17 @@ def test_nothing_but_the_schedules_may_use_their_role_and_it_may_call_nothing_el
     assert trust[0]["Condition"]["StringEquals"]["aws:SourceAccount"] == "123456789012"
     called = next(s["Resource"] for s in statements("SchedulerRole") if s["Action"] == "lambda:InvokeFunction")
     assert sorted(called) == sorted(schedule["Target"]["Arn"] for schedule in SCHEDULES.values())
+
+
+def test_every_schedule_is_watched_and_for_as_long_as_it_takes() -> None:
+    hours = {
+        one["Name"].removeprefix("shop-"): 730 / calls_per_month(one["ScheduleExpression"])
+        for one in SCHEDULES.values()
+    }
+    assert {name: float(every) for name, every in hours.items() if name != "watch-spend"} == {
+        name: pytest.approx(every / timedelta(hours=1)) for name, every in EVERY.items()
+    }
+    alarm = resources("AWS::CloudWatch::Alarm")["MissedTicksAlarm"]
+    assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": "shop-watch-spend"}]
+    assert alarm["Period"] * alarm["EvaluationPeriods"] == pytest.approx(2 * 3600 * float(hours["watch-spend"]))
+    assert alarm["InsufficientDataActions"] == alarm["AlarmActions"]

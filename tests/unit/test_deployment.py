@@ -11,7 +11,7 @@ import pytest
 import builders
 from builders import JOB, LIVE_ARTIFACT, NOON, card, endpoint, training_job
 from laptop.service_model import validate
-from mlplatform import names
+from mlplatform import kinds, names
 from mlplatform.decisions import DeployModel, KeepLiveModel, Notify, Skip
 from mlplatform.deployment import Live, plan_deployment, skip_job, update_request
 from mlplatform.errors import TryAgain
@@ -202,7 +202,9 @@ def test_what_is_not_ours_not_over_or_done_already_is_skipped(
     ],
 )
 def test_an_update_is_watched_before_the_old_fleet_ends(instances: int, routing: dict[str, Any]) -> None:
-    request = update_request(builders.endpoint(instance_count=instances), JOB, builders.settings())
+    request = update_request(
+        builders.endpoint(instance_count=instances), JOB, kinds.hosting({}, builders.settings()), builders.settings()
+    )
     assert validate("sagemaker", "UpdateEndpoint", request) == []
     assert request["RetainAllVariantProperties"] is True
     policy = request["DeploymentConfig"]["BlueGreenUpdatePolicy"]

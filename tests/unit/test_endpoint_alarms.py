@@ -42,8 +42,9 @@ def test_cpu_is_judged_by_all_cores_of_the_instance_type(instance_type: str, per
     assert made[2]["Threshold"] == percent
 
 
-def test_an_endpoint_without_instances_of_its_own_has_no_alarms() -> None:
-    assert endpoint_alarms(builders.endpoint(instance_type=None), builders.settings()) == ()
+def test_an_endpoint_without_instances_of_its_own_has_no_cpu_to_watch() -> None:
+    made = endpoint_alarms(builders.endpoint(instance_type=None), builders.settings())
+    assert [one["AlarmName"].removeprefix("ml-platform-churn-") for one in made] == ["latency", "errors"]
 
 
 def test_what_is_described_as_it_was_asked_for_differs_in_nothing() -> None:

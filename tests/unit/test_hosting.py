@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import pytest
 
 from mlplatform.errors import UnknownPrice
+from mlplatform.facts import HostingKind
 from mlplatform.hosting import (
     Choice,
-    Kind,
     Option,
     Promise,
     Workload,
@@ -56,7 +56,7 @@ def plan(promise: Promise | None = None, **given: Any) -> Choice:
     return plan_hosting(workload(**given), promise or Promise(), Prices())
 
 
-def of(choice: Choice, kind: Kind) -> list[Option]:
+def of(choice: Choice, kind: HostingKind) -> list[Option]:
     return sorted((one for one in choice.options if one.kind is kind), key=lambda one: one.gb or 0)
 
 
@@ -88,13 +88,13 @@ def of(choice: Choice, kind: Kind) -> list[Option]:
     ],
 )
 def test_real_time_pays_for_the_instances_of_each_open_hour(given: dict[str, Any], dollars: str, what: str) -> None:
-    (option,) = of(plan(**given), Kind.REAL_TIME)
+    (option,) = of(plan(**given), HostingKind.REAL_TIME)
     assert (round(option.usd_per_month, 2), option.what) == (Decimal(dollars), what)
     assert option.first_seconds == option.latency_seconds == Decimal("0.036")
 
 
 def test_serverless_pays_for_gigabyte_seconds_and_one_gigabyte_is_slow() -> None:
-    found = of(plan(memory_gb=Decimal(1)), Kind.SERVERLESS)
+    found = of(plan(memory_gb=Decimal(1)), HostingKind.SERVERLESS)
     # 2,628,000 x 0.00002 = 52.56 a GB-second; 0.036 s + 0.064 s = 0.1 s, with 1 GB 0.072 s + 0.064 s = 0.136 s
     assert [(one.gb, one.usd_per_month, one.latency_seconds) for one in found] == [
         (1, Decimal("7.14816"), Decimal("0.136")),
@@ -109,7 +109,7 @@ def test_serverless_pays_for_gigabyte_seconds_and_one_gigabyte_is_slow() -> None
 
 @pytest.mark.parametrize(("need", "sizes"), [("0.3", 6), ("1.01", 5), ("6", 1), ("6.1", 0)])
 def test_serverless_has_the_sizes_that_the_model_fits_in(need: str, sizes: int) -> None:
-    assert len(of(plan(memory_gb=Decimal(need)), Kind.SERVERLESS)) == sizes
+    assert len(of(plan(memory_gb=Decimal(need)), HostingKind.SERVERLESS)) == sizes
 
 
 @pytest.mark.parametrize(
@@ -131,12 +131,12 @@ def test_the_memory_that_a_model_needs_is_what_it_took_and_never_below_two_gigab
 
 def test_closed_hours_cost_real_time_nothing_and_serverless_no_less() -> None:
     closed = plan(requests_per_hour=flat_rate(Decimal(86_400), Decimal(50)), hours_per_week=Decimal(50))
-    assert round(of(closed, Kind.SERVERLESS)[0].usd_per_month, 6) == Decimal("10.512")
+    assert round(of(closed, HostingKind.SERVERLESS)[0].usd_per_month, 6) == Decimal("10.512")
 
 
 def test_cold_starts_are_the_requests_that_come_after_five_quiet_minutes() -> None:
     # 12 an hour: e^-1 = 0.367879 of 730 x 12 = 8,760
-    (option, *_) = of(plan(requests_per_hour=(Decimal(12),)), Kind.SERVERLESS)
+    (option, *_) = of(plan(requests_per_hour=(Decimal(12),)), HostingKind.SERVERLESS)
     assert round(option.pauses_per_month) == 3223
 
 
@@ -159,7 +159,7 @@ def test_the_share_of_hours_that_scaling_to_zero_pays_for(per_hour: str, share: 
 
 def test_scale_to_zero_says_how_long_its_callers_get_errors() -> None:
     choice = plan(requests_per_hour=(Decimal(1),))
-    (asleep,), (queued,) = of(choice, Kind.SCALE_TO_ZERO), of(choice, Kind.ASYNCHRONOUS)
+    (asleep,), (queued,) = of(choice, HostingKind.SCALE_TO_ZERO), of(choice, HostingKind.ASYNCHRONOUS)
     # 74.46 x 0.384173; 730 h / 1.62383 h = 449.55 wakes of 9.4 minutes
     assert round(asleep.usd_per_month, 2) == round(queued.usd_per_month, 2) == Decimal("28.61")
     assert round(asleep.pauses_per_month, 1) == Decimal("449.6")
@@ -171,35 +171,35 @@ def test_scale_to_zero_says_how_long_its_callers_get_errors() -> None:
 def test_quiet_nights_are_seen_hour_by_hour() -> None:
     # 8 of 24 hours with 20 requests, awake for 0.99953 of them: 74.46 / 3 x 0.99953
     choice = plan(requests_per_hour=(Decimal(0),) * 16 + (Decimal(20),) * 8)
-    assert round(of(choice, Kind.SCALE_TO_ZERO)[0].usd_per_month, 2) == Decimal("24.81")
+    assert round(of(choice, HostingKind.SCALE_TO_ZERO)[0].usd_per_month, 2) == Decimal("24.81")
 
 
 @pytest.mark.parametrize(
     ("why", "given", "promise", "kind"),
     [
-        ("few requests, and a first one may wait", {}, Promise(Decimal(1)), Kind.SERVERLESS),
-        ("no request may wait 30 s", {}, Promise(Decimal(1), Decimal(5)), Kind.REAL_TIME),
-        ("serverless adds 64 ms", {}, Promise(Decimal("0.05")), Kind.REAL_TIME),
+        ("few requests, and a first one may wait", {}, Promise(Decimal(1)), HostingKind.SERVERLESS),
+        ("no request may wait 30 s", {}, Promise(Decimal(1), Decimal(5)), HostingKind.REAL_TIME),
+        ("serverless adds 64 ms", {}, Promise(Decimal("0.05")), HostingKind.REAL_TIME),
         # 74.46 / (0.1 s x 2 GB x 0.00002) = 18,615,000 a month = 25,500 an hour
-        ("just below break-even", {"requests_per_hour": (Decimal(25_499),)}, Promise(), Kind.SERVERLESS),
-        ("just above break-even", {"requests_per_hour": (Decimal(25_501),)}, Promise(), Kind.REAL_TIME),
+        ("just below break-even", {"requests_per_hour": (Decimal(25_499),)}, Promise(), HostingKind.SERVERLESS),
+        ("just above break-even", {"requests_per_hour": (Decimal(25_501),)}, Promise(), HostingKind.REAL_TIME),
         (
             "a GPU sleeps if callers may wait for minutes",
             {"instance_type": "ml.g4dn.xlarge", "requests_per_hour": (Decimal(1),), "not_serverless": "a GPU"},
             Promise(first_seconds=FOR_EVER),
-            Kind.SCALE_TO_ZERO,
+            HostingKind.SCALE_TO_ZERO,
         ),
         (
             "every answer may take ten minutes, and no call may fail",
             {"instance_type": "ml.g4dn.xlarge", "requests_per_hour": (Decimal(1),), "not_serverless": "a GPU"},
             Promise(Decimal(600)),
-            Kind.ASYNCHRONOUS,
+            HostingKind.ASYNCHRONOUS,
         ),
         (
             "a GPU does not sleep otherwise",
             {"instance_type": "ml.g4dn.xlarge", "requests_per_hour": (Decimal(1),), "not_serverless": "a GPU"},
             Promise(),
-            Kind.REAL_TIME,
+            HostingKind.REAL_TIME,
         ),
         ("too slow on any", {}, Promise(Decimal("0.03")), None),
         # 4,000 a second at 0.1 s: 400 at a time, and 240 instances
@@ -216,7 +216,7 @@ def test_quiet_nights_are_seen_hour_by_hour() -> None:
     ],
 )
 def test_the_cheapest_kind_that_keeps_the_promise_is_chosen(
-    why: str, given: dict[str, Any], promise: Promise, kind: Kind | None
+    why: str, given: dict[str, Any], promise: Promise, kind: HostingKind | None
 ) -> None:
     chosen = plan(promise, **given).chosen
     assert (chosen.kind if chosen else None) == kind, why
@@ -242,13 +242,13 @@ def test_what_is_not_kept_is_said_of_each_kind() -> None:
         max_instances=5,
     )
     # 14,400,000 / 60 / 1,000; 4,000 a second x 0.1 s
-    assert of(choice, Kind.REAL_TIME)[0].against == (
+    assert of(choice, HostingKind.REAL_TIME)[0].against == (
         "36 ms is more than the 30 ms promised",
         "its busiest hour needs 240 instances, and 5 are the most",
     )
     assert (
         "its busiest hour has 400 requests at a time, and serverless takes 200"
-        in of(choice, Kind.SERVERLESS)[0].against
+        in of(choice, HostingKind.SERVERLESS)[0].against
     )
     assert choice.reason.startswith("No kind of hosting keeps the promise; the cheapest, ")
 
@@ -256,12 +256,12 @@ def test_what_is_not_kept_is_said_of_each_kind() -> None:
 def test_without_requests_everything_but_instances_is_free() -> None:
     choice = plan(requests_per_hour=(Decimal(0),))
     assert {one.kind for one in choice.options if one.usd_per_month == 0} == {
-        Kind.SERVERLESS,
-        Kind.SCALE_TO_ZERO,
-        Kind.ASYNCHRONOUS,
+        HostingKind.SERVERLESS,
+        HostingKind.SCALE_TO_ZERO,
+        HostingKind.ASYNCHRONOUS,
     }
     assert choice.chosen is not None
-    assert choice.chosen.kind is Kind.SERVERLESS
+    assert choice.chosen.kind is HostingKind.SERVERLESS
 
 
 def test_a_type_without_a_price_is_named() -> None:

@@ -216,7 +216,22 @@ def test_what_is_not_a_json_object_is_refused(content: bytes, said: str) -> None
         ({"instance_count": "1"}, "has \"1\" as 'instance_count'"),
         ({"approval": "yes"}, "has \"yes\" as 'approval'; it must be one of automatic, manual"),
         ({"hosting": {"instance_type": "ml.t3.medium"}}, "a type that SageMaker hosts on"),
-        ({"hosting": {"min": 1}}, "the unknown key 'hosting.min'; the keys under 'hosting' are instance_type"),
+        ({"hosting": {"min": 1}}, "the unknown key 'hosting.min'; the keys under 'hosting' are kind, instance_type"),
+        ({"hosting": {"kind": "serverles"}}, 'must be one of real-time, serverless (did you mean "serverless"?)'),
+        (
+            {"hosting": {"kind": "serverless", "instance_type": "ml.g5.xlarge"}},
+            "'hosting.instance_type', which belongs to",
+        ),
+        ({"hosting": {"kind": "serverless", "min_instances": 2}}, "'hosting.min_instances', which belongs to"),
+        ({"hosting": {"kind": "serverless", "memory_gb": 7}}, "has 7 as 'hosting.memory_gb'; it must be from 1 to 6"),
+        (
+            {"hosting": {"kind": "serverless", "max_concurrency": 201}},
+            "'hosting.max_concurrency'; it must be from 1 to",
+        ),
+        (
+            {"hosting": {"memory_gb": 2}},
+            "'hosting.memory_gb', which belongs to the 'hosting.kind' serverless, but there",
+        ),
         ({"hosting": {"min_instances": 0}}, "has 0 as 'hosting.min_instances'; it must be from 1 to 100"),
         ({"hosting": {"max_instances": 2.0}}, "has 2.0 as 'hosting.max_instances'; it must be a whole number"),
         ({"hosting": {"min_instances": 3, "max_instances": 2}}, "'hosting.min_instances' 3 above 'hosting.max"),

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from mlplatform import names
 from mlplatform.facts import Endpoint, ModelCard, ModelMetrics, Task
-from mlplatform.model_cost import HostingCost, hosting_cost
+from mlplatform.model_cost import HostingCost, hosting_cost, wished_hosting_cost
 from mlplatform.settings import Settings
 
 _LEFT_OVER = 0.1  # of the live model's error
@@ -126,7 +126,7 @@ def difference(card: ModelCard | None, endpoint: Endpoint | None, cost: HostingC
 
 def live_cost(endpoint: Endpoint, settings: Settings) -> HostingCost | None:
     if endpoint.instance_type is None:
-        return None
+        return wished_hosting_cost(endpoint.tags, settings)
     wishes = names.hosting_wishes(endpoint.tags)
     fewest = int(wishes.get("min_instances", settings.min_instances))
     return hosting_cost(endpoint.instance_type, fewest, endpoint.tags, settings)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlplatform import names
+from mlplatform import kinds, names
+from mlplatform.capacity import lacks_capacity
 from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, Notify, RejectUpdate, Skip
-from mlplatform.deployment import deregistration, scalable_target, update_request
-from mlplatform.endpoint_alarms import dimensions, endpoint_alarms, update_alarm_names, update_alarms, wrong_answer
-from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, Prediction
+from mlplatform.deployment import deregistration, scalable_target, update_request, watching
+from mlplatform.endpoint_alarms import dimensions, endpoint_alarms, update_alarm_names, wrong_answer
+from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, HostingKind, Prediction
 from mlplatform.instances import vcpus
 from mlplatform.settings import Settings
 
@@ -29,11 +30,11 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
     if endpoint.busy:
         return Skip(f"{endpoint.name} is {endpoint.status}; the event of the end of that will decide.")
     wanted, asked = endpoint.tags.get(names.WANTED_TAG), endpoint.tags.get(names.ASKED_TAG)
-    said = f": {endpoint.failure_reason}" if endpoint.failure_reason else ", and SageMaker gave no reason."
+    said = f": {endpoint.failure_reason.rstrip('.')}." if endpoint.failure_reason else ", and SageMaker gave no reason."
     once = names.notice_key(endpoint.name, (wanted or "unknown") + names.attempt(endpoint.tags), endpoint.status)
     if endpoint.status != "InService":
         return Notify(
-            f"Endpoint {endpoint.name} is {endpoint.status} and serves nobody{said}",
+            f"Endpoint {endpoint.name} is {endpoint.status} and serves nobody{said}{_other_type(endpoint)}",
             f"Endpoint {endpoint.name} is {endpoint.status}",
             once,
         )
@@ -41,20 +42,47 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
         return None
     dataset = endpoint.tags[DATASET_TAG]
     if asked == wanted:
-        said = said if said.endswith((".", "!")) else f"{said}."
         return Notify(
-            f"The update of endpoint {endpoint.name} to {wanted} failed; it still serves {endpoint.config_name}{said} "
-            f"Nobody has to do anything for it to go on serving. Its log: mlp logs {dataset}; the models that "
-            f"there are: mlp models {dataset}.",
+            f"The update of endpoint {endpoint.name} to {wanted} failed; it still serves {endpoint.config_name}{said}"
+            f"{_other_type(endpoint)} Nobody has to do anything for it to go on serving. Its log: mlp logs {dataset}; "
+            f"the models that there are: mlp models {dataset}.",
             f"Update of endpoint {endpoint.name} failed",
             once,
         )
-    instance_type = names.hosting_wishes(endpoint.tags).get("instance_type", settings.hosting_instance_type)
+    hosting = kinds.hosting(endpoint.tags, settings, endpoint)
     return FinishDeployment(
         reason=f"{endpoint.name} was busy when {wanted} was to be deployed and is in service now; it is updated.",
-        endpoint=update_request(endpoint, wanted, settings),
-        deregister=deregistration(endpoint, instance_type),
-        alarms=update_alarms(endpoint.name, wanted, dataset, settings),
+        endpoint=update_request(endpoint, wanted, hosting, settings),
+        model=wanted,
+        deregister=deregistration(endpoint, hosting),
+        alarms=watching(endpoint, wanted, dataset, hosting, settings),
+    )
+
+
+def _other_type(endpoint: Endpoint) -> str:
+    """What to try where SageMaker had no machine of any type that the config names."""
+    if not lacks_capacity(endpoint.failure_reason):
+        return ""
+    dataset = endpoint.tags[DATASET_TAG]
+    return (
+        " That passes with time: mlp approve with the model's number, which mlp models "
+        f"{dataset} shows, tries again. Or set another hosting.instance_type in job.json and drop the data again."
+    )
+
+
+def told_elsewhere(endpoint: Endpoint) -> Notify | None:
+    """That an endpoint runs on other machines than it was to, because there were none; None where it does not."""
+    wanted = endpoint.instance_type
+    if wanted is None or not endpoint.running_types or wanted in endpoint.running_types:
+        return None
+    runs = " and ".join(endpoint.running_types)
+    config = (endpoint.config_name or "unknown") + names.attempt(endpoint.tags)
+    return Notify(
+        f"Endpoint {endpoint.name} runs on {runs}, because SageMaker had no {wanted}: as many processors, as much "
+        f"memory, and about the same price. It goes back to {wanted} when it is started or updated the next time.",
+        f"Endpoint {endpoint.name} runs on {runs}",
+        names.notice_key(endpoint.name, config, "elsewhere"),
+        routine=True,
     )
 
 
@@ -92,6 +120,17 @@ def plan_autoscaling(
             f"{prediction.explanation}.",
             f"Endpoint {endpoint.name} answers wrongly",
             names.notice_key(endpoint.name, endpoint.model_name or "unknown", "smoke-test"),
+        )
+    if endpoint.kind is HostingKind.SERVERLESS:
+        return ConfigureAutoscaling(
+            f"{endpoint.name} serves {endpoint.model_name} and answers as expected; SageMaker runs it serverless, from "
+            f"nothing up to {endpoint.max_concurrency} requests at a time with {endpoint.memory_gb} GB each, so that "
+            "there is nothing to scale, and it is watched by alarms.",
+            endpoint.name,
+            target={},
+            policies=(),
+            alarms=endpoint_alarms(endpoint, settings),
+            ended=_ended(endpoint),
         )
     instance_type = endpoint.instance_type
     if instance_type is None:

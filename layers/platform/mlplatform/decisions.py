@@ -164,6 +164,7 @@ class FinishDeployment:
 
     reason: str
     endpoint: Request  # UpdateEndpoint
+    model: str  # that it is updated to
     deregister: Request | None = None
     alarms: tuple[Request, ...] = ()  # as in DeployModel
 

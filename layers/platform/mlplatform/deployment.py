@@ -8,11 +8,12 @@ approved, for one that is rolled back to (releases.py).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from mlplatform import approval, containers, names, registry
+from mlplatform import approval, containers, kinds, names, registry
+from mlplatform.capacity import lacks_capacity, same_size
 from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify, Request, Skip
 from mlplatform.endpoint_alarms import update_alarm_names, update_alarms
 from mlplatform.errors import TryAgain
@@ -20,6 +21,7 @@ from mlplatform.facts import (
     STACK_TAG,
     Approval,
     Endpoint,
+    HostingKind,
     JobStatus,
     ModelCard,
     ModelMetrics,
@@ -28,14 +30,16 @@ from mlplatform.facts import (
     TrainingJob,
     UnreadableCard,
 )
+from mlplatform.kinds import Hosting
 from mlplatform.model_cost import wished_hosting_cost
+from mlplatform.prices import usd_per_hour
 from mlplatform.settings import Settings
 
 _LAUNCH_SECONDS = 1800  # for an update beside its waits: instances that start, and models that load
 # SageMaker API reference, DescribeTrainingJob, SecondaryStatus: how a Stopped job came to stop.
 _STOPPED_BECAUSE = {
     "MaxWaitTimeExceeded": "no spot capacity was found, or it was taken away too often, within the {wait} that a job "
-    "may wait and run; try another instance_type in job.json, or a longer TrainingMaxWaitSeconds",
+    "may wait and run; try {other}, or a longer TrainingMaxWaitSeconds",
     "MaxRuntimeExceeded": "it did not finish within {runtime} of running; ask for fewer epochs or a larger "
     "instance_type in job.json, or raise TrainingMaxRuntimeSeconds",
 }
@@ -103,12 +107,18 @@ def plan_deployment(
     once = names.outcome_key(dataset, job.name)
     if job.status is JobStatus.FAILED:
         said = _sentence(job.failure_reason) if job.failure_reason else "SageMaker gave no reason."
+        if lacks_capacity(job.failure_reason):
+            said += f" Try {_other_type(job, settings)}, or drop it again under a new name when that has passed."
         return Notify(f"Training job {job.name} failed: {said} {_billing(job)}", f"Training of {dataset} failed", once)
     if job.status is JobStatus.STOPPED:
         why = _STOPPED_BECAUSE.get(
             job.secondary_status, "somebody stopped it; drop the data again under a new name, or ask them"
         )
-        why = why.format(wait=_duration(job.max_wait_seconds), runtime=_duration(job.max_runtime_seconds))
+        why = why.format(
+            wait=_duration(job.max_wait_seconds),
+            runtime=_duration(job.max_runtime_seconds),
+            other=_other_type(job, settings),
+        )
         return Notify(
             f"Training job {job.name} stopped ({job.secondary_status}) without a model to deploy: {why}. "
             f"{_billing(job)}",
@@ -254,24 +264,35 @@ def deployment(
 
     Raises TryAgain while the endpoint is being deleted: Lambda delivers the event again a minute later.
     """
-    wishes = names.hosting_wishes({names.HOSTING_TAG: model.hosting})
-    instance_type = wishes.get("instance_type", settings.hosting_instance_type)
     name = names.endpoint(settings.stack_name, model.dataset)
     if live and live.endpoint.status == "Deleting":
         raise TryAgain(f"Endpoint {name} is being deleted; {model.name} can be deployed once it is gone.")
-    tags = names.tags(settings.required_tags, stack=settings.stack_name, dataset=model.dataset)
-    # Empty rather than absent: an update must also clear what an earlier job.json asked for.
-    deployed = tags | {names.HOSTING_TAG: model.hosting, names.WANTED_TAG: model.name}
     parked = live.parked if live else None
     exists = live is not None and parked is None and not live.endpoint.dead
+    serving = live.endpoint if live and exists else None
+    wanted = kinds.hosting({names.HOSTING_TAG: model.hosting}, settings, live.endpoint if live else None)
+    if serving and not kinds.in_place(serving.kind, wanted.kind):
+        reason += f" It stays {serving.kind.value}: AWS can't make a {wanted.kind.value} endpoint of it in place."
+        wanted = replace(wanted, kind=serving.kind)
+    woken: dict[str, str] = {}
+    if parked and wanted.kind is not HostingKind.REAL_TIME:
+        # What costs nothing while nobody asks need not wait for the morning; office hours forget the record.
+        woken = dict(parked.tags)
+        parked = None
+    tags = names.tags(settings.required_tags, stack=settings.stack_name, dataset=model.dataset)
+    # Empty rather than absent: an update must also clear what an earlier job.json asked for.
+    deployed = tags | {names.HOSTING_TAG: kinds.tag(model.hosting, wanted), names.WANTED_TAG: model.name}
+    if wanted.kind is not HostingKind.REAL_TIME or (serving and serving.kind is not wanted.kind):
+        deployed |= kinds.kind_tag(wanted.kind)
+        reason += f" It is hosted {wanted.said}."
     if live and live.endpoint.busy:
         reason += f" The endpoint is {live.endpoint.status}; the model follows when that is over."
     if parked:
         reason += " The endpoint is stopped now, and will come back with this model."
     create: Request = {
         "EndpointName": name,
-        "EndpointConfigName": model.name,
-        "Tags": names.tag_list(deployed | {names.ASKED_TAG: model.name}),
+        "EndpointConfigName": kinds.config_name(model.name, wanted),
+        "Tags": names.tag_list(woken | deployed | {names.ASKED_TAG: model.name}),
     }
     return DeployModel(
         reason=reason,
@@ -285,26 +306,14 @@ def deployment(
             **settings.vpc_config,
             "Tags": names.tag_list(tags),
         },
-        endpoint_config={
-            "EndpointConfigName": model.name,
-            "ProductionVariants": [
-                {
-                    "VariantName": names.VARIANT,
-                    "ModelName": model.name,
-                    "InstanceType": instance_type,
-                    "InitialInstanceCount": int(wishes.get("min_instances", settings.min_instances)),
-                    "InitialVariantWeight": 1.0,
-                }
-            ],
-            "Tags": names.tag_list(tags),
-        },
-        endpoint=update_request(live.endpoint, model.name, settings) if live and exists else create,
-        alarms=update_alarms(name, model.name, model.dataset, settings) if exists else (),
+        endpoint_config=kinds.config_request(model.name, wanted, tags),
+        endpoint=update_request(serving, model.name, wanted, settings) if serving else create,
+        alarms=watching(serving, model.name, model.dataset, wanted, settings) if serving else (),
         endpoint_tags=deployed,
         exists=exists,
         card=card,
         replace=live is not None and live.endpoint.dead,
-        deregister=deregistration(live.endpoint, instance_type) if live and exists else None,
+        deregister=deregistration(serving, wanted) if serving else None,
         parked=parked,
         difference=difference,
         package=package,
@@ -312,13 +321,18 @@ def deployment(
     )
 
 
-def update_request(endpoint: Endpoint, config: str, settings: Settings) -> dict[str, Any]:
+def update_request(endpoint: Endpoint, model: str, wanted: Hosting, settings: Settings) -> dict[str, Any]:
     """UpdateEndpoint, blue/green: a new fleet is started beside the old one, watched, and taken back if an alarm rings.
 
     A canary may be half of the new fleet at most ("Use canary traffic shifting", SageMaker developer guide), which no
     part of a single instance is: there all traffic moves at once, and the old instance waits for as long as the new one
     is watched. Without RetainAllVariantProperties a scaled-out fleet would be reset to its initial size.
+
+    What is or was serverless has no fleet to shift, to keep or to watch (kinds.py).
     """
+    config = kinds.config_name(model, wanted)
+    if not guarded(endpoint, wanted):
+        return {"EndpointName": endpoint.name, "EndpointConfigName": config}
     wait = settings.baking_seconds
     canary = {"Type": "CANARY", "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": settings.canary_percent}}
     several = (endpoint.instance_count or 1) > 1
@@ -342,13 +356,25 @@ def update_request(endpoint: Endpoint, config: str, settings: Settings) -> dict[
     }
 
 
-def deregistration(endpoint: Endpoint, instance_type: str) -> Request | None:
+def watching(endpoint: Endpoint, model: str, dataset: str, wanted: Hosting, settings: Settings) -> tuple[Request, ...]:
+    """PutMetricAlarm for what an update_request is rolled back by."""
+    if not guarded(endpoint, wanted):
+        return ()
+    return update_alarms(endpoint.name, model, dataset, settings)
+
+
+def guarded(endpoint: Endpoint, wanted: Hosting) -> bool:
+    """Whether SageMaker shifts traffic bit by bit, watches alarms, and goes back, in such an update."""
+    return endpoint.kind is wanted.kind is HostingKind.REAL_TIME
+
+
+def deregistration(endpoint: Endpoint, wanted: Hosting) -> Request | None:
     """DeregisterScalableTarget, where an update is to change the instance type.
 
     A variant that is registered for scaling can't change its instance type ("Update or delete endpoints that use
     automatic scaling", SageMaker developer guide). configure-autoscaling registers it again after the update.
     """
-    if endpoint.instance_type in {None, instance_type}:
+    if endpoint.instance_type in {None, wanted.instance_type}:
         return None
     return scalable_target(endpoint.name)
 
@@ -378,6 +404,15 @@ def _billing(job: TrainingJob) -> str:
         )
     saved = 1 - job.billable_seconds / job.training_seconds
     return f"Spot billed {job.billable_seconds} of {job.training_seconds} training seconds, {saved:.0%} saved."
+
+
+def _other_type(job: TrainingJob, settings: Settings) -> str:
+    """What to put into job.json where there are no machines of a job's type, with its price."""
+    instead = same_size(job.instance_type, "training", settings.aws_region)
+    if not instead:
+        return "another instance_type in job.json"
+    price = usd_per_hour(instead[0], "training", settings.aws_region)
+    return f"instance_type {instead[0]} in job.json (of the same size; {price} USD an hour before the spot discount)"
 
 
 def _duration(seconds: int | None) -> str:

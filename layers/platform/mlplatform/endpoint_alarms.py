@@ -31,13 +31,10 @@ CPU_PERCENT = 90  # of all cores; scaling begins far below, so that it had its t
 
 
 def endpoint_alarms(endpoint: Endpoint, settings: Settings) -> tuple[Request, ...]:
-    """PutMetricAlarm for each alarm of an endpoint; none where it has no instances of its own."""
-    if endpoint.instance_type is None:
-        return ()
+    """PutMetricAlarm for each alarm of an endpoint; of a serverless one there is no CPU that could be too small."""
     dataset, variant = endpoint.tags[DATASET_TAG], endpoint.variant_name or names.VARIANT
     about = endpoint.name if variant == names.VARIANT else f"The challenger of {endpoint.name}"
     logs = f"its log: mlp logs {dataset}; the model before it: mlp rollback {dataset}"
-    cores = vcpus(endpoint.instance_type)
     common = {
         "Dimensions": dimensions(endpoint.name, variant),
         "ComparisonOperator": "GreaterThanThreshold",
@@ -45,7 +42,7 @@ def endpoint_alarms(endpoint: Endpoint, settings: Settings) -> tuple[Request, ..
         "AlarmActions": [settings.alerts_topic_arn],
         "Tags": names.tag_list(names.tags(settings.required_tags, stack=settings.stack_name, dataset=dataset)),
     }
-    return (
+    answers: tuple[Request, ...] = (
         {
             **common,
             "AlarmName": names.alarm(endpoint.name, "latency", variant),
@@ -69,6 +66,12 @@ def endpoint_alarms(endpoint: Endpoint, settings: Settings) -> tuple[Request, ..
             "EvaluationPeriods": 1,
             "Threshold": ERRORS,
         },
+    )
+    if endpoint.instance_type is None:
+        return answers
+    cores = vcpus(endpoint.instance_type)
+    return (
+        *answers,
         {
             **common,
             "AlarmName": names.alarm(endpoint.name, "cpu", variant),

@@ -47,6 +47,15 @@ class Approval(StrEnum):
     PENDING = "PendingManualApproval"
 
 
+class HostingKind(StrEnum):
+    """How SageMaker can host one model for single requests."""
+
+    REAL_TIME = "real-time"
+    SERVERLESS = "serverless"
+    SCALE_TO_ZERO = "scale-to-zero"  # a model as an inference component, on instances that go when nobody asks
+    ASYNCHRONOUS = "asynchronous"
+
+
 @dataclass(frozen=True)
 class StoredObject:
     """One object under `datasets/<dataset>/`."""
@@ -305,6 +314,10 @@ class Endpoint:
     modified: datetime | None = None
     counts: Mapping[str, int | None] = field(default_factory=dict)  # each variant's instances now
     pending_config: str | None = None  # that it is being updated to
+    running_types: tuple[str, ...] = ()  # that its instances are of; the config alone tells where it names one type
+    kind: HostingKind = HostingKind.REAL_TIME  # of the config that it runs
+    memory_gb: int | None = None  # of a serverless one
+    max_concurrency: int | None = None  # the same
     variants: tuple[Variant, ...] = ()  # of its config, all of them
 
     @property
@@ -664,3 +677,13 @@ class Owned:
     tags: Mapping[str, str] = field(default_factory=dict)
     about: str = ""  # the endpoint that a log, an alarm or a scaling target is of; a package's group
     description: str = ""  # a package's
+
+
+@dataclass(frozen=True)
+class Ticking:
+    """A function that a schedule is to call."""
+
+    function: str  # without the stack's name
+    state: str | None = None  # Scheduler's ENABLED or DISABLED; None where there is no such schedule
+    changed: datetime | None = None  # when the schedule was made or changed last
+    last_run: datetime | None = None  # to five minutes, of the last two days

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from mlplatform import names
+from mlplatform import kinds, names
 from mlplatform.decisions import Decision, EndEndpoint, EndResource, Notify, Skip, TagResource, WarnOfEnd
 from mlplatform.facts import DATASET_TAG, Approval, HostedEndpoint, Owned
 from mlplatform.registry import package_description
@@ -49,7 +49,7 @@ def plan_governance(estate: Estate, settings: Settings, now: datetime) -> list[G
     """One decision for each thing that is not as it should be, and for each endpoint."""
     return [
         *(_age(endpoint, estate, settings, now) for endpoint in estate.endpoints),
-        *_orphans(estate, now),
+        *_orphans(estate, settings, now),
         *_old_packages(estate, settings, now),
         *_tags(estate, settings),
     ]
@@ -60,7 +60,7 @@ def plan_governance(estate: Estate, settings: Settings, now: datetime) -> list[G
 
 def _age(endpoint: HostedEndpoint, estate: Estate, settings: Settings, now: datetime) -> Governing:
     name = endpoint.name
-    config = _config(endpoint, estate)
+    config = _config(endpoint, estate, settings)
     if config is None or config.created is None:
         return Skip(f"{name} runs with a config that the platform did not make, so nobody knows how old it is.")
     if settings.environment != "dev":
@@ -110,10 +110,14 @@ def _age(endpoint: HostedEndpoint, estate: Estate, settings: Settings, now: date
     )
 
 
-def _config(endpoint: HostedEndpoint, estate: Estate) -> Owned | None:
+def _config(endpoint: HostedEndpoint, estate: Estate, settings: Settings) -> Owned | None:
     """The config whose age is the endpoint's: the one that it should run, or that it sleeps in."""
-    name = endpoint.parked.config if endpoint.parked else endpoint.tags.get(names.WANTED_TAG, "")
+    name = endpoint.parked.config if endpoint.parked else _wanted_config(endpoint, settings)
     return next((one for one in estate.owned if one.kind == "endpoint-config" and one.name == name), None)
+
+
+def _wanted_config(endpoint: HostedEndpoint, settings: Settings) -> str:
+    return kinds.config_name(endpoint.tags.get(names.WANTED_TAG, ""), kinds.hosting(endpoint.tags, settings))
 
 
 def _kept(tags: Mapping[str, str], now: datetime) -> str:
@@ -135,9 +139,9 @@ def _day(text: str) -> date | None:
 # ---- orphans ----
 
 
-def _orphans(estate: Estate, now: datetime) -> Iterator[EndResource]:
+def _orphans(estate: Estate, settings: Settings, now: datetime) -> Iterator[EndResource]:
     there = {endpoint.name for endpoint in estate.endpoints}
-    used = _used(estate)
+    used = _used(estate, settings)
     for one in estate.owned:
         if _kept(one.tags, now) or (one.created is not None and now - one.created < ORPHAN_AGE):
             continue
@@ -154,18 +158,19 @@ def _orphans(estate: Estate, now: datetime) -> Iterator[EndResource]:
                     yield EndResource(f"There is no endpoint to the {kind} {one.name} any more.", one.kind, one.name)
 
 
-def _used(estate: Estate) -> frozenset[str]:
-    """Names of configs, which are those of their models, that an endpoint runs, is to run, or sleeps in."""
+def _used(estate: Estate, settings: Settings) -> frozenset[str]:
+    """Names of configs, and of their models, that an endpoint runs, is to run, or sleeps in."""
     found: set[str] = set(estate.running)
     for endpoint in estate.endpoints:
         found |= {endpoint.tags.get(tag, "") for tag in (names.WANTED_TAG, names.ASKED_TAG)}
+        found.add(_wanted_config(endpoint, settings))
         if endpoint.parked:
             found.add(endpoint.parked.config)
     return frozenset(found)
 
 
 def _old_packages(estate: Estate, settings: Settings, now: datetime) -> Iterator[EndResource]:
-    used = _used(estate)
+    used = _used(estate, settings)
     groups: dict[str, list[Owned]] = {}
     for one in estate.owned:
         if one.kind == "model-package" and one.created is not None:

@@ -25,11 +25,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from decimal import ROUND_CEILING, Decimal
-from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from mlplatform import instances
 from mlplatform.dollars import precise
+from mlplatform.facts import HostingKind
 from mlplatform.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR, Use
 
 if TYPE_CHECKING:
@@ -63,15 +63,6 @@ class PriceList(Protocol):
     def usd(self, item: str, region: str) -> Decimal: ...
 
 
-class Kind(StrEnum):
-    """How SageMaker can host one model for single requests."""
-
-    REAL_TIME = "real-time"
-    SERVERLESS = "serverless"
-    SCALE_TO_ZERO = "scale to zero"
-    ASYNCHRONOUS = "asynchronous"
-
-
 @dataclass(frozen=True)
 class Workload:
     """What an endpoint has to do, and on what it does it now."""
@@ -102,7 +93,7 @@ class Promise:
 class Option:
     """One way to host, for a month like what was seen."""
 
-    kind: Kind
+    kind: HostingKind
     what: str
     usd_per_month: Decimal
     latency_seconds: Decimal  # of a usual request
@@ -194,7 +185,7 @@ def _real_time(workload: Workload, promise: Promise, prices: PriceList) -> Optio
     count = str(most) if min(needed) == most else f"{min(needed)} to {most}"
     hours = "" if workload.hours_per_week >= HOURS_PER_WEEK else f", {workload.hours_per_week:g} hours a week"
     return Option(
-        Kind.REAL_TIME,
+        HostingKind.REAL_TIME,
         f"{count} x {workload.instance_type}{hours}",
         average * hour * _hours_per_month(workload) + _data_usd(workload, prices),
         latency,
@@ -218,7 +209,7 @@ def _serverless(workload: Workload, promise: Promise, prices: PriceList) -> Iter
         if at_once > SERVERLESS_CONCURRENCY:
             against += (f"its busiest hour has {at_once:.0f} requests at a time, and serverless takes 200",)
         yield Option(
-            Kind.SERVERLESS,
+            HostingKind.SERVERLESS,
             f"{gb} GB",
             _per_month(workload) * _serverless_usd(workload, prices, gb) + _data_usd(workload, prices),
             latency,
@@ -240,7 +231,7 @@ def _sleeping(workload: Workload, promise: Promise, fleet: Option, prices: Price
     latency = fleet.latency_seconds
     first = WAKE_SECONDS + latency
     yield Option(
-        Kind.SCALE_TO_ZERO,
+        HostingKind.SCALE_TO_ZERO,
         f"0+ x {workload.instance_type}",
         usd,
         latency,
@@ -253,7 +244,7 @@ def _sleeping(workload: Workload, promise: Promise, fleet: Option, prices: Price
     # A request that arrives while it wakes is kept: the latest answer is what callers have to reckon with.
     patient = promise.latency_seconds is not None and promise.latency_seconds >= first
     yield Option(
-        Kind.ASYNCHRONOUS,
+        HostingKind.ASYNCHRONOUS,
         f"0+ x {workload.instance_type}",
         usd,
         latency,
@@ -328,7 +319,7 @@ def _reason(
         said += f" and {duration(chosen.first_seconds)} after a pause"
     if round(chosen.failing_minutes_per_month):
         said += f", with errors for {chosen.failing_minutes_per_month:.0f} minutes a month while it wakes"
-    if chosen.kind is not Kind.REAL_TIME:
+    if chosen.kind is not HostingKind.REAL_TIME:
         said += f", against {precise(fleet.usd_per_month)} for {_named(fleet)}"
     if even is not None:
         said += f"; real-time is cheaper than serverless from {even:,.0f} requests a day on"

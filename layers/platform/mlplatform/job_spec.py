@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 from mlplatform import algorithms, instances
 from mlplatform.errors import DataRejected
-from mlplatform.facts import JobSpec, Range, Scale, Task, TuningSpec
+from mlplatform.facts import HostingKind, JobSpec, Range, Scale, Task, TuningSpec
 from mlplatform.names import JOB_SPEC_FILE
 
 _KEYS = (
@@ -41,6 +41,15 @@ _HOSTING_NUMBERS: Mapping[str, tuple[int, int]] = {
     "min_instances": (1, 100),
     "max_instances": (1, 100),
     "invocations_per_instance": (1, 10_000_000),
+    "memory_gb": (1, 6),  # ProductionVariantServerlessConfig, SageMaker API reference; so is the next
+    "max_concurrency": (1, 200),
+}
+_INSTANCES = ("instance_type", "min_instances", "max_instances", "invocations_per_instance")
+_SERVERLESS = ("memory_gb", "max_concurrency")
+# kind -> the keys that mean something to it
+_HOSTING_KEYS: Mapping[str, tuple[str, ...]] = {
+    HostingKind.REAL_TIME: _INSTANCES,
+    HostingKind.SERVERLESS: _SERVERLESS,
 }
 # name -> (smallest, largest): what SageMaker allows without asking ("Resource Limits for Automatic Model Tuning",
 # SageMaker developer guide), and for a trial's run time CreateTrainingJob.
@@ -287,7 +296,8 @@ def _values(path: str, name: str, values: Any) -> tuple[str, ...]:
 
 def _hosting(value: Any) -> dict[str, Any]:
     wishes = _object("hosting", value)
-    _only_known("hosting", wishes, ("instance_type", *_HOSTING_NUMBERS))
+    _only_known("hosting", wishes, ("kind", "instance_type", *_HOSTING_NUMBERS))
+    kind = _one_of("hosting.kind", wishes.get("kind", HostingKind.REAL_TIME.value), tuple(_HOSTING_KEYS))
     if "instance_type" in wishes:
         _instance_type("hosting.instance_type", wishes["instance_type"], instances.HOSTING, "hosts", "ml.c5.large")
     for name, (smallest, largest) in _HOSTING_NUMBERS.items():
@@ -298,6 +308,14 @@ def _hosting(value: Any) -> dict[str, Any]:
         _reject(
             f"has 'hosting.min_instances' {fewest} above 'hosting.max_instances' {most}; lower one or raise the other"
         )
+    for name in wishes:
+        if name != "kind" and name not in _HOSTING_KEYS[kind]:
+            whose = [one for one, keys in _HOSTING_KEYS.items() if name in keys]
+            said = f"it is {kind}" if "kind" in wishes else "there is none"
+            _reject(
+                f"has 'hosting.{name}', which belongs to the 'hosting.kind' {' or '.join(whose)}, but {said}; leave "
+                f"'hosting.{name}' out or change the kind"
+            )
     return wishes
 
 
@@ -335,6 +353,8 @@ def with_pipeline(spec: JobSpec, wishes: Mapping[str, Any]) -> JobSpec:
     hosting = dict(spec.hosting)
     # What a pipeline calls by another name is the same wish, and has to be the same everywhere.
     if "InferenceInstanceType" in parameters:
+        if hosting.get("kind") == HostingKind.SERVERLESS.value:
+            _reject("has 'pipeline.InferenceInstanceType', but serverless hosting has no instances; leave it out")
         hosting["instance_type"] = parameters["InferenceInstanceType"]
     return replace(
         spec,

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from mlplatform import names, prices
+from mlplatform import kinds, names, prices
 from mlplatform.errors import UnknownPrice
-from mlplatform.facts import TrainingJob
-from mlplatform.hosting import HOURS_PER_WEEK
+from mlplatform.facts import HostingKind, TrainingJob
+from mlplatform.hosting import HOURS_PER_WEEK, SERVERLESS_OVERHEAD_SECONDS, USUAL_MODEL_SECONDS
 from mlplatform.opening_hours import BadHours, hours_per_week
 from mlplatform.settings import Settings
 
@@ -51,12 +51,23 @@ def open_hours_per_week(tags: Mapping[str, str], settings: Settings) -> Decimal:
 
 def wished_hosting_cost(tags: Mapping[str, str], settings: Settings) -> HostingCost:
     """Of the endpoint that a model with these tags gets: what its job.json asked for, else the stack's usual."""
-    wishes = names.hosting_wishes(tags)
-    return hosting_cost(
-        wishes.get("instance_type", settings.hosting_instance_type),
-        int(wishes.get("min_instances", settings.min_instances)),
-        tags,
-        settings,
+    wanted = kinds.hosting(tags, settings)
+    if wanted.kind is HostingKind.SERVERLESS:
+        return _serverless_cost(wanted, settings.aws_region)
+    return hosting_cost(wanted.instance_type, wanted.fewest, tags, settings)
+
+
+def _serverless_cost(wanted: kinds.Hosting, region: str) -> HostingCost:
+    """Of a month in which nobody asks, which is its fewest; what each request adds is said."""
+    try:
+        second = prices.usd("serverless.gb_second", region)
+    except UnknownPrice as error:
+        return HostingCost(None, f"not known: {error}")
+    each = (USUAL_MODEL_SECONDS + SERVERLESS_OVERHEAD_SECONDS) * wanted.memory_gb * second
+    return HostingCost(
+        Decimal("0.00"),
+        f"serverless: nothing while nobody asks, and about {(each * 10**6).quantize(_CENT)} USD for a million requests "
+        f"with {wanted.memory_gb} GB",
     )
 
 

@@ -31,6 +31,7 @@ ASKED_TAG = "ml-platform:asked-config"  # on an endpoint: the config of the last
 ASKED_AT_TAG = "ml-platform:asked-at"  # on an endpoint: when it was last updated, so that each failure is told of
 BOUNDS_TAG = "ml-platform:scaling-bounds"  # on an endpoint: those that the platform set last, see bounds_tag
 TAKEN_TAG = "ml-platform:scaling-before-update"  # on an endpoint: the bounds that a change of its type took, as above
+KIND_TAG = "ml-platform:kind"  # on an endpoint: how it is hosted, where that is not in real time
 CHALLENGER_TAG = "ml-platform:challenger"  # on an endpoint: the A/B test that it should run, see challenger_tag
 APPROVAL_TAG = "ml-platform:approval"  # on a training job: "manual" where job.json wants a person to approve its model
 HOURS_TAG = "ml-platform:hours"  # on an endpoint, or its config while parked: opening hours, see opening_hours.py
@@ -180,6 +181,11 @@ def release_key(dataset: str, version: int, stamp: str) -> str:
 def asked_key(dataset: str, version: int, stamp: str) -> str:
     """That people were told or asked because of one change of a package, and nothing was deployed."""
     return f"{releases_prefix(dataset, version, stamp)}{ASKED_SUFFIX}"
+
+
+def asked_instead(release: str) -> str:
+    """The asked_key of a release_key."""
+    return release.removesuffix(".json") + ASKED_SUFFIX
 
 
 def attempt(tags: Mapping[str, str]) -> str:

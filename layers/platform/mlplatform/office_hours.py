@@ -26,9 +26,11 @@ from mlplatform.facts import (
     STACK_TAG,
     Hold,
     HostedEndpoint,
+    HostingKind,
     Parked,
 )
 from mlplatform.holidays import BadCalendar
+from mlplatform.kinds import tagged_kind
 from mlplatform.opening_hours import BadHours, Hours, Moment, Opening, joined, moment, openings, parse_hours
 from mlplatform.settings import Settings
 from mlplatform.spend import hold_applies
@@ -81,6 +83,9 @@ def _plan(
         )
     if endpoint.status in _SETTLING:
         return Skip(f"{name} is {endpoint.status}; the next tick looks again when that is over.")
+    kind = tagged_kind(tags)
+    if kind is not HostingKind.REAL_TIME and endpoint.parked is None:
+        return Skip(f"{name} is {kind.value} and costs nothing while nobody asks, so that it has no hours.")
     environment = tags.get("Environment", settings.environment)
     if environment == "prod" and names.HOURS_TAG not in tags:
         return _open(endpoint, f"it is in prod and not tagged {names.HOURS_TAG}")

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from mlplatform.errors import UnknownPrice
 from mlplatform.prices import HOURS_PER_MONTH, Use
+from mlplatform.ticks import EVERY
 
 Resource = Mapping[str, Any]  # as in a template: Type, Properties
 
@@ -33,6 +34,7 @@ ALWAYS_FREE = {
     "dashboards": Decimal(3),
     "GB of logs": Decimal(5),
     "traces": Decimal(100_000),
+    "CloudWatch requests": Decimal(1_000_000),
 }
 _DAYS = HOURS_PER_MONTH / 24
 _SECONDS_A_CALL = Decimal(2)  # a tick that finds nothing to do; billed with its share of cold starts
@@ -202,6 +204,10 @@ def _function(name: str, resources: Mapping[str, Resource], charge: Any) -> Iter
     yield charge(calls, "writes to S3", "s3.thousand_puts", 1000)
     if _may(resources, properties.get("Role"), "ce:GetCostAndUsage"):
         yield charge(calls * _COST_EXPLORER_REQUESTS, "requests to Cost Explorer", "cost_explorer.request")
+    if _may(resources, properties.get("Role"), "scheduler:GetSchedule"):  # it asks when the others were called last
+        requests = calls * len(EVERY)
+        allowance = "CloudWatch requests"
+        yield charge(requests, "requests to CloudWatch", "cloudwatch.thousand_requests", 1000, allowance)
 
 
 def _may(resources: Mapping[str, Resource], role: Any, action: str) -> bool:

@@ -29,12 +29,11 @@ from typing import TYPE_CHECKING, Any
 
 from mlplatform import instances
 from mlplatform.errors import UnknownPrice
-from mlplatform.facts import STACK_TAG
+from mlplatform.facts import STACK_TAG, HostingKind
 from mlplatform.hosting import (
     DAYS_PER_MONTH,
     HOURS_PER_WEEK,
     USUAL_MODEL_SECONDS,
-    Kind,
     PriceList,
     Promise,
     Workload,
@@ -409,10 +408,10 @@ def _low_traffic(
         prices,
     )
     option = choice.chosen
-    if option is None or option.kind is Kind.REAL_TIME:
+    if option is None or option.kind is HostingKind.REAL_TIME:
         return
     saves = cost - option.usd_per_month
-    if option.kind is Kind.SERVERLESS:
+    if option.kind is HostingKind.SERVERLESS:
         yield _advice(
             f"Serve {endpoint.name} serverless",
             f"{daily:,.0f} requests a day; {runs}. Serverless with {option.gb} GB and "

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mlplatform import containers, names, prices
+from mlplatform import containers, kinds, names, prices
 from mlplatform.datasets import data_files, plan_dataset
 from mlplatform.decisions import (
     HoldDataset,
@@ -86,6 +86,7 @@ def plan_training(
         table, spec = plan_dataset(drop, names.longest_dataset(settings.stack_name))
         if asked is not None:
             spec = with_pipeline(spec, asked.parameters)
+        _assert_hosted(spec, settings)
         job_name = names.training_job(settings.stack_name, drop.dataset, drop.version, settings.model_code_digest)
         request = _training_job(job_name, drop, table, spec, live=live, settings=settings)
         manifest = _manifest(drop.dataset, table, settings)
@@ -107,6 +108,13 @@ def plan_training(
         manifest=manifest,
         request=request,
     )
+
+
+def _assert_hosted(spec: JobSpec, settings: Settings) -> None:
+    """Nothing is trained that could not be deployed."""
+    why = kinds.refusal(spec.hosting, settings)
+    if why is not None:
+        raise DataRejected(f"{names.JOB_SPEC_FILE} {why}.")
 
 
 def _fleet(request: Request, region: str) -> str:
