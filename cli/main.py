@@ -189,7 +189,8 @@ def logs(
 ) -> None:
     """Logs of the functions, of training jobs and of endpoints.
 
-    Example: `mlp logs` (all decisions), `mlp logs deploy-model`, `mlp logs churn --follow`
+    Saved queries for more than that (errors, money, a dataset's story, slow calls) are in CloudWatch Logs Insights, in
+    the stack's folder. Example: `mlp logs` (all decisions), `mlp logs deploy-model`, `mlp logs churn --follow`
     """
     connection: Connection = context.obj
     since = connection.now() - timedelta(minutes=minutes)
