@@ -37,4 +37,5 @@ def _place(app: App, endpoint_name: str) -> Place:
     endpoint, parked = app.aws.endpoint(endpoint_name), None
     if endpoint is None:
         endpoint, parked = app.aws.parked_endpoint(endpoint_name) or (None, None)
-    return Place(app.aws.now(), endpoint, parked)
+    variant = app.aws.live_variant(endpoint) if endpoint is not None else {}
+    return Place(app.aws.now(), endpoint, parked, variant, app.aws.quotas())

@@ -60,7 +60,9 @@ def with_test(*, weight: float = 0.1, instances: int = 1, challengers: int = 1, 
 def ask(action: Any = "start", weight: float = 0.1, **changed: Any) -> Any:
     """What comes of it on an endpoint in service; `changed` are facts of a Place, and package and card."""
     package, card = changed.pop("package", PACKAGE), changed.pop("card", builders.card())
-    place = Place(NOON, **{"endpoint": endpoint(), **changed})
+    variant = {"VariantName": "AllTraffic", "ModelName": LIVE_JOB, "InitialInstanceCount": 1, "InitialVariantWeight": 1}
+    variant |= {"InstanceType": "ml.c5.large"}
+    place = Place(NOON, **{"endpoint": endpoint(), "variant": variant, **changed})
     return plan_ab_test(AbTestAsked("churn", action, PACKAGE.arn, weight), place, package, card, SETTINGS)
 
 
@@ -102,6 +104,10 @@ def test_a_share_is_more_than_nothing_and_at_most_half(weight: float) -> None:
             "An A/B test of churn/2 runs already",
         ),
         ({"endpoint": with_test(tags={names.CHALLENGER_TAG: ""})}, "is still ending"),
+        (
+            {"quotas": {"ml.c5.large for endpoint usage": 2.0}},
+            'quota "ml.c5.large for endpoint usage" is 2, and an update to both models needs 3',
+        ),
         ({"weight": 0.2, "endpoint": with_test()}, "mlp ab churn --weight 0.2"),
     ],
 )

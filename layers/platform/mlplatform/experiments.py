@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -46,6 +46,7 @@ from mlplatform.facts import (
     UnreadableCard,
 )
 from mlplatform.model_cost import hosting_cost
+from mlplatform.quotas import Need, Quotas, short
 from mlplatform.releases import packaged
 from mlplatform.restoring import same_weight
 from mlplatform.settings import Settings
@@ -73,6 +74,8 @@ class Place:
     now: datetime
     endpoint: Endpoint | None  # the dataset's; of a parked one, what it will come back as
     parked: Parked | None = None
+    variant: Request = field(default_factory=dict)  # of its config: the live model's
+    quotas: Quotas = field(default_factory=dict)
 
 
 def wanted_test(tags: Mapping[str, str]) -> AbTest | None:
@@ -180,7 +183,20 @@ def _start(
     if not isinstance(card, ModelCard):
         wrong = card.explanation if card else f"there is nothing at {package.artifact_uri}"
         return Refuse(f"{name} can't be used: {wrong}.")
-    return _started(asked, endpoint, package, card, place.now, settings)
+    decision = _started(asked, place, endpoint, package, card, settings)
+    lacking = [said for need in _needs(decision, endpoint) if (said := short(need, place.quotas)) is not None]
+    if lacking:
+        return Refuse(f"{name} can't come: {' and '.join(lacking)}. Ask for more in the Service Quotas console.")
+    return decision
+
+
+def _needs(decision: StartAbTest, endpoint: Endpoint) -> list[Need]:
+    """The instances that the update takes at a time: both new fleets beside the old one."""
+    live, challenger = decision.endpoint_config["ProductionVariants"]
+    counts = {endpoint.instance_type or "": 2 * (endpoint.instance_count or live["InitialInstanceCount"])}
+    kind = challenger["InstanceType"]
+    counts[kind] = counts.get(kind, 0) + challenger["InitialInstanceCount"]
+    return [Need(one, "endpoint", count, "an update to both models") for one, count in counts.items()]
 
 
 def _fit(package: ModelPackage) -> bool:
@@ -189,10 +205,10 @@ def _fit(package: ModelPackage) -> bool:
 
 def _started(
     asked: AbTestAsked,
+    place: Place,
     endpoint: Endpoint,
     package: ModelPackage,
     card: ModelCard,
-    now: datetime,
     settings: Settings,
 ) -> StartAbTest:
     name = registry.spoken(package.arn, settings.stack_name)
@@ -201,10 +217,9 @@ def _started(
     wishes = names.hosting_wishes({names.HOSTING_TAG: model.hosting})
     instance_type = wishes.get("instance_type", settings.hosting_instance_type)
     count = instances_for(asked.weight, endpoint.instance_count, 1, settings.max_instances)
-    fewest = int(names.hosting_wishes(endpoint.tags).get("min_instances", settings.min_instances))
     config = names.ab_config(endpoint.name, live, model.name)
     tags = names.tags(settings.required_tags, stack=settings.stack_name, dataset=asked.dataset)
-    test = names.challenger_tag(model.name, package.version, asked.weight, now.isoformat(timespec="seconds"))
+    test = names.challenger_tag(model.name, package.version, asked.weight, place.now.isoformat(timespec="seconds"))
     cost = hosting_cost(instance_type, count, endpoint.tags, settings)
     price = cost.formula if cost.usd_per_month is None else f"{cost.usd_per_month} USD a month"
     waits = f" The endpoint is {endpoint.status}; it begins when that is over." if endpoint.busy else ""
@@ -220,8 +235,15 @@ def _started(
         endpoint_config={
             "EndpointConfigName": config,
             "ProductionVariants": [
-                _variant(names.VARIANT, live, endpoint.instance_type or "", fewest, 1.0),
-                _variant(CHALLENGER, model.name, instance_type, count, 0.0),
+                # As it is: a variant that is registered for scaling must not change its types.
+                {**place.variant, "VariantName": names.VARIANT, "InitialVariantWeight": 1.0},
+                {
+                    "VariantName": CHALLENGER,
+                    "ModelName": model.name,
+                    "InstanceType": instance_type,
+                    "InitialInstanceCount": count,
+                    "InitialVariantWeight": 0.0,
+                },
             ],
             "Tags": names.tag_list(tags),
         },
@@ -229,16 +251,6 @@ def _started(
         # What an update that failed had wanted is not tried again.
         endpoint_tags=test | {names.WANTED_TAG: live},
     )
-
-
-def _variant(name: str, model: str, instance_type: str, count: int, weight: float) -> dict[str, Any]:
-    return {
-        "VariantName": name,
-        "ModelName": model,
-        "InstanceType": instance_type,
-        "InitialInstanceCount": count,
-        "InitialVariantWeight": weight,
-    }
 
 
 def _weigh(
@@ -388,7 +400,7 @@ def _next_capacity(endpoint: Endpoint, share: float, settings: Settings) -> Requ
     have = there.instance_count or 1
     need = instances_for(share, endpoint.instance_count, 1, settings.max_instances)
     if need > have and share > share_of(endpoint) and not endpoint.failure_reason:
-        changed = [{"VariantName": CHALLENGER, "DesiredInstanceCount": need}]
+        changed: list[dict[str, Any]] = [{"VariantName": CHALLENGER, "DesiredInstanceCount": need}]
     else:
         changed = [
             {"VariantName": names.VARIANT, "DesiredWeight": round(1 - share, 6)},
