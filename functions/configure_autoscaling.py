@@ -11,7 +11,7 @@ from typing import Any
 
 from mlplatform import events, names
 from mlplatform.app import App, live_app
-from mlplatform.autoscaling import check_endpoint, check_update, plan_autoscaling
+from mlplatform.autoscaling import check_endpoint, check_update, plan_autoscaling, told_elsewhere
 from mlplatform.decisions import Decision, FinishDeployment, Skip
 from mlplatform.facts import DATASET_TAG, STACK_TAG, EndpointChanged, HostingKind, Prediction
 from mlplatform.observability import decided, observed
@@ -33,6 +33,9 @@ def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
     first = check_endpoint(endpoint, app.settings)
     if endpoint.status != "InService" or isinstance(first, Skip | FinishDeployment):
         return app.aws.apply(first) if first else Skip(f"{endpoint.name} is {endpoint.status}.")
+    elsewhere = told_elsewhere(endpoint)
+    if elsewhere is not None:
+        app.aws.apply(elsewhere)
     config = names.running_config(endpoint, app.settings.stack_name)
     parked = app.aws.parked(endpoint, config)
     failed = app.aws.apply(first) if first is not None and parked is None else None

@@ -375,6 +375,7 @@ def account(**changed: Any) -> Iterator[Account]:
         queue_arn = sqs.get_queue_attributes(QueueUrl=one.alerts_queue, AttributeNames=["QueueArn"])
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue_arn["Attributes"]["QueueArn"])
         one.answers["update_endpoint"] = _update_endpoint
+        one.answers["list_service_quotas"] = {"Quotas": []}  # an account that tells none; moto knows no SageMaker's
         yield one
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlplatform import kinds, names
+from mlplatform.capacity import lacks_capacity
 from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, Notify, RejectUpdate, Skip
 from mlplatform.deployment import deregistration, scalable_target, update_request, watching
 from mlplatform.endpoint_alarms import dimensions, endpoint_alarms, update_alarm_names, wrong_answer
@@ -29,11 +30,11 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
     if endpoint.busy:
         return Skip(f"{endpoint.name} is {endpoint.status}; the event of the end of that will decide.")
     wanted, asked = endpoint.tags.get(names.WANTED_TAG), endpoint.tags.get(names.ASKED_TAG)
-    said = f": {endpoint.failure_reason}" if endpoint.failure_reason else ", and SageMaker gave no reason."
+    said = f": {endpoint.failure_reason.rstrip('.')}." if endpoint.failure_reason else ", and SageMaker gave no reason."
     once = names.notice_key(endpoint.name, (wanted or "unknown") + names.attempt(endpoint.tags), endpoint.status)
     if endpoint.status != "InService":
         return Notify(
-            f"Endpoint {endpoint.name} is {endpoint.status} and serves nobody{said}",
+            f"Endpoint {endpoint.name} is {endpoint.status} and serves nobody{said}{_other_type(endpoint)}",
             f"Endpoint {endpoint.name} is {endpoint.status}",
             once,
         )
@@ -41,11 +42,10 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
         return None
     dataset = endpoint.tags[DATASET_TAG]
     if asked == wanted:
-        said = said if said.endswith((".", "!")) else f"{said}."
         return Notify(
-            f"The update of endpoint {endpoint.name} to {wanted} failed; it still serves {endpoint.config_name}{said} "
-            f"Nobody has to do anything for it to go on serving. Its log: mlp logs {dataset}; the models that "
-            f"there are: mlp models {dataset}.",
+            f"The update of endpoint {endpoint.name} to {wanted} failed; it still serves {endpoint.config_name}{said}"
+            f"{_other_type(endpoint)} Nobody has to do anything for it to go on serving. Its log: mlp logs {dataset}; "
+            f"the models that there are: mlp models {dataset}.",
             f"Update of endpoint {endpoint.name} failed",
             once,
         )
@@ -56,6 +56,33 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
         model=wanted,
         deregister=deregistration(endpoint, hosting),
         alarms=watching(endpoint, wanted, dataset, hosting, settings),
+    )
+
+
+def _other_type(endpoint: Endpoint) -> str:
+    """What to try where SageMaker had no machine of any type that the config names."""
+    if not lacks_capacity(endpoint.failure_reason):
+        return ""
+    dataset = endpoint.tags[DATASET_TAG]
+    return (
+        " That passes with time: mlp approve with the model's number, which mlp models "
+        f"{dataset} shows, tries again. Or set another hosting.instance_type in job.json and drop the data again."
+    )
+
+
+def told_elsewhere(endpoint: Endpoint) -> Notify | None:
+    """That an endpoint runs on other machines than it was to, because there were none; None where it does not."""
+    wanted = endpoint.instance_type
+    if wanted is None or not endpoint.running_types or wanted in endpoint.running_types:
+        return None
+    runs = " and ".join(endpoint.running_types)
+    config = (endpoint.config_name or "unknown") + names.attempt(endpoint.tags)
+    return Notify(
+        f"Endpoint {endpoint.name} runs on {runs}, because SageMaker had no {wanted}: as many processors, as much "
+        f"memory, and about the same price. It goes back to {wanted} when it is started or updated the next time.",
+        f"Endpoint {endpoint.name} runs on {runs}",
+        names.notice_key(endpoint.name, config, "elsewhere"),
+        routine=True,
     )
 
 

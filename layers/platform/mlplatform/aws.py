@@ -9,11 +9,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, assert_never
 
-from mlplatform import ledger, names
+from mlplatform import capacity, ledger, names
 from mlplatform.aws_calls import is_invalid, is_missing
 from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
 from mlplatform.aws_pipelines import PipelineCalls
+from mlplatform.aws_quotas import QuotaCalls
 from mlplatform.aws_registry import RegistryCalls
 from mlplatform.aws_spend import HELD, SpendCalls
 from mlplatform.aws_ticks import TickCalls
@@ -73,6 +74,7 @@ from mlplatform.facts import (
 )
 from mlplatform.kinds import kind_of
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, model_version, parse_card
+from mlplatform.quotas import LIMIT_EXCEEDED, limit_reached_by
 
 if TYPE_CHECKING:
     from mlplatform.recommendations import AdviceFacts
@@ -87,7 +89,7 @@ _UPDATE_SECONDS = 30.0  # of a function's minute; what is slower than that rings
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls, PipelineCalls, TickCalls):
+class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls, PipelineCalls, TickCalls, QuotaCalls):
     """One account and region, as one function's role sees them."""
 
     # ---- facts: datasets ----
@@ -214,7 +216,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             config_name=config_name,
             failure_reason=found.get("FailureReason"),
             variant_name=variant.get("VariantName"),
-            instance_type=variant.get("InstanceType"),
+            instance_type=capacity.wanted_type(variant),
             instance_count=running.get("CurrentInstanceCount", variant.get("InitialInstanceCount")),
             model_name=variant.get("ModelName"),
             artifact_uri=model.get("PrimaryContainer", {}).get("ModelDataUrl"),
@@ -222,12 +224,13 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             created=_utc(found["CreationTime"]),
             modified=_utc(found["LastModifiedTime"]),
             pending_config=found.get("PendingDeploymentSummary", {}).get("EndpointConfigName"),
+            running_types=capacity.types_of(running),
             counts={name: one.get("DesiredInstanceCount") for name, one in fleets.items()},
             variants=tuple(
                 Variant(
                     name=one["VariantName"],
                     model_name=one.get("ModelName"),
-                    instance_type=one.get("InstanceType"),
+                    instance_type=capacity.wanted_type(one),
                     instance_count=fleets.get(one["VariantName"], {}).get(
                         "CurrentInstanceCount", one.get("InitialInstanceCount")
                     ),
@@ -526,16 +529,36 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             raise TryAgain(
                 f"Endpoint {name} was past repair and is being deleted; {decision.job_name} takes its place."
             )
-        if decision.parked is not None:
-            self._move_parking(decision.parked, decision.job_name, decision.endpoint_tags)
-        elif decision.exists:
-            self._tag_endpoint(name, decision.endpoint_tags)
-            self._update_endpoint(decision.endpoint, decision.job_name, decision.deregister, decision.alarms)
-        else:
-            self._create_endpoint(decision.endpoint)
+        try:
+            if decision.parked is not None:
+                self._move_parking(decision.parked, decision.job_name, decision.endpoint_tags)
+            elif decision.exists:
+                self._update_to(decision)
+            else:
+                self._create_endpoint(decision.endpoint)
+        except AwsError as error:
+            if error.code != LIMIT_EXCEEDED:
+                raise
+            waiting = limit_reached_by(decision, error.aws_message)
+            if waiting.update is not None:
+                self._call("sagemaker", "update_model_package", **waiting.update)
+            return self._finish(waiting)
         if decision.update is not None:
             self._call("sagemaker", "update_model_package", **decision.update)
         return self._finish(decision)
+
+    def _update_to(self, decision: DeployModel) -> None:
+        """The wish first, for an endpoint that is busy; taken back where SageMaker refuses the instances for it."""
+        name = decision.endpoint["EndpointName"]
+        arn = self._call("sagemaker", "describe_endpoint", EndpointName=name)["EndpointArn"]
+        before = self._tags(arn)
+        self._tag_endpoint(name, decision.endpoint_tags)
+        try:
+            self._update_endpoint(decision.endpoint, decision.job_name, decision.deregister, decision.alarms)
+        except AwsError as error:
+            if error.code == LIMIT_EXCEEDED:
+                self._tag_endpoint(name, {key: before.get(key, "") for key in decision.endpoint_tags})
+            raise
 
     def _assert_same_model(self, request: Request) -> None:
         """Two packages that say that they come from one training job, but have other artifacts, have the same name."""
@@ -582,7 +605,17 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         if deregister is not None:
             self._remember_taken(name, deregister)
             self._unless(is_missing, "application-autoscaling", "deregister_scalable_target", **deregister)
-        if self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request):
+        try:
+            accepted = self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request)
+        except AwsError as error:
+            if deregister is not None or not _is_scaled(error):
+                raise
+            # Not the type but the types that take its place are others than before.
+            variant = scalable_target(name)
+            self._remember_taken(name, variant)
+            self._unless(is_missing, "application-autoscaling", "deregister_scalable_target", **variant)
+            accepted = self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request)
+        if accepted:
             at = self.now().isoformat(timespec="seconds")
             self._tag_endpoint(name, {names.ASKED_TAG: model, names.ASKED_AT_TAG: at})
 
@@ -852,6 +885,12 @@ def _holds(actual: Any, wanted: Any) -> bool:
     if isinstance(wanted, Mapping) and isinstance(actual, Mapping):
         return all(key in actual and _holds(actual[key], value) for key, value in wanted.items())
     return bool(actual == wanted)
+
+
+def _is_scaled(error: AwsError) -> bool:
+    """ "The variant(s) ... must be deregistered as a scalable target with AutoScaling before they can ... have their
+    instance type updated" ("Update or delete endpoints that use automatic scaling", SageMaker developer guide)."""
+    return is_invalid(error) and "must be deregistered" in error.aws_message.lower()
 
 
 def _is_in_progress(error: AwsError) -> bool:

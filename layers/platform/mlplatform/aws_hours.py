@@ -13,6 +13,7 @@ from typing import Any
 
 from mlplatform import holidays, names
 from mlplatform.aws_calls import Calls
+from mlplatform.capacity import wanted_type
 from mlplatform.decisions import (
     ClearFailedStart,
     ForgetParking,
@@ -126,7 +127,7 @@ class OfficeHoursCalls(Calls):
                 config_name=parked.config,
                 failure_reason=None,
                 variant_name=variant.get("VariantName"),
-                instance_type=variant.get("InstanceType"),
+                instance_type=wanted_type(variant),
                 instance_count=variant.get("InitialInstanceCount"),
                 model_name=variant.get("ModelName"),
                 artifact_uri=model.get("PrimaryContainer", {}).get("ModelDataUrl"),
@@ -163,7 +164,7 @@ class OfficeHoursCalls(Calls):
                 f"{name} is {found['EndpointStatus'] if found else 'gone'} meanwhile; the next tick looks again."
             )
         config = self._call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
-        if not any("InstanceType" in variant for variant in config["ProductionVariants"]):
+        if not any(wanted_type(variant) for variant in config["ProductionVariants"]):
             return Skip(f"{name} has no instances of its own: while nobody asks, it costs nothing.")
         models = {one["VariantName"]: one["ModelName"] for one in config["ProductionVariants"] if "ModelName" in one}
         model = names.models_config(name, models)

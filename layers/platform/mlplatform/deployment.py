@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from mlplatform import approval, containers, kinds, names, registry
+from mlplatform.capacity import lacks_capacity, same_size
 from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify, Request, Skip
 from mlplatform.endpoint_alarms import update_alarm_names, update_alarms
 from mlplatform.errors import TryAgain
@@ -31,13 +32,14 @@ from mlplatform.facts import (
 )
 from mlplatform.kinds import Hosting
 from mlplatform.model_cost import wished_hosting_cost
+from mlplatform.prices import usd_per_hour
 from mlplatform.settings import Settings
 
 _LAUNCH_SECONDS = 1800  # for an update beside its waits: instances that start, and models that load
 # SageMaker API reference, DescribeTrainingJob, SecondaryStatus: how a Stopped job came to stop.
 _STOPPED_BECAUSE = {
     "MaxWaitTimeExceeded": "no spot capacity was found, or it was taken away too often, within the {wait} that a job "
-    "may wait and run; try another instance_type in job.json, or a longer TrainingMaxWaitSeconds",
+    "may wait and run; try {other}, or a longer TrainingMaxWaitSeconds",
     "MaxRuntimeExceeded": "it did not finish within {runtime} of running; ask for fewer epochs or a larger "
     "instance_type in job.json, or raise TrainingMaxRuntimeSeconds",
 }
@@ -105,12 +107,18 @@ def plan_deployment(
     once = names.outcome_key(dataset, job.name)
     if job.status is JobStatus.FAILED:
         said = _sentence(job.failure_reason) if job.failure_reason else "SageMaker gave no reason."
+        if lacks_capacity(job.failure_reason):
+            said += f" Try {_other_type(job, settings)}, or drop it again under a new name when that has passed."
         return Notify(f"Training job {job.name} failed: {said} {_billing(job)}", f"Training of {dataset} failed", once)
     if job.status is JobStatus.STOPPED:
         why = _STOPPED_BECAUSE.get(
             job.secondary_status, "somebody stopped it; drop the data again under a new name, or ask them"
         )
-        why = why.format(wait=_duration(job.max_wait_seconds), runtime=_duration(job.max_runtime_seconds))
+        why = why.format(
+            wait=_duration(job.max_wait_seconds),
+            runtime=_duration(job.max_runtime_seconds),
+            other=_other_type(job, settings),
+        )
         return Notify(
             f"Training job {job.name} stopped ({job.secondary_status}) without a model to deploy: {why}. "
             f"{_billing(job)}",
@@ -396,6 +404,15 @@ def _billing(job: TrainingJob) -> str:
         )
     saved = 1 - job.billable_seconds / job.training_seconds
     return f"Spot billed {job.billable_seconds} of {job.training_seconds} training seconds, {saved:.0%} saved."
+
+
+def _other_type(job: TrainingJob, settings: Settings) -> str:
+    """What to put into job.json where there are no machines of a job's type, with its price."""
+    instead = same_size(job.instance_type, "training", settings.aws_region)
+    if not instead:
+        return "another instance_type in job.json"
+    price = usd_per_hour(instead[0], "training", settings.aws_region)
+    return f"instance_type {instead[0]} in job.json (of the same size; {price} USD an hour before the spot discount)"
 
 
 def _duration(seconds: int | None) -> str:

@@ -314,6 +314,7 @@ class Endpoint:
     modified: datetime | None = None
     counts: Mapping[str, int | None] = field(default_factory=dict)  # each variant's instances now
     pending_config: str | None = None  # that it is being updated to
+    running_types: tuple[str, ...] = ()  # that its instances are of; the config alone tells where it names one type
     kind: HostingKind = HostingKind.REAL_TIME  # of the config that it runs
     memory_gb: int | None = None  # of a serverless one
     max_concurrency: int | None = None  # the same

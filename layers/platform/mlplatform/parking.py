@@ -15,6 +15,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from mlplatform.capacity import wanted_type
 from mlplatform.errors import PlatformError
 from mlplatform.facts import Parked
 from mlplatform.names import HOURS_TAG, KEEP_ON_TAG, PARKED_TAG
@@ -44,7 +45,7 @@ def parking_record(
 
     `scaling` has "targets", "policies" and "scheduled_actions" as Application Auto Scaling describes them.
     """
-    types = {variant["VariantName"]: variant.get("InstanceType") for variant in config["ProductionVariants"]}
+    types = {variant["VariantName"]: wanted_type(variant) for variant in config["ProductionVariants"]}
     return Parked(
         endpoint=endpoint["EndpointName"],
         config=config["EndpointConfigName"],
