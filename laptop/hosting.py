@@ -25,7 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from laptop import deployments, serverless
+from laptop import asynchronous, deployments, serverless
 from laptop.account import Account
 from laptop.errors import ServiceError
 from laptop.hosting_process import CapacityError, Instance, LaunchError, stop_all
@@ -125,10 +125,21 @@ class Endpoint:
     update_began: datetime | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
     starting: list[Instance] = field(default_factory=list)
+    queue: asynchronous.Queue | None = None  # of an asynchronous endpoint
 
     @property
     def arn(self) -> str:
         return arn("endpoint", self.name)
+
+    @property
+    def fewest_instances(self) -> int:
+        """A real-time variant can't go below one; an asynchronous one keeps its requests while it has none."""
+        return 1 if self.queue is None else 0
+
+    @property
+    def answers(self) -> bool:
+        """Whether it can be called."""
+        return bool(self.variants) and self.status not in ("Creating", "Failed", "Deleting")
 
     @property
     def fleets(self) -> tuple[Variant, ...]:
@@ -142,6 +153,7 @@ class Hosting:
     def __init__(self, account: Account) -> None:
         self.account = account
         self.models = Models(account)
+        self.workers = asynchronous.Workers(account, self)
         self.configs: dict[str, dict[str, Any]] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.lock = threading.RLock()
@@ -181,9 +193,10 @@ class Hosting:
             model = self.models.get(variant["ModelName"])
             if "ServerlessConfig" in variant:
                 serverless.check_config(request, model)
-        for unsupported in ("AsyncInferenceConfig", "ShadowProductionVariants", "ExplainerConfig"):
+        for unsupported in ("ShadowProductionVariants", "ExplainerConfig"):
             if request.get(unsupported):
                 raise ServiceError("ValidationException", f"The laptop does not run {unsupported}.")
+        asynchronous.read_config(request)
         tags = read_tags(request.get("Tags"))
         with self.lock:
             self.account.tags[arn("endpoint-config", name)] = tags
@@ -257,8 +270,11 @@ class Hosting:
         except LaunchError as error:
             self._settle(endpoint, "Failed", str(error))
             return
+        asynchronous_config = asynchronous.read_config(config)
         with endpoint.lock:
             endpoint.variants = variants
+            if asynchronous_config is not None:
+                endpoint.queue = self.workers.open(endpoint, asynchronous_config)
         self._settle(endpoint, "InService", None)
 
     def _launch(
@@ -293,7 +309,7 @@ class Hosting:
         if "ServerlessConfig" in production:
             containers = serverless.Containers(
                 serverless.read_config(production),
-                functools.partial(Instance, endpoint.name, name, model_dir, environment, self._log),
+                functools.partial(Instance, endpoint.name, name, model_dir, environment, self.log),
                 self.account.clock.now,
                 functools.partial(self._tell_serverless, endpoint.name, name),
             )
@@ -331,7 +347,7 @@ class Hosting:
             try:
                 return kind, self._start_instances(endpoint, name, kind, model_dir, environment, count)
             except CapacityError:
-                self._log(endpoint.name, name, f"there is no capacity of {kind}")
+                self.log(endpoint.name, name, f"there is no capacity of {kind}")
         raise CapacityError(NO_CAPACITY)
 
     def _start_instances(
@@ -345,7 +361,7 @@ class Hosting:
     ) -> tuple[Instance, ...]:
         if self.account.faults.next("ec2", "RunInstances") is not None:
             raise CapacityError(NO_CAPACITY)
-        instances = [Instance(endpoint.name, variant, model_dir, environment, self._log) for _ in range(count)]
+        instances = [Instance(endpoint.name, variant, model_dir, environment, self.log) for _ in range(count)]
         endpoint.starting.extend(instances)
         try:
             for instance in instances:
@@ -372,6 +388,11 @@ class Hosting:
             scaled = self.scaled_variants(endpoint.name)
             if serverless.is_serverless(config) and not all(variant.serverless for variant in endpoint.variants):
                 raise serverless.refused_update()
+            if (asynchronous.read_config(config) is None) != (endpoint.queue is None):
+                raise ServiceError(
+                    "ValidationException",
+                    "Cannot update an endpoint between asynchronous and real-time inference. Create a new endpoint.",
+                )
             types = {one["VariantName"]: types_of(one) for one in config["ProductionVariants"]}
             barred = [
                 variant.name
@@ -402,7 +423,7 @@ class Hosting:
                 retained.get(one["VariantName"], (one.get("InitialInstanceCount", 1), 0.0))[0]
                 for one in config["ProductionVariants"]
             )
-            deployment = deployments.read_deployment(request.get("DeploymentConfig"), fewest)
+            deployment = deployments.read_deployment(request.get("DeploymentConfig"), max(fewest, 1))
             if len(deployment.steps) > 1 and {one.name for one in endpoint.variants} != types.keys():
                 # "your new endpoint configuration must have the same variant name" (Exclusions, deployment guardrails)
                 raise ServiceError(
@@ -456,6 +477,9 @@ class Hosting:
                     variant.counters.add(counters[variant.name].take())
             endpoint.variants, endpoint.config_name = variants, config["EndpointConfigName"]
             endpoint.pending, endpoint.share, endpoint.stage = (), 0.0, None
+            asynchronous_config = asynchronous.read_config(config)
+            if endpoint.queue is not None and asynchronous_config is not None:
+                endpoint.queue.config = asynchronous_config
         stop_variants(old, drain=True)
         self._settle(endpoint, "InService", None)
 
@@ -529,8 +553,9 @@ class Hosting:
                 if barred in change:
                     kind = "a serverless" if known[name].serverless else "an instance-based"
                     raise ServiceError("ValidationException", f'{barred} can\'t be set for {kind} variant: "{name}".')
-                if change.get("DesiredInstanceCount", 1) < 1:
-                    raise ServiceError("ValidationException", "DesiredInstanceCount must be at least 1.")
+                fewest = endpoint.fewest_instances
+                if change.get("DesiredInstanceCount", fewest) < fewest:
+                    raise ServiceError("ValidationException", f"DesiredInstanceCount must be at least {fewest}.")
             _assert_traffic(
                 {one.name: wanted.get(one.name, {}).get("DesiredWeight", one.weight) for one in known.values()}
             )
@@ -587,6 +612,8 @@ class Hosting:
         with endpoint.lock:
             old = endpoint.variants
             endpoint.variants = ()
+            if endpoint.queue is not None:
+                endpoint.queue.closed = True
         stop_variants(old, drain=True)
         with self.lock:
             self.endpoints.pop(endpoint.name, None)
@@ -711,7 +738,7 @@ class Hosting:
                 ]
                 for instance, hangs in zip(serving, pool.map(lambda one: one.hangs(), serving), strict=True):
                     if hangs and instance.alive and not instance.stopping:
-                        self._log(instance.endpoint, instance.stream, "instance does not answer /ping; it is ended")
+                        self.log(instance.endpoint, instance.stream, "instance does not answer /ping; it is ended")
                         os.killpg(instance.process.pid, signal.SIGKILL)
 
     def _replace(self, endpoint: Endpoint, variant: Variant, dead: list[Instance]) -> None:
@@ -721,7 +748,7 @@ class Hosting:
         for instance in dead:
             ended = instance.process.returncode
             instance.ended()
-            self._log(endpoint.name, instance.stream, f"instance ended with {ended}; replacing it")
+            self.log(endpoint.name, instance.stream, f"instance ended with {ended}; replacing it")
         self.account.journal.record(
             "endpoint",
             endpoint=endpoint.name,
@@ -750,7 +777,7 @@ class Hosting:
     def _background(self, work: Callable[..., None], *arguments: Any) -> None:
         self.account.clock.under_way.start_thread(f"hosting{work.__name__}", work, *arguments)
 
-    def _log(self, endpoint: str, stream: str, line: str) -> None:
+    def log(self, endpoint: str, stream: str, line: str) -> None:
         self._logs.append((endpoint, stream, int(self.account.clock.now().timestamp() * 1000), line))
 
     def _ship_logs(self) -> None:
@@ -787,6 +814,7 @@ class Hosting:
     def close(self) -> None:
         """Stops every instance at once."""
         self._closed.set()
+        self.workers.close()
         for endpoint in list(self.endpoints.values()):
             stop_all((one for one in endpoint.starting if hasattr(one, "process")), drain=False)
             stop_variants(endpoint.fleets, drain=False)
@@ -838,6 +866,7 @@ def install(account: Account) -> Hosting:
             "DeleteEndpoint": hosting.delete_endpoint,
         }
     )
+    account.operations.setdefault("sagemaker-runtime", {})["InvokeEndpointAsync"] = hosting.workers.invoke
     account.invoke = Invocations(hosting).invoke
     account.closers.append(hosting.close)
     return hosting

@@ -325,6 +325,8 @@ def _validation_code(call: Call) -> str:
         return "InvalidParameterValue"
     if call.service == "logs":
         return "InvalidParameterException"
+    if call.service == "sagemaker-runtime":
+        return "ValidationError"
     return "ValidationError" if call.protocol == "query" else "ValidationException"
 
 
