@@ -410,6 +410,14 @@ class TagResource:
     tags: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class ReportUntagged:
+    """Something that the platform did not make lacks required tags. It is told, and never touched."""
+
+    reason: str
+    arn: str
+
+
 Decision = (
     Skip
     | Notify
@@ -446,4 +454,5 @@ Decision = (
     | WarnOfEnd
     | EndEndpoint
     | TagResource
+    | ReportUntagged
 )
