@@ -22,6 +22,7 @@ from mlplatform import names
 from mlplatform.endpoint_alarms import WATCHED
 from mlplatform.errors import AwsError
 from mlplatform.facts import DATASET_TAG, STACK_TAG
+from mlplatform.kinds import kind_of
 from mlplatform.model_card import compare_prediction
 from mlplatform.settings import Settings
 
@@ -248,8 +249,7 @@ def _endpoint_alarms(stack: Stack) -> Iterator[str]:
         if found["EndpointStatus"] != "InService":
             continue
         config = stack.call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
-        instances = any("InstanceType" in variant for variant in config["ProductionVariants"])
-        yield from (names.alarm(name, what) for what in WATCHED if instances or what != "cpu")
+        yield from (names.alarm(name, what) for what in WATCHED[kind_of(config)])
 
 
 def told(stack: Stack) -> Found:

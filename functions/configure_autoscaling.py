@@ -12,7 +12,7 @@ from typing import Any
 from mlplatform import events, names
 from mlplatform.app import App, live_app
 from mlplatform.autoscaling import check_endpoint, check_update, plan_autoscaling
-from mlplatform.decisions import Decision, FinishDeployment, Skip
+from mlplatform.decisions import Decision, FinishDeployment, MakeComponent, Skip
 from mlplatform.facts import DATASET_TAG, STACK_TAG, EndpointChanged, HostingKind, Prediction
 from mlplatform.observability import decided, observed
 from mlplatform.restoring import plan_capacity, plan_restore
@@ -31,7 +31,7 @@ def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
     if endpoint is None:
         return Skip(f"There is no endpoint {changed.endpoint_name} any more.")
     first = check_endpoint(endpoint, app.settings)
-    if endpoint.status != "InService" or isinstance(first, Skip | FinishDeployment):
+    if endpoint.status != "InService" or isinstance(first, Skip | FinishDeployment | MakeComponent):
         return app.aws.apply(first) if first else Skip(f"{endpoint.name} is {endpoint.status}.")
     config = names.running_config(endpoint, app.settings.stack_name)
     parked = app.aws.parked(endpoint, config)
@@ -42,7 +42,8 @@ def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
     card = app.aws.stored_card(endpoint.tags[DATASET_TAG], endpoint.model_name or "")
     prediction = app.aws.smoke_test(endpoint, card.sample_json) if card else Prediction(False, "its model has no card")
     if parked is not None:
-        return app.aws.apply(plan_restore(endpoint, parked, prediction if card else None, app.settings))
+        judged = prediction if card and isinstance(prediction, Prediction) else None
+        return app.aws.apply(plan_restore(endpoint, parked, judged, app.settings))
     # What an update that failed took from the model that goes on serving, such as its scaling, comes back too.
     done = app.aws.apply(plan_autoscaling(endpoint, prediction, app.settings, app.aws.scaling_bounds(endpoint)))
     return done if failed is None or isinstance(failed, Skip) else failed

@@ -294,7 +294,7 @@ def test_models_get_colder_but_never_go_because_an_endpoint_may_need_them() -> N
     assert rule["Prefix"] == "training-output/"
     assert [move["TransitionInDays"] for move in rule["Transitions"]] == [30, 90]
     expiring = {r["Prefix"] for r in lifecycle("ArtifactBucket").values() if "ExpirationInDays" in r}
-    assert expiring == {"checkpoints/", "manifests/", "prepared/", "cost-explorer/"}
+    assert expiring == {"checkpoints/", "manifests/", "prepared/", "cost-explorer/", "queued/"}
 
 
 @pytest.mark.parametrize("bucket", ["DataBucket", "ArtifactBucket"])

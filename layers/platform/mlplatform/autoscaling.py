@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlplatform import kinds, names
-from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, Notify, RejectUpdate, Skip
+from mlplatform import kinds, names, sleeping
+from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, MakeComponent, Notify, RejectUpdate, Skip
 from mlplatform.deployment import deregistration, scalable_target, update_request, watching
 from mlplatform.endpoint_alarms import dimensions, endpoint_alarms, update_alarm_names, wrong_answer
-from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, HostingKind, Prediction
+from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, HostingKind, Prediction, Unasked
 from mlplatform.instances import vcpus
 from mlplatform.settings import Settings
+from mlplatform.sleeping import component_request, component_update, scaled, wake_alarm
 
 
-def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | FinishDeployment | None:
+def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | FinishDeployment | MakeComponent | None:
     """What comes before scaling; None where the endpoint is in service with the config that it should run.
 
     A failed update leaves an endpoint InService with its old config and a FailureReason (SageMaker API reference,
@@ -37,6 +38,10 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
             f"Endpoint {endpoint.name} is {endpoint.status}",
             once,
         )
+    if endpoint.kind is HostingKind.SCALE_TO_ZERO:
+        first = _check_component(endpoint, wanted, settings, once)
+        if first is not None:
+            return first
     if wanted is None or wanted in {endpoint.config_name, endpoint.model_name}:
         return None
     dataset = endpoint.tags[DATASET_TAG]
@@ -55,8 +60,35 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
         endpoint=update_request(endpoint, wanted, hosting, settings),
         model=wanted,
         deregister=deregistration(endpoint, hosting),
+        component=component_update(endpoint, wanted, hosting) if endpoint.component else None,
         alarms=watching(endpoint, wanted, dataset, hosting, settings),
     )
+
+
+def _check_component(
+    endpoint: Endpoint, wanted: str | None, settings: Settings, once: str
+) -> Skip | Notify | MakeComponent | None:
+    """None where its model is in service, be it the wanted one or another."""
+    component = endpoint.component
+    if component is None:
+        if wanted is None:
+            return Skip(f"{endpoint.name} has no model, and nothing says which one it should have.")
+        request = component_request(endpoint, wanted, kinds.hosting(endpoint.tags, settings, endpoint), settings)
+        return MakeComponent(
+            f"{endpoint.name} is in service and gets {wanted} as its inference component.", endpoint.name, request
+        )
+    if component.status == "Failed":
+        said = component.failure_reason or "SageMaker gave no reason"
+        dataset = endpoint.tags[DATASET_TAG]
+        return Notify(
+            f"The inference component of endpoint {endpoint.name} failed, and serves nobody: {said.rstrip('.')}. Its "
+            f"log: mlp logs {dataset}; the models that there are: mlp models {dataset}.",
+            f"Endpoint {endpoint.name} has no model in service",
+            once,
+        )
+    if component.status != "InService":
+        return Skip(f"The inference component of {endpoint.name} is {component.status}; the next tick looks again.")
+    return None
 
 
 def check_update(
@@ -81,13 +113,13 @@ def check_update(
 
 
 def plan_autoscaling(
-    endpoint: Endpoint, prediction: Prediction, settings: Settings, bounds: tuple[int, int] | None = None
+    endpoint: Endpoint, prediction: Prediction | Unasked, settings: Settings, bounds: tuple[int, int] | None = None
 ) -> Skip | Notify | ConfigureAutoscaling:
     """Scaling and alarms for an endpoint that check_endpoint let through.
 
     `prediction` is what its smoke test said, `bounds` the fewest and the most instances that it scales to now.
     """
-    if not prediction.correct:
+    if isinstance(prediction, Prediction) and not prediction.correct:
         return Notify(
             f"Endpoint {endpoint.name} is in service with {endpoint.model_name}, but its smoke test failed: "
             f"{prediction.explanation}.",
@@ -105,6 +137,8 @@ def plan_autoscaling(
             alarms=endpoint_alarms(endpoint, settings),
             ended=_ended(endpoint),
         )
+    if endpoint.kind in kinds.SLEEPERS:
+        return _sleeper(endpoint, prediction, settings, bounds)
     instance_type = endpoint.instance_type
     if instance_type is None:
         return Skip(f"{endpoint.name} has no instances of its own, so there is nothing to scale.")
@@ -174,6 +208,42 @@ def plan_autoscaling(
                 settings,
             ),
         ),
+    )
+
+
+def _sleeper(
+    endpoint: Endpoint, prediction: Prediction | Unasked, settings: Settings, bounds: tuple[int, int] | None
+) -> ConfigureAutoscaling:
+    own = (0, kinds.hosting(endpoint.tags, settings, endpoint).most)
+    asked = "max_instances" in names.hosting_wishes(endpoint.tags)
+    (smallest, largest), whose = _bounds(own, bounds, endpoint.tags.get(names.BOUNDS_TAG), asked)
+    remember = names.bounds_tag(own) if (smallest, largest) == own else {}
+    said = (
+        "answers as expected" if isinstance(prediction, Prediction) else f"was not judged now, because {prediction.why}"
+    )
+    what = "copies" if endpoint.kind is HostingKind.SCALE_TO_ZERO else "instances"
+    wakes = (
+        "a call wakes it, and calls fail while it does"
+        if endpoint.kind is HostingKind.SCALE_TO_ZERO
+        else "requests wait in its queue while it wakes"
+    )
+    dataset = endpoint.tags[DATASET_TAG]
+    return ConfigureAutoscaling(
+        f"{endpoint.name} serves {endpoint.model_name}, {endpoint.kind.value}, and {said}; it scales from "
+        f"{smallest} to {largest} {what}{whose}: at none {wakes}.",
+        endpoint.name,
+        target={
+            **scaled(endpoint),
+            "MinCapacity": smallest,
+            "MaxCapacity": largest,
+            "Tags": names.tags(settings.required_tags, stack=settings.stack_name, dataset=dataset),
+        },
+        policies=sleeping.policies(endpoint, settings),
+        endpoint_tags={key: value for key, value in remember.items() if endpoint.tags.get(key) != value},
+        alarms=endpoint_alarms(endpoint, settings),
+        ended=_ended(endpoint),
+        wake=wake_alarm(endpoint, settings),
+        looked=bool(endpoint.tags.get(names.LOOK_TAG)),
     )
 
 

@@ -118,6 +118,7 @@ class DeployModel:
     card: ModelCard | None
     replace: bool = False  # the endpoint is past updating: delete it first
     deregister: Request | None = None  # DeregisterScalableTarget: the instance type changes, which scaling forbids
+    component: Request | None = None  # UpdateInferenceComponent, of an endpoint that scales to zero
     parked: Parked | None = None  # the endpoint is parked: nothing starts, and its record goes to the new config
     difference: tuple[str, ...] = ()  # what changes for people: sentences
     package: str = ""  # the package's ARN, once there is one
@@ -166,7 +167,17 @@ class FinishDeployment:
     endpoint: Request  # UpdateEndpoint
     model: str  # that it is updated to
     deregister: Request | None = None
+    component: Request | None = None  # as in DeployModel
     alarms: tuple[Request, ...] = ()  # as in DeployModel
+
+
+@dataclass(frozen=True)
+class MakeComponent:
+    """An endpoint that scales to zero is in service and has no model yet: it gets it as an inference component."""
+
+    reason: str
+    endpoint_name: str
+    component: Request  # CreateInferenceComponent
 
 
 @dataclass(frozen=True)
@@ -190,6 +201,8 @@ class ConfigureAutoscaling:
     endpoint_tags: Mapping[str, str] = field(default_factory=dict)  # the bounds, where they are newly the platform's
     alarms: tuple[Request, ...] = ()  # PutMetricAlarm
     ended: tuple[str, ...] = ()  # names of alarms that only an update needed, which is over
+    wake: Request | None = None  # PutMetricAlarm without its action, which is the last of the policies
+    looked: bool = False  # what was begun there, of whose end no event tells, is over
 
 
 @dataclass(frozen=True)
@@ -377,6 +390,7 @@ Decision = (
     | KeepLiveModel
     | AskApproval
     | FinishDeployment
+    | MakeComponent
     | RejectUpdate
     | ConfigureAutoscaling
     | StopEndpoint

@@ -32,6 +32,7 @@ from mlplatform.facts import (
 from mlplatform.kinds import Hosting
 from mlplatform.model_cost import wished_hosting_cost
 from mlplatform.settings import Settings
+from mlplatform.sleeping import component_update
 
 _LAUNCH_SECONDS = 1800  # for an update beside its waits: instances that start, and models that load
 # SageMaker API reference, DescribeTrainingJob, SecondaryStatus: how a Stopped job came to stop.
@@ -277,13 +278,15 @@ def deployment(
     if wanted.kind is not HostingKind.REAL_TIME or (serving and serving.kind is not wanted.kind):
         deployed |= kinds.kind_tag(wanted.kind)
         reason += f" It is hosted {wanted.said}."
+    if wanted.kind is HostingKind.SCALE_TO_ZERO:
+        deployed |= {names.LOOK_TAG: "component"}
     if live and live.endpoint.busy:
         reason += f" The endpoint is {live.endpoint.status}; the model follows when that is over."
     if parked:
         reason += " The endpoint is stopped now, and will come back with this model."
     create: Request = {
         "EndpointName": name,
-        "EndpointConfigName": kinds.config_name(model.name, wanted),
+        "EndpointConfigName": kinds.config_name(wanted, model.name, name),
         "Tags": names.tag_list(woken | deployed | {names.ASKED_TAG: model.name}),
     }
     return DeployModel(
@@ -298,7 +301,7 @@ def deployment(
             **settings.vpc_config,
             "Tags": names.tag_list(tags),
         },
-        endpoint_config=kinds.config_request(model.name, wanted, tags),
+        endpoint_config=kinds.config_request(wanted, model.name, name, tags, settings),
         endpoint=update_request(serving, model.name, wanted, settings) if serving else create,
         alarms=watching(serving, model.name, model.dataset, wanted, settings) if serving else (),
         endpoint_tags=deployed,
@@ -306,6 +309,7 @@ def deployment(
         card=card,
         replace=live is not None and live.endpoint.dead,
         deregister=deregistration(serving, wanted) if serving else None,
+        component=component_update(serving, model.name, wanted) if serving and serving.component else None,
         parked=parked,
         difference=difference,
         package=package,
@@ -320,9 +324,10 @@ def update_request(endpoint: Endpoint, model: str, wanted: Hosting, settings: Se
     part of a single instance is: there all traffic moves at once, and the old instance waits for as long as the new one
     is watched. Without RetainAllVariantProperties a scaled-out fleet would be reset to its initial size.
 
-    What is or was serverless has no fleet to shift, to keep or to watch (kinds.py).
+    What is or was serverless has no fleet to shift, to keep or to watch (kinds.py). What sleeps begins anew with one
+    instance, so that the new model is seen to start; one that scales to zero gets its model by another call.
     """
-    config = kinds.config_name(model, wanted)
+    config = kinds.config_name(wanted, model, endpoint.name)
     if not guarded(endpoint, wanted):
         return {"EndpointName": endpoint.name, "EndpointConfigName": config}
     wait = settings.baking_seconds
@@ -366,7 +371,7 @@ def deregistration(endpoint: Endpoint, wanted: Hosting) -> Request | None:
     A variant that is registered for scaling can't change its instance type ("Update or delete endpoints that use
     automatic scaling", SageMaker developer guide). configure-autoscaling registers it again after the update.
     """
-    if endpoint.instance_type in {None, wanted.instance_type}:
+    if endpoint.instance_type in {None, wanted.instance_type} or wanted.kind is HostingKind.SCALE_TO_ZERO:
         return None
     return scalable_target(endpoint.name)
 

@@ -117,7 +117,9 @@ def _config(endpoint: HostedEndpoint, estate: Estate, settings: Settings) -> Own
 
 
 def _wanted_config(endpoint: HostedEndpoint, settings: Settings) -> str:
-    return kinds.config_name(endpoint.tags.get(names.WANTED_TAG, ""), kinds.hosting(endpoint.tags, settings))
+    return kinds.config_name(
+        kinds.hosting(endpoint.tags, settings), endpoint.tags.get(names.WANTED_TAG, ""), endpoint.name
+    )
 
 
 def _kept(tags: Mapping[str, str], now: datetime) -> str:
