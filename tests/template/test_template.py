@@ -215,6 +215,7 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
         "ce:ListCostAllocationTags",
         "ce:UpdateCostAllocationTagsStatus",
         "sagemaker:ListEndpoints",
+        "sagemaker:ListInferenceComponents",
         "sagemaker:ListTrainingJobs",
         "sagemaker:ListHyperParameterTuningJobs",
         "sagemaker:ListModelPackageGroups",

@@ -89,6 +89,7 @@ _CARD_FILE_BYTES = 8 * 1024 * 1024
 _REPORT_BYTES = 1024 * 1024
 _CONFIG_ATTEMPTS = 6
 _UPDATE_ATTEMPTS = 60  # a canary of a tenth is missed by all of them once in 500 times, and there is a second look
+_GONE_ATTEMPTS = 40  # as below
 _QUEUE_ATTEMPTS = 30  # a second each
 _UPDATE_SECONDS = 30.0  # of a function's minute; what is slower than that rings the alarm for latency
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
@@ -581,7 +582,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
         name = decision.endpoint["EndpointName"]
         if decision.replace:
-            self._unless(is_missing, "sagemaker", "delete_endpoint", EndpointName=name)
+            self._delete_endpoint(name)
             raise TryAgain(
                 f"Endpoint {name} was past repair and is being deleted; {decision.job_name} takes its place."
             )
@@ -669,6 +670,29 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         if not self._unless(_exists, "sagemaker", "create_inference_component", **decision.component):
             return Skip(f"{decision.endpoint_name} has its inference component already.")
         return decision
+
+    def _delete_endpoint(self, name: str) -> None:
+        """Its inference component first, and the scaling of that. Raises TryAgain where the component takes too long.
+
+        The scaling of an endpoint's variants goes with it (DeleteEndpoint, SageMaker API reference).
+        """
+        if self._component(name) is not None:
+            self._unless(
+                is_missing,
+                "application-autoscaling",
+                "deregister_scalable_target",
+                ServiceNamespace="sagemaker",
+                ResourceId=f"inference-component/{name}",
+                ScalableDimension="sagemaker:inference-component:DesiredCopyCount",
+            )
+            self._unless(is_missing, "sagemaker", "delete_inference_component", InferenceComponentName=name)
+            for _ in range(_GONE_ATTEMPTS):
+                if self._component(name) is None:
+                    break
+                self._sleep(1.0)
+            else:
+                raise TryAgain(f"The inference component of {name} is being deleted; the endpoint follows.")
+        self._unless(is_missing, "sagemaker", "delete_endpoint", EndpointName=name)
 
     def _remember_taken(self, endpoint_name: str, deregister: Request) -> None:
         """Deregistering forgets the bounds, and people may have set them."""
@@ -898,7 +922,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
 
     def _end_endpoint(self, decision: EndEndpoint) -> EndEndpoint:
         if decision.running:
-            self._unless(is_missing, "sagemaker", "delete_endpoint", EndpointName=decision.endpoint_name)
+            self._delete_endpoint(decision.endpoint_name)
         self._end_parking(decision.config_arn, decision.alarms)
         self._announce(decision)
         return decision

@@ -671,6 +671,8 @@ OwnedKind = Literal[
     "tuning-job",
     "pipeline-execution",
     "training-job",
+    "component-scaling",
+    "inference-component",
     "endpoint",
     "scaling-target",
     "endpoint-config",

@@ -31,7 +31,7 @@ ORPHAN_AGE = timedelta(days=1)
 ALWAYS = "always"
 Governing = EndResource | EndEndpoint | WarnOfEnd | TagResource | Notify | Skip
 
-_TAGGABLE = frozenset({"endpoint", "endpoint-config", "model", "model-package-group", "alarm"})
+_TAGGABLE = frozenset({"endpoint", "inference-component", "endpoint-config", "model", "model-package-group", "alarm"})
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _orphans(estate: Estate, settings: Settings, now: datetime) -> Iterator[EndR
             case "endpoint-config" | "model":
                 if one.name not in used:
                     yield EndResource(f"No endpoint runs or sleeps with the {kind} {one.name}.", one.kind, one.name)
-            case "scaling-target" | "log-group":
+            case "scaling-target" | "component-scaling" | "log-group":
                 if one.about not in there:
                     yield EndResource(f"There is no endpoint to the {kind} {one.name} any more.", one.kind, one.name)
             case "alarm":
