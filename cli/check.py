@@ -19,11 +19,13 @@ from cli import hours
 from cli.advice import caller, described_stack
 from cli.connection import AWS_ERRORS, Connection
 from mlplatform import names
+from mlplatform.capacity import wanted_type
 from mlplatform.endpoint_alarms import WATCHED
 from mlplatform.errors import AwsError
 from mlplatform.facts import DATASET_TAG, STACK_TAG
 from mlplatform.kinds import kind_of
 from mlplatform.model_card import compare_prediction
+from mlplatform.quotas import Need, short
 from mlplatform.settings import Settings
 
 console = Console(soft_wrap=True, highlight=False)
@@ -155,24 +157,28 @@ def endpoints(stack: Stack) -> Found:
             continue
         config = stack.call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
         tags = {one["Key"]: one["Value"] for one in stack.call("sagemaker", "list_tags", ResourceArn=arn)["Tags"]}
-        model = config["ProductionVariants"][0].get("ModelName", "")
-        key = f"{names.model_card_prefix(tags.get(DATASET_TAG, ''), model)}sample.json"
-        try:
-            sample = stack.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
-            answer = stack.call(
-                "sagemaker-runtime",
-                "invoke_endpoint",
-                EndpointName=name,
-                ContentType="application/json",
-                Accept="application/json",
-                Body=json.dumps(json.loads(sample)["request"]).encode(),
-            )
-        except AwsError as error:
-            wrong.append(f"{name} could not be asked: {error}")
-            continue
-        came = compare_prediction(sample, answer["ResponseMetadata"]["HTTPStatusCode"], answer["Body"].read())
-        if not came.correct:
-            wrong.append(f"{name} answers wrongly: {came.explanation}")
+        variants = config["ProductionVariants"]
+        for variant in variants:
+            said = f"{name}, variant {variant['VariantName']}," if len(variants) > 1 else name
+            target = {"TargetVariant": variant["VariantName"]} if len(variants) > 1 else {}
+            key = f"{names.model_card_prefix(tags.get(DATASET_TAG, ''), variant.get('ModelName', ''))}sample.json"
+            try:
+                sample = stack.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
+                answer = stack.call(
+                    "sagemaker-runtime",
+                    "invoke_endpoint",
+                    EndpointName=name,
+                    ContentType="application/json",
+                    Accept="application/json",
+                    Body=json.dumps(json.loads(sample)["request"]).encode(),
+                    **target,
+                )
+            except AwsError as error:
+                wrong.append(f"{said} could not be asked: {error}")
+                continue
+            came = compare_prediction(sample, answer["ResponseMetadata"]["HTTPStatusCode"], answer["Body"].read())
+            if not came.correct:
+                wrong.append(f"{said} answers wrongly: {came.explanation}")
     parked = hours.asleep(stack.connection)
     sleep = f", {len(parked)} asleep ({', '.join(sorted(parked))})" if parked else ""
     if not stack.endpoints:
@@ -189,7 +195,7 @@ def scaling(stack: Stack) -> Found:
         found = stack.call("sagemaker", "describe_endpoint", EndpointName=name)
         config = stack.call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
         for variant in config["ProductionVariants"]:
-            if str(variant.get("InstanceType", "ml.t")).startswith("ml.t"):
+            if (wanted_type(variant) or "ml.t").startswith("ml.t"):
                 continue  # serverless, or burstable: it can't scale
             resource = f"endpoint/{name}/variant/{variant['VariantName']}"
             policies = stack.call(
@@ -249,7 +255,10 @@ def _endpoint_alarms(stack: Stack) -> Iterator[str]:
         if found["EndpointStatus"] != "InService":
             continue
         config = stack.call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
-        yield from (names.alarm(name, what) for what in WATCHED[kind_of(config)])
+        kind = kind_of(config)
+        several = [one["VariantName"] for one in config["ProductionVariants"]]
+        for variant in several if len(several) > 1 else (names.VARIANT,):
+            yield from (names.alarm(name, what, variant) for what in WATCHED[kind])
 
 
 def told(stack: Stack) -> Found:
@@ -393,10 +402,10 @@ def roles(stack: Stack) -> Found:
 def quotas(stack: Stack) -> Found:
     """Of the instance types that the stack is set to; a new account has none of some (Service Quotas console)."""
     settings = stack.settings
-    wanted = {
-        f"{settings.training_instance_type} for spot training job usage": 1,
-        f"{settings.hosting_instance_type} for endpoint usage": settings.min_instances,
-    }
+    wanted = (
+        Need(settings.training_instance_type, "spot training job", 1, "a training"),
+        Need(settings.hosting_instance_type, "endpoint", settings.min_instances, "an endpoint"),
+    )
     try:
         pages = stack.connection.client("service-quotas").get_paginator("list_service_quotas")
         there = {
@@ -408,12 +417,9 @@ def quotas(stack: Stack) -> Found:
         return Found((), f"nobody could look: {error}", skipped=True)
     if not there:
         return Found((), "this account tells no quotas", skipped=True)
-    wrong = tuple(
-        f'the quota "{name}" is {there.get(name, 0):g}; ask for {least} in Service Quotas'
-        for name, least in wanted.items()
-        if there.get(name, 0) < least
-    )
-    return Found(wrong, ", ".join(f"{name}: {there.get(name, 0):g}" for name in wanted))
+    wrong = tuple(f"{said}; ask for more in Service Quotas" for need in wanted if (said := short(need, there)))
+    known = (f"{one.quota}: {there[one.quota]:g}" if one.quota in there else f"{one.quota}: not told" for one in wanted)
+    return Found(wrong, ", ".join(known))
 
 
 def teardown(stack: Stack) -> Found:

@@ -15,6 +15,7 @@ from rich.table import Table
 from cli.connection import CommandError, Connection
 from mlplatform import holidays as calendars
 from mlplatform import names
+from mlplatform.capacity import wanted_type
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import STACK_TAG, HostedEndpoint
 from mlplatform.office_hours import keep_on_until, on_stretches, plan_office_hours, read_wish
@@ -141,7 +142,7 @@ def find(connection: Connection, name: str) -> tuple[HostedEndpoint, list[dict[s
     counts = {one["VariantName"]: one.get("DesiredInstanceCount") for one in found.get("ProductionVariants", [])}
     variants = [
         {
-            "InstanceType": one.get("InstanceType"),
+            "InstanceType": wanted_type(one),
             "DesiredInstanceCount": counts.get(one["VariantName"]) or one.get("InitialInstanceCount", 1),
         }
         for one in config["ProductionVariants"]

@@ -30,12 +30,13 @@ from cli.doctor import doctor
 from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower, conclude
 from cli.hosting import hosting
 from cli.loadtest import loadtest
-from cli.predict import content_type_of, invoke
+from cli.predict import invoke, request_of
 from cli.teardown import teardown
 from cli.tuning import tune
 from mlplatform import names
 
 OTHER_FUNCTIONS = (
+    "compare_models",
     "keep_office_hours",
     "watch_spend",
     "report_costs",
@@ -155,7 +156,9 @@ def status(
 def predict(
     context: typer.Context,
     dataset: Annotated[str, typer.Argument(help="The dataset's name.")],
-    file: Annotated[Path | None, typer.Argument(help="A .csv (no label column) or .json file; - reads CSV.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="A .csv or .csv.gz without the label, or a .json; - reads CSV.")
+    ] = None,
     json_body: Annotated[str | None, typer.Option("--json", help="The JSON request itself.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Answer as CSV instead of JSON.")] = False,
 ) -> None:
@@ -168,12 +171,12 @@ def predict(
     if json_body is not None:
         body, content_type = json_body.encode(), "application/json"
     elif str(file) == "-":
-        body, content_type = sys.stdin.buffer.read(), "text/csv"
+        body, content_type = request_of(Path("standard input"), sys.stdin.buffer.read())
     else:
         assert file is not None
         if not file.is_file():
             raise CommandError(f"There is no file {file}.")
-        body, content_type = file.read_bytes(), content_type_of(file)
+        body, content_type = request_of(file, file.read_bytes())
     answer = invoke(context.obj, dataset, body, content_type, "text/csv" if csv else "application/json")
     sys.stdout.write(answer if csv else json.dumps(json.loads(answer), indent=1, ensure_ascii=False) + "\n")
 
@@ -187,7 +190,8 @@ def logs(
 ) -> None:
     """Logs of the functions, of training jobs and of endpoints.
 
-    Example: `mlp logs` (all decisions), `mlp logs deploy-model`, `mlp logs churn --follow`
+    Saved queries for more than that (errors, money, a dataset's story, slow calls) are in CloudWatch Logs Insights, in
+    the stack's folder. Example: `mlp logs` (all decisions), `mlp logs deploy-model`, `mlp logs churn --follow`
     """
     connection: Connection = context.obj
     since = connection.now() - timedelta(minutes=minutes)

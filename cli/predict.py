@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
 import json
 from pathlib import Path
 
@@ -9,11 +12,49 @@ from botocore.exceptions import ClientError
 
 from cli import hours
 from cli.connection import CommandError, Connection
+from mlplatform.delimited import Text, decode, parse, sniff
+from mlplatform.errors import DataRejected
+
+MOST_BYTES = 6_291_456  # BodyBlob of InvokeEndpoint, SageMaker runtime's service model
 
 
-def content_type_of(file: Path) -> str:
-    """By the file's ending: `.json` is JSON, everything else CSV."""
-    return "application/json" if file.suffix == ".json" else "text/csv"
+def request_of(file: Path, content: bytes) -> tuple[bytes, str]:
+    """The body and its content type: `.json` as it is, everything else as the CSV that an endpoint takes.
+
+    A table is read as a drop's is: compressed or not, in UTF-8, UTF-16 or Latin-1, separated by commas, semicolons,
+    tabs or pipes. Raises CommandError for what is no table, and for more than a request may hold.
+    """
+    if not content.strip():
+        raise CommandError(f"{file.name} is empty.")
+    if file.suffix == ".json":
+        return _sized(file, content), "application/json"
+    try:
+        text = decode(file.name, content, complete=True)
+        if text.complete:
+            content = _as_csv(text)
+        elif file.suffix == ".gz":
+            content = gzip.decompress(content)  # so that its size can be told
+    except DataRejected as error:
+        raise CommandError(str(error)) from error
+    return _sized(file, content), "text/csv"
+
+
+def _as_csv(text: Text) -> bytes:
+    delimiter = sniff(text)
+    if delimiter == "comma":
+        return text.content.encode()
+    written = io.StringIO(newline="")
+    csv.writer(written, lineterminator="\n").writerows(parse(text, delimiter).rows)
+    return written.getvalue().encode()
+
+
+def _sized(file: Path, content: bytes) -> bytes:
+    if len(content) > MOST_BYTES:
+        raise CommandError(
+            f"{file.name} comes to {len(content):,} bytes, and a request may hold {MOST_BYTES:,}; split it into "
+            f"{-(-len(content) // MOST_BYTES)} files or more."
+        )
+    return content
 
 
 def invoke(connection: Connection, dataset: str, body: bytes, content_type: str, accept: str) -> str:

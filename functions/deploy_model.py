@@ -11,7 +11,7 @@ from typing import Any
 
 from mlplatform import events, names, registry
 from mlplatform.app import App, live_app
-from mlplatform.decisions import Decision, Skip
+from mlplatform.decisions import Decision, DeployModel, Skip
 from mlplatform.deployment import Live, is_trial, plan_deployment, skip_job
 from mlplatform.facts import (
     JobStatus,
@@ -25,6 +25,7 @@ from mlplatform.facts import (
 from mlplatform.ledger import plan_spot_saving
 from mlplatform.observability import decided, observed
 from mlplatform.pipelines import plan_outcome
+from mlplatform.quotas import fit_deployment
 from mlplatform.releases import Known, as_it_is, lost_approval, plan_release, skip_package
 from mlplatform.tuning import Judged, skip_tuning, spending, told, without_best
 
@@ -85,7 +86,11 @@ def _judged(app: App, job: TrainingJob) -> Judged:
     card = None
     if job.status is JobStatus.COMPLETED and job.artifact_uri:
         card = app.aws.artifact_card(job.artifact_uri)
-    return plan_deployment(job, card, _live(app, job.dataset or ""), app.settings)
+    live = _live(app, job.dataset or "")
+    decision = plan_deployment(job, card, live, app.settings)
+    if not isinstance(decision, DeployModel):
+        return decision
+    return fit_deployment(decision, live, app.aws.quotas(), app.settings)
 
 
 def _with_page(
@@ -129,6 +134,8 @@ def release_model(app: App, changed: PackageChanged) -> Decision:
         card=app.aws.stored_card(dataset, registry.model_name(package)) or app.aws.artifact_card(package.artifact_uri),
     )
     decision: Decision = plan_release(package, changed, known, app.settings)
+    if isinstance(decision, DeployModel):
+        decision = fit_deployment(decision, live, app.aws.quotas(), app.settings)
     if changed.new:  # of what the platform registered itself, the page was made when its training ended
         decision = _with_page(app, decision, package, registry.model_name(package), dataset)
     return app.aws.apply(decision)

@@ -8,9 +8,11 @@ from typing import Any
 from mlplatform import events, names
 from mlplatform.app import App, live_app
 from mlplatform.datasets import data_files
-from mlplatform.decisions import Decision, Skip, StartPipeline, StartTraining, StartTuning
-from mlplatform.facts import DatasetArrived, Endpoint, Hold, PipelineAsked
+from mlplatform.decisions import Decision, HoldDataset, Skip, StartPipeline, StartTraining, StartTuning
+from mlplatform.errors import AwsError
+from mlplatform.facts import DatasetArrived, Endpoint, PipelineAsked
 from mlplatform.observability import decided, logger, observed
+from mlplatform.quotas import LIMIT_EXCEEDED, hold_launch, limit_reached
 from mlplatform.spend import hold_applies
 from mlplatform.training import plan_training, refuse_launch, skip_drop
 from mlplatform.tuning import with_warm_start
@@ -47,11 +49,17 @@ def start_training(app: App, arrived: DatasetArrived) -> Decision:
     decision: Decision = plan_training(drop, _live(app, arrived.dataset), app.settings)
     if isinstance(decision, StartTuning) and decision.warm_start:
         decision = with_warm_start(decision, app.aws.tunings_of(arrived.dataset))
-    if isinstance(decision, StartTraining | StartTuning | StartPipeline):
-        hold = _hold(app)
-        if hold is not None:
-            decision = refuse_launch(decision, hold)
-    return app.aws.apply(decision)
+    if not isinstance(decision, StartTraining | StartTuning | StartPipeline):
+        return app.aws.apply(decision)
+    held = _held(app, decision)
+    if held is not None:
+        return app.aws.apply(held)
+    try:
+        return app.aws.apply(decision)
+    except AwsError as error:
+        if error.code != LIMIT_EXCEEDED:
+            raise
+        return app.aws.apply(limit_reached(decision, error.aws_message))
 
 
 def start_pipeline(app: App, asked: PipelineAsked) -> Decision:
@@ -64,12 +72,10 @@ def start_pipeline(app: App, asked: PipelineAsked) -> Decision:
         return Skip(f"There is no data under {arrived.prefix}; drop some first.")
     drop = app.aws.read_drop(arrived, objects)
     decision = plan_training(drop, _live(app, asked.dataset), app.settings, asked)
-    hold = _hold(app)
     if not isinstance(decision, StartPipeline):
         return Skip(f"Nothing was started: {decision.reason}")
-    if hold is not None:
-        return Skip(f"Nothing was started: {refuse_launch(decision, hold).reason}")
-    return app.aws.apply(decision)
+    held = _held(app, decision)
+    return Skip(f"Nothing was started: {held.reason}") if held else app.aws.apply(decision)
 
 
 def _live(app: App, dataset: str) -> Endpoint | None:
@@ -84,7 +90,9 @@ def _live(app: App, dataset: str) -> Endpoint | None:
     return parked[0] if parked else serving
 
 
-def _hold(app: App) -> Hold | None:
-    """The hold on launches, where there is one now."""
+def _held(app: App, decision: StartTraining | StartTuning | StartPipeline) -> HoldDataset | None:
+    """Why a launch has to wait: a ceiling is reached, or the account may not have its machines."""
     hold = app.aws.hold()
-    return hold if hold is not None and hold_applies(hold, app.aws.now()) else None
+    if hold is not None and hold_applies(hold, app.aws.now()):
+        return refuse_launch(decision, hold)
+    return hold_launch(decision, app.aws.quotas(), app.settings)

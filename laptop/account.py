@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from laptop.clock import Clock
+from laptop.faults import Faults
 from laptop.journal import Journal
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ class Account:
     # resource ARN -> its tags; for the services that the laptop implements itself
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     bill: Meter = field(default_factory=Unmetered)
+    faults: Faults = field(default_factory=Faults)
     inbox: Mailbox = field(init=False)
     # called in reverse order at shutdown
     closers: list[Callable[[], None]] = field(default_factory=list)

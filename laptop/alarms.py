@@ -81,22 +81,42 @@ class Alarms:
             except Exception as error:  # one bad alarm must not stop the others, nor the scaling that follows
                 print(f"alarm {alarm.name}: {type(error).__name__}: {error}", file=sys.stderr)
 
+    def ringing(self, action: str) -> list[Any]:
+        """The alarms in ALARM that have this action."""
+        from moto.cloudwatch.models import cloudwatch_backends
+
+        alarms = list(cloudwatch_backends[ACCOUNT_ID][REGION].alarms.values())
+        return [
+            alarm
+            for alarm in alarms
+            if alarm.state_value == "ALARM" and alarm.actions_enabled and action in (alarm.alarm_actions or ())
+        ]
+
+    def newest(self, alarm: Any) -> float | None:
+        """The metric's value in the alarm's newest period, None if it has none there."""
+        return self._values(alarm)[0]
+
+    def _values(self, alarm: Any) -> list[float | None]:
+        """Of the periods that the alarm looks back over, newest first."""
+        periods = int(alarm.evaluation_periods)
+        where = key(alarm.namespace, alarm.metric_name, ((d.name, d.value) for d in alarm.dimensions))
+        minutes_each = max(round(int(alarm.period or 60) / 60), 1)
+        statistic = alarm.statistic or "Average"
+        if minutes_each * periods >= CLOCK_MINUTES:
+            found = self.store.since(where, minutes_each, periods, self.account.clock.now())
+        else:
+            found = self.store.periods(where, minutes_each, periods)
+        return [one.value(statistic) if one is not None else None for one in found]
+
     def _evaluate(self, alarm: Any) -> None:
         seen = self._seen.get(alarm.name)
         if seen is not alarm:
             # a new alarm begins without data; an alarm that was put again keeps its state (PutMetricAlarm reference)
             alarm.state_value = seen.state_value if seen is not None else "INSUFFICIENT_DATA"
             self._seen[alarm.name] = alarm
-        where = key(alarm.namespace, alarm.metric_name, ((d.name, d.value) for d in alarm.dimensions))
-        minutes_each = max(round(int(alarm.period or 60) / 60), 1)
         periods = int(alarm.evaluation_periods)
         needed = int(alarm.datapoints_to_alarm or periods)
-        if minutes_each * periods >= CLOCK_MINUTES:
-            statistics = self.store.since(where, minutes_each, periods, self.account.clock.now())
-        else:
-            statistics = self.store.periods(where, minutes_each, periods)
-        statistic = alarm.statistic or "Average"
-        values = [one.value(statistic) if one is not None else None for one in statistics]
+        values = self._values(alarm)
         threshold = float(alarm.threshold)
         state = judge(
             values,

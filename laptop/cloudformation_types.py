@@ -517,6 +517,36 @@ class LogGroup(Kind):
         context.call("logs", "DeleteLogGroup", logGroupName=made.physical_id)
 
 
+class QueryDefinition(Kind):
+    """https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-resource-logs-querydefinition.html"""
+
+    properties = _set("Name QueryString LogGroupNames QueryLanguage Parameters")
+
+    def create(self, context: Context, properties: Properties) -> Made:
+        made = context.call("logs", "PutQueryDefinition", **self._request(properties))["queryDefinitionId"]
+        return Made(made, {"QueryDefinitionId": made})
+
+    def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
+        context.call("logs", "PutQueryDefinition", queryDefinitionId=made.physical_id, **self._request(new))
+        return made
+
+    def delete(self, context: Context, made: Made, properties: Properties) -> None:
+        context.call("logs", "DeleteQueryDefinition", queryDefinitionId=made.physical_id)
+
+    def _request(self, properties: Properties) -> Properties:
+        names = {"Name": "name", "QueryString": "queryString", "LogGroupNames": "logGroupNames"}
+        request = {ours: properties[theirs] for theirs, ours in names.items() if theirs in properties}
+        if "QueryLanguage" in properties:
+            request["queryLanguage"] = properties["QueryLanguage"]
+        if "Parameters" in properties:
+            members = {"Name": "name", "DefaultValue": "defaultValue", "Description": "description"}
+            request["parameters"] = [
+                {ours: one[theirs] for theirs, ours in members.items() if theirs in one}
+                for one in properties["Parameters"]
+            ]
+        return request
+
+
 class Role(Kind):
     properties = _set(
         "RoleName AssumeRolePolicyDocument Description ManagedPolicyArns MaxSessionDuration Path PermissionsBoundary "
@@ -1262,6 +1292,7 @@ KINDS: dict[str, Kind] = {
     "AWS::Lambda::LayerVersionPermission": LayerVersionPermission(),
     "AWS::Lambda::Permission": Permission(),
     "AWS::Logs::LogGroup": LogGroup(),
+    "AWS::Logs::QueryDefinition": QueryDefinition(),
     "AWS::S3::Bucket": Bucket(),
     "AWS::S3::BucketPolicy": BucketPolicy(),
     "AWS::SNS::Subscription": Subscription(),

@@ -25,14 +25,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from laptop import deployments, serverless
+from laptop import asynchronous, deployments, serverless
 from laptop.account import Account
 from laptop.errors import ServiceError
-from laptop.hosting_process import Instance, LaunchError, stop_all
+from laptop.hosting_process import CapacityError, Instance, LaunchError, stop_all
 from laptop.invocation import Invocations
 from laptop.metrics import InvocationCounters
 from laptop.models import Models, arn
 from laptop.sagemaker_common import read_tags, rows_page
+from mlplatform.capacity import types_of
 
 HEALTH_CHECK_TIMEOUT_SECONDS = 60.0  # SageMaker waits minutes; a process is up in a second unless the machine is busy
 PING_PAUSE_SECONDS = 2.0  # between two health checks of what is in service
@@ -44,6 +45,11 @@ EVENT_STATUS = {
     "Deleting": "DELETING",
     "Failed": "FAILED",
 }
+# As real endpoints say it (mlplatform/capacity.py)
+NO_CAPACITY = (
+    "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. Please retry using a "
+    "different ML instance type or after some time."
+)
 PING_FAILURE = (
     "The primary container for production variant {variant} did not pass the ping health check. "
     "Please check CloudWatch logs for this endpoint."
@@ -64,6 +70,7 @@ class Variant:
     fleet: tuple[Instance, ...]
     counters: InvocationCounters = field(default_factory=InvocationCounters)
     config: str = ""  # whose fleet it is
+    pools: tuple[str, ...] = ()  # the types that it may run on; of those it runs on `instance_type`
     serverless: serverless.Containers | None = None  # in place of a fleet, which is then empty
 
     @property
@@ -89,7 +96,12 @@ class Variant:
             **weights,
             "CurrentInstanceCount": len(self.fleet),
             "DesiredInstanceCount": self.desired_count,
+            **({"InstancePools": self._pools()} if len(self.pools) > 1 else {}),
         }
+
+    def _pools(self) -> list[dict[str, Any]]:
+        counts = {self.instance_type: len(self.fleet)}
+        return [{"InstanceType": one, "CurrentInstanceCount": counts.get(one, 0)} for one in self.pools]
 
 
 @dataclass(eq=False)
@@ -113,10 +125,21 @@ class Endpoint:
     update_began: datetime | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
     starting: list[Instance] = field(default_factory=list)
+    queue: asynchronous.Queue | None = None  # of an asynchronous endpoint
 
     @property
     def arn(self) -> str:
         return arn("endpoint", self.name)
+
+    @property
+    def fewest_instances(self) -> int:
+        """A real-time variant can't go below one; an asynchronous one keeps its requests while it has none."""
+        return 1 if self.queue is None else 0
+
+    @property
+    def answers(self) -> bool:
+        """Whether it can be called."""
+        return bool(self.variants) and self.status not in ("Creating", "Failed", "Deleting")
 
     @property
     def fleets(self) -> tuple[Variant, ...]:
@@ -130,6 +153,7 @@ class Hosting:
     def __init__(self, account: Account) -> None:
         self.account = account
         self.models = Models(account)
+        self.workers = asynchronous.Workers(account, self)
         self.configs: dict[str, dict[str, Any]] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.lock = threading.RLock()
@@ -160,7 +184,7 @@ class Hosting:
             raise ServiceError("ValidationException", "The variant names of an endpoint configuration must be unique.")
         _assert_traffic({variant["VariantName"]: variant.get("InitialVariantWeight", 1.0) for variant in variants})
         for variant in variants:
-            if "ModelName" not in variant or not {"InstanceType", "ServerlessConfig"} & variant.keys():
+            if "ModelName" not in variant or not (types_of(variant) or "ServerlessConfig" in variant):
                 raise ServiceError(
                     "ValidationException",
                     f"Variant {variant['VariantName']}: the laptop runs variants with a ModelName, and an InstanceType "
@@ -169,9 +193,10 @@ class Hosting:
             model = self.models.get(variant["ModelName"])
             if "ServerlessConfig" in variant:
                 serverless.check_config(request, model)
-        for unsupported in ("AsyncInferenceConfig", "ShadowProductionVariants", "ExplainerConfig"):
+        for unsupported in ("ShadowProductionVariants", "ExplainerConfig"):
             if request.get(unsupported):
                 raise ServiceError("ValidationException", f"The laptop does not run {unsupported}.")
+        asynchronous.read_config(request)
         tags = read_tags(request.get("Tags"))
         with self.lock:
             self.account.tags[arn("endpoint-config", name)] = tags
@@ -245,8 +270,11 @@ class Hosting:
         except LaunchError as error:
             self._settle(endpoint, "Failed", str(error))
             return
+        asynchronous_config = asynchronous.read_config(config)
         with endpoint.lock:
             endpoint.variants = variants
+            if asynchronous_config is not None:
+                endpoint.queue = self.workers.open(endpoint, asynchronous_config)
         self._settle(endpoint, "InService", None)
 
     def _launch(
@@ -277,32 +305,50 @@ class Hosting:
         count, weight = retained.get(name, (count, float(production["InitialVariantWeight"])))
         model_dir, environment = self.models.prepare(production["ModelName"])
         fleet: tuple[Instance, ...] = ()
-        containers = None
+        kind, containers = "", None
         if "ServerlessConfig" in production:
             containers = serverless.Containers(
                 serverless.read_config(production),
-                functools.partial(Instance, endpoint.name, name, model_dir, environment, self._log),
+                functools.partial(Instance, endpoint.name, name, model_dir, environment, self.log),
                 self.account.clock.now,
                 functools.partial(self._tell_serverless, endpoint.name, name),
             )
             containers.stand_up()
         else:
-            fleet = self._start_instances(endpoint, name, production["InstanceType"], model_dir, environment, count)
+            kind, fleet = self._start_fleet(endpoint, production, model_dir, environment, count)
         return Variant(
             name,
             production["ModelName"],
-            production.get("InstanceType", ""),
+            kind,
             weight,
             count,
             environment,
             model_dir,
             fleet,
             config=config["EndpointConfigName"],
+            pools=types_of(production),
             serverless=containers,
         )
 
     def _tell_serverless(self, endpoint: str, variant: str, reason: str) -> None:
         self.account.journal.record("serverless", endpoint=endpoint, variant=variant, reason=reason)
+
+    def _start_fleet(
+        self,
+        endpoint: Endpoint,
+        production: Mapping[str, Any],
+        model_dir: Path,
+        environment: dict[str, str],
+        count: int,
+    ) -> tuple[str, tuple[Instance, ...]]:
+        """On the first of the variant's types that there are machines of; all of them on the same."""
+        name = production["VariantName"]
+        for kind in types_of(production):
+            try:
+                return kind, self._start_instances(endpoint, name, kind, model_dir, environment, count)
+            except CapacityError:
+                self.log(endpoint.name, name, f"there is no capacity of {kind}")
+        raise CapacityError(NO_CAPACITY)
 
     def _start_instances(
         self,
@@ -313,7 +359,9 @@ class Hosting:
         environment: dict[str, str],
         count: int,
     ) -> tuple[Instance, ...]:
-        instances = [Instance(endpoint.name, variant, model_dir, environment, self._log) for _ in range(count)]
+        if self.account.faults.next("ec2", "RunInstances") is not None:
+            raise CapacityError(NO_CAPACITY)
+        instances = [Instance(endpoint.name, variant, model_dir, environment, self.log) for _ in range(count)]
         endpoint.starting.extend(instances)
         try:
             for instance in instances:
@@ -340,11 +388,16 @@ class Hosting:
             scaled = self.scaled_variants(endpoint.name)
             if serverless.is_serverless(config) and not all(variant.serverless for variant in endpoint.variants):
                 raise serverless.refused_update()
-            types = {one["VariantName"]: one.get("InstanceType") for one in config["ProductionVariants"]}
+            if (asynchronous.read_config(config) is None) != (endpoint.queue is None):
+                raise ServiceError(
+                    "ValidationException",
+                    "Cannot update an endpoint between asynchronous and real-time inference. Create a new endpoint.",
+                )
+            types = {one["VariantName"]: types_of(one) for one in config["ProductionVariants"]}
             barred = [
                 variant.name
                 for variant in endpoint.variants
-                if variant.name in scaled and types.get(variant.name) != variant.instance_type
+                if variant.name in scaled and types.get(variant.name) != variant.pools
             ]
             if barred:
                 # developer guide, "Update or delete endpoints that use automatic scaling"
@@ -370,7 +423,7 @@ class Hosting:
                 retained.get(one["VariantName"], (one.get("InitialInstanceCount", 1), 0.0))[0]
                 for one in config["ProductionVariants"]
             )
-            deployment = deployments.read_deployment(request.get("DeploymentConfig"), fewest)
+            deployment = deployments.read_deployment(request.get("DeploymentConfig"), max(fewest, 1))
             if len(deployment.steps) > 1 and {one.name for one in endpoint.variants} != types.keys():
                 # "your new endpoint configuration must have the same variant name" (Exclusions, deployment guardrails)
                 raise ServiceError(
@@ -424,6 +477,9 @@ class Hosting:
                     variant.counters.add(counters[variant.name].take())
             endpoint.variants, endpoint.config_name = variants, config["EndpointConfigName"]
             endpoint.pending, endpoint.share, endpoint.stage = (), 0.0, None
+            asynchronous_config = asynchronous.read_config(config)
+            if endpoint.queue is not None and asynchronous_config is not None:
+                endpoint.queue.config = asynchronous_config
         stop_variants(old, drain=True)
         self._settle(endpoint, "InService", None)
 
@@ -497,8 +553,9 @@ class Hosting:
                 if barred in change:
                     kind = "a serverless" if known[name].serverless else "an instance-based"
                     raise ServiceError("ValidationException", f'{barred} can\'t be set for {kind} variant: "{name}".')
-                if change.get("DesiredInstanceCount", 1) < 1:
-                    raise ServiceError("ValidationException", "DesiredInstanceCount must be at least 1.")
+                fewest = endpoint.fewest_instances
+                if change.get("DesiredInstanceCount", fewest) < fewest:
+                    raise ServiceError("ValidationException", f"DesiredInstanceCount must be at least {fewest}.")
             _assert_traffic(
                 {one.name: wanted.get(one.name, {}).get("DesiredWeight", one.weight) for one in known.values()}
             )
@@ -555,6 +612,8 @@ class Hosting:
         with endpoint.lock:
             old = endpoint.variants
             endpoint.variants = ()
+            if endpoint.queue is not None:
+                endpoint.queue.closed = True
         stop_variants(old, drain=True)
         with self.lock:
             self.endpoints.pop(endpoint.name, None)
@@ -679,7 +738,7 @@ class Hosting:
                 ]
                 for instance, hangs in zip(serving, pool.map(lambda one: one.hangs(), serving), strict=True):
                     if hangs and instance.alive and not instance.stopping:
-                        self._log(instance.endpoint, instance.stream, "instance does not answer /ping; it is ended")
+                        self.log(instance.endpoint, instance.stream, "instance does not answer /ping; it is ended")
                         os.killpg(instance.process.pid, signal.SIGKILL)
 
     def _replace(self, endpoint: Endpoint, variant: Variant, dead: list[Instance]) -> None:
@@ -689,7 +748,7 @@ class Hosting:
         for instance in dead:
             ended = instance.process.returncode
             instance.ended()
-            self._log(endpoint.name, instance.stream, f"instance ended with {ended}; replacing it")
+            self.log(endpoint.name, instance.stream, f"instance ended with {ended}; replacing it")
         self.account.journal.record(
             "endpoint",
             endpoint=endpoint.name,
@@ -718,7 +777,7 @@ class Hosting:
     def _background(self, work: Callable[..., None], *arguments: Any) -> None:
         self.account.clock.under_way.start_thread(f"hosting{work.__name__}", work, *arguments)
 
-    def _log(self, endpoint: str, stream: str, line: str) -> None:
+    def log(self, endpoint: str, stream: str, line: str) -> None:
         self._logs.append((endpoint, stream, int(self.account.clock.now().timestamp() * 1000), line))
 
     def _ship_logs(self) -> None:
@@ -755,6 +814,7 @@ class Hosting:
     def close(self) -> None:
         """Stops every instance at once."""
         self._closed.set()
+        self.workers.close()
         for endpoint in list(self.endpoints.values()):
             stop_all((one for one in endpoint.starting if hasattr(one, "process")), drain=False)
             stop_variants(endpoint.fleets, drain=False)
@@ -806,6 +866,7 @@ def install(account: Account) -> Hosting:
             "DeleteEndpoint": hosting.delete_endpoint,
         }
     )
+    account.operations.setdefault("sagemaker-runtime", {})["InvokeEndpointAsync"] = hosting.workers.invoke
     account.invoke = Invocations(hosting).invoke
     account.closers.append(hosting.close)
     return hosting

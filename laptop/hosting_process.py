@@ -37,6 +37,10 @@ class LaunchError(Exception):
     """A fleet could not be brought into service; the message becomes the endpoint's FailureReason."""
 
 
+class CapacityError(LaunchError):
+    """There is no machine of a type, by POST /_laptop/fault for the call of EC2's that would have got one."""
+
+
 class InstanceLostError(Exception):
     """The instance did not answer: `sent` says whether it may have seen the request."""
 

@@ -23,6 +23,7 @@ from urllib.parse import unquote
 from laptop.account import ACCOUNT_ID, REGION, Account
 from laptop.aws_request import Call
 from laptop.errors import ServiceError
+from mlplatform.capacity import types_of
 
 Context = Mapping[str, str | list[str]]
 Params = Mapping[str, Any]
@@ -192,7 +193,12 @@ def _names(principal: Any, service: str) -> bool:
 
 # --- what each operation needs -----------------------------------------------------------------------------------
 
-_PREFIXES = {"sagemaker-runtime": "sagemaker", "sagemaker-metrics": "sagemaker", "resourcegroupstaggingapi": "tag"}
+_PREFIXES = {
+    "sagemaker-runtime": "sagemaker",
+    "sagemaker-metrics": "sagemaker",
+    "resourcegroupstaggingapi": "tag",
+    "service-quotas": "servicequotas",
+}
 _SCALING_SERVICE = "sagemaker.application-autoscaling.amazonaws.com"
 _SCALING_ROLE_ARN = (
     f"arn:aws:iam::{ACCOUNT_ID}:role/aws-service-role/{_SCALING_SERVICE}/"
@@ -311,7 +317,7 @@ def _sagemaker(operation: str, params: Params) -> list[Need]:
 def _variant_context(variants: Sequence[Params]) -> dict[str, str | list[str]]:
     """Of CreateEndpointConfig (service authorization reference, "Condition keys for Amazon SageMaker")."""
     context: dict[str, str | list[str]] = {}
-    types = sorted({variant["InstanceType"] for variant in variants if "InstanceType" in variant})
+    types = sorted({kind for variant in variants for kind in types_of(variant)})
     if types:
         context["sagemaker:InstanceTypes"] = types
     for variant in variants:

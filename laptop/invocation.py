@@ -124,6 +124,24 @@ def _reply(endpoint_name: str, variant_name: str, answer: ModelAnswer) -> Reply:
     return 200, headers, answer.content
 
 
+def pick_variant(endpoint: Endpoint, target: str | None = None) -> tuple[Variant, Variant | None]:
+    """The variant that a request goes to, by weight or by name; where it is an update's new fleet, also the old one,
+    which answers if the new has no healthy instance. Raises LookupError for a name that there is not."""
+    # An update ends by putting the new fleet in the place of the old one and then emptying `pending`: read in the
+    # other order, one of them is there.
+    pending = endpoint.pending if endpoint.share and random.random() < endpoint.share else ()  # noqa: S311
+    variants = pending or endpoint.variants
+    if target:
+        variants = tuple(variant for variant in variants if variant.name == target)
+        if not variants:
+            raise LookupError(target)
+    variant = variants[0]
+    if len(variants) > 1:
+        variant = random.choices(variants, [max(one.weight, 0.0) for one in variants])[0]  # noqa: S311
+    old = next((one for one in endpoint.variants if one.name == variant.name), None) if pending else None
+    return variant, old
+
+
 class Invocations:
     """What sagemaker-runtime does with the account's endpoints."""
 
@@ -134,28 +152,26 @@ class Invocations:
         """InvokeEndpoint. `headers` have lower-case names; the answer's body is the model's, or an AWS error's JSON."""
         began = time.perf_counter()
         endpoint = self._hosting.endpoints.get(endpoint_name)
-        if endpoint is None or not endpoint.variants or endpoint.status in ("Creating", "Failed", "Deleting"):
+        if endpoint is None or not endpoint.answers:
             return refusal(f"Endpoint {endpoint_name} of account {ACCOUNT_ID} not found.")
         if len(body) > MAX_BODY_BYTES:
             return refusal(
                 f"1 validation error detected: Value at 'body' failed to satisfy constraint: "
                 f"Member must have length less than or equal to {MAX_BODY_BYTES}"
             )
-        # An update ends by putting the new fleet in the place of the old one and then emptying `pending`: read in the
-        # other order, one of them is there.
-        pending = endpoint.pending if endpoint.share and random.random() < endpoint.share else ()  # noqa: S311
-        variants = pending or endpoint.variants
+        if endpoint.queue is not None:
+            # "the endpoint can only receive asynchronous invocations" (developer guide, "Asynchronous inference")
+            return refusal(
+                f"Endpoint {endpoint_name} of account {ACCOUNT_ID} is for asynchronous inference: call "
+                "InvokeEndpointAsync."
+            )
         target = headers.get("x-amzn-sagemaker-target-variant")
-        if target:
-            variants = tuple(variant for variant in variants if variant.name == target)
-            if not variants:
-                return refusal(f"Variant {target} not found for Request {uuid.uuid4()}")
-        variant = variants[0]
-        if len(variants) > 1:
-            variant = random.choices(variants, [max(one.weight, 0.0) for one in variants])[0]  # noqa: S311
+        try:
+            variant, old = pick_variant(endpoint, target)
+        except LookupError:
+            return refusal(f"Variant {target} not found for Request {uuid.uuid4()}")
         if variant.serverless is not None:
             return await self._serverless(endpoint, variant, variant.serverless, headers, body, began)
-        old = next((one for one in endpoint.variants if one.name == variant.name), None) if pending else None
         return await self._real_time(endpoint, variant, old, headers, body, began)
 
     async def _real_time(

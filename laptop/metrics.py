@@ -120,6 +120,22 @@ class ServerlessCounters:
     concurrency: Statistics = field(default_factory=Statistics)  # of MaxConcurrency, 0 to 1, at each request
 
 
+@dataclass
+class AsyncCounters:
+    """What an asynchronous endpoint's requests did in one variant since the last minute."""
+
+    download_failures: int = 0
+    upload_failures: int = 0
+    notification_failures: int = 0
+    expired: int = 0
+    failures: int = 0
+    processed: int = 0
+    download_us: Statistics = field(default_factory=Statistics)
+    upload_us: Statistics = field(default_factory=Statistics)
+    backlog_us: Statistics = field(default_factory=Statistics)
+    total_ms: Statistics = field(default_factory=Statistics)
+
+
 def key(namespace: str, name: str, dimensions: Iterable[tuple[str, str]]) -> Key:
     return namespace, name, frozenset(dimensions)
 
@@ -243,30 +259,85 @@ def merged(parts: Iterable[InvocationCounters]) -> InvocationCounters:
 
 
 def put_invocations(
-    store: MetricStore, dimensions: dict[str, str], counters: InvocationCounters, *, instances: int | None, at: datetime
+    store: MetricStore, dimensions: dict[str, str], counters: InvocationCounters, *, instances: int, at: datetime
 ) -> None:
-    """A variant's minute. With no request at all, Invocations and InvocationsPerInstance are written as zero: SageMaker
-    does so to let an idle variant scale in (developer guide, "Edit a scaling policy", its current text). A serverless
-    variant has no instances, which are None, and neither of this."""
+    """A real-time variant's minute. With no request at all, Invocations and InvocationsPerInstance are written as zero:
+    SageMaker does so to let an idle variant scale in (developer guide, "Edit a scaling policy", its current text)."""
+    n = counters.invocations
+    zero = Statistics(1, 0.0, 0.0, 0.0)
+    each = 1.0 / max(instances, 1)
+    requests = Statistics(n, n, 1.0, 1.0) if n else zero
+    per_instance = Statistics(n, n * each, each, each) if n else zero
+    store.put("AWS/SageMaker", "Invocations", dimensions, requests, unit="None", at=at)
+    store.put("AWS/SageMaker", "InvocationsPerInstance", dimensions, per_instance, unit="None", at=at)
+    store.put("AWS/SageMaker", "OverheadLatency", dimensions, counters.overhead_us, unit="Microseconds", at=at)
+    put_answers(store, dimensions, counters, at)
+
+
+def put_answers(store: MetricStore, dimensions: dict[str, str], counters: InvocationCounters, at: datetime) -> None:
+    """How the model answered, which is the same for all kinds of hosting."""
     n = counters.invocations
 
     def rate(errors: int) -> Statistics:
         # "Average: the rate of errors": one datapoint of 0 or 1 per request
         return Statistics(n, errors, 1.0 if errors == n else 0.0, 1.0 if errors else 0.0)
 
-    zero = Statistics(1, 0.0, 0.0, 0.0) if instances is not None else Statistics()
-    each = 1.0 / max(instances or 0, 1)
-    requests = Statistics(n, n, 1.0, 1.0) if n else zero
-    per_instance = Statistics(n, n * each, each, each) if n and instances is not None else zero
     for name, statistics, unit in (
-        ("Invocations", requests, "None"),
-        ("InvocationsPerInstance", per_instance, "None"),
         ("ModelLatency", counters.model_us, "Microseconds"),
-        ("OverheadLatency", counters.overhead_us, "Microseconds"),
         ("Invocation4XXErrors", rate(counters.errors_4xx), "None"),
         ("Invocation5XXErrors", rate(counters.errors_5xx), "None"),
     ):
         store.put("AWS/SageMaker", name, dimensions, statistics, unit=unit, at=at)
+
+
+def put_serverless_invocations(
+    store: MetricStore, dimensions: dict[str, str], counters: InvocationCounters, at: datetime
+) -> None:
+    """A serverless variant's minute: nothing in a minute without a request."""
+    n = counters.invocations
+    requests = Statistics(n, n, 1.0, 1.0) if n else Statistics()
+    store.put("AWS/SageMaker", "Invocations", dimensions, requests, unit="None", at=at)
+    store.put("AWS/SageMaker", "OverheadLatency", dimensions, counters.overhead_us, unit="Microseconds", at=at)
+    put_answers(store, dimensions, counters, at)
+
+
+def put_asynchronous(store: MetricStore, dimensions: dict[str, str], counters: AsyncCounters, at: datetime) -> None:
+    """An asynchronous variant's minute ("Alarms and logs for tracking metrics from asynchronous endpoints"). What is
+    only counted has no datapoint while there is nothing to count."""
+    for name, count in (
+        ("RequestDownloadFailures", counters.download_failures),
+        ("ResponseUploadFailures", counters.upload_failures),
+        ("NotificationFailures", counters.notification_failures),
+        ("ExpiredRequests", counters.expired),
+        ("InvocationFailures", counters.failures),
+        ("InvocationsProcessed", counters.processed),
+    ):
+        statistics = Statistics(count, count, 1.0, 1.0) if count else Statistics()
+        store.put("AWS/SageMaker", name, dimensions, statistics, unit="Count", at=at)
+    for name, statistics, unit in (
+        ("RequestDownloadLatency", counters.download_us, "Microseconds"),
+        ("ResponseUploadLatency", counters.upload_us, "Microseconds"),
+        ("TimeInBacklog", counters.backlog_us, "Microseconds"),
+        ("TotalProcessingTime", counters.total_ms, "Milliseconds"),
+    ):
+        store.put("AWS/SageMaker", name, dimensions, statistics, unit=unit, at=at)
+
+
+def put_backlog(
+    store: MetricStore, endpoint: str, *, backlog: int, oldest_seconds: float, instances: int, at: datetime
+) -> None:
+    """An asynchronous endpoint's queue. HasBacklogWithoutCapacity is 1 while requests wait and no instance runs;
+    without instances there is no ApproximateBacklogSizePerInstance."""
+    dimensions = {"EndpointName": endpoint}
+    values = {
+        "ApproximateBacklogSize": (float(backlog), "Count"),
+        "ApproximateAgeOfOldestRequest": (oldest_seconds, "Seconds"),
+        "HasBacklogWithoutCapacity": (float(backlog > 0 and instances == 0), "Count"),
+    }
+    if instances:
+        values["ApproximateBacklogSizePerInstance"] = (backlog / instances, "Count")
+    for name, (value, unit) in values.items():
+        store.put("AWS/SageMaker", name, dimensions, Statistics(1, value, value, value), unit=unit, at=at)
 
 
 def put_serverless(store: MetricStore, dimensions: dict[str, str], counters: ServerlessCounters, at: datetime) -> None:

@@ -1,7 +1,8 @@
 """Service Quotas of SageMaker's instance types, as names and numbers. Nothing on the laptop is held to them.
 
 ListServiceQuotas, Service Quotas API reference. The names of the quotas are AWS's ("Amazon SageMaker AI endpoints and
-quotas", AWS General Reference: "ml.m5.large for endpoint usage"); the numbers are this account's, and made up.
+quotas", AWS General Reference: "ml.m5.large for endpoint usage"); the numbers are this account's, and made up: as a new
+account, it may have no GPU.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any
 from laptop.account import ACCOUNT_ID, REGION, Account
 from laptop.errors import ServiceError
 from laptop.sagemaker_common import page
-from mlplatform.instances import HOSTING, TRAINING
+from mlplatform.instances import HOSTING, TRAINING, is_gpu
+from mlplatform.pipelines import PROCESSING_INSTANCE_TYPE
 
 VALUE = 20.0
 
@@ -24,8 +26,9 @@ def install(account: Account) -> None:
 def list_service_quotas(request: dict[str, Any]) -> dict[str, Any]:
     if request["ServiceCode"] != "sagemaker":
         raise ServiceError("NoSuchResourceException", f"The laptop tells no quotas of {request['ServiceCode']}.", 400)
-    names = [f"{one} for {use}training job usage" for one in sorted(TRAINING) for use in ("", "spot ")]
-    names += [f"{one} for endpoint usage" for one in sorted(HOSTING)]
+    uses = (("training job", TRAINING), ("spot training job", TRAINING), ("endpoint", HOSTING))
+    values = {f"{one} for {use} usage": 0.0 if is_gpu(one) else VALUE for use, types in uses for one in sorted(types)}
+    values[f"{PROCESSING_INSTANCE_TYPE} for processing job usage"] = VALUE
     quotas: list[dict[str, Any]] = [
         {
             "ServiceCode": "sagemaker",
@@ -33,12 +36,12 @@ def list_service_quotas(request: dict[str, Any]) -> dict[str, Any]:
             "QuotaArn": f"arn:aws:servicequotas:{REGION}:{ACCOUNT_ID}:sagemaker/L-{number:08X}",
             "QuotaCode": f"L-{number:08X}",
             "QuotaName": name,
-            "Value": VALUE,
+            "Value": value,
             "Unit": "None",
             "Adjustable": True,
             "GlobalQuota": False,
         }
-        for number, name in enumerate(names)
+        for number, (name, value) in enumerate(values.items())
     ]
     shown, token = page(quotas, request, lambda quota: quota["QuotaCode"], 100)
     return {"Quotas": shown, **token}

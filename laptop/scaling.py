@@ -1,9 +1,10 @@
-"""Application Auto Scaling of SageMaker variants, and the heartbeat that metrics and alarms run on.
+"""Application Auto Scaling of what SageMaker hosts, and the heartbeat that metrics and alarms run on.
 
-Follows the Application Auto Scaling user guide ("Target tracking scaling policies") and the SageMaker developer guide
-("Automatically scale Amazon SageMaker AI models"): a target tracking policy owns two alarms, three periods over the
-target to scale out and fifteen periods under 90 % of it to scale in; scale-out takes the largest capacity that any
-policy wants, scale-in waits until all policies agree; nothing leaves the bounds of the scalable target.
+Follows the Application Auto Scaling user guide ("Target tracking scaling policies", "Step scaling policies") and the
+SageMaker developer guide ("Automatically scale Amazon SageMaker AI models"): a target tracking policy owns two alarms,
+three periods over the target to scale out and fifteen periods under 90 % of it to scale in; a step scaling policy acts
+in each minute in which an alarm with its ARN among the actions is in ALARM; scale-out takes the largest capacity that
+any policy wants, scale-in waits until all target tracking policies agree; nothing leaves the bounds of the target.
 
 `MINUTE_SECONDS`, from laptop/metrics.py: a CloudWatch minute takes 2 s here, so "three minutes" are 6 s and a
 cooldown of 60 s is 2 s. A target of 1,000 invocations per minute is met by 1,000 requests in such a minute.
@@ -11,82 +12,30 @@ cooldown of 60 s is 2 s. A target of 1,000 invocations per minute is met by 1,00
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from laptop import dashboard
+from laptop import dashboard, endpoint_metrics, scalable
 from laptop.account import ACCOUNT_ID, REGION, Account
 from laptop.alarms import Alarms
 from laptop.errors import ServiceError
-from laptop.hosting import Endpoint, Hosting, Variant
-from laptop.metrics import (
-    MINUTE_SECONDS,
-    MetricStore,
-    key,
-    merged,
-    put_invocations,
-    put_queues,
-    put_serverless,
-    put_utilization,
-)
+from laptop.hosting import Hosting
+from laptop.metrics import MINUTE_SECONDS, MetricStore, key, put_queues
+from laptop.scaling_policies import COMPONENT_DIMENSION, VARIANT_DIMENSION, check_steps, stepped, tracked_metric
 
 __all__ = ["MINUTE_SECONDS", "Scaling", "install"]
 
-DIMENSION = "sagemaker:variant:DesiredInstanceCount"
+_DIMENSIONS = (VARIANT_DIMENSION, COMPONENT_DIMENSION)
 OUT_PERIODS, IN_PERIODS = 3, 15
 SCALE_IN_SHARE = 0.9  # the low alarm's threshold, as a share of the target
 DEFAULT_COOLDOWN_SECONDS = 300
 KEPT_ACTIVITIES = 500
-# Predefined metric -> metric name and statistic (PredefinedMetricSpecification, and the developer guide's
-# "Target metric": average number of times per minute that each instance for a variant is invoked).
-PREDEFINED = {"SageMakerVariantInvocationsPerInstance": ("InvocationsPerInstance", "Sum")}
-
-
-@dataclass(frozen=True)
-class TrackedMetric:
-    """What a target tracking policy looks at."""
-
-    namespace: str
-    name: str
-    dimensions: tuple[tuple[str, str], ...]
-    statistic: str
-    unit: str | None
-    target: float
-
-
-def tracked_metric(policy: Any) -> TrackedMetric:
-    """The metric of moto's policy object. Raises ServiceError for one that the laptop does not measure."""
-    configuration = policy.target_tracking_scaling_policy_configuration or {}
-    target = float(configuration["TargetValue"])
-    _, endpoint, _, variant = policy.resource_id.split("/")
-    if "PredefinedMetricSpecification" in configuration:
-        kind = configuration["PredefinedMetricSpecification"]["PredefinedMetricType"]
-        if kind not in PREDEFINED:
-            raise ServiceError("ValidationException", f"The laptop does not measure {kind}.")
-        name, statistic = PREDEFINED[kind]
-        dimensions = (("EndpointName", endpoint), ("VariantName", variant))
-        return TrackedMetric("AWS/SageMaker", name, dimensions, statistic, None, target)
-    custom = configuration.get("CustomizedMetricSpecification", {})
-    if not {"MetricName", "Namespace", "Statistic"} <= custom.keys():
-        raise ServiceError(
-            "ValidationException",
-            "The laptop tracks a predefined metric, or a customized one with Namespace, MetricName and Statistic.",
-        )
-    return TrackedMetric(
-        custom["Namespace"],
-        custom["MetricName"],
-        tuple((one["Name"], one["Value"]) for one in custom.get("Dimensions", [])),
-        custom["Statistic"],
-        custom.get("Unit"),
-        target,
-    )
+# What a policy wants: the capacity, why, and the seconds that it waits after a change (None: the default cooldown).
+_Wish = tuple[int, str, int | None]
 
 
 class Scaling:
@@ -125,16 +74,19 @@ class Scaling:
 
         return applicationautoscaling_backends[ACCOUNT_ID][REGION]
 
-    def _targets(self) -> dict[str, Any]:
-        return dict(self.backend.targets.get(DIMENSION, {}))
+    def _targets(self) -> list[Any]:
+        """All scalable targets of SageMaker, moto's objects."""
+        return [
+            target for dimension in _DIMENSIONS for target in list(self.backend.targets.get(dimension, {}).values())
+        ]
 
-    def _policies(self, resource: str) -> list[Any]:
+    def _policies(self, resource: str, kind: str) -> list[Any]:
         return [
             policy
             for policy in list(self.backend.policies.values())
             if policy.resource_id == resource
-            and policy.scalable_dimension == DIMENSION
-            and policy.policy_type == "TargetTrackingScaling"
+            and policy.scalable_dimension in _DIMENSIONS
+            and policy.policy_type == kind
         ]
 
     # --- operations -----------------------------------------------------------------------------------------------
@@ -151,7 +103,7 @@ class Scaling:
         if low > high:
             raise ServiceError("ValidationException", "Maximum capacity cannot be less than minimum capacity.")
         if namespace == "sagemaker":
-            self._check_variant(resource, dimension, low)
+            self._check(resource, dimension, low)
         target = self.backend.register_scalable_target(
             namespace,
             resource,
@@ -163,46 +115,34 @@ class Scaling:
         )
         self.account.tags.setdefault(target.arn, dict(request.get("Tags") or {}))
         if namespace == "sagemaker":
-            self._clamp(resource, low, high)
+            self._clamp(target)
         return {"ScalableTargetARN": target.arn}
 
-    def _check_variant(self, resource: str, dimension: str, low: int) -> None:
-        if dimension != DIMENSION:
-            raise ServiceError("ValidationException", f"The laptop scales {DIMENSION} only, not {dimension}.")
-        found = self._variant(resource)
+    def _check(self, resource: str, dimension: str, low: int) -> None:
+        found = scalable.find(self.hosting, resource, dimension)
         if found is None:
-            # a variant that does not exist can't be described by the scaling service's role
-            raise ServiceError("ValidationException", f"SageMaker variant not found: {resource}.")
-        if found[1].serverless is not None:
-            raise ServiceError("ValidationException", "A serverless variant has no instances to scale.")
-        if found[1].instance_type.startswith("ml.t2."):
-            raise ServiceError(
-                "ValidationException",
-                f"Autoscaling is not supported for burstable instances: {found[1].instance_type}.",
-            )
-        if low < 1:
+            # what does not exist can't be described by the scaling service's role
+            kind = "variant" if dimension == VARIANT_DIMENSION else "inference component"
+            raise ServiceError("ValidationException", f"SageMaker {kind} not found: {resource}.")
+        if found.refused:
+            raise ServiceError("ValidationException", found.refused)
+        if low < found.lowest:
             raise ServiceError("ValidationException", "The minimum capacity of a real-time variant is 1.")
 
-    def _variant(self, resource: str) -> tuple[Endpoint, Variant] | None:
-        parts = resource.split("/")
-        if len(parts) != 4 or parts[0] != "endpoint" or parts[2] != "variant":
-            raise ServiceError("ValidationException", f"Unsupported resource ID: {resource}")
-        endpoint = self.hosting.endpoints.get(parts[1])
-        for variant in endpoint.variants if endpoint else ():
-            if variant.name == parts[3] and endpoint is not None:
-                return endpoint, variant
-        return None
-
-    def _clamp(self, resource: str, low: int, high: int) -> None:
+    def _clamp(self, target: Any) -> None:
         """RegisterScalableTarget: a current capacity outside the new bounds is brought inside at once."""
-        found = self._variant(resource)
-        if found is None or found[0].status != "InService":
+        found = scalable.find(self.hosting, target.resource_id, target.scalable_dimension)
+        if found is None or not found.settled:
             return
-        now = found[1].desired_count
-        wanted = min(max(now, low), high)
-        if wanted != now:
-            bound = f"minimum capacity was set to {low}" if wanted > now else f"maximum capacity was set to {high}"
-            self._set(resource, found, wanted, cause=bound)
+        low, high = target.min_capacity, target.max_capacity
+        wanted = min(max(found.desired, low), high)
+        if wanted != found.desired:
+            bound = (
+                f"minimum capacity was set to {low}"
+                if wanted > found.desired
+                else f"maximum capacity was set to {high}"
+            )
+            self._set(target, found, wanted, cause=bound)
 
     def deregister_scalable_target(self, request: dict[str, Any]) -> dict[str, Any]:
         namespace, resource = request["ServiceNamespace"], request["ResourceId"]
@@ -242,16 +182,19 @@ class Scaling:
                 f"No scalable target registered for service namespace: {namespace}, resource ID: {resource}, "
                 f"scalable dimension: {dimension}",
             )
-        if namespace == "sagemaker" and request.get("PolicyType") != "TargetTrackingScaling":
-            raise ServiceError("ValidationException", "The laptop runs target tracking policies only.")
+        kind = request.get("PolicyType") or "StepScaling"  # the API reference's default
+        if namespace == "sagemaker" and kind == "StepScaling":
+            check_steps(request.get("StepScalingPolicyConfiguration") or {})
+        elif namespace == "sagemaker" and kind != "TargetTrackingScaling":
+            raise ServiceError("ValidationException", f"The laptop does not run {kind} policies.")
         with self._lock:
-            known = next((one for one in self._policies(resource) if one.policy_name == request["PolicyName"]), None)
+            known = next(
+                (one for one in self._policies(resource, kind) if one.policy_name == request["PolicyName"]), None
+            )
             body = request.get("TargetTrackingScalingPolicyConfiguration") or request.get(
                 "StepScalingPolicyConfiguration"
             )
-            policy = self.backend.put_scaling_policy(
-                request["PolicyName"], namespace, resource, dimension, body, request.get("PolicyType")
-            )
+            policy = self.backend.put_scaling_policy(request["PolicyName"], namespace, resource, dimension, body, kind)
             same = known is not None and known.target_tracking_scaling_policy_configuration == body
             if known is not None:
                 policy.policy_arn = known.policy_arn  # a policy that is put again stays the same policy
@@ -259,7 +202,7 @@ class Scaling:
                     known.delete_alarms(ACCOUNT_ID, REGION)
             if same and known is not None:
                 policy.alarms = known.alarms
-            elif namespace == "sagemaker":
+            elif namespace == "sagemaker" and kind == "TargetTrackingScaling":
                 try:
                     policy.alarms = self._make_alarms(policy)
                 except ServiceError:
@@ -351,12 +294,13 @@ class Scaling:
 
     def scaled_variants(self, endpoint: str) -> set[str]:
         prefix = f"endpoint/{endpoint}/variant/"
-        return {resource[len(prefix) :] for resource in self._targets() if resource.startswith(prefix)}
+        resources = (target.resource_id for target in self._targets())
+        return {resource[len(prefix) :] for resource in resources if resource.startswith(prefix)}
 
     def forget(self, endpoint: str) -> None:
         """DeleteEndpoint deregisters the scalable targets of the endpoint's variants."""
         for variant in self.scaled_variants(endpoint):
-            self._deregister(f"endpoint/{endpoint}/variant/{variant}", DIMENSION)
+            self._deregister(f"endpoint/{endpoint}/variant/{variant}", VARIANT_DIMENSION)
 
     # --- the heartbeat --------------------------------------------------------------------------------------------
 
@@ -376,126 +320,107 @@ class Scaling:
     def minute(self) -> None:
         """Ends a CloudWatch minute: writes its metrics, evaluates the alarms, scales."""
         now = self.account.clock.now()
-        for endpoint in list(self.hosting.endpoints.values()):
-            for name in dict.fromkeys(variant.name for variant in endpoint.fleets):
-                fleets = [variant for variant in endpoint.fleets if variant.name == name]
-                on_instances = [fleet for fleet in fleets if fleet.serverless is None]
-                for fleet in fleets:
-                    if fleet.serverless is not None:
-                        dimensions = {"EndpointName": endpoint.name, "VariantName": name}
-                        put_serverless(self.store, dimensions, fleet.serverless.take_counters(), now)
-                taken = [(fleet, fleet.counters.take()) for fleet in fleets]
-                for fleet, counters in taken:
-                    # "after the new fleet starts receiving traffic" (Auto-Rollback Configuration, developer guide)
-                    if counters.invocations and fleet.config:
-                        put_invocations(
-                            self.store,
-                            {"EndpointName": endpoint.name, "VariantName": name, "EndpointConfigName": fleet.config},
-                            counters,
-                            instances=len(fleet.fleet) if fleet.serverless is None else None,
-                            at=now,
-                        )
-                put_invocations(
-                    self.store,
-                    {"EndpointName": endpoint.name, "VariantName": name},
-                    merged(counters for _, counters in taken),
-                    instances=sum(len(fleet.fleet) for fleet in on_instances) if on_instances else None,
-                    at=now,
-                )
-                usage = [instance.usage() for fleet in fleets for instance in fleet.fleet]
-                put_utilization(self.store, endpoint.name, name, usage, now)
+        endpoint_metrics.put(self.store, self.hosting, now)
         put_queues(self.store, now)
         self.store.advance()
         self.alarms.evaluate()
-        for resource, target in self._targets().items():
-            if resource.startswith("endpoint/"):
-                self._scale(resource, target)
+        for target in self._targets():
+            self._scale(target)
 
-    def _scale(self, resource: str, target: Any) -> None:
-        found = self._variant(resource)
-        if found is None or found[0].status != "InService":
+    def _scale(self, target: Any) -> None:
+        resource = target.resource_id
+        found = scalable.find(self.hosting, resource, target.scalable_dimension)
+        if found is None or not found.settled:
             return
-        now = found[1].desired_count
-        policies = self._policies(resource)
+        now = found.desired
         suspended: Mapping[str, Any] = target.suspended_state or {}
-        out, into = [], []
-        for policy in policies:
+        out: list[_Wish] = []
+        into: list[_Wish] = []
+        agreed: list[_Wish] = []
+        for policy in self._policies(resource, "TargetTrackingScaling"):
             states = {"High" if "-AlarmHigh-" in a.name else "Low": a for a in policy.alarms}
+            configuration = policy.target_tracking_scaling_policy_configuration
             if states["High"].state_value == "ALARM":
-                out.append((self._wanted(policy, now), policy, states["High"]))
+                wanted = self._wanted(policy, now)
+                out.append((wanted, _cause(states["High"], policy), configuration.get("ScaleOutCooldown")))
             if "Low" in states:
                 low = states["Low"].state_value == "ALARM"
-                into.append((self._wanted(policy, now) if low else now, policy, states["Low"]))
+                wanted = max(self._wanted(policy, now), found.lowest) if low else now
+                agreed.append((wanted, _cause(states["Low"], policy), configuration.get("ScaleInCooldown")))
+        for policy in self._policies(resource, "StepScaling"):
+            configuration = policy.step_scaling_policy_configuration
+            for alarm, breach in self._breaches(policy):
+                wanted = stepped(configuration, now, breach)
+                where = out if wanted > now else into
+                where.append((wanted, _cause(alarm, policy), configuration.get("Cooldown")))
+        if agreed:
+            into.append(max(agreed, key=lambda one: one[0]))
         if out and not suspended.get("DynamicScalingOutSuspended"):
-            wanted, policy, alarm = max(out, key=lambda one: one[0])
+            wanted, cause, cooldown = max(out, key=lambda one: one[0])
             wanted = min(wanted, target.max_capacity)
-            if wanted > now and self._cooled(self._last_out, resource, policy, "ScaleOutCooldown"):
-                self._set(resource, found, wanted, cause=_cause(alarm, policy))
+            if wanted > now and self._cooled(self._last_out, resource, cooldown):
+                self._set(target, found, wanted, cause=cause)
         elif into and not out and not suspended.get("DynamicScalingInSuspended"):
-            wanted, policy, alarm = max(into, key=lambda one: one[0])
+            wanted, cause, cooldown = min(into, key=lambda one: one[0])
             wanted = max(wanted, target.min_capacity)
-            if wanted < now and self._cooled(self._last_change, resource, policy, "ScaleInCooldown"):
-                self._set(resource, found, wanted, cause=_cause(alarm, policy))
+            if wanted < now and self._cooled(self._last_change, resource, cooldown):
+                self._set(target, found, wanted, cause=cause)
 
     def _wanted(self, policy: Any, now: int) -> int:
-        """The count at which the metric, spread over that many instances, meets its target."""
         metric = tracked_metric(policy)
         (newest,) = self.store.periods(key(metric.namespace, metric.name, metric.dimensions), 1, 1)
-        if newest is None:
-            return now
-        return max(math.ceil(now * newest.value(metric.statistic) / metric.target), 1)
+        return now if newest is None else metric.wanted(now, newest.value(metric.statistic))
+
+    def _breaches(self, policy: Any) -> list[tuple[Any, float]]:
+        """The alarms in ALARM that call a step scaling policy, each with how far the metric is above its threshold."""
+        found = []
+        for alarm in self.alarms.ringing(policy.policy_arn):
+            value = self.alarms.newest(alarm)
+            if value is not None:
+                found.append((alarm, value - float(alarm.threshold)))
+        return found
 
     @staticmethod
-    def _cooled(last: Mapping[str, float], resource: str, policy: Any, name: str) -> bool:
-        configuration = policy.target_tracking_scaling_policy_configuration
-        cooldown_seconds = configuration.get(name, DEFAULT_COOLDOWN_SECONDS) * MINUTE_SECONDS / 60
-        return bool(time.monotonic() - last.get(resource, -math.inf) >= cooldown_seconds)
+    def _cooled(last: Mapping[str, float], resource: str, seconds: int | None) -> bool:
+        wait = (DEFAULT_COOLDOWN_SECONDS if seconds is None else seconds) * MINUTE_SECONDS / 60
+        return resource not in last or time.monotonic() - last[resource] >= wait
 
-    def _set(self, resource: str, found: tuple[Endpoint, Variant], wanted: int, *, cause: str) -> None:
-        endpoint, variant = found
-        before, began = variant.desired_count, self.account.clock.now()
-        change = {"VariantName": variant.name, "DesiredInstanceCount": wanted}
+    def _set(self, target: Any, found: scalable.Scalable, wanted: int, *, cause: str) -> None:
+        resource, before, began = target.resource_id, found.desired, self.account.clock.now()
         try:
-            self.hosting.update_weights_and_capacities(
-                {"EndpointName": endpoint.name, "DesiredWeightsAndCapacities": [change]}
-            )
+            found.set(wanted)
         except ServiceError:
             return  # an update has just begun; the next minute looks again
         self._last_change[resource] = time.monotonic()
         if wanted > before:
             self._last_out[resource] = self._last_change[resource]
-        self.account.journal.record(
-            "scaling", endpoint=endpoint.name, variant=variant.name, before=before, after=wanted, reason=cause
-        )
+        self.account.journal.record("scaling", **found.told, before=before, after=wanted, reason=cause)
         activity = {
             "ActivityId": str(uuid.uuid4()),
             "ServiceNamespace": "sagemaker",
             "ResourceId": resource,
-            "ScalableDimension": DIMENSION,
-            "Description": f"Setting desired instance count to {wanted}.",
+            "ScalableDimension": target.scalable_dimension,
+            "Description": f"Setting desired {found.what} to {wanted}.",
             "Cause": cause,
             "StartTime": began,
             "StatusCode": "InProgress",
-            "StatusMessage": f"Successfully set desired instance count to {wanted}. Waiting for change to be fulfilled "
+            "StatusMessage": f"Successfully set desired {found.what} to {wanted}. Waiting for change to be fulfilled "
             "by sagemaker.",
         }
         with self._lock:
             self.activities.append(activity)
             del self.activities[:-KEPT_ACTIVITIES]
-        threading.Thread(target=self._finish, args=(activity, endpoint, wanted), daemon=True).start()
+        threading.Thread(target=self._finish, args=(activity, found, wanted), daemon=True).start()
 
-    def _finish(self, activity: dict[str, Any], endpoint: Endpoint, wanted: int) -> None:
-        while endpoint.status == "Updating" and not self._closed.wait(0.05):
+    def _finish(self, activity: dict[str, Any], found: scalable.Scalable, wanted: int) -> None:
+        while found.changing() and not self._closed.wait(0.05):
             pass
-        ended: datetime = self.account.clock.now()
+        ended, failure = self.account.clock.now(), found.failure()
+        told = f"Successfully set desired {found.what} to {wanted}. Change successfully fulfilled by sagemaker."
         with self._lock:
-            if endpoint.failure_reason:
-                activity.update(StatusCode="Failed", StatusMessage=endpoint.failure_reason, EndTime=ended)
-            else:
-                told = (
-                    f"Successfully set desired instance count to {wanted}. Change successfully fulfilled by sagemaker."
-                )
-                activity.update(StatusCode="Successful", StatusMessage=told, EndTime=ended)
+            activity.update(
+                StatusCode="Failed" if failure else "Successful", StatusMessage=failure or told, EndTime=ended
+            )
 
 
 def _cause(alarm: Any, policy: Any) -> str:

@@ -31,7 +31,6 @@ from laptop.account import Account, Answer
 from laptop.aws_request import Call, HttpRequest
 from laptop.clock import Clock
 from laptop.errors import ServiceError
-from laptop.faults import Faults
 from laptop.journal import Journal
 
 # Threads are held by long polls of queues and by slow calls; they cost little while they wait.
@@ -91,13 +90,12 @@ class Server:
             clock=clock,
             journal=Journal(clock),
         )
-        self.faults = Faults()
         self._pool = ThreadPoolExecutor(_THREADS, "api")
         self._installed = threading.Event()
         self._conditional_writes = threading.Lock()
         self._routes: dict[str, Callable[[dict[str, Any]], Any]] = {
             "GET /_laptop/health": lambda _: self._health(),
-            "POST /_laptop/fault": self.faults.order,
+            "POST /_laptop/fault": self.account.faults.order,
         }
         self._uvicorn: Any = None
         self._thread: threading.Thread | None = None
@@ -240,7 +238,7 @@ class Server:
     async def _invoke_endpoint(self, request: HttpRequest) -> Answer:
         """sagemaker-runtime InvokeEndpoint on the event loop; the model server does the work."""
         endpoint = unquote(request.path[len("/endpoints/") : -len("/invocations")])
-        fault = self.faults.next("sagemaker-runtime", "InvokeEndpoint")
+        fault = self.account.faults.next("sagemaker-runtime", "InvokeEndpoint")
         if fault is not None:
             return aws_request.failure("rest-json", "sagemaker-runtime", fault)
         access_key, _ = aws_request.access_key_and_signing_name(request)
@@ -264,7 +262,7 @@ class Server:
 
     def _dispatch(self, call: Call, request: HttpRequest) -> Answer:
         moto_app.current_operation.set(call.operation)
-        fault = self.faults.next(call.service, call.operation)
+        fault = self.account.faults.next(call.service, call.operation)
         if fault is not None:
             raise fault
         self._validate(call)
@@ -318,6 +316,8 @@ def _validation_code(call: Call) -> str:
         return "InvalidParameterValue"
     if call.service == "logs":
         return "InvalidParameterException"
+    if call.service == "sagemaker-runtime":
+        return "ValidationError"
     return "ValidationError" if call.protocol == "query" else "ValidationException"
 
 

@@ -44,6 +44,7 @@ WEIGHTS_FILE = "model.safetensors"
 SCHEMA_FILE = "schema.json"
 JSON = "application/json"
 CSV = "text/csv"
+_MOST_NAMED = 12  # columns in a message
 
 
 class ModelFileError(Exception):
@@ -472,24 +473,62 @@ def _read_csv(model: Model, body: bytes) -> Inputs:
         raise BadRequest(f"The body is not CSV: {error}.") from None
     # A blank line is a missing value where there is one column, and nothing otherwise.
     rows = [row or [""] for row in rows] if len(model.names) == 1 else [row for row in rows if row]
-    if rows:
-        header = [str(cell).strip() for cell in rows[0]]
-        if set(header) == set(model.names) and len(header) == len(model.names):
-            order = [header.index(name) for name in model.names]
-            rows = rows[1:]
-            if order != sorted(order):
-                _check_widths(model, rows)
-                rows = [[row[place] for place in order] for row in rows]
+    order = _header(model, rows[0]) if rows else None
+    if order is not None:
+        rows = rows[1:]
+        if order != sorted(order):
+            _check_widths(model, rows)
+            rows = [[row[place] for place in order] for row in rows]
     if not rows:
         raise BadRequest("The body has no rows.")
     return _encode(model, rows)
+
+
+def _header(model: Model, row: list[str]) -> list[int] | None:
+    """Where each column of the model stands, by a first row that is a header; None where it is a row of values.
+
+    A row of which half are names of columns is a header, in whatever letters: where all columns are text, one that does
+    not match would be scored as values like any other. Raises BadRequest for a header of other columns.
+    """
+    cells = [str(cell).strip() for cell in row]
+    if set(cells) == set(model.names) and len(cells) == len(model.names):
+        return [cells.index(name) for name in model.names]
+    folded = {name.casefold(): name for name in model.names}
+    if len(folded) < len(model.names):  # names that differ by their letters' case alone
+        folded = {name: name for name in model.names}
+    found = [folded.get(cell if cell in folded else cell.casefold()) for cell in cells]
+    known = [name for name in found if name is not None]
+    if not known or 2 * len(known) < len(cells):
+        return None
+    twice = sorted({name for name in known if known.count(name) > 1})
+    unknown = [cell for cell, name in zip(cells, found, strict=True) if name is None]
+    missing = [name for name in model.names if name not in known]
+    if not (twice or unknown or missing):
+        return [found.index(name) for name in model.names]
+    label = model.schema.get("label")
+    wrong = [
+        f"has {_listed(unknown)}, which the model does not take"
+        + (" (the label is what it predicts)" if label in unknown else "")
+        if unknown
+        else "",
+        f"lacks {_listed(missing)}" if missing else "",
+        f"has {_listed(twice)} more than once" if twice else "",
+    ]
+    said = " and ".join(part for part in wrong if part)
+    raise BadRequest(f"The header {said}. The model takes {_listed(model.names)}, in any order, or no header at all.")
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name[:40]) for name in names[:_MOST_NAMED])
+    return f"{shown} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else shown
 
 
 def _check_widths(model: Model, rows: Sequence[list[Any]]) -> None:
     expected = len(model.names)
     for number, row in enumerate(rows, 1):
         if len(row) != expected:
-            raise BadRequest(f"Row {number} has {len(row)} columns; the model takes {expected}.")
+            columns = "1 column" if len(row) == 1 else f"{len(row)} columns"
+            raise BadRequest(f"Row {number} has {columns}; the model takes {expected}: {_listed(model.names)}.")
 
 
 def _encode(model: Model, rows: list[list[Any]]) -> Inputs:

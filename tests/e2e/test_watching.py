@@ -1,10 +1,13 @@
-"""A schedule that does not run any more, and who tells of it."""
+"""A schedule that does not run any more, and who tells of it; and the saved queries on what functions really logged."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+
+from laptop.insights import Query
+from mlplatform.observability import ABOUT
 
 from .conftest import STACK, Laptop, eventually
 
@@ -46,3 +49,43 @@ def test_who_looks_after_the_schedules_is_looked_after_by_an_alarm(laptop: Lapto
     alarm(laptop, "OK")
     assert "its schedule is DISABLED" in str(laptop.inbox("keep-office-hours does not run"))
     switch(laptop, "keep-office-hours", "ENABLED")
+
+
+def test_the_saved_queries_find_what_functions_really_wrote(laptop: Laptop) -> None:
+    """Each is run; every field that it names is in some line, so that none is misspelt."""
+    functions, logs = laptop.client("lambda"), laptop.client("logs")
+    functions.invoke(FunctionName=f"{STACK}-watch-spend", Payload=b"{}")
+    failed = functions.invoke(FunctionName=f"{STACK}-start-training", Payload=b'{"Records": "none"}')
+    assert "FunctionError" in failed
+    laptop.put("storyteller", "data.csv", "one,two\n1,\n")
+    laptop.inbox("dataset storyteller was rejected")
+
+    def rows(query: dict[str, Any]) -> list[dict[str, str]]:
+        query_id = logs.start_query(
+            logGroupNames=query["logGroupNames"],
+            startTime=0,
+            endTime=2**32,
+            queryString=query["queryString"].replace("{{dataset}}", "storyteller"),
+        )["queryId"]
+        answer = logs.get_query_results(queryId=query_id)
+        assert answer["status"] == "Complete"
+        return [{one["field"]: one["value"] for one in row} for row in answer["results"]]
+
+    saved = {
+        one["name"].removeprefix(f"{STACK}/"): one
+        for one in logs.describe_query_definitions(queryDefinitionNamePrefix=f"{STACK}/")["queryDefinitions"]
+    }
+    found = {name: rows(query) for name, query in saved.items()}
+    assert all(found.values()), "each finds something"
+    everything = saved["Decisions"] | {"queryString": "fields @message | filter ispresent(@message)"}
+    for name, query in saved.items():
+        for field in Query(query["queryString"].replace("{{dataset}}", "storyteller")).fields:
+            # Of what a decision is about, the unit test of observability.py knows; a result has a name of its own.
+            if field not in ABOUT and f" as {field}" not in query["queryString"]:
+                assert rows(everything | {"queryString": f"filter ispresent({field}) | limit 1"}), (name, field)
+    story = [(one["function_name"].removeprefix(f"{STACK}-"), one["decision"]) for one in found["Story of a dataset"]]
+    assert story[0] == ("start-training", "RejectDataset")  # and notify's line, once that has ended too
+    assert any(one["exception_name"] == "BadEvent" for one in found["Errors"])
+    assert "RecordSpend" in {one["decision"] for one in found["Money"]}
+    counted = {one["@log"].rpartition("-")[0].rpartition("/")[2]: one for one in found["Calls, cold starts and memory"]}
+    assert float(counted[f"{STACK}-watch"]["cold_starts"]) >= 1

@@ -12,7 +12,7 @@ from trained_account import ARTIFACTS, better_than, deploy_first, end, endpoint,
 import builders
 from builders import JOB, LIVE_JOB, Account
 from mlplatform import names
-from mlplatform.decisions import DeployModel, KeepLiveModel, Notify, Skip
+from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify, Skip
 from mlplatform.errors import AwsError, TryAgain
 
 
@@ -295,3 +295,56 @@ def test_a_report_that_is_missing_or_odd_costs_its_pictures_and_not_the_model(
     page = account.client("s3").get_object(Bucket=ARTIFACTS, Key=f"models/churn/{JOB}/card.html")["Body"].read()
     assert len(page) < 100_000
     assert b"Where it comes from" in page
+
+
+def refuse_for_its_quota(operation: str) -> Any:
+    def refuse(_: Mapping[str, Any]) -> None:
+        limit = "The account-level service limit 'ml.c5.large for endpoint usage' is 1 Instances"
+        raise AwsError("sagemaker", operation, "ResourceLimitExceeded", limit)
+
+    return refuse
+
+
+def test_a_model_that_sagemaker_has_no_quota_for_waits_for_an_approval_and_is_told_once(account: Account) -> None:
+    train(account)
+    account.answers["create_endpoint"] = refuse_for_its_quota("CreateEndpoint")
+    decision = end(account)
+    assert isinstance(decision, AskApproval)
+    [package] = packages(account)
+    assert package["ModelApprovalStatus"] == "PendingManualApproval"
+    [alert] = account.alerts()
+    assert "'ml.c5.large for endpoint usage' is 1 Instances" in alert["Message"]
+    assert isinstance(end(account), Skip)
+
+
+def test_an_update_that_is_refused_for_a_quota_leaves_no_wish_behind(account: Account) -> None:
+    live = deploy_first(account)
+    train(account, metrics=better_than(0.8), live=live)
+    account.answers["update_endpoint"] = refuse_for_its_quota("UpdateEndpoint")
+    assert isinstance(end(account), AskApproval)
+    assert endpoint_tags(account)[names.WANTED_TAG] == LIVE_JOB
+
+
+def test_an_update_to_other_types_takes_the_scaling_that_forbids_it(account: Account) -> None:
+    live = deploy_first(account)
+    train(account, metrics=better_than(0.8), live=live)
+    accept, account.answers["describe_scalable_targets"] = (
+        account.answers["update_endpoint"],
+        {"ScalableTargets": [{"MinCapacity": 2, "MaxCapacity": 7}]},
+    )
+    account.answers["deregister_scalable_target"] = {}
+    refusals = [
+        'The variant(s) "["AllTraffic"]" must be deregistered as a scalable target with AutoScaling before they can be '
+        "removed or have their instance type updated."
+    ]
+
+    def once(parameters: Mapping[str, Any]) -> Any:
+        if refusals:
+            raise AwsError("sagemaker", "UpdateEndpoint", "ValidationException", refusals.pop())
+        return accept(parameters)
+
+    account.answers["update_endpoint"] = once
+    assert isinstance(end(account), DeployModel)
+    assert len(account.called("deregister_scalable_target")) == 1
+    assert endpoint_tags(account)[names.TAKEN_TAG] == "2..7"
+    assert endpoint_tags(account)[names.ASKED_TAG] == JOB

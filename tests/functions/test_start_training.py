@@ -272,3 +272,42 @@ def test_a_stopped_endpoints_model_is_the_one_to_beat(account: Account) -> None:
     assert isinstance(decision, StartTraining)
     channels = {one["ChannelName"]: one["DataSource"]["S3DataSource"] for one in decision.request["InputDataConfig"]}
     assert channels["live_model"]["S3Uri"] == builders.LIVE_ARTIFACT
+
+
+def test_a_drop_that_the_quota_forbids_waits_until_it_is_raised(account: Account) -> None:
+    quota = {"QuotaName": "ml.m5.xlarge for spot training job usage", "Value": 0.0}
+    account.answers["list_service_quotas"] = {"Quotas": [quota]}
+    event = account.put("datasets/churn/data.csv", builders.csv())
+    decision = handle(account, event)
+    assert isinstance(decision, HoldDataset)
+    assert jobs(account) == []
+    [alert] = account.alerts()
+    assert '"ml.m5.xlarge for spot training job usage" is 0' in alert["Message"]
+    verdict = account.document(f"verdicts/churn/{decision.version}.json")
+    assert verdict["verdict"] == "held"
+    account.answers["list_service_quotas"] = {"Quotas": [quota | {"Value": 1.0}]}
+    assert isinstance(handle(account, event), StartTraining)
+    assert len(jobs(account)) == 1
+
+
+def test_who_may_not_see_the_quotas_trains_all_the_same(account: Account) -> None:
+    def forbidden(_: Any) -> None:
+        raise AwsError("service-quotas", "ListServiceQuotas", "AccessDeniedException", "not authorized")
+
+    account.answers["list_service_quotas"] = forbidden
+    assert isinstance(handle(account, account.put("datasets/churn/data.csv", builders.csv())), StartTraining)
+
+
+def test_what_sagemaker_itself_refuses_because_of_a_quota_is_told_and_not_tried_for_ever(account: Account) -> None:
+    said = "The account-level service limit 'ml.m5.xlarge for spot training job usage' is 4 Instances"
+
+    def refuse(_: Any) -> None:
+        raise AwsError("sagemaker", "CreateTrainingJob", "ResourceLimitExceeded", said)
+
+    account.answers["create_training_job"] = refuse
+    event = account.put("datasets/churn/data.csv", builders.csv())
+    decision = handle(account, event)
+    assert isinstance(decision, HoldDataset)
+    assert said in decision.reason
+    del account.answers["create_training_job"]
+    assert isinstance(handle(account, event), StartTraining)

@@ -18,6 +18,7 @@ from hosted_account import ENDPOINT, IMAGE, ROLE, Here, artifact, hosted, until
 from laptop import hosting, hosting_process, invocation
 from laptop.bill import Bill
 from laptop.errors import ServiceError
+from mlplatform.capacity import lacks_capacity
 
 
 @pytest.fixture
@@ -423,3 +424,33 @@ time.sleep(60)
     killed.kill()
     killed.wait()
     until(lambda: not alive(orphan) or Path(f"/proc/{orphan}/stat").read_text().split()[2] == "Z")
+
+
+NO_MACHINE = {"service": "ec2", "operation": "RunInstances", "error_code": "InsufficientInstanceCapacity"}
+POOLS = [{"InstanceType": one, "Priority": n} for n, one in enumerate(("ml.c5.large", "ml.c6i.large"), start=1)]
+
+
+def pooled(here: Here, name: str) -> None:
+    here.model(name)
+    production = {"VariantName": "AllTraffic", "ModelName": name, "InitialInstanceCount": 1, "InstancePools": POOLS}
+    here.call("CreateEndpointConfig", EndpointConfigName=name, ProductionVariants=[production])
+
+
+def test_where_there_is_no_machine_of_a_type_the_next_pools_type_serves(here: Here) -> None:
+    here.account.faults.order(NO_MACHINE)
+    pooled(here, "one")
+    here.call("CreateEndpoint", EndpointName=ENDPOINT, EndpointConfigName="one")
+    found = here.settled()
+    assert found["EndpointStatus"] == "InService"
+    pools = found["ProductionVariants"][0]["InstancePools"]
+    assert {one["InstanceType"]: one["CurrentInstanceCount"] for one in pools} == {"ml.c5.large": 0, "ml.c6i.large": 1}
+    assert here.invoke()[0] == 200
+
+
+def test_where_no_pool_has_a_machine_the_endpoint_fails_as_sagemaker_says_it(here: Here) -> None:
+    here.account.faults.order(NO_MACHINE | {"times": 2})
+    pooled(here, "one")
+    here.call("CreateEndpoint", EndpointName=ENDPOINT, EndpointConfigName="one")
+    found = here.settled()
+    assert found["EndpointStatus"] == "Failed"
+    assert lacks_capacity(found["FailureReason"])

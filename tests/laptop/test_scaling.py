@@ -20,6 +20,7 @@ from laptop.hosting import Endpoint, Hosting, Variant
 from laptop.journal import Journal
 from laptop.metrics import InvocationCounters, MetricStore, Statistics, key, put_invocations
 from laptop.scaling import Scaling
+from laptop.scaling_policies import stepped
 
 RESOURCE = "endpoint/shop/variant/AllTraffic"
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
@@ -250,6 +251,65 @@ def test_registering_brings_the_count_inside_the_bounds_at_once(here: Here) -> N
     assert len(here.variant.fleet) == 3
     here.register(low=1, high=2)
     assert len(here.variant.fleet) == 2
+
+
+STEPS = {
+    "AdjustmentType": "ChangeInCapacity",
+    "StepAdjustments": [
+        {"MetricIntervalLowerBound": 0, "MetricIntervalUpperBound": 10, "ScalingAdjustment": 1},
+        {"MetricIntervalLowerBound": 10, "ScalingAdjustment": 3},
+    ],
+    "Cooldown": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("configuration", "now", "breach", "wanted"),
+    [
+        (STEPS, 2, 0.0, 3),
+        (STEPS, 2, 9.9, 3),
+        (STEPS, 2, 10.0, 5),
+        (STEPS, 2, -1.0, 2),  # no step is meant for it
+        ({**STEPS, "AdjustmentType": "ExactCapacity"}, 2, 50.0, 3),
+        ({**STEPS, "AdjustmentType": "PercentChangeInCapacity", "MinAdjustmentMagnitude": 2}, 10, 0.0, 12),
+        (
+            {
+                "AdjustmentType": "PercentChangeInCapacity",
+                "StepAdjustments": [{"MetricIntervalUpperBound": 0, "ScalingAdjustment": -50}],
+            },
+            5,
+            -3.0,
+            3,  # half of five is 2.5, rounded down to 2
+        ),
+    ],
+)
+def test_a_step_is_chosen_by_how_far_the_metric_is_over_the_threshold(
+    configuration: dict[str, Any], now: int, breach: float, wanted: int
+) -> None:
+    assert stepped(configuration, now, breach) == wanted
+
+
+def test_a_step_policy_acts_while_an_alarm_with_its_arn_rings(here: Here) -> None:
+    here.register(high=4)
+    put = {**TARGET, "PolicyName": "steps", "PolicyType": "StepScaling"}
+    arn = here.call("PutScalingPolicy", **put, StepScalingPolicyConfiguration=STEPS)["PolicyARN"]
+    here.account.client("cloudwatch").put_metric_alarm(
+        AlarmName="busy",
+        Namespace="AWS/SageMaker",
+        MetricName="Invocations",
+        Dimensions=[{"Name": "EndpointName", "Value": "shop"}, {"Name": "VariantName", "Value": "AllTraffic"}],
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=5,
+        ComparisonOperator="GreaterThanThreshold",
+        AlarmActions=[arn],
+    )
+    assert here.minutes(2, 6) == 3  # one more in each minute
+    assert here.minutes(1, 2) == 3
+    assert here.minutes(1, 20) == 4  # three more, but four are the most
+    gap = {**STEPS, "StepAdjustments": [{"MetricIntervalUpperBound": 1}, {"MetricIntervalLowerBound": 2}]}
+    assert "gap" in refused(lambda: here.call("PutScalingPolicy", **put, StepScalingPolicyConfiguration=gap)).message
 
 
 def test_what_cannot_be_scaled_is_refused(here: Here, account: LocalAccount) -> None:

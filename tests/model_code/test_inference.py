@@ -17,15 +17,18 @@ COLUMNS = [
     {"kind": "numeric", "name": "weight", "center": 0.0, "scale": 1.0, "knots": [0.0], "missing": False},
 ]
 # Inputs in order: size, weight, size is missing, colour unknown, colour missing, blue, red.
-SCORE_OF_INPUTS = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], dtype=np.float32)
+
+
+def inputs_of(column: dict[str, Any]) -> int:
+    """How many inputs of the network a column has."""
+    if column["kind"] == "categorical":
+        return 2 + len(column["categories"])
+    return 1 + bool(column.get("missing"))
 
 
 def make(folder: Path, columns: list[dict[str, Any]] = COLUMNS, **schema: Any) -> Model:
     """A network whose second score is the sum of the inputs, each times its place from 1, and whose first is 0."""
-    if columns is COLUMNS:
-        scores = SCORE_OF_INPUTS
-    else:
-        scores = np.arange(1, len(columns) + 1, dtype=np.float32)
+    scores = np.arange(1, sum(inputs_of(column) for column in columns) + 1, dtype=np.float32)
     regression = schema.get("task") == "regression"
     weights = {
         # Positive and negative parts apart, so that the rectifiers between lose nothing.
@@ -190,8 +193,11 @@ def test_without_a_content_type_the_body_tells(model: Model) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"features": [[1, "red", 1], [1, "red"]]}, "Row 2 has 2 columns; the model takes 3."),
-        ({"features": [[1, "red", 1, 1]]}, "Row 1 has 4 columns; the model takes 3."),
+        (
+            {"features": [[1, "red", 1], [1, "red"]]},
+            "Row 2 has 2 columns; the model takes 3: 'size', 'colour', 'weight'.",
+        ),
+        ({"features": [[1, "red", 1, 1]]}, "Row 1 has 4 columns; the model takes 3: 'size', 'colour', 'weight'."),
         ({"features": [[1, "red", 1], [1, "red", "heavy"]]}, "Row 2, column 'weight' must be a number, not \"heavy\"."),
         ({"features": [[1, "red", {}]]}, "Row 1, column 'weight' must be a number, not {}."),
         ({"features": [[[1], "red", 1]]}, "Row 1, column 'size' must be a number, not [1]."),
@@ -213,10 +219,10 @@ def test_what_is_wrong_is_named_with_row_and_column(body: Any, words: str, model
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"1,red\n", "Row 1 has 2 columns; the model takes 3."),
+        (b"1,red\n", "Row 1 has 2 columns; the model takes 3: 'size', 'colour', 'weight'."),
         (b"size,colour,weight\n1,red,1\n2,red,heavy\n", "Row 2, column 'weight' must be a number, not \"heavy\"."),
-        (b"size,colour,height\n1,red,1\n", "Row 1, column 'size' must be a number, not \"size\"."),
-        (b"weight,size,colour\n1,1\n", "Row 1 has 2 columns; the model takes 3."),
+        (b"length,colour,height\n1,red,1\n", "Row 1, column 'size' must be a number, not \"length\"."),
+        (b"weight,size,colour\n1,1\n", "Row 1 has 2 columns; the model takes 3: 'size', 'colour', 'weight'."),
         (b"", "The body has no rows."),
         (b"size,colour,weight\n", "The body has no rows."),
     ],
@@ -270,7 +276,9 @@ def test_bad_input_is_the_toolkits_own_error_with_a_4xx_status(
     with pytest.raises(errors.BaseInferenceToolkitError) as caught:
         inference.transform_fn(model, b"1,2", "text/csv", "*/*")
     assert (caught.value.status_code, caught.value.phrase) == (400, "Bad Request")
-    assert json.loads(caught.value.message) == {"error": "Row 1 has 2 columns; the model takes 3."}
+    assert json.loads(caught.value.message) == {
+        "error": "Row 1 has 2 columns; the model takes 3: 'size', 'colour', 'weight'."
+    }
 
 
 def test_an_artifact_of_another_format_is_refused(tmp_path: Path) -> None:
@@ -311,3 +319,42 @@ def test_dates_are_read_and_columns_left_out_are_taken_whatever_they_hold(tmp_pa
     assert score(model, {"features": [["u7", "2026-02-03", 0.5]]}) == [0.5 + 2 * 1 + 3 * 3]
     assert score(model, {"features": [[7, None, 0.5], [None, "soon", 0.5], [{}, 3, 0.5]]}) == [0.5, 0.5, 0.5]
     assert score(model, b"u7,2026-02-03T06:00:00Z,0.5\n", "text/csv") == [11.5]
+
+
+WORDS = [{"kind": "categorical", "name": name, "categories": ["blue", "red"]} for name in ("front", "back", "lid")]
+
+
+@pytest.fixture
+def wordy(tmp_path: Path) -> Model:
+    """Of text alone: any header is a row of it."""
+    return make(tmp_path, WORDS)
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        (b"front,back,lid,id", "has 'id', which the model does not take"),
+        (
+            b"front,back,bought",
+            "has 'bought', which the model does not take (the label is what it predicts) and lacks 'lid'",
+        ),
+        (b"back,lid", "lacks 'front'"),
+        (b"front,back,back", "lacks 'lid' and has 'back' more than once"),
+        (b"FRONT,Back,shelf,note", "has 'shelf', 'note', which the model does not take and lacks 'lid'"),
+    ],
+)
+def test_a_header_of_other_columns_is_refused_and_never_scored_as_values(
+    header: bytes, says: str, wordy: Model
+) -> None:
+    status, error = refusal(wordy, header + b"\nred,blue,red,x\n", "text/csv")
+    assert status == 400
+    assert error == f"The header {says}. The model takes 'front', 'back', 'lid', in any order, or no header at all."
+
+
+def test_a_headers_letters_and_order_may_differ(wordy: Model) -> None:
+    wanted = ask(wordy, b"red,blue,blue\n", "text/csv")["probabilities"]
+    assert ask(wordy, b" LID ,front,Back\nblue,red,blue\n", "text/csv")["probabilities"] == wanted
+
+
+def test_values_that_training_never_saw_are_no_header(wordy: Model) -> None:
+    assert len(ask(wordy, b"lid,green,pink\nred,blue,red\n", "text/csv")["predictions"]) == 2

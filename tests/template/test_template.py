@@ -9,19 +9,22 @@ import sys
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 from template.template import ROOT, SAMCONFIG, TAGS, TEXT, listed, raw, resources, statements, transformed
 
+from laptop.insights import Query
 from mlplatform import slack
+from mlplatform.decisions import Decision
 from mlplatform.platform_cost import calls_per_month
 from mlplatform.settings import Settings, read_settings
 from mlplatform.ticks import EVERY
 
 FUNCTIONS = sorted(resources("AWS::Lambda::Function"))
 ROLES = sorted(resources("AWS::IAM::Role"))
+LAMBDA = "AWS::Lambda::Function"
 NOT_SETTINGS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "LOG_LEVEL"}
 
 
@@ -232,6 +235,7 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
         "eks:ListClusters",
         "eks:DescribeClusterVersions",
         "savingsplans:DescribeSavingsPlans",
+        "servicequotas:ListServiceQuotas",
         "tag:GetResources",
     }
     for statement in statements(role):
@@ -241,7 +245,12 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
 
 def test_roles_are_passed_to_sagemaker_only() -> None:
     passing = [(role, s) for role in ROLES for s in statements(role) if "iam:PassRole" in listed(s["Action"])]
-    assert {role for role, _ in passing} == {"StartTrainingRole", "DeployModelRole", "PipelineRole"}
+    assert {role for role, _ in passing} == {
+        "StartTrainingRole",
+        "DeployModelRole",
+        "CompareModelsRole",
+        "PipelineRole",
+    }
     for _, statement in passing:
         assert statement["Resource"] == "arn:aws:iam::123456789012:role/trainingrole-name"
         assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
@@ -501,3 +510,31 @@ def test_every_schedule_is_watched_and_for_as_long_as_it_takes() -> None:
     assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": "shop-watch-spend"}]
     assert alarm["Period"] * alarm["EvaluationPeriods"] == pytest.approx(2 * 3600 * float(hours["watch-spend"]))
     assert alarm["InsufficientDataActions"] == alarm["AlarmActions"]
+
+
+# ----------------------------------------------------------------------------------------------------- saved queries
+QUERIES = resources("AWS::Logs::QueryDefinition")
+
+
+@pytest.mark.parametrize("name", sorted(QUERIES))
+def test_a_saved_query_can_be_run_and_asks_every_function(name: str) -> None:
+    query = QUERIES[name]
+    text = query["QueryString"]
+    for parameter in query.get("Parameters", ()):
+        assert f"{{{{{parameter['Name']}}}}}" in text
+        text = text.replace(f"{{{{{parameter['Name']}}}}}", "churn")
+    Query(text)
+    assert query["Name"].startswith("shop/")
+    groups = transformed()["Resources"][name]["Properties"]["LogGroupNames"]
+    assert sorted(group["Ref"] for group in groups) == sorted(
+        function["LoggingConfig"]["LogGroup"]["Ref"]
+        for function in (one["Properties"] for one in transformed()["Resources"].values() if one["Type"] == LAMBDA)
+    )
+
+
+@pytest.mark.parametrize("name", sorted(QUERIES))
+def test_a_saved_query_asks_for_decisions_that_there_are(name: str) -> None:
+    asked = re.findall(r'"([A-Z][a-z]+[A-Z]\w+)"', QUERIES[name]["QueryString"])
+    kinds = {kind.__name__ for kind in get_args(Decision)}
+    assert set(asked) <= kinds
+    assert len(asked) > 5 or name != "MoneyQuery"

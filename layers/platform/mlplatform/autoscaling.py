@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from mlplatform import kinds, names, sleeping
+from mlplatform.capacity import lacks_capacity
 from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, MakeComponent, Notify, RejectUpdate, Skip
-from mlplatform.deployment import deregistration, scalable_target, update_request, watching
-from mlplatform.endpoint_alarms import dimensions, endpoint_alarms, update_alarm_names, wrong_answer
-from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, HostingKind, Prediction, Unasked
+from mlplatform.deployment import scalable_target, way_to
+from mlplatform.endpoint_alarms import (
+    challenger_alarms,
+    dimensions,
+    endpoint_alarms,
+    update_alarm_names,
+    wrong_answer,
+)
+from mlplatform.facts import CHALLENGER, DATASET_TAG, STACK_TAG, Endpoint, HostingKind, Prediction, Unasked
 from mlplatform.instances import vcpus
 from mlplatform.settings import Settings
-from mlplatform.sleeping import component_request, component_update, scaled, wake_alarm
+from mlplatform.sleeping import component_request, scaled, wake_alarm
 
 
 def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | FinishDeployment | MakeComponent | None:
@@ -30,38 +37,74 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
     if endpoint.busy:
         return Skip(f"{endpoint.name} is {endpoint.status}; the event of the end of that will decide.")
     wanted, asked = endpoint.tags.get(names.WANTED_TAG), endpoint.tags.get(names.ASKED_TAG)
-    said = f": {endpoint.failure_reason}" if endpoint.failure_reason else ", and SageMaker gave no reason."
+    said = f": {endpoint.failure_reason.rstrip('.')}." if endpoint.failure_reason else ", and SageMaker gave no reason."
     once = names.notice_key(endpoint.name, (wanted or "unknown") + names.attempt(endpoint.tags), endpoint.status)
     if endpoint.status != "InService":
         return Notify(
-            f"Endpoint {endpoint.name} is {endpoint.status} and serves nobody{said}",
+            f"Endpoint {endpoint.name} is {endpoint.status} and serves nobody{said}{_other_type(endpoint)}",
             f"Endpoint {endpoint.name} is {endpoint.status}",
             once,
         )
     if endpoint.kind is HostingKind.SCALE_TO_ZERO:
-        first = _check_component(endpoint, wanted, settings, once)
-        if first is not None:
-            return first
+        component = _check_component(endpoint, wanted, settings, once)
+        if component is not None:
+            return component
     if wanted is None or wanted in {endpoint.config_name, endpoint.model_name}:
         return None
     dataset = endpoint.tags[DATASET_TAG]
-    if asked == wanted:
-        said = said if said.endswith((".", "!")) else f"{said}."
+    if endpoint.challenger and endpoint.failure_reason and asked == endpoint.model_name:
         return Notify(
-            f"The update of endpoint {endpoint.name} to {wanted} failed; it still serves {endpoint.config_name}{said} "
-            f"Nobody has to do anything for it to go on serving. Its log: mlp logs {dataset}; the models that "
-            f"there are: mlp models {dataset}.",
+            f"Endpoint {endpoint.name} is to be updated to {wanted}, for which its A/B test has to end first, and that "
+            f"failed{said} Both of its models go on serving. To try again: mlp ab {dataset} --drop",
+            f"The A/B test of {endpoint.name} could not be ended",
+            once,
+        )
+    if asked == wanted:
+        return Notify(
+            f"The update of endpoint {endpoint.name} to {wanted} failed; it still serves {endpoint.config_name}{said}"
+            f"{_other_type(endpoint)} Nobody has to do anything for it to go on serving. Its log: mlp logs {dataset}; "
+            f"the models that there are: mlp models {dataset}.",
             f"Update of endpoint {endpoint.name} failed",
             once,
         )
-    hosting = kinds.hosting(endpoint.tags, settings, endpoint)
+    way = way_to(endpoint, wanted, dataset, kinds.hosting(endpoint.tags, settings, endpoint), settings)
+    first = " First its A/B test ends." if endpoint.challenger else ""
     return FinishDeployment(
-        reason=f"{endpoint.name} was busy when {wanted} was to be deployed and is in service now; it is updated.",
-        endpoint=update_request(endpoint, wanted, hosting, settings),
-        model=wanted,
-        deregister=deregistration(endpoint, hosting),
-        component=component_update(endpoint, wanted, hosting) if endpoint.component else None,
-        alarms=watching(endpoint, wanted, dataset, hosting, settings),
+        reason=(
+            f"{endpoint.name} was busy when {wanted} was to be deployed and is in service now; it is updated.{first}"
+        ),
+        endpoint=way.endpoint,
+        model=way.model,
+        deregister=way.deregister,
+        alarms=way.alarms,
+        component=way.component,
+    )
+
+
+def _other_type(endpoint: Endpoint) -> str:
+    """What to try where SageMaker had no machine of any type that the config names."""
+    if not lacks_capacity(endpoint.failure_reason):
+        return ""
+    dataset = endpoint.tags[DATASET_TAG]
+    return (
+        " That passes with time: mlp approve with the model's number, which mlp models "
+        f"{dataset} shows, tries again. Or set another hosting.instance_type in job.json and drop the data again."
+    )
+
+
+def told_elsewhere(endpoint: Endpoint) -> Notify | None:
+    """That an endpoint runs on other machines than it was to, because there were none; None where it does not."""
+    wanted = endpoint.instance_type
+    if wanted is None or not endpoint.running_types or wanted in endpoint.running_types:
+        return None
+    runs = " and ".join(endpoint.running_types)
+    config = (endpoint.config_name or "unknown") + names.attempt(endpoint.tags)
+    return Notify(
+        f"Endpoint {endpoint.name} runs on {runs}, because SageMaker had no {wanted}: as many processors, as much "
+        f"memory, and about the same price. It goes back to {wanted} when it is started or updated the next time.",
+        f"Endpoint {endpoint.name} runs on {runs}",
+        names.notice_key(endpoint.name, config, "elsewhere"),
+        routine=True,
     )
 
 
@@ -163,14 +206,15 @@ def plan_autoscaling(
     remember = names.bounds_tag(own) if (smallest, largest) == own else {}
     invocations = int(wishes.get("invocations_per_instance", settings.invocations_per_instance))
     cores = vcpus(instance_type)
+    beside = " as the challenger of an A/B test" if endpoint.variant_name == CHALLENGER else ""
     variant = scalable_target(endpoint.name, endpoint.variant_name or names.VARIANT)
     named = names.of_variant(endpoint.name, endpoint.variant_name)
     dataset = endpoint.tags[DATASET_TAG]
     return ConfigureAutoscaling(
         reason=(
-            f"{endpoint.name} serves {endpoint.model_name} and answers as expected; it scales from {smallest} to "
-            f"{largest} instances{whose} on {invocations} invocations a minute or {settings.cpu_target_percent} % CPU "
-            "each."
+            f"{endpoint.name} serves {endpoint.model_name}{beside} and answers as expected; it scales from {smallest} "
+            f"to {largest} instances{whose} on {invocations} invocations a minute or {settings.cpu_target_percent} % "
+            "CPU each."
         ),
         endpoint_name=endpoint.name,
         alarms=endpoint_alarms(endpoint, settings),
@@ -248,9 +292,10 @@ def _sleeper(
 
 
 def _ended(endpoint: Endpoint) -> tuple[str, ...]:
-    """Alarms of the update that brought it here, or did not; it is in service, so that none is under way."""
+    """Alarms of the update that brought it here, or did not, for none is under way; and of an A/B test that ended."""
     tags = endpoint.tags
-    return update_alarm_names(endpoint.model_name, tags.get(names.WANTED_TAG), tags.get(names.ASKED_TAG))
+    updates = update_alarm_names(endpoint.model_name, tags.get(names.WANTED_TAG), tags.get(names.ASKED_TAG))
+    return updates if endpoint.challenger else (*updates, *challenger_alarms(endpoint.name))
 
 
 def _bounds(

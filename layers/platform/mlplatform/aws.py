@@ -9,11 +9,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, assert_never
 
-from mlplatform import ledger, names
+from mlplatform import capacity, ledger, names
 from mlplatform.aws_calls import is_invalid, is_missing
 from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
 from mlplatform.aws_pipelines import PipelineCalls
+from mlplatform.aws_quotas import QuotaCalls
 from mlplatform.aws_registry import RegistryCalls
 from mlplatform.aws_spend import HELD, SpendCalls
 from mlplatform.aws_ticks import TickCalls
@@ -25,6 +26,7 @@ from mlplatform.decisions import (
     ConfigureAutoscaling,
     Decision,
     DeployModel,
+    EndAbTest,
     EndEndpoint,
     EndResource,
     FinishDeployment,
@@ -38,13 +40,16 @@ from mlplatform.decisions import (
     RecordLineage,
     RecordSaving,
     RecordSpend,
+    Refuse,
     RejectDataset,
     RejectUpdate,
     ReportCosts,
     Request,
     RestoreCapacity,
     RestoreEndpoint,
+    ShareTraffic,
     Skip,
+    StartAbTest,
     StartEndpoint,
     StartPipeline,
     StartTraining,
@@ -78,6 +83,7 @@ from mlplatform.facts import (
 )
 from mlplatform.kinds import kind_of
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, model_version, parse_card
+from mlplatform.quotas import LIMIT_EXCEEDED, limit_reached_by
 from mlplatform.sleeping import asleep, scaled
 
 if TYPE_CHECKING:
@@ -95,7 +101,7 @@ _UPDATE_SECONDS = 30.0  # of a function's minute; what is slower than that rings
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls, PipelineCalls, TickCalls):
+class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls, PipelineCalls, TickCalls, QuotaCalls):
     """One account and region, as one function's role sees them."""
 
     # ---- facts: datasets ----
@@ -225,7 +231,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             config_name=config_name,
             failure_reason=found.get("FailureReason"),
             variant_name=variant.get("VariantName"),
-            instance_type=variant.get("InstanceType"),
+            instance_type=capacity.wanted_type(variant),
             instance_count=running.get("CurrentInstanceCount", variant.get("InitialInstanceCount")),
             model_name=model_name,
             artifact_uri=model.get("PrimaryContainer", {}).get("ModelDataUrl"),
@@ -233,12 +239,13 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             created=_utc(found["CreationTime"]),
             modified=_utc(found["LastModifiedTime"]),
             pending_config=found.get("PendingDeploymentSummary", {}).get("EndpointConfigName"),
+            running_types=capacity.types_of(running),
             counts={name: one.get("DesiredInstanceCount") for name, one in fleets.items()},
             variants=tuple(
                 Variant(
                     name=one["VariantName"],
                     model_name=one.get("ModelName"),
-                    instance_type=one.get("InstanceType"),
+                    instance_type=capacity.wanted_type(one),
                     instance_count=fleets.get(one["VariantName"], {}).get(
                         "CurrentInstanceCount", one.get("InitialInstanceCount")
                     ),
@@ -263,6 +270,12 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             found["InferenceComponentArn"],
             found.get("FailureReason"),
         )
+
+    def live_variant(self, endpoint: Endpoint) -> Mapping[str, Any]:
+        """The live model's variant as its config has it."""
+        name = endpoint.config_name or ""
+        config = self._found("sagemaker", "describe_endpoint_config", EndpointConfigName=name) if name else None
+        return _live_variant(config or {})
 
     def artifact_card(self, uri: str) -> ModelCard | UnreadableCard:
         """Its card's files from a model.tar.gz: streamed, bounded, and never put on a disk."""
@@ -436,6 +449,14 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 return decision
             case MakeComponent():
                 return self._make_component(decision)
+            case Refuse():
+                return decision
+            case StartAbTest():
+                return self._start_ab_test(decision)
+            case ShareTraffic():
+                return self._share_traffic(decision)
+            case EndAbTest():
+                return self._end_ab_test(decision)
             case RejectUpdate():
                 return self._reject_update(decision)
             case ConfigureAutoscaling():
@@ -582,21 +603,77 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
         name = decision.endpoint["EndpointName"]
         if decision.replace:
-            self._delete_endpoint(name)
+            self._delete_endpoint(name, has_component=decision.has_component)
             raise TryAgain(
                 f"Endpoint {name} was past repair and is being deleted; {decision.job_name} takes its place."
             )
-        if decision.parked is not None:
-            self._move_parking(decision.parked, decision.job_name, decision.endpoint_tags)
-        elif decision.exists:
-            self._tag_endpoint(name, decision.endpoint_tags)
-            self._update_endpoint(decision.endpoint, decision.job_name, decision.deregister, decision.alarms)
-            self._update_component(decision.component)
-        else:
-            self._create_endpoint(decision.endpoint)
+        try:
+            if decision.parked is not None:
+                self._move_parking(decision.parked, decision.job_name, decision.endpoint_tags)
+            elif decision.exists:
+                self._update_to(decision)
+            else:
+                self._create_endpoint(decision.endpoint)
+        except AwsError as error:
+            if error.code != LIMIT_EXCEEDED:
+                raise
+            waiting = limit_reached_by(decision, error.aws_message)
+            if waiting.update is not None:
+                self._call("sagemaker", "update_model_package", **waiting.update)
+            return self._finish(waiting)
         if decision.update is not None:
             self._call("sagemaker", "update_model_package", **decision.update)
         return self._finish(decision)
+
+    def _update_to(self, decision: DeployModel) -> None:
+        """The wish first, for an endpoint that is busy; taken back where SageMaker refuses the instances for it."""
+        name = decision.endpoint["EndpointName"]
+        arn = self._call("sagemaker", "describe_endpoint", EndpointName=name)["EndpointArn"]
+        before = self._tags(arn)
+        self._tag_endpoint(name, decision.endpoint_tags)
+        try:
+            model = decision.asks or decision.job_name
+            self._update_endpoint(decision.endpoint, model, decision.deregister, decision.alarms)
+            self._update_component(decision.component)
+        except AwsError as error:
+            if error.code == LIMIT_EXCEEDED:
+                self._tag_endpoint(name, {key: before.get(key, "") for key in decision.endpoint_tags})
+            raise
+
+    def _start_ab_test(self, decision: StartAbTest) -> StartAbTest | Refuse:
+        """The tag before the update: it is what a busy endpoint is updated for when it is free."""
+        name = decision.endpoint["EndpointName"]
+        self._put_card(decision.dataset, decision.job_name, decision.card)
+        if not self._unless(_exists, "sagemaker", "create_model", **decision.model):
+            self._assert_same_model(decision.model)
+        self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
+        self._tag_endpoint(name, decision.endpoint_tags)
+        try:
+            self._change_variants(decision.endpoint, decision.endpoint["EndpointConfigName"], None)
+        except AwsError as error:
+            if error.code != LIMIT_EXCEEDED:
+                raise
+            self._tag_endpoint(name, {names.CHALLENGER_TAG: ""})
+            return Refuse(f"SageMaker gives no instances for a challenger: {error.aws_message}")
+        self._announce(decision)
+        return decision
+
+    def _share_traffic(self, decision: ShareTraffic) -> Decision:
+        if decision.endpoint_tags:
+            self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
+        if decision.capacity is not None and not self._unless(
+            _is_in_progress, "sagemaker", "update_endpoint_weights_and_capacities", **decision.capacity
+        ):
+            return Skip(f"{decision.endpoint_name} is being updated; its challenger gets its share after that.")
+        self._announce(decision)
+        return decision
+
+    def _end_ab_test(self, decision: EndAbTest) -> EndAbTest:
+        self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
+        if decision.endpoint is not None:
+            self._change_variants(decision.endpoint, decision.model, decision.deregister)
+        self._announce(decision)
+        return decision
 
     def _assert_same_model(self, request: Request) -> None:
         """Two packages that say that they come from one training job, but have other artifacts, have the same name."""
@@ -630,9 +707,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
 
         A busy one has its wanted config in a tag already, which configure-autoscaling acts upon when it is free.
         """
-        name, config = request["EndpointName"], request["EndpointConfigName"]
-        found = self._call("sagemaker", "describe_endpoint", EndpointName=name)
-        if found["EndpointStatus"] != "InService" or found.get("EndpointConfigName") == config:
+        if not self._can_be_updated(request):
             return
         if alarms:
             # A new alarm has no state; put again over an old one, it would keep the state of an update that failed.
@@ -640,10 +715,35 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             self._unless(is_missing, "cloudwatch", "delete_alarms", AlarmNames=old)
         for alarm in alarms:
             self._call("cloudwatch", "put_metric_alarm", **alarm)
+        self._update(request, model, deregister)
+
+    def _change_variants(self, request: Request, model: str, deregister: Request | None) -> None:
+        """The same for an update that nothing can watch."""
+        if self._can_be_updated(request):
+            self._update(request, model, deregister)
+
+    def _can_be_updated(self, request: Request) -> bool:
+        """Whether it is free, and does not run that config already."""
+        found = self._call("sagemaker", "describe_endpoint", EndpointName=request["EndpointName"])
+        free = found["EndpointStatus"] == "InService"
+        return bool(free and found.get("EndpointConfigName") != request["EndpointConfigName"])
+
+    def _update(self, request: Request, model: str, deregister: Request | None) -> None:
+        name = request["EndpointName"]
         if deregister is not None:
             self._remember_taken(name, deregister)
             self._unless(is_missing, "application-autoscaling", "deregister_scalable_target", **deregister)
-        if self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request):
+        try:
+            accepted = self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request)
+        except AwsError as error:
+            if deregister is not None or not _is_scaled(error):
+                raise
+            # Not the type but the types that take its place are others than before.
+            variant = scalable_target(name)
+            self._remember_taken(name, variant)
+            self._unless(is_missing, "application-autoscaling", "deregister_scalable_target", **variant)
+            accepted = self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request)
+        if accepted:
             at = self.now().isoformat(timespec="seconds")
             self._tag_endpoint(name, {names.ASKED_TAG: model, names.ASKED_AT_TAG: at})
 
@@ -671,12 +771,12 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             return Skip(f"{decision.endpoint_name} has its inference component already.")
         return decision
 
-    def _delete_endpoint(self, name: str) -> None:
+    def _delete_endpoint(self, name: str, *, has_component: bool) -> None:
         """Its inference component first, and the scaling of that. Raises TryAgain where the component takes too long.
 
         The scaling of an endpoint's variants goes with it (DeleteEndpoint, SageMaker API reference).
         """
-        if self._component(name) is not None:
+        if has_component and self._component(name) is not None:
             self._unless(
                 is_missing,
                 "application-autoscaling",
@@ -695,7 +795,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         self._unless(is_missing, "sagemaker", "delete_endpoint", EndpointName=name)
 
     def _remember_taken(self, endpoint_name: str, deregister: Request) -> None:
-        """Deregistering forgets the bounds, and people may have set them."""
+        """Deregistering forgets the bounds, and people may have set them. A challenger's go with it."""
+        if deregister["ResourceId"] != scalable_target(endpoint_name)["ResourceId"]:
+            return
         found = self._call(
             "application-autoscaling",
             "describe_scalable_targets",
@@ -922,7 +1024,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
 
     def _end_endpoint(self, decision: EndEndpoint) -> EndEndpoint:
         if decision.running:
-            self._delete_endpoint(decision.endpoint_name)
+            self._delete_endpoint(decision.endpoint_name, has_component=decision.has_component)
         self._end_parking(decision.config_arn, decision.alarms)
         self._announce(decision)
         return decision
@@ -978,6 +1080,12 @@ def _holds(actual: Any, wanted: Any) -> bool:
     if isinstance(wanted, Mapping) and isinstance(actual, Mapping):
         return all(key in actual and _holds(actual[key], value) for key, value in wanted.items())
     return bool(actual == wanted)
+
+
+def _is_scaled(error: AwsError) -> bool:
+    """ "The variant(s) ... must be deregistered as a scalable target with AutoScaling before they can ... have their
+    instance type updated" ("Update or delete endpoints that use automatic scaling", SageMaker developer guide)."""
+    return is_invalid(error) and "must be deregistered" in error.aws_message.lower()
 
 
 def _is_in_progress(error: AwsError) -> bool:

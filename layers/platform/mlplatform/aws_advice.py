@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from mlplatform import names
+from mlplatform.capacity import wanted_type
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG
 from mlplatform.hosting import HOURS_PER_WEEK
@@ -197,7 +198,7 @@ class _Reader:
         used: Mapping[tuple[str, str], list[tuple[datetime, Decimal]]],
     ) -> EndpointUse:
         name, tags, created = record["EndpointName"], _tags(record), record["CreationTime"].astimezone(UTC)
-        kind = next((one["InstanceType"] for one in variants if "InstanceType" in one), None)
+        kind = next((one for one in map(wanted_type, variants) if one), None)
         counts = {one["VariantName"]: one.get("CurrentInstanceCount") for one in record.get("ProductionVariants", ())}
         count = sum(counts.get(one["VariantName"]) or one.get("InitialInstanceCount", 0) for one in variants)
         invocations = used.get((name, "Invocations"), [])

@@ -13,6 +13,7 @@ from typing import Any
 
 from mlplatform import holidays, names
 from mlplatform.aws_calls import Calls
+from mlplatform.capacity import wanted_type
 from mlplatform.decisions import (
     ClearFailedStart,
     ForgetParking,
@@ -127,7 +128,7 @@ class OfficeHoursCalls(Calls):
                 config_name=parked.config,
                 failure_reason=None,
                 variant_name=variant.get("VariantName"),
-                instance_type=variant.get("InstanceType"),
+                instance_type=wanted_type(variant),
                 instance_count=variant.get("InitialInstanceCount"),
                 model_name=variant.get("ModelName"),
                 artifact_uri=model.get("PrimaryContainer", {}).get("ModelDataUrl"),

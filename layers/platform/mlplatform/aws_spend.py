@@ -19,6 +19,7 @@ from typing import Any
 
 from mlplatform import ledger, names, spend
 from mlplatform.aws_calls import Calls
+from mlplatform.capacity import wanted_type
 from mlplatform.decisions import Decision, HoldDataset, HoldLaunches, LiftHold, RecordSaving, RecordSpend, Skip
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG, Hold, Run, Saving, SpendFacts, SpendMonth
@@ -91,7 +92,7 @@ def _configs(call: Call, known: Configs, wanted: Iterable[str]) -> Configs:
     for name in sorted(set(wanted) - found.keys()):
         config = call("sagemaker", "describe_endpoint_config", EndpointConfigName=name)
         found[name] = tuple(
-            (variant["VariantName"], variant.get("InstanceType", SERVERLESS))
+            (variant["VariantName"], wanted_type(variant) or SERVERLESS)
             for variant in (*config["ProductionVariants"], *config.get("ShadowProductionVariants", ()))
         )
     return found

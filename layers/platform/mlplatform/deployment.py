@@ -13,10 +13,12 @@ from datetime import datetime
 from typing import Any
 
 from mlplatform import approval, containers, kinds, names, registry
+from mlplatform.capacity import lacks_capacity, same_size
 from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify, Request, Skip
 from mlplatform.endpoint_alarms import update_alarm_names, update_alarms
 from mlplatform.errors import TryAgain
 from mlplatform.facts import (
+    CHALLENGER,
     STACK_TAG,
     Approval,
     Endpoint,
@@ -31,6 +33,8 @@ from mlplatform.facts import (
 )
 from mlplatform.kinds import Hosting
 from mlplatform.model_cost import wished_hosting_cost
+from mlplatform.parking import without_variant
+from mlplatform.prices import usd_per_hour
 from mlplatform.settings import Settings
 from mlplatform.sleeping import component_update
 
@@ -38,7 +42,7 @@ _LAUNCH_SECONDS = 1800  # for an update beside its waits: instances that start, 
 # SageMaker API reference, DescribeTrainingJob, SecondaryStatus: how a Stopped job came to stop.
 _STOPPED_BECAUSE = {
     "MaxWaitTimeExceeded": "no spot capacity was found, or it was taken away too often, within the {wait} that a job "
-    "may wait and run; try another instance_type in job.json, or a longer TrainingMaxWaitSeconds",
+    "may wait and run; try {other}, or a longer TrainingMaxWaitSeconds",
     "MaxRuntimeExceeded": "it did not finish within {runtime} of running; ask for fewer epochs or a larger "
     "instance_type in job.json, or raise TrainingMaxRuntimeSeconds",
 }
@@ -106,12 +110,18 @@ def plan_deployment(
     once = names.outcome_key(dataset, job.name)
     if job.status is JobStatus.FAILED:
         said = _sentence(job.failure_reason) if job.failure_reason else "SageMaker gave no reason."
+        if lacks_capacity(job.failure_reason):
+            said += f" Try {_other_type(job, settings)}, or drop it again under a new name when that has passed."
         return Notify(f"Training job {job.name} failed: {said} {_billing(job)}", f"Training of {dataset} failed", once)
     if job.status is JobStatus.STOPPED:
         why = _STOPPED_BECAUSE.get(
             job.secondary_status, "somebody stopped it; drop the data again under a new name, or ask them"
         )
-        why = why.format(wait=_duration(job.max_wait_seconds), runtime=_duration(job.max_runtime_seconds))
+        why = why.format(
+            wait=_duration(job.max_wait_seconds),
+            runtime=_duration(job.max_runtime_seconds),
+            other=_other_type(job, settings),
+        )
         return Notify(
             f"Training job {job.name} stopped ({job.secondary_status}) without a model to deploy: {why}. "
             f"{_billing(job)}",
@@ -150,6 +160,7 @@ def plan_deployment(
         settings,
         serving=serving is not None,
         requested=names.APPROVAL_TAG in job.tags,
+        tested=names.challenger_wishes(serving.endpoint.tags) if serving else None,
     )
     if ask is not None:
         reason = f"{finding}; it waits for a person's approval, because {ask.reason}. {_billing(job)}"
@@ -261,6 +272,7 @@ def deployment(
     if live and live.endpoint.status == "Deleting":
         raise TryAgain(f"Endpoint {name} is being deleted; {model.name} can be deployed once it is gone.")
     parked = live.parked if live else None
+    tested = names.challenger_wishes(live.endpoint.tags) if live else {}
     exists = live is not None and parked is None and not live.endpoint.dead
     serving = live.endpoint if live and exists else None
     wanted = kinds.hosting({names.HOSTING_TAG: model.hosting}, settings, live.endpoint if live else None)
@@ -280,10 +292,14 @@ def deployment(
         reason += f" It is hosted {wanted.said}."
     if wanted.kind is HostingKind.SCALE_TO_ZERO:
         deployed |= {names.LOOK_TAG: "component"}
+    if tested:
+        deployed |= {names.CHALLENGER_TAG: ""}
+        reason += f" The A/B test of {model.dataset}/{tested.get('version', '?')} ends with that."
     if live and live.endpoint.busy:
         reason += f" The endpoint is {live.endpoint.status}; the model follows when that is over."
     if parked:
         reason += " The endpoint is stopped now, and will come back with this model."
+    way = way_to(serving, model.name, model.dataset, wanted, settings) if serving else None
     create: Request = {
         "EndpointName": name,
         "EndpointConfigName": kinds.config_name(wanted, model.name, name),
@@ -294,27 +310,86 @@ def deployment(
         dataset=model.dataset,
         job_name=model.name,
         model_package=model_package,
-        model={
-            "ModelName": model.name,
-            "ExecutionRoleArn": settings.training_role_arn,
-            "PrimaryContainer": model.container,
-            **settings.vpc_config,
-            "Tags": names.tag_list(tags),
-        },
+        model=model_request(model, settings),
         endpoint_config=kinds.config_request(wanted, model.name, name, tags, settings),
-        endpoint=update_request(serving, model.name, wanted, settings) if serving else create,
-        alarms=watching(serving, model.name, model.dataset, wanted, settings) if serving else (),
+        endpoint=way.endpoint if way else create,
+        alarms=way.alarms if way else (),
         endpoint_tags=deployed,
         exists=exists,
+        asks=way.model if way else "",
         card=card,
         replace=live is not None and live.endpoint.dead,
-        deregister=deregistration(serving, wanted) if serving else None,
-        component=component_update(serving, model.name, wanted) if serving and serving.component else None,
-        parked=parked,
+        has_component=live is not None and live.endpoint.component is not None,
+        deregister=way.deregister if way else None,
+        component=way.component if way else None,
+        parked=without_variant(parked, CHALLENGER) if parked and tested else parked,
         difference=difference,
         package=package,
         release=release,
     )
+
+
+def model_request(model: Model, settings: Settings) -> Request:
+    """CreateModel."""
+    return {
+        "ModelName": model.name,
+        "ExecutionRoleArn": settings.training_role_arn,
+        "PrimaryContainer": model.container,
+        **settings.vpc_config,
+        "Tags": names.tag_list(names.tags(settings.required_tags, stack=settings.stack_name, dataset=model.dataset)),
+    }
+
+
+@dataclass(frozen=True)
+class Way:
+    """The next update on the way to a model, and what has to be done before it."""
+
+    endpoint: Request  # UpdateEndpoint
+    model: str  # that it is updated to
+    deregister: Request | None = None
+    alarms: tuple[Request, ...] = ()
+    component: Request | None = None  # UpdateInferenceComponent, of an endpoint that scales to zero
+
+
+def way_to(endpoint: Endpoint, model: str, dataset: str, wanted: Hosting, settings: Settings) -> Way:
+    """How an endpoint in service, or on its way there, comes to serve a model alone.
+
+    Where an A/B test runs its challenger leaves first, for an update that changes the variants can be neither watched
+    nor rolled back (change_of_variants). What follows is an update like any other.
+    """
+    if endpoint.challenger is not None:
+        return without_challenger(endpoint)
+    return Way(
+        update_request(endpoint, model, wanted, settings),
+        model,
+        deregistration(endpoint, wanted),
+        watching(endpoint, model, dataset, wanted, settings),
+        component_update(endpoint, model, wanted) if endpoint.component else None,
+    )
+
+
+def change_of_variants(endpoint_name: str, config: str) -> Request:
+    """UpdateEndpoint to a config with another set of variants.
+
+    Deployment guardrails want the variants to have the same names before and after ("Exclusions", SageMaker developer
+    guide), so that there is no DeploymentConfig: a whole new fleet starts, and gets all traffic at once when it is
+    healthy, with no availability loss (UpdateEndpoint, SageMaker API reference). RetainAllVariantProperties holds for
+    variants of the same name ("Update endpoints that use auto scaling", developer guide): the live model keeps its
+    number of instances, and a new variant gets its config's. The weights are the config's.
+    """
+    return {
+        "EndpointName": endpoint_name,
+        "EndpointConfigName": config,
+        "RetainAllVariantProperties": True,
+        "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DesiredWeight"}],
+    }
+
+
+def without_challenger(endpoint: Endpoint) -> Way:
+    """Back to the live model's own config, which is named like it. A variant that goes has to be off scaling before
+    ("Update endpoints that use auto scaling", SageMaker developer guide)."""
+    live = endpoint.model_name or ""
+    return Way(change_of_variants(endpoint.name, live), live, scalable_target(endpoint.name, CHALLENGER))
 
 
 def update_request(endpoint: Endpoint, model: str, wanted: Hosting, settings: Settings) -> dict[str, Any]:
@@ -401,6 +476,15 @@ def _billing(job: TrainingJob) -> str:
         )
     saved = 1 - job.billable_seconds / job.training_seconds
     return f"Spot billed {job.billable_seconds} of {job.training_seconds} training seconds, {saved:.0%} saved."
+
+
+def _other_type(job: TrainingJob, settings: Settings) -> str:
+    """What to put into job.json where there are no machines of a job's type, with its price."""
+    instead = same_size(job.instance_type, "training", settings.aws_region)
+    if not instead:
+        return "another instance_type in job.json"
+    price = usd_per_hour(instead[0], "training", settings.aws_region)
+    return f"instance_type {instead[0]} in job.json (of the same size; {price} USD an hour before the spot discount)"
 
 
 def _duration(seconds: int | None) -> str:

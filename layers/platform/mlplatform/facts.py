@@ -332,6 +332,7 @@ class Endpoint:
     modified: datetime | None = None
     counts: Mapping[str, int | None] = field(default_factory=dict)  # each variant's instances now
     pending_config: str | None = None  # that it is being updated to
+    running_types: tuple[str, ...] = ()  # that its instances are of; the config alone tells where it names one type
     kind: HostingKind = HostingKind.REAL_TIME  # of the config that it runs
     memory_gb: int | None = None  # of a serverless one
     max_concurrency: int | None = None  # the same
@@ -434,6 +435,16 @@ class PackageChanged:
     new: bool  # it was just registered
     fields: tuple[str, ...] | None  # what was changed; None for a new package, or where the event does not say
     stamp: str  # tells this change of the package from its others, and is the same when the event comes again
+
+
+@dataclass(frozen=True)
+class AbTestAsked:
+    """A person starts, changes or ends an A/B test on a dataset's endpoint."""
+
+    dataset: str
+    action: Literal["start", "weigh", "drop"]
+    package: str  # the ARN of the challenger's; empty but for "start"
+    weight: float  # the challenger's share of the traffic that is asked for; 0 for "drop"
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from mlplatform import kinds, names
 from mlplatform.decisions import Decision, EndEndpoint, EndResource, Notify, Skip, TagResource, WarnOfEnd
-from mlplatform.facts import DATASET_TAG, Approval, HostedEndpoint, Owned
+from mlplatform.facts import DATASET_TAG, Approval, HostedEndpoint, HostingKind, Owned
 from mlplatform.registry import package_description
 from mlplatform.settings import Settings
 
@@ -107,6 +107,7 @@ def _age(endpoint: HostedEndpoint, estate: Estate, settings: Settings, now: date
         running=endpoint.status is not None,
         config_arn=config.arn,
         alarms=endpoint.parked.alarms if endpoint.parked else (),
+        has_component=kinds.tagged_kind(endpoint.tags) is HostingKind.SCALE_TO_ZERO,
     )
 
 
@@ -165,6 +166,7 @@ def _used(estate: Estate, settings: Settings) -> frozenset[str]:
     found: set[str] = set(estate.running)
     for endpoint in estate.endpoints:
         found |= {endpoint.tags.get(tag, "") for tag in (names.WANTED_TAG, names.ASKED_TAG)}
+        found.add(names.challenger_wishes(endpoint.tags).get("model", ""))
         found.add(_wanted_config(endpoint, settings))
         if endpoint.parked:
             found.add(endpoint.parked.config)

@@ -200,6 +200,11 @@ def asked_key(dataset: str, version: int, stamp: str) -> str:
     return f"{releases_prefix(dataset, version, stamp)}{ASKED_SUFFIX}"
 
 
+def asked_instead(release: str) -> str:
+    """The asked_key of a release_key."""
+    return release.removesuffix(".json") + ASKED_SUFFIX
+
+
 def attempt(tags: Mapping[str, str]) -> str:
     """Tells an update of an endpoint, by its tags, from others to the same config."""
     return re.sub(r"\D", "", tags.get(ASKED_AT_TAG, ""))

@@ -55,7 +55,7 @@ _FREE = {
     "Events": "EventBusPolicy Rule",
     "IAM": "ManagedPolicy Policy Role",
     "Lambda": "EventInvokeConfig LayerVersion Permission",
-    "Logs": "LogGroup MetricFilter",
+    "Logs": "LogGroup MetricFilter QueryDefinition",  # a query is charged for what it reads, 0.005 USD a GB
     "S3": "Bucket BucketPolicy",
     "SageMaker": "ModelPackageGroup Pipeline",
     "Scheduler": "ScheduleGroup",

@@ -6,8 +6,9 @@ spaces and `_.:/=+-@` (SageMaker API reference, CreateModelPackage). Full senten
 ModelPackageDescription for the gate's, ApprovalDescription for a person's.
 
     gate             passed, or failed
-    asked            cost, suspicious or requested: why a person was asked; only where one was. What registers a model
-                     itself, such as a pipeline, may set it, to have it wait; and compared_with, hosting, training_job
+    asked            cost, suspicious, requested, tested or quota: why a person was asked; only where one was. What
+                     registers a model itself, such as a pipeline, may set it, to have it wait; and compared_with,
+                     hosting, training_job
     dataset, dataset_version, manifest, training_job, tuning_job, instance, code, code_digest, hp_*
                      what it was made of
     objective, test_*, live_*, compared_with
@@ -141,6 +142,16 @@ def verdict(package_arn: str, found: Mapping[str, str], approval: Approval, reas
     return {
         **judgement(package_arn, found, passed=approval is not Approval.REJECTED, asked=asked),
         "ModelApprovalStatus": approval.value,
+        "ApprovalDescription": one_line(reason),
+    }
+
+
+def waits(package_arn: str, known: Mapping[str, str], reason: str) -> Request:
+    """UpdateModelPackage for a good model that a person is to approve after all."""
+    return {
+        "ModelPackageArn": package_arn,
+        "CustomerMetadataProperties": properties(known),
+        "ModelApprovalStatus": Approval.PENDING.value,
         "ApprovalDescription": one_line(reason),
     }
 

@@ -1,0 +1,65 @@
+"""What Application Auto Scaling scales on SageMaker, behind one face: its capacity, its bounds, and how to set it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from laptop.errors import ServiceError
+from laptop.hosting import Endpoint, Hosting, Variant
+from laptop.scaling_policies import VARIANT_DIMENSION
+
+
+@dataclass(frozen=True)
+class Scalable:
+    """A variant or an inference component, as it is now."""
+
+    desired: int
+    settled: bool  # in service, and not being changed
+    lowest: int  # capacity
+    what: str  # of the capacity: "instance count"
+    told: Mapping[str, str]  # its names in the event log
+    set: Callable[[int], None]  # raises ServiceError
+    changing: Callable[[], bool]
+    failure: Callable[[], str | None]  # of the last change
+    refused: str | None = None  # why it can't be registered
+
+
+def find(hosting: Hosting, resource: str, dimension: str) -> Scalable | None:
+    """None if there is none of that name. Raises ServiceError for a resource or dimension that the laptop lacks."""
+    if dimension != VARIANT_DIMENSION:
+        raise ServiceError("ValidationException", f"The laptop scales {VARIANT_DIMENSION} only, not {dimension}.")
+    parts = resource.split("/")
+    if len(parts) != 4 or parts[0] != "endpoint" or parts[2] != "variant":
+        raise ServiceError("ValidationException", f"Unsupported resource ID: {resource}")
+    endpoint = hosting.endpoints.get(parts[1])
+    for variant in endpoint.variants if endpoint else ():
+        if variant.name == parts[3] and endpoint is not None:
+            return _variant(hosting, endpoint, variant)
+    return None
+
+
+def _variant(hosting: Hosting, endpoint: Endpoint, variant: Variant) -> Scalable:
+    def change(wanted: int) -> None:
+        desired = {"VariantName": variant.name, "DesiredInstanceCount": wanted}
+        hosting.update_weights_and_capacities({"EndpointName": endpoint.name, "DesiredWeightsAndCapacities": [desired]})
+
+    return Scalable(
+        desired=variant.desired_count,
+        settled=endpoint.status == "InService",
+        lowest=endpoint.fewest_instances,
+        what="instance count",
+        told={"endpoint": endpoint.name, "variant": variant.name},
+        set=change,
+        changing=lambda: endpoint.status == "Updating",
+        failure=lambda: endpoint.failure_reason,
+        refused=_why_not(endpoint, variant),
+    )
+
+
+def _why_not(endpoint: Endpoint, variant: Variant) -> str | None:
+    if variant.serverless is not None:
+        return "A serverless variant has no instances to scale."
+    if variant.instance_type.startswith("ml.t2."):
+        return f"Autoscaling is not supported for burstable instances: {variant.instance_type}."
+    return None

@@ -1,0 +1,215 @@
+"""Whether the account may have the instances that a decision asks for: SageMaker's quotas, each by its name.
+
+Every use of every instance type has a quota of its own ("Amazon SageMaker AI endpoints and quotas", AWS General
+Reference): `ml.m5.xlarge for spot training job usage`, `ml.c5.large for endpoint usage`. What is asked for beyond one
+is refused by SageMaker with ResourceLimitExceeded, which names the quota too; but by then a model is half deployed.
+
+A quota that the account does not tell is no quota of 0: "If the applied quota value is not available for a quota, the
+quota is not retrieved" (ListServiceQuotas, Service Quotas API reference). Nothing is refused because of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from mlplatform import capacity, instances, names, prices, registry
+from mlplatform.decisions import AskApproval, DeployModel, HoldDataset, StartPipeline, StartTraining, StartTuning
+from mlplatform.deployment import Live
+from mlplatform.errors import UnknownPrice
+from mlplatform.facts import Approval, HostingKind
+from mlplatform.kinds import kind_of
+from mlplatform.settings import Settings
+
+Quotas = Mapping[str, float]  # by name, as far as the account tells them
+LIMIT_EXCEEDED = "ResourceLimitExceeded"  # Errors of CreateTrainingJob, CreateEndpoint, ..., SageMaker API reference
+PERIOD = "quota"  # of a drop that waits for one, as others wait for the end of a day or month
+_USES: Mapping[str, prices.Use] = {
+    "spot training job": "training",
+    "processing job": "processing",
+    "endpoint": "hosting",
+}
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Need:
+    """How many instances of a type something wants at a time."""
+
+    instance_type: str
+    use: str  # of _USES
+    count: int
+    why: str  # a clause: what needs them
+
+    @property
+    def quota(self) -> str:
+        return quota_name(self.instance_type, self.use)
+
+
+def quota_name(instance_type: str, use: str) -> str:
+    """`use` as AWS writes it: training job, spot training job, processing job, endpoint."""
+    return f"{instance_type} for {use} usage"
+
+
+def short(need: Need, quotas: Quotas) -> str | None:
+    """A clause that says by how much a quota is too small; None where it is enough, or not told."""
+    value = quotas.get(need.quota)
+    if value is None or value >= need.count:
+        return None
+    return f'the account\'s quota "{need.quota}" is {value:g}, and {need.why} needs {need.count}'
+
+
+def launch_needs(decision: StartTraining | StartTuning | StartPipeline) -> tuple[Need, ...]:
+    """What a launch wants of the account; a tuning, all the trials that it runs at a time."""
+    use = "spot training job"
+    if isinstance(decision, StartPipeline):
+        values = {one["Name"]: one["Value"] for one in decision.request["PipelineParameters"]}
+        wanted = (("TrainingInstanceType", use, "its training"), ("ProcessingInstanceType", "processing job", "it"))
+        return tuple(Need(values[name], kind, 1, why) for name, kind, why in wanted if name in values)
+    if isinstance(decision, StartTuning):
+        at_once = decision.request["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxParallelTrainingJobs"]
+        resources = decision.request["TrainingJobDefinition"]["ResourceConfig"]
+        count = at_once * resources["InstanceCount"]
+        return (Need(resources["InstanceType"], use, count, f"a tuning with {at_once} trials at a time"),)
+    resources = decision.request["ResourceConfig"]
+    return (Need(resources["InstanceType"], use, resources["InstanceCount"], "the training"),)
+
+
+def hold_launch(
+    decision: StartTraining | StartTuning | StartPipeline, quotas: Quotas, settings: Settings
+) -> HoldDataset | None:
+    """What a good drop comes to where the account may not have its machines; None where it may."""
+    needs = launch_needs(decision)
+    lacking = [(need, said) for need in needs if (said := short(need, quotas)) is not None]
+    if not lacking:
+        return None
+    need = lacking[0][0]
+    key = "instance_type" if need.use == "spot training job" else "pipeline.ProcessingInstanceType"
+    fewer = ", a smaller tuning.max_parallel_jobs" if isinstance(decision, StartTuning) and need.count > 1 else ""
+    return _held(
+        decision,
+        " and ".join(said for _, said in lacking),
+        f"or set another {key}{fewer} in job.json{_allowed(need, quotas, settings)}",
+    )
+
+
+def limit_reached(decision: StartTraining | StartTuning | StartPipeline, aws_message: str) -> HoldDataset:
+    """The same where SageMaker itself refused the launch: what else runs counts towards a quota too."""
+    return _held(decision, f"SageMaker says: {aws_message.rstrip('.')}", "or wait until other jobs have ended")
+
+
+def _held(decision: StartTraining | StartTuning | StartPipeline, why: str, other: str) -> HoldDataset:
+    return HoldDataset(
+        reason=(
+            f"{decision.dataset} version {decision.version} is good to train on, but waits: {why}. Ask for more in the "
+            f"Service Quotas console, under Amazon SageMaker, {other}; then drop it again, or run `mlp costs resume`, "
+            "which starts what waits."
+        ),
+        dataset=decision.dataset,
+        version=decision.version,
+        period=PERIOD,
+    )
+
+
+def fit_deployment(
+    decision: DeployModel, live: Live | None, quotas: Quotas, settings: Settings
+) -> DeployModel | AskApproval:
+    """A deployment that the account has the instances for, or else a model that waits for them.
+
+    A fleet that is updated stands beside the old one until the new one is proven ("Blue/Green Deployments", SageMaker
+    developer guide), so that an update needs both at a time. Where types of the same size have a quota for a whole
+    fleet, they take the wanted one's place where SageMaker has no machine of that.
+    """
+    variants = decision.endpoint_config["ProductionVariants"]
+    if len(variants) != 1 or "InstanceType" not in variants[0]:
+        return decision
+    variant = variants[0]
+    wanted, fewest = variant["InstanceType"], variant["InitialInstanceCount"]
+    running = live.endpoint if live is not None and decision.exists else None
+    beside = running.instance_count or 0 if running and running.instance_type == wanted else 0
+    fleet = max(fewest, running.instance_count or 0) if running else fewest
+    why = "an update with both fleets side by side" if beside else "the endpoint"
+    need = Need(wanted, "endpoint", fleet + beside, why)
+    said = short(need, quotas)
+    if said is not None:
+        other = "or set another hosting.instance_type in job.json and drop the data again"
+        return _waiting(
+            decision,
+            f"{said}; ask for more in the Service Quotas console, under Amazon SageMaker, "
+            f"and approve it then, {other}{_allowed(need, quotas, settings)}",
+        )
+    most = int(_wishes(decision).get("max_instances", settings.max_instances))
+    value = quotas.get(need.quota)
+    reason = decision.reason
+    if value is not None and value < most:
+        reason += f" It can't grow to {most} instances: the account's quota \"{need.quota}\" is {value:g}."
+    instead = [
+        one
+        for one in capacity.same_size(wanted, "hosting", settings.aws_region)
+        if quotas.get(quota_name(one, "endpoint"), 0) >= fleet
+    ]
+    # A fleet of several types is offered for real-time endpoints; nobody says that what sleeps may have one.
+    if not instead or kind_of(decision.endpoint_config) is not HostingKind.REAL_TIME:
+        return replace(decision, reason=reason)
+    config = {**decision.endpoint_config, "ProductionVariants": [capacity.pooled(variant, instead)]}
+    return replace(decision, reason=reason, endpoint_config=config)
+
+
+def limit_reached_by(decision: DeployModel, aws_message: str) -> AskApproval:
+    """A deployment whose model is registered, and that SageMaker refused the instances for."""
+    return _waiting(decision, f"SageMaker says: {aws_message.rstrip('.')}; approve it once that is mended")
+
+
+def _waiting(decision: DeployModel, why: str) -> AskApproval:
+    """The model is as good as it was, and is deployed when a person approves it: by then there are instances."""
+    reason = f"{decision.reason} It is not deployed yet, because {why}. What serves now goes on."
+    registered, update = decision.model_package, None
+    if registered is not None:
+        known = {**registered["CustomerMetadataProperties"], "asked": "quota"}
+        begins = registry.package_description(decision.job_name)
+        registered = {
+            **registered,
+            "ModelApprovalStatus": Approval.PENDING.value,
+            "ModelPackageDescription": registry.one_line(f"{begins} {reason}"),
+            "CustomerMetadataProperties": known,
+        }
+    if decision.package:
+        found = (decision.update or {}).get("CustomerMetadataProperties", {})
+        update = registry.waits(decision.package, {**found, "asked": "quota"}, reason)
+    return AskApproval(
+        reason,
+        decision.dataset,
+        decision.job_name,
+        model_package=registered,
+        card=decision.card,
+        difference=decision.difference,
+        package=decision.package,
+        update=update,
+        release=names.asked_instead(decision.release) if decision.release else "",
+    )
+
+
+def _wishes(decision: DeployModel) -> dict[str, str]:
+    return names.hosting_wishes(dict(decision.endpoint_tags))
+
+
+def _allowed(need: Need, quotas: Quotas, settings: Settings) -> str:
+    """The types nearest in size that the account has enough of, as a clause; nothing where it has none."""
+    use = _USES[need.use]
+    size = instances.vcpus(need.instance_type)
+    found = []
+    for one in _known(use):
+        value = quotas.get(quota_name(one, need.use), 0)
+        if value < need.count or instances.is_gpu(one) != instances.is_gpu(need.instance_type):
+            continue
+        try:
+            price = prices.usd_per_hour(one, use, settings.aws_region)
+        except UnknownPrice:
+            continue
+        found.append((abs(instances.vcpus(one) - size), price, one, value))
+    named = ", ".join(f"{one} ({value:g})" for _, _, one, value in sorted(found)[:_MOST_NAMED])
+    return f" (it may have {named})" if named else ""
+
+
+def _known(use: prices.Use) -> Collection[str]:
+    return instances.HOSTING if use == "hosting" else instances.TRAINING
