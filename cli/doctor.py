@@ -37,7 +37,7 @@ class Finding:
     mend: Mend = ""  # how --mend does it; nothing where a person has to decide
 
 
-class _Aws(Aws):
+class PersonsAws(Aws):
     """The platform's own calls, with a person's rights."""
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
@@ -60,7 +60,7 @@ def doctor(
     """
     connection: Connection = context.obj
     settings = hours.stack_settings(connection)
-    app = App(settings, _Aws(connection, settings))
+    app = App(settings, PersonsAws(connection, settings))
     findings = [*examine(app), *_orphans(connection)]
     open_ = 0
     for one in findings:
