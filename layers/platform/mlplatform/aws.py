@@ -707,7 +707,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
 
         A busy one has its wanted config in a tag already, which configure-autoscaling acts upon when it is free.
         """
-        if not self._can_be_updated(request):
+        if not self._can_be_updated(request, model):
             return
         if alarms:
             # A new alarm has no state; put again over an old one, it would keep the state of an update that failed.
@@ -719,14 +719,18 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
 
     def _change_variants(self, request: Request, model: str, deregister: Request | None) -> None:
         """The same for an update that nothing can watch."""
-        if self._can_be_updated(request):
+        if self._can_be_updated(request, model):
             self._update(request, model, deregister)
 
-    def _can_be_updated(self, request: Request) -> bool:
-        """Whether it is free, and does not run that config already."""
+    def _can_be_updated(self, request: Request, model: str) -> bool:
+        """Whether it is free, and neither runs that config already nor is on its way to it."""
         found = self._call("sagemaker", "describe_endpoint", EndpointName=request["EndpointName"])
-        free = found["EndpointStatus"] == "InService"
-        return bool(free and found.get("EndpointConfigName") != request["EndpointConfigName"])
+        pending = found.get("PendingDeploymentSummary", {}).get("EndpointConfigName")
+        if request["EndpointConfigName"] in {found.get("EndpointConfigName"), pending}:
+            if self._tags(found["EndpointArn"]).get(names.ASKED_TAG) != model:
+                self._remember_asked(request, model)  # who asked for it ended right after that
+            return False
+        return bool(found["EndpointStatus"] == "InService")
 
     def _update(self, request: Request, model: str, deregister: Request | None) -> None:
         name = request["EndpointName"]
@@ -744,8 +748,11 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             self._unless(is_missing, "application-autoscaling", "deregister_scalable_target", **variant)
             accepted = self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request)
         if accepted:
-            at = self.now().isoformat(timespec="seconds")
-            self._tag_endpoint(name, {names.ASKED_TAG: model, names.ASKED_AT_TAG: at})
+            self._remember_asked(request, model)
+
+    def _remember_asked(self, request: Request, model: str) -> None:
+        at = self.now().isoformat(timespec="seconds")
+        self._tag_endpoint(request["EndpointName"], {names.ASKED_TAG: model, names.ASKED_AT_TAG: at})
 
     def _update_component(self, request: Request | None) -> None:
         """Gives the component of an endpoint that is free another model; a busy one gets it when it is looked at again.

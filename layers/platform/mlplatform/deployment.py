@@ -140,6 +140,9 @@ def plan_deployment(
     serving = live if live and not live.endpoint.dead else None
     candidate = Candidate(job.name, job.created, job.inputs.get("live_model"))
     good, finding, action = judge(candidate, card.metrics, serving)
+    begun = is_begun(serving, job.name)
+    if begun:
+        good, (finding, action) = True, judged_before(candidate, card.metrics)
     cost = wished_hosting_cost(job.tags, settings)
     wishes = names.hosting_wishes(job.tags)
     container = _container(job, wishes.get("instance_type", settings.hosting_instance_type), settings)
@@ -203,11 +206,35 @@ def judge(candidate: Candidate, new: ModelMetrics, live: Live | None) -> tuple[b
             f"The live model could not be scored on the new test rows ({said}); {candidate.name} {chance}",
             "it goes live" if good else "it is not deployed either",
         )
-    digits = 4 if f"{score:.4f}" != f"{new.live_score:.4f}" else 6  # so that "better than" can be seen
-    has = f"{candidate.name} has {name} {score:.{digits}f} on the new test rows"
-    if _better(new, score, new.live_score):
-        return True, f"{has}, better than the live model's {new.live_score:.{digits}f}", "it replaces it"
-    return False, f"{has}, no better than the live model's {new.live_score:.{digits}f}", "the live model stays"
+    better = _better(new, score, new.live_score)
+    finding = _beside_live(candidate, new, score, new.live_score)
+    return better, finding, "it replaces it" if better else "the live model stays"
+
+
+def is_begun(live: Live | None, model: str) -> bool:
+    """Whether the endpoint is on its way to the model already, or serves it: a function that was to deploy it and did
+    not end has got that far, and what is live now is no longer what the model was judged against."""
+    return live is not None and live.endpoint.tags.get(names.WANTED_TAG) == model
+
+
+def judged_before(candidate: Candidate, new: ModelMetrics) -> tuple[str, str]:
+    """What was found of a model whose deployment is begun, and what becomes of it: two clauses.
+
+    Of what it was judged against nothing is known any more but the score that it had on the new model's rows.
+    """
+    score = new.score
+    if candidate.compared_with is None:
+        return f"{candidate.name} {_beats_chance(new)[1]}", "the first model goes live"
+    if score is not None and new.live_score is not None and _better(new, score, new.live_score):
+        return _beside_live(candidate, new, score, new.live_score), "it replaces it"
+    return f"{candidate.name} has passed its gate", "it goes live"
+
+
+def _beside_live(candidate: Candidate, new: ModelMetrics, score: float, live: float) -> str:
+    digits = 4 if f"{score:.4f}" != f"{live:.4f}" else 6  # so that "better than" can be seen
+    than = "better" if _better(new, score, live) else "no better"
+    has = f"{candidate.name} has {new.objective} {score:.{digits}f} on the new test rows"
+    return f"{has}, {than} than the live model's {live:.{digits}f}"
 
 
 def _judge_late(candidate: Candidate, new: ModelMetrics, score: float, live: Live) -> tuple[bool, str, str]:
@@ -295,7 +322,7 @@ def deployment(
     if tested:
         deployed |= {names.CHALLENGER_TAG: ""}
         reason += f" The A/B test of {model.dataset}/{tested.get('version', '?')} ends with that."
-    if live and live.endpoint.busy:
+    if live and live.endpoint.busy and model.name not in {live.endpoint.model_name, live.endpoint.pending_config}:
         reason += f" The endpoint is {live.endpoint.status}; the model follows when that is over."
     if parked:
         reason += " The endpoint is stopped now, and will come back with this model."
