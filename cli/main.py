@@ -36,6 +36,7 @@ from cli.tuning import tune
 from mlplatform import names
 
 OTHER_FUNCTIONS = (
+    "compare_models",
     "keep_office_hours",
     "watch_spend",
     "report_costs",
@@ -208,6 +209,7 @@ def logs(
         groups = [
             (TRAINING_LOG_GROUP, job_prefix, None),
             (f"/aws/sagemaker/Endpoints/{connection.endpoint_name(what)}", None, None),
+            (f"/aws/sagemaker/InferenceComponents/{connection.endpoint_name(what)}", None, None),
         ]
     seen: set[str] = set()
     while True:

@@ -266,7 +266,6 @@ def _s3(operation: str, params: Params) -> list[Need]:
 # Member of the request that names the resource -> the resource's kind in its ARN.
 _SAGEMAKER_KINDS = {
     "TrainingJobName": "training-job",
-    "InferenceComponentName": "inference-component",
     "EndpointName": "endpoint",
     "EndpointConfigName": "endpoint-config",
     "ModelName": "model",
@@ -276,6 +275,7 @@ _SAGEMAKER_KINDS = {
     "TransformJobName": "transform-job",
     "ProcessingJobName": "processing-job",
     "NotebookInstanceName": "notebook-instance",
+    "InferenceComponentName": "inference-component",
 }
 _SAGEMAKER_PASSED_ROLES = {
     "CreateTrainingJob": ("RoleArn",),
@@ -336,7 +336,7 @@ def _sagemaker_resources(operation: str, params: Params) -> list[str]:
         return [_sagemaker_arn("model-package", f"{_last(params['ModelPackageGroupName'])}/*")]
     if operation in {"CreateEndpoint", "UpdateEndpoint"}:
         members = ["EndpointName", "EndpointConfigName"]
-    elif operation == "CreateInferenceComponent":
+    elif operation in {"CreateInferenceComponent", "InvokeEndpoint"} and "InferenceComponentName" in params:
         members = ["InferenceComponentName", "EndpointName"]
     else:
         members = [member for member in _SAGEMAKER_KINDS if member in params][:1]
@@ -385,7 +385,7 @@ def _application_autoscaling(operation: str, params: Params) -> list[Need]:
         needs.append(Need("sagemaker:DescribeEndpoint", endpoint))
         needs.append(Need("sagemaker:UpdateEndpointWeightsAndCapacities", endpoint))
     if operation == "RegisterScalableTarget" and resource_id.startswith("inference-component/"):
-        component = _sagemaker_arn("inference-component", _last(resource_id))
+        component = _sagemaker_arn("inference-component", resource_id.split("/")[1])
         needs.append(Need("sagemaker:DescribeInferenceComponent", component))
         needs.append(Need("sagemaker:UpdateInferenceComponentRuntimeConfig", component))
     if operation == "PutScalingPolicy" and params.get("PolicyType") == "TargetTrackingScaling":

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlplatform import kinds, names
+from mlplatform import kinds, names, sleeping
 from mlplatform.capacity import lacks_capacity
-from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, Notify, RejectUpdate, Skip
-from mlplatform.deployment import deregistration, scalable_target, update_request, watching
-from mlplatform.endpoint_alarms import dimensions, endpoint_alarms, update_alarm_names, wrong_answer
-from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, HostingKind, Prediction
+from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, MakeComponent, Notify, RejectUpdate, Skip
+from mlplatform.deployment import scalable_target, way_to
+from mlplatform.endpoint_alarms import (
+    challenger_alarms,
+    dimensions,
+    endpoint_alarms,
+    update_alarm_names,
+    wrong_answer,
+)
+from mlplatform.facts import CHALLENGER, DATASET_TAG, STACK_TAG, Endpoint, HostingKind, Prediction, Unasked
 from mlplatform.instances import vcpus
 from mlplatform.settings import Settings
+from mlplatform.sleeping import component_request, scaled, wake_alarm
 
 
-def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | FinishDeployment | None:
+def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | FinishDeployment | MakeComponent | None:
     """What comes before scaling; None where the endpoint is in service with the config that it should run.
 
     A failed update leaves an endpoint InService with its old config and a FailureReason (SageMaker API reference,
@@ -38,9 +45,20 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
             f"Endpoint {endpoint.name} is {endpoint.status}",
             once,
         )
+    if endpoint.kind is HostingKind.SCALE_TO_ZERO:
+        component = _check_component(endpoint, wanted, settings, once)
+        if component is not None:
+            return component
     if wanted is None or wanted in {endpoint.config_name, endpoint.model_name}:
         return None
     dataset = endpoint.tags[DATASET_TAG]
+    if endpoint.challenger and endpoint.failure_reason and asked == endpoint.model_name:
+        return Notify(
+            f"Endpoint {endpoint.name} is to be updated to {wanted}, for which its A/B test has to end first, and that "
+            f"failed{said} Both of its models go on serving. To try again: mlp ab {dataset} --drop",
+            f"The A/B test of {endpoint.name} could not be ended",
+            once,
+        )
     if asked == wanted:
         return Notify(
             f"The update of endpoint {endpoint.name} to {wanted} failed; it still serves {endpoint.config_name}{said}"
@@ -49,13 +67,17 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
             f"Update of endpoint {endpoint.name} failed",
             once,
         )
-    hosting = kinds.hosting(endpoint.tags, settings, endpoint)
+    way = way_to(endpoint, wanted, dataset, kinds.hosting(endpoint.tags, settings, endpoint), settings)
+    first = " First its A/B test ends." if endpoint.challenger else ""
     return FinishDeployment(
-        reason=f"{endpoint.name} was busy when {wanted} was to be deployed and is in service now; it is updated.",
-        endpoint=update_request(endpoint, wanted, hosting, settings),
-        model=wanted,
-        deregister=deregistration(endpoint, hosting),
-        alarms=watching(endpoint, wanted, dataset, hosting, settings),
+        reason=(
+            f"{endpoint.name} was busy when {wanted} was to be deployed and is in service now; it is updated.{first}"
+        ),
+        endpoint=way.endpoint,
+        model=way.model,
+        deregister=way.deregister,
+        alarms=way.alarms,
+        component=way.component,
     )
 
 
@@ -86,6 +108,32 @@ def told_elsewhere(endpoint: Endpoint) -> Notify | None:
     )
 
 
+def _check_component(
+    endpoint: Endpoint, wanted: str | None, settings: Settings, once: str
+) -> Skip | Notify | MakeComponent | None:
+    """None where its model is in service, be it the wanted one or another."""
+    component = endpoint.component
+    if component is None:
+        if wanted is None:
+            return Skip(f"{endpoint.name} has no model, and nothing says which one it should have.")
+        request = component_request(endpoint, wanted, kinds.hosting(endpoint.tags, settings, endpoint), settings)
+        return MakeComponent(
+            f"{endpoint.name} is in service and gets {wanted} as its inference component.", endpoint.name, request
+        )
+    if component.status == "Failed":
+        said = component.failure_reason or "SageMaker gave no reason"
+        dataset = endpoint.tags[DATASET_TAG]
+        return Notify(
+            f"The inference component of endpoint {endpoint.name} failed, and serves nobody: {said.rstrip('.')}. Its "
+            f"log: mlp logs {dataset}; the models that there are: mlp models {dataset}.",
+            f"Endpoint {endpoint.name} has no model in service",
+            once,
+        )
+    if component.status != "InService":
+        return Skip(f"The inference component of {endpoint.name} is {component.status}; the next tick looks again.")
+    return None
+
+
 def check_update(
     endpoint: Endpoint, config: str, prediction: Prediction | None, settings: Settings
 ) -> Skip | RejectUpdate:
@@ -108,13 +156,13 @@ def check_update(
 
 
 def plan_autoscaling(
-    endpoint: Endpoint, prediction: Prediction, settings: Settings, bounds: tuple[int, int] | None = None
+    endpoint: Endpoint, prediction: Prediction | Unasked, settings: Settings, bounds: tuple[int, int] | None = None
 ) -> Skip | Notify | ConfigureAutoscaling:
     """Scaling and alarms for an endpoint that check_endpoint let through.
 
     `prediction` is what its smoke test said, `bounds` the fewest and the most instances that it scales to now.
     """
-    if not prediction.correct:
+    if isinstance(prediction, Prediction) and not prediction.correct:
         return Notify(
             f"Endpoint {endpoint.name} is in service with {endpoint.model_name}, but its smoke test failed: "
             f"{prediction.explanation}.",
@@ -132,6 +180,8 @@ def plan_autoscaling(
             alarms=endpoint_alarms(endpoint, settings),
             ended=_ended(endpoint),
         )
+    if endpoint.kind in kinds.SLEEPERS:
+        return _sleeper(endpoint, prediction, settings, bounds)
     instance_type = endpoint.instance_type
     if instance_type is None:
         return Skip(f"{endpoint.name} has no instances of its own, so there is nothing to scale.")
@@ -156,14 +206,15 @@ def plan_autoscaling(
     remember = names.bounds_tag(own) if (smallest, largest) == own else {}
     invocations = int(wishes.get("invocations_per_instance", settings.invocations_per_instance))
     cores = vcpus(instance_type)
+    beside = " as the challenger of an A/B test" if endpoint.variant_name == CHALLENGER else ""
     variant = scalable_target(endpoint.name, endpoint.variant_name or names.VARIANT)
     named = names.of_variant(endpoint.name, endpoint.variant_name)
     dataset = endpoint.tags[DATASET_TAG]
     return ConfigureAutoscaling(
         reason=(
-            f"{endpoint.name} serves {endpoint.model_name} and answers as expected; it scales from {smallest} to "
-            f"{largest} instances{whose} on {invocations} invocations a minute or {settings.cpu_target_percent} % CPU "
-            "each."
+            f"{endpoint.name} serves {endpoint.model_name}{beside} and answers as expected; it scales from {smallest} "
+            f"to {largest} instances{whose} on {invocations} invocations a minute or {settings.cpu_target_percent} % "
+            "CPU each."
         ),
         endpoint_name=endpoint.name,
         alarms=endpoint_alarms(endpoint, settings),
@@ -204,10 +255,47 @@ def plan_autoscaling(
     )
 
 
+def _sleeper(
+    endpoint: Endpoint, prediction: Prediction | Unasked, settings: Settings, bounds: tuple[int, int] | None
+) -> ConfigureAutoscaling:
+    own = (0, kinds.hosting(endpoint.tags, settings, endpoint).most)
+    asked = "max_instances" in names.hosting_wishes(endpoint.tags)
+    (smallest, largest), whose = _bounds(own, bounds, endpoint.tags.get(names.BOUNDS_TAG), asked)
+    remember = names.bounds_tag(own) if (smallest, largest) == own else {}
+    said = (
+        "answers as expected" if isinstance(prediction, Prediction) else f"was not judged now, because {prediction.why}"
+    )
+    what = "copies" if endpoint.kind is HostingKind.SCALE_TO_ZERO else "instances"
+    wakes = (
+        "a call wakes it, and calls fail while it does"
+        if endpoint.kind is HostingKind.SCALE_TO_ZERO
+        else "requests wait in its queue while it wakes"
+    )
+    dataset = endpoint.tags[DATASET_TAG]
+    return ConfigureAutoscaling(
+        f"{endpoint.name} serves {endpoint.model_name}, {endpoint.kind.value}, and {said}; it scales from "
+        f"{smallest} to {largest} {what}{whose}: at none {wakes}.",
+        endpoint.name,
+        target={
+            **scaled(endpoint),
+            "MinCapacity": smallest,
+            "MaxCapacity": largest,
+            "Tags": names.tags(settings.required_tags, stack=settings.stack_name, dataset=dataset),
+        },
+        policies=sleeping.policies(endpoint, settings),
+        endpoint_tags={key: value for key, value in remember.items() if endpoint.tags.get(key) != value},
+        alarms=endpoint_alarms(endpoint, settings),
+        ended=_ended(endpoint),
+        wake=wake_alarm(endpoint, settings),
+        looked=bool(endpoint.tags.get(names.LOOK_TAG)),
+    )
+
+
 def _ended(endpoint: Endpoint) -> tuple[str, ...]:
-    """Alarms of the update that brought it here, or did not; it is in service, so that none is under way."""
+    """Alarms of the update that brought it here, or did not, for none is under way; and of an A/B test that ended."""
     tags = endpoint.tags
-    return update_alarm_names(endpoint.model_name, tags.get(names.WANTED_TAG), tags.get(names.ASKED_TAG))
+    updates = update_alarm_names(endpoint.model_name, tags.get(names.WANTED_TAG), tags.get(names.ASKED_TAG))
+    return updates if endpoint.challenger else (*updates, *challenger_alarms(endpoint.name))
 
 
 def _bounds(

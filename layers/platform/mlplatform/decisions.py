@@ -116,8 +116,11 @@ class DeployModel:
     endpoint_tags: Mapping[str, str]  # put on an existing endpoint; a new one has them in its request
     exists: bool  # whether the endpoint exists: update instead of create
     card: ModelCard | None
+    asks: str = ""  # the model of its next update: where an A/B test has to end first, the live one
     replace: bool = False  # the endpoint is past updating: delete it first
+    has_component: bool = False  # and before it its inference component
     deregister: Request | None = None  # DeregisterScalableTarget: the instance type changes, which scaling forbids
+    component: Request | None = None  # UpdateInferenceComponent, of an endpoint that scales to zero
     parked: Parked | None = None  # the endpoint is parked: nothing starts, and its record goes to the new config
     difference: tuple[str, ...] = ()  # what changes for people: sentences
     package: str = ""  # the package's ARN, once there is one
@@ -166,7 +169,61 @@ class FinishDeployment:
     endpoint: Request  # UpdateEndpoint
     model: str  # that it is updated to
     deregister: Request | None = None
+    component: Request | None = None  # as in DeployModel
     alarms: tuple[Request, ...] = ()  # as in DeployModel
+
+
+@dataclass(frozen=True)
+class MakeComponent:
+    """An endpoint that scales to zero is in service and has no model yet: it gets it as an inference component."""
+
+    reason: str
+    endpoint_name: str
+    component: Request  # CreateInferenceComponent
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """What a person asked for can't be done; nothing was changed."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class StartAbTest:
+    """A second model, the challenger, comes to the endpoint beside the live one; at first without any traffic."""
+
+    reason: str
+    dataset: str
+    job_name: str  # also the name of the challenger's model
+    card: ModelCard  # the challenger's
+    model: Request  # CreateModel
+    endpoint_config: Request  # CreateEndpointConfig
+    endpoint: Request  # UpdateEndpoint
+    endpoint_tags: Mapping[str, str]  # what is to run, for an endpoint that is busy now
+
+
+@dataclass(frozen=True)
+class ShareTraffic:
+    """The challenger gets its share of the traffic, or first the instances for it."""
+
+    reason: str
+    endpoint_name: str
+    capacity: Request | None  # UpdateEndpointWeightsAndCapacities; None while the endpoint is busy
+    endpoint_tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EndAbTest:
+    """The challenger goes, and the live model serves alone."""
+
+    reason: str
+    endpoint_name: str
+    endpoint: Request | None  # UpdateEndpoint; None where it never came to be there
+    model: str  # that stays
+    deregister: Request | None  # DeregisterScalableTarget: of a variant that is to go
+    endpoint_tags: Mapping[str, str]
+    good: bool = True  # it was asked for; otherwise something went wrong
 
 
 @dataclass(frozen=True)
@@ -190,6 +247,8 @@ class ConfigureAutoscaling:
     endpoint_tags: Mapping[str, str] = field(default_factory=dict)  # the bounds, where they are newly the platform's
     alarms: tuple[Request, ...] = ()  # PutMetricAlarm
     ended: tuple[str, ...] = ()  # names of alarms that only an update needed, which is over
+    wake: Request | None = None  # PutMetricAlarm without its action, which is the last of the policies
+    looked: bool = False  # what was begun there, of whose end no event tells, is over
 
 
 @dataclass(frozen=True)
@@ -353,6 +412,7 @@ class EndEndpoint:
     running: bool
     config_arn: str
     alarms: tuple[str, ...]  # that are switched off while it is parked
+    has_component: bool = False  # that has to go first
 
 
 @dataclass(frozen=True)
@@ -377,6 +437,11 @@ Decision = (
     | KeepLiveModel
     | AskApproval
     | FinishDeployment
+    | MakeComponent
+    | Refuse
+    | StartAbTest
+    | ShareTraffic
+    | EndAbTest
     | RejectUpdate
     | ConfigureAutoscaling
     | StopEndpoint

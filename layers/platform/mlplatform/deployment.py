@@ -18,6 +18,7 @@ from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify
 from mlplatform.endpoint_alarms import update_alarm_names, update_alarms
 from mlplatform.errors import TryAgain
 from mlplatform.facts import (
+    CHALLENGER,
     STACK_TAG,
     Approval,
     Endpoint,
@@ -32,8 +33,10 @@ from mlplatform.facts import (
 )
 from mlplatform.kinds import Hosting
 from mlplatform.model_cost import wished_hosting_cost
+from mlplatform.parking import without_variant
 from mlplatform.prices import usd_per_hour
 from mlplatform.settings import Settings
+from mlplatform.sleeping import component_update
 
 _LAUNCH_SECONDS = 1800  # for an update beside its waits: instances that start, and models that load
 # SageMaker API reference, DescribeTrainingJob, SecondaryStatus: how a Stopped job came to stop.
@@ -137,6 +140,9 @@ def plan_deployment(
     serving = live if live and not live.endpoint.dead else None
     candidate = Candidate(job.name, job.created, job.inputs.get("live_model"))
     good, finding, action = judge(candidate, card.metrics, serving)
+    begun = is_begun(serving, job.name)
+    if begun:
+        good, (finding, action) = True, judged_before(candidate, card.metrics)
     cost = wished_hosting_cost(job.tags, settings)
     wishes = names.hosting_wishes(job.tags)
     container = _container(job, wishes.get("instance_type", settings.hosting_instance_type), settings)
@@ -157,6 +163,7 @@ def plan_deployment(
         settings,
         serving=serving is not None,
         requested=names.APPROVAL_TAG in job.tags,
+        tested=names.challenger_wishes(serving.endpoint.tags) if serving else None,
     )
     if ask is not None:
         reason = f"{finding}; it waits for a person's approval, because {ask.reason}. {_billing(job)}"
@@ -199,11 +206,35 @@ def judge(candidate: Candidate, new: ModelMetrics, live: Live | None) -> tuple[b
             f"The live model could not be scored on the new test rows ({said}); {candidate.name} {chance}",
             "it goes live" if good else "it is not deployed either",
         )
-    digits = 4 if f"{score:.4f}" != f"{new.live_score:.4f}" else 6  # so that "better than" can be seen
-    has = f"{candidate.name} has {name} {score:.{digits}f} on the new test rows"
-    if _better(new, score, new.live_score):
-        return True, f"{has}, better than the live model's {new.live_score:.{digits}f}", "it replaces it"
-    return False, f"{has}, no better than the live model's {new.live_score:.{digits}f}", "the live model stays"
+    better = _better(new, score, new.live_score)
+    finding = _beside_live(candidate, new, score, new.live_score)
+    return better, finding, "it replaces it" if better else "the live model stays"
+
+
+def is_begun(live: Live | None, model: str) -> bool:
+    """Whether the endpoint is on its way to the model already, or serves it: a function that was to deploy it and did
+    not end has got that far, and what is live now is no longer what the model was judged against."""
+    return live is not None and live.endpoint.tags.get(names.WANTED_TAG) == model
+
+
+def judged_before(candidate: Candidate, new: ModelMetrics) -> tuple[str, str]:
+    """What was found of a model whose deployment is begun, and what becomes of it: two clauses.
+
+    Of what it was judged against nothing is known any more but the score that it had on the new model's rows.
+    """
+    score = new.score
+    if candidate.compared_with is None:
+        return f"{candidate.name} {_beats_chance(new)[1]}", "the first model goes live"
+    if score is not None and new.live_score is not None and _better(new, score, new.live_score):
+        return _beside_live(candidate, new, score, new.live_score), "it replaces it"
+    return f"{candidate.name} has passed its gate", "it goes live"
+
+
+def _beside_live(candidate: Candidate, new: ModelMetrics, score: float, live: float) -> str:
+    digits = 4 if f"{score:.4f}" != f"{live:.4f}" else 6  # so that "better than" can be seen
+    than = "better" if _better(new, score, live) else "no better"
+    has = f"{candidate.name} has {new.objective} {score:.{digits}f} on the new test rows"
+    return f"{has}, {than} than the live model's {live:.{digits}f}"
 
 
 def _judge_late(candidate: Candidate, new: ModelMetrics, score: float, live: Live) -> tuple[bool, str, str]:
@@ -268,6 +299,7 @@ def deployment(
     if live and live.endpoint.status == "Deleting":
         raise TryAgain(f"Endpoint {name} is being deleted; {model.name} can be deployed once it is gone.")
     parked = live.parked if live else None
+    tested = names.challenger_wishes(live.endpoint.tags) if live else {}
     exists = live is not None and parked is None and not live.endpoint.dead
     serving = live.endpoint if live and exists else None
     wanted = kinds.hosting({names.HOSTING_TAG: model.hosting}, settings, live.endpoint if live else None)
@@ -285,13 +317,19 @@ def deployment(
     if wanted.kind is not HostingKind.REAL_TIME or (serving and serving.kind is not wanted.kind):
         deployed |= kinds.kind_tag(wanted.kind)
         reason += f" It is hosted {wanted.said}."
-    if live and live.endpoint.busy:
+    if wanted.kind is HostingKind.SCALE_TO_ZERO:
+        deployed |= {names.LOOK_TAG: "component"}
+    if tested:
+        deployed |= {names.CHALLENGER_TAG: ""}
+        reason += f" The A/B test of {model.dataset}/{tested.get('version', '?')} ends with that."
+    if live and live.endpoint.busy and model.name not in {live.endpoint.model_name, live.endpoint.pending_config}:
         reason += f" The endpoint is {live.endpoint.status}; the model follows when that is over."
     if parked:
         reason += " The endpoint is stopped now, and will come back with this model."
+    way = way_to(serving, model.name, model.dataset, wanted, settings) if serving else None
     create: Request = {
         "EndpointName": name,
-        "EndpointConfigName": kinds.config_name(model.name, wanted),
+        "EndpointConfigName": kinds.config_name(wanted, model.name, name),
         "Tags": names.tag_list(woken | deployed | {names.ASKED_TAG: model.name}),
     }
     return DeployModel(
@@ -299,26 +337,86 @@ def deployment(
         dataset=model.dataset,
         job_name=model.name,
         model_package=model_package,
-        model={
-            "ModelName": model.name,
-            "ExecutionRoleArn": settings.training_role_arn,
-            "PrimaryContainer": model.container,
-            **settings.vpc_config,
-            "Tags": names.tag_list(tags),
-        },
-        endpoint_config=kinds.config_request(model.name, wanted, tags),
-        endpoint=update_request(serving, model.name, wanted, settings) if serving else create,
-        alarms=watching(serving, model.name, model.dataset, wanted, settings) if serving else (),
+        model=model_request(model, settings),
+        endpoint_config=kinds.config_request(wanted, model.name, name, tags, settings),
+        endpoint=way.endpoint if way else create,
+        alarms=way.alarms if way else (),
         endpoint_tags=deployed,
         exists=exists,
+        asks=way.model if way else "",
         card=card,
         replace=live is not None and live.endpoint.dead,
-        deregister=deregistration(serving, wanted) if serving else None,
-        parked=parked,
+        has_component=live is not None and live.endpoint.component is not None,
+        deregister=way.deregister if way else None,
+        component=way.component if way else None,
+        parked=without_variant(parked, CHALLENGER) if parked and tested else parked,
         difference=difference,
         package=package,
         release=release,
     )
+
+
+def model_request(model: Model, settings: Settings) -> Request:
+    """CreateModel."""
+    return {
+        "ModelName": model.name,
+        "ExecutionRoleArn": settings.training_role_arn,
+        "PrimaryContainer": model.container,
+        **settings.vpc_config,
+        "Tags": names.tag_list(names.tags(settings.required_tags, stack=settings.stack_name, dataset=model.dataset)),
+    }
+
+
+@dataclass(frozen=True)
+class Way:
+    """The next update on the way to a model, and what has to be done before it."""
+
+    endpoint: Request  # UpdateEndpoint
+    model: str  # that it is updated to
+    deregister: Request | None = None
+    alarms: tuple[Request, ...] = ()
+    component: Request | None = None  # UpdateInferenceComponent, of an endpoint that scales to zero
+
+
+def way_to(endpoint: Endpoint, model: str, dataset: str, wanted: Hosting, settings: Settings) -> Way:
+    """How an endpoint in service, or on its way there, comes to serve a model alone.
+
+    Where an A/B test runs its challenger leaves first, for an update that changes the variants can be neither watched
+    nor rolled back (change_of_variants). What follows is an update like any other.
+    """
+    if endpoint.challenger is not None:
+        return without_challenger(endpoint)
+    return Way(
+        update_request(endpoint, model, wanted, settings),
+        model,
+        deregistration(endpoint, wanted),
+        watching(endpoint, model, dataset, wanted, settings),
+        component_update(endpoint, model, wanted) if endpoint.component else None,
+    )
+
+
+def change_of_variants(endpoint_name: str, config: str) -> Request:
+    """UpdateEndpoint to a config with another set of variants.
+
+    Deployment guardrails want the variants to have the same names before and after ("Exclusions", SageMaker developer
+    guide), so that there is no DeploymentConfig: a whole new fleet starts, and gets all traffic at once when it is
+    healthy, with no availability loss (UpdateEndpoint, SageMaker API reference). RetainAllVariantProperties holds for
+    variants of the same name ("Update endpoints that use auto scaling", developer guide): the live model keeps its
+    number of instances, and a new variant gets its config's. The weights are the config's.
+    """
+    return {
+        "EndpointName": endpoint_name,
+        "EndpointConfigName": config,
+        "RetainAllVariantProperties": True,
+        "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DesiredWeight"}],
+    }
+
+
+def without_challenger(endpoint: Endpoint) -> Way:
+    """Back to the live model's own config, which is named like it. A variant that goes has to be off scaling before
+    ("Update endpoints that use auto scaling", SageMaker developer guide)."""
+    live = endpoint.model_name or ""
+    return Way(change_of_variants(endpoint.name, live), live, scalable_target(endpoint.name, CHALLENGER))
 
 
 def update_request(endpoint: Endpoint, model: str, wanted: Hosting, settings: Settings) -> dict[str, Any]:
@@ -328,9 +426,10 @@ def update_request(endpoint: Endpoint, model: str, wanted: Hosting, settings: Se
     part of a single instance is: there all traffic moves at once, and the old instance waits for as long as the new one
     is watched. Without RetainAllVariantProperties a scaled-out fleet would be reset to its initial size.
 
-    What is or was serverless has no fleet to shift, to keep or to watch (kinds.py).
+    What is or was serverless has no fleet to shift, to keep or to watch (kinds.py). What sleeps begins anew with one
+    instance, so that the new model is seen to start; one that scales to zero gets its model by another call.
     """
-    config = kinds.config_name(model, wanted)
+    config = kinds.config_name(wanted, model, endpoint.name)
     if not guarded(endpoint, wanted):
         return {"EndpointName": endpoint.name, "EndpointConfigName": config}
     wait = settings.baking_seconds
@@ -374,7 +473,7 @@ def deregistration(endpoint: Endpoint, wanted: Hosting) -> Request | None:
     A variant that is registered for scaling can't change its instance type ("Update or delete endpoints that use
     automatic scaling", SageMaker developer guide). configure-autoscaling registers it again after the update.
     """
-    if endpoint.instance_type in {None, wanted.instance_type}:
+    if endpoint.instance_type in {None, wanted.instance_type} or wanted.kind is HostingKind.SCALE_TO_ZERO:
         return None
     return scalable_target(endpoint.name)
 
