@@ -331,7 +331,7 @@ def test_a_scaled_variant_keeps_its_instance_type_and_its_place_until_deregister
     for name, variant in (("bigger", "AllTraffic"), ("renamed", "Other")):
         here.hosting.configs.all[name] = {
             "EndpointConfigName": name,
-            "ProductionVariants": [{"VariantName": variant, "InstanceType": "ml.c5.xlarge"}],
+            "ProductionVariants": [{"VariantName": variant, "ModelName": "m", "InstanceType": "ml.c5.xlarge"}],
         }
         update = {"EndpointName": "shop", "EndpointConfigName": name}
         message = refused(lambda update=update: here.hosting.update_endpoint(update)).message
