@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import ClientError
-from rich.console import Console
 from rich.table import Table
 
 from cli import costs, hours
 from cli.connection import CommandError, Connection
+from cli.terminal import Terminal
 from mlplatform import instances, names, prices
 from mlplatform.dollars import precise
 from mlplatform.errors import UnknownPrice
@@ -36,7 +36,7 @@ from mlplatform.hosting import (
 )
 from mlplatform.model_cost import open_hours_per_week
 
-console = Console(soft_wrap=True, highlight=False)
+console = Terminal(soft_wrap=True, highlight=False)
 WINDOW_DAYS = 14
 _HOUR = 3600
 _NOT_YET = (

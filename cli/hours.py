@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import ClientError
-from rich.console import Console
 from rich.table import Table
 
 from cli.connection import CommandError, Connection
+from cli.terminal import Terminal
 from mlplatform import holidays as calendars
 from mlplatform import names
 from mlplatform.capacity import wanted_type
@@ -24,7 +24,7 @@ from mlplatform.parking import read_record
 from mlplatform.restoring import hourly
 from mlplatform.settings import Settings, read_settings
 
-console = Console(soft_wrap=True)
+console = Terminal(soft_wrap=True)
 
 
 def hours(

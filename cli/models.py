@@ -12,16 +12,16 @@ from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import ClientError
-from rich.console import Console
 from rich.table import Table
 
 from cli import hours
 from cli.connection import CommandError, Connection
+from cli.terminal import Terminal
 from mlplatform import names, registry
 from mlplatform.aws_registry import read_package
 from mlplatform.facts import Approval, ModelPackage
 
-console = Console(soft_wrap=True)
+console = Terminal(soft_wrap=True)
 _PATIENCE_SECONDS = 60.0
 _MOST = 100  # packages of a dataset that are described, a call each
 Package = Annotated[str, typer.Argument(help="Such as churn/3, or an ARN.", metavar="DATASET/VERSION")]
@@ -74,9 +74,8 @@ def models(
     console.print(table)
     for package in group.packages:
         if package.approval is Approval.PENDING:
-            flag = "--laptop " if context.obj.endpoint_url else ""
             name = f"{group.dataset}/{package.version}"
-            console.print(f"{name} waits: mlp {flag}approve {name}, or mlp {flag}reject {name} --reason TEXT")
+            console.print(f"{name} waits: mlp approve {name}, or mlp reject {name} --reason TEXT")
 
 
 def approve(
