@@ -110,8 +110,8 @@ def approve(
         return
     if not registry.passed_gate(chosen) and not force:
         raise CommandError(
-            f"{name} failed its gate: {chosen.description} To deploy it all the same: mlp approve {name} --force "
-            "--reason TEXT."
+            f"{name} failed its gate: {registry.gate_said(chosen)} To deploy it all the same: mlp approve {name} "
+            "--force --reason TEXT."
         )
     if force and not reason:
         raise CommandError("--force needs --reason: both are kept with the model.")
@@ -134,7 +134,7 @@ def reject(context: typer.Context, package: Package, reason: Reason) -> None:
     connection.sagemaker.update_model_package(
         ModelPackageArn=chosen.arn,
         ModelApprovalStatus=Approval.REJECTED.value,
-        ApprovalDescription=registry.one_line(reason),
+        ApprovalDescription=registry.answer(reason, chosen),
         CustomerMetadataProperties=registry.properties({"rejected_by": _who(connection)}),
     )
     console.print(f"{group.dataset}/{chosen.version} is rejected", highlight=False)
@@ -168,7 +168,7 @@ def rollback(
     connection.sagemaker.update_model_package(
         ModelPackageArn=bad.arn,
         ModelApprovalStatus=Approval.REJECTED.value,
-        ApprovalDescription=registry.one_line(reason or f"Rolled back to {name}"),
+        ApprovalDescription=registry.answer(reason or f"Rolled back to {name}", bad),
         CustomerMetadataProperties=registry.properties({"rejected_by": by, "rolled_back_to": str(chosen.version)}),
     )
     console.print(f"{group.dataset}/{bad.version} is rejected", highlight=False)
@@ -281,7 +281,7 @@ def _release(connection: Connection, group: Group, package: ModelPackage, reason
     connection.sagemaker.update_model_package(
         ModelPackageArn=package.arn,
         ModelApprovalStatus=Approval.APPROVED.value,
-        ApprovalDescription=registry.one_line(reason),
+        ApprovalDescription=registry.answer(reason, package),
         CustomerMetadataProperties=registry.properties(said),
     )
     name = f"{group.dataset}/{package.version}"
