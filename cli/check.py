@@ -156,24 +156,28 @@ def endpoints(stack: Stack) -> Found:
             continue
         config = stack.call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
         tags = {one["Key"]: one["Value"] for one in stack.call("sagemaker", "list_tags", ResourceArn=arn)["Tags"]}
-        model = config["ProductionVariants"][0].get("ModelName", "")
-        key = f"{names.model_card_prefix(tags.get(DATASET_TAG, ''), model)}sample.json"
-        try:
-            sample = stack.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
-            answer = stack.call(
-                "sagemaker-runtime",
-                "invoke_endpoint",
-                EndpointName=name,
-                ContentType="application/json",
-                Accept="application/json",
-                Body=json.dumps(json.loads(sample)["request"]).encode(),
-            )
-        except AwsError as error:
-            wrong.append(f"{name} could not be asked: {error}")
-            continue
-        came = compare_prediction(sample, answer["ResponseMetadata"]["HTTPStatusCode"], answer["Body"].read())
-        if not came.correct:
-            wrong.append(f"{name} answers wrongly: {came.explanation}")
+        variants = config["ProductionVariants"]
+        for variant in variants:
+            said = f"{name}, variant {variant['VariantName']}," if len(variants) > 1 else name
+            target = {"TargetVariant": variant["VariantName"]} if len(variants) > 1 else {}
+            key = f"{names.model_card_prefix(tags.get(DATASET_TAG, ''), variant.get('ModelName', ''))}sample.json"
+            try:
+                sample = stack.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
+                answer = stack.call(
+                    "sagemaker-runtime",
+                    "invoke_endpoint",
+                    EndpointName=name,
+                    ContentType="application/json",
+                    Accept="application/json",
+                    Body=json.dumps(json.loads(sample)["request"]).encode(),
+                    **target,
+                )
+            except AwsError as error:
+                wrong.append(f"{said} could not be asked: {error}")
+                continue
+            came = compare_prediction(sample, answer["ResponseMetadata"]["HTTPStatusCode"], answer["Body"].read())
+            if not came.correct:
+                wrong.append(f"{said} answers wrongly: {came.explanation}")
     parked = hours.asleep(stack.connection)
     sleep = f", {len(parked)} asleep ({', '.join(sorted(parked))})" if parked else ""
     if not stack.endpoints:
@@ -250,8 +254,9 @@ def _endpoint_alarms(stack: Stack) -> Iterator[str]:
         if found["EndpointStatus"] != "InService":
             continue
         config = stack.call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
-        instances = any(wanted_type(variant) for variant in config["ProductionVariants"])
-        yield from (names.alarm(name, what) for what in WATCHED if instances or what != "cpu")
+        with_instances = [one["VariantName"] for one in config["ProductionVariants"] if wanted_type(one)]
+        for variant in with_instances if len(with_instances) > 1 else (names.VARIANT,):
+            yield from (names.alarm(name, what, variant) for what in WATCHED if with_instances or what != "cpu")
 
 
 def told(stack: Stack) -> Found:

@@ -19,6 +19,7 @@ from mlplatform.app import App
 from mlplatform.autoscaling import check_endpoint, plan_autoscaling
 from mlplatform.aws import Aws
 from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, Notify
+from mlplatform.experiments import as_challenger, plan_share, plan_variants, share_of
 from mlplatform.facts import DATASET_TAG, Endpoint, Prediction
 from mlplatform.settings import Settings
 
@@ -96,17 +97,20 @@ def _examined(app: App, endpoint: Endpoint) -> Iterator[Finding]:
         yield Finding(endpoint.name, first.reason, f"mlp models {dataset}")
     if endpoint.status != "InService" or DATASET_TAG not in endpoint.tags:
         return
-    card = app.aws.stored_card(dataset, endpoint.model_name or "")
-    prediction = app.aws.smoke_test(endpoint, card.sample_json) if card else Prediction(False, "its model has no card")
+    variants = plan_variants(endpoint, app.settings)
+    if variants is not None:
+        mend: Mend = "" if isinstance(variants, Notify) else "configure"
+        yield Finding(endpoint.name, variants.reason, "mlp doctor --mend" if mend else f"mlp ab {dataset} --drop", mend)
     bounds = app.aws.scaling_bounds(endpoint)
-    wanted = plan_autoscaling(endpoint, prediction, app.settings, bounds)
-    if isinstance(wanted, Notify):
-        yield Finding(endpoint.name, wanted.reason, f"mlp rollback {dataset}")
-        # What is wrong with the answers says nothing about the rest.
-        wanted = plan_autoscaling(endpoint, Prediction(True, ""), app.settings, bounds)
-    if isinstance(wanted, ConfigureAutoscaling):
-        for lacking in app.aws.lacking(wanted):
-            yield Finding(endpoint.name, lacking, "mlp doctor --mend", "configure")
+    prediction = _tried(app, endpoint)
+    yield from _lacking(app, endpoint, prediction, bounds, f"mlp rollback {dataset}")
+    challenger = as_challenger(endpoint)
+    if challenger is not None and variants is None:
+        prediction = _tried(app, challenger)
+        yield from _lacking(app, challenger, prediction, None, f"mlp ab {dataset} --drop")
+        if prediction.correct and plan_share(endpoint, prediction, app.settings) is not None:
+            share = f"its challenger gets {share_of(endpoint) * 100:g} % of the traffic, and not what it should."
+            yield Finding(endpoint.name, share, "mlp doctor --mend", "configure")
     if bounds is not None and (endpoint.instance_count or bounds[0]) < bounds[0]:
         yield Finding(
             endpoint.name,
@@ -114,6 +118,25 @@ def _examined(app: App, endpoint: Endpoint) -> Iterator[Finding]:
             "mlp doctor --mend",
             "clamp",
         )
+
+
+def _tried(app: App, endpoint: Endpoint) -> Prediction:
+    card = app.aws.stored_card(endpoint.tags[DATASET_TAG], endpoint.model_name or "")
+    return app.aws.smoke_test(endpoint, card.sample_json) if card else Prediction(False, "its model has no card")
+
+
+def _lacking(
+    app: App, endpoint: Endpoint, prediction: Prediction, bounds: tuple[int, int] | None, way_out: str
+) -> Iterator[Finding]:
+    """What one of its models lacks."""
+    wanted = plan_autoscaling(endpoint, prediction, app.settings, bounds)
+    if isinstance(wanted, Notify):
+        yield Finding(endpoint.name, wanted.reason, way_out)
+        # What is wrong with the answers says nothing about the rest.
+        wanted = plan_autoscaling(endpoint, Prediction(True, ""), app.settings, bounds)
+    if isinstance(wanted, ConfigureAutoscaling):
+        for lacking in app.aws.lacking(wanted):
+            yield Finding(endpoint.name, lacking, "mlp doctor --mend", "configure")
 
 
 def _orphans(connection: Connection) -> Iterator[Finding]:

@@ -36,6 +36,7 @@ from cli.tuning import tune
 from mlplatform import names
 
 OTHER_FUNCTIONS = (
+    "compare_models",
     "keep_office_hours",
     "watch_spend",
     "report_costs",

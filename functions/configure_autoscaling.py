@@ -12,8 +12,9 @@ from typing import Any
 from mlplatform import events, names
 from mlplatform.app import App, live_app
 from mlplatform.autoscaling import check_endpoint, check_update, plan_autoscaling, told_elsewhere
-from mlplatform.decisions import Decision, FinishDeployment, Skip
-from mlplatform.facts import DATASET_TAG, STACK_TAG, EndpointChanged, HostingKind, Prediction
+from mlplatform.decisions import Decision, EndAbTest, FinishDeployment, Skip
+from mlplatform.experiments import as_challenger, for_challenger, plan_share, plan_variants
+from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, EndpointChanged, HostingKind, ModelCard, Prediction
 from mlplatform.observability import decided, observed
 from mlplatform.restoring import plan_capacity, plan_restore
 
@@ -42,13 +43,38 @@ def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
     capacity = plan_capacity(endpoint, parked) if parked else None
     if capacity is not None:
         return app.aws.apply(capacity)
-    card = app.aws.stored_card(endpoint.tags[DATASET_TAG], endpoint.model_name or "")
-    prediction = app.aws.smoke_test(endpoint, card.sample_json) if card else Prediction(False, "its model has no card")
+    variants = plan_variants(endpoint, app.settings) if parked is None else None
+    if variants is not None:
+        return app.aws.apply(variants)
+    card, prediction = _tried(app, endpoint)
     if parked is not None:
         return app.aws.apply(plan_restore(endpoint, parked, prediction if card else None, app.settings))
     # What an update that failed took from the model that goes on serving, such as its scaling, comes back too.
     done = app.aws.apply(plan_autoscaling(endpoint, prediction, app.settings, app.aws.scaling_bounds(endpoint)))
-    return done if failed is None or isinstance(failed, Skip) else failed
+    told = done if failed is None or isinstance(failed, Skip) else failed
+    challenger = as_challenger(endpoint)
+    if challenger is None:
+        return told
+    tried = _configure_challenger(app, endpoint, challenger)
+    return told if isinstance(tried, Skip) else tried
+
+
+def _configure_challenger(app: App, endpoint: Endpoint, challenger: Endpoint) -> Decision:
+    """What a model gets that stands beside the live one: scaling and alarms of its own, and then its share."""
+    _, prediction = _tried(app, challenger)
+    share = plan_share(endpoint, prediction, app.settings)
+    if isinstance(share, EndAbTest):
+        return app.aws.apply(share)
+    done = app.aws.apply(for_challenger(plan_autoscaling(challenger, prediction, app.settings)))
+    return done if share is None else app.aws.apply(share)
+
+
+def _tried(app: App, endpoint: Endpoint) -> tuple[ModelCard | None, Prediction]:
+    """What is kept beside the model, and what came of asking for the prediction in it."""
+    card = app.aws.stored_card(endpoint.tags[DATASET_TAG], endpoint.model_name or "")
+    if card is None:
+        return None, Prediction(False, "its model has no card")
+    return card, app.aws.smoke_test(endpoint, card.sample_json)
 
 
 def check_canary(app: App, changed: EndpointChanged) -> Decision:

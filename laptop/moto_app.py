@@ -9,7 +9,7 @@ import re
 import sys
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
@@ -110,6 +110,18 @@ def _answer(handler: _Handler, request: HttpRequest) -> tuple[int, dict[str, str
     dropped = _HOP_BY_HOP - ({"content-length"} if request.method == "HEAD" else set())
     kept = {str(name): str(value) for name, value in dict(headers).items() if str(name).lower() not in dropped}
     return int(status), kept, body.encode() if isinstance(body, str) else bytes(body)
+
+
+def refusal(answer: tuple[int, Mapping[str, str], bytes]) -> ServiceError | None:
+    """The error that an answer is, whichever protocol it is written in; None where it is none."""
+    status, headers, body = answer
+    if status < 400:
+        return None
+    lower = {name.lower(): value for name, value in headers.items()}
+    code = lower.get("x-amzn-errortype", "").split(":")[0]
+    if not code and (found := re.search(rb'<Code>([^<]+)</Code>|"__type":\s*"([^"]+)"', body)):
+        code = (found[1] or found[2]).decode().rpartition("#")[2]
+    return ServiceError(code or str(status), body[:300].decode("utf-8", "replace"), status)
 
 
 def use_clock(clock: Clock) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import boosting
+import fitting
 import leakage
 import metrics
 import network
@@ -116,17 +117,18 @@ def learn(
     folded = settings.folds > 1
     train = _joined(data.train, data.validation) if folded else data.train
     encoder = preprocess.Encoder(preprocess.fit_all(data.names, train.columns))
-    for encoding in encoder.encodings:
-        if isinstance(encoding, preprocess.Dropped):
-            log(f"The column {encoding.name!r} is left out because {encoding.reason}.")
-    warnings = leakage.warnings(train, data.label_name, len(data.classes or []), encoder)
-    for warning in warnings:
-        log(f"Warning: {warning['message']}")
-    target = {"mean": 0.0, "scale": 1.0}
+    warnings = _warned(data, train, encoder, log)
     classes = data.classes is not None
-    if not classes:
-        scale = float(train.label.std())
-        target = {"mean": float(train.label.mean()), "scale": scale if scale > 0 else 1.0}
+    target = _target(train, classes)
+    torch.set_num_threads(_threads(settings))
+    splits: Iterator[tuple[Tensors, Tensors]]
+    if folded:
+        held = held_out(train.label, settings.folds, settings.seed)
+        splits = _folds(_tensors(train, encoder, target, classes, device), held, group, log)
+    else:
+        share = train[group.share(len(train))] if group.size > 1 else train
+        judges = _tensors(data.validation, encoder, target, classes, device)
+        splits = iter([(_tensors(share, encoder, target, classes, device), judges)])
     shape = Shape(
         encoder.knots(),
         [encoding.missing for encoding in encoder.numbers],
@@ -134,27 +136,11 @@ def learn(
         len(encoder.categorical),
         len(data.classes) if data.classes is not None else 1,
     )
-    if folded:
-        everything = _tensors(train, encoder, target, classes, device)
-        held = held_out(train.label, settings.folds, settings.seed)
-        splits = [
-            (_chosen(everything, np.setdiff1d(np.arange(len(train)), rows)), _chosen(everything, rows)) for rows in held
-        ]
-    else:
-        splits = [
-            (
-                _tensors(train[group.share(len(train))] if group.size > 1 else train, encoder, target, classes, device),
-                _tensors(data.validation, encoder, target, classes, device),
-            )
-        ]
-    torch.set_num_threads(_threads(settings))
-    fitted: list[network.Fitted] = []
+    fitted: list[fitting.Fitted] = []
     found: list[NDArray[np.float64]] = []
     for fold, (learns, judges) in enumerate(splits):
-        if folded:
-            log(f"Fold {fold + 1} of {len(splits)}: {len(learns)} rows to learn from, {len(judges)} left out.")
-        one = network.fit(
-            _chosen(learns, np.arange(len(learns))[group.share(len(learns))]) if folded and group.size > 1 else learns,
+        one = fitting.fit(
+            learns,
             judges,
             shape,
             settings,
@@ -166,12 +152,13 @@ def learn(
             should_stop=should_stop,
             log=log,
             group=group,
-            precision=network.fast_precision(device),
+            precision=fitting.fast_precision(device),
         )
         twin = network.build(shape, settings).to(device)
         twin.load_state_dict(one.weights)
         fitted.append(one)
         found.append(network.predict(twin, judges, classes).double().cpu().numpy())
+    predicted = np.concatenate(found)
     trees = None
     if settings.trees and group.place.first:
         if folded:
@@ -186,21 +173,17 @@ def learn(
             encoder,
             len(data.classes) if data.classes is not None else 0,
             unseen,
-            np.concatenate(found),
+            predicted,
             settings.trees,
             settings.seed,
         )
         log(f"Trees count {trees.weight:.0%} of each answer." if trees else "Trees would not make it better.")
-    else:
-        predicted = np.concatenate(found)
-    temperature = 1.0
     if folded:
-        order = np.argsort(np.concatenate(held))
-        predicted, label = predicted[order], train.label
+        predicted, label = predicted[np.argsort(np.concatenate(held))], train.label
     else:
         label = data.validation.label
+    temperature = fitted_temperature(label, predicted) if classes else 1.0
     if classes:
-        temperature = fitted_temperature(label, predicted)
         validation = metrics.of_classes(label, metrics.calibrated(predicted, temperature))
     else:
         validation = metrics.of_numbers(label, predicted * target["scale"] + target["mean"])
@@ -218,6 +201,37 @@ def learn(
         best_epoch=fitted[0].best_epoch if not folded else None,
         resumed_from_epoch=max(resumed) if resumed else None,
     )
+
+
+def _warned(
+    data: Dataset, train: Rows, encoder: preprocess.Encoder, log: Callable[[str], None]
+) -> list[leakage.Warned]:
+    """What a person should know of the columns; said in the log, too, with the columns that are left out."""
+    for encoding in encoder.encodings:
+        if isinstance(encoding, preprocess.Dropped):
+            log(f"The column {encoding.name!r} is left out because {encoding.reason}.")
+    warnings = leakage.warnings(train, data.label_name, len(data.classes or []), encoder)
+    for warning in warnings:
+        log(f"Warning: {warning['message']}")
+    return warnings
+
+
+def _target(train: Rows, classes: bool) -> dict[str, float]:
+    """What standardises a regression's label: its mean and its scale, which is never 0."""
+    if classes:
+        return {"mean": 0.0, "scale": 1.0}
+    scale = float(train.label.std())
+    return {"mean": float(train.label.mean()), "scale": scale if scale > 0 else 1.0}
+
+
+def _folds(
+    everything: Tensors, held: list[NDArray[np.int64]], group: Group, log: Callable[[str], None]
+) -> Iterator[tuple[Tensors, Tensors]]:
+    """Of each fold this process's share of the rows to learn from, and the rows left out."""
+    for fold, left_out in enumerate(held):
+        learns = np.setdiff1d(np.arange(len(everything)), left_out)
+        log(f"Fold {fold + 1} of {len(held)}: {len(learns)} rows to learn from, {len(left_out)} left out.")
+        yield _chosen(everything, learns[group.share(len(learns))]), _chosen(everything, left_out)
 
 
 def _joined(first: Rows, second: Rows) -> Rows:

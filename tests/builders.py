@@ -292,7 +292,8 @@ class Account:
     """moto's account with the stack's buckets and topic, and what reached the topic.
 
     moto creates jobs Completed and endpoints InService, and accepts a second job of the same name; `answers` puts
-    AWS's behaviour in the place of one operation where a test needs it. moto has no UpdateEndpoint, so there is one.
+    AWS's behaviour in the place of one operation where a test needs it. moto has no UpdateEndpoint, and forgets what
+    UpdateEndpointWeightsAndCapacities does not name, so that both are here.
     """
 
     settings: Settings
@@ -375,6 +376,7 @@ def account(**changed: Any) -> Iterator[Account]:
         queue_arn = sqs.get_queue_attributes(QueueUrl=one.alerts_queue, AttributeNames=["QueueArn"])
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue_arn["Attributes"]["QueueArn"])
         one.answers["update_endpoint"] = _update_endpoint
+        one.answers["update_endpoint_weights_and_capacities"] = _update_weights
         one.answers["list_service_quotas"] = {"Quotas": []}  # an account that tells none; moto knows no SageMaker's
         yield one
 
@@ -382,8 +384,28 @@ def account(**changed: Any) -> Iterator[Account]:
 def _update_endpoint(parameters: Mapping[str, Any]) -> dict[str, Any]:
     from moto.sagemaker.models import sagemaker_backends
 
-    endpoint = sagemaker_backends["123456789012"][REGION].endpoints[parameters["EndpointName"]]
+    backend = sagemaker_backends["123456789012"][REGION]
+    endpoint = backend.endpoints[parameters["EndpointName"]]
+    config = backend.endpoint_configs[parameters["EndpointConfigName"]]
+    counts = {one["VariantName"]: one["CurrentInstanceCount"] for one in endpoint.production_variants}
     endpoint.endpoint_config_name = parameters["EndpointConfigName"]
+    endpoint.production_variants = endpoint._process_production_variants(config.production_variants)
+    for one in endpoint.production_variants if parameters.get("RetainAllVariantProperties") else ():
+        kept = counts.get(one["VariantName"], one["CurrentInstanceCount"])
+        one |= {"CurrentInstanceCount": kept, "DesiredInstanceCount": kept}
+    return {"EndpointArn": endpoint.arn}
+
+
+def _update_weights(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    from moto.sagemaker.models import sagemaker_backends
+
+    endpoint = sagemaker_backends["123456789012"][REGION].endpoints[parameters["EndpointName"]]
+    variants = {one["VariantName"]: one for one in endpoint.production_variants}
+    for change in parameters["DesiredWeightsAndCapacities"]:
+        for what in ("Weight", "InstanceCount"):
+            if f"Desired{what}" in change:
+                new = change[f"Desired{what}"]
+                variants[change["VariantName"]] |= {f"Desired{what}": new, f"Current{what}": new}
     return {"EndpointArn": endpoint.arn}
 
 

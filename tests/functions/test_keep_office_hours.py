@@ -19,6 +19,7 @@ from mlplatform.decisions import (
     Decision,
     ForgetParking,
     Notify,
+    RestoreCapacity,
     RestoreEndpoint,
     Skip,
     StartEndpoint,
@@ -219,6 +220,42 @@ def test_an_endpoint_that_runs_a_copy_of_its_config_is_parked_in_its_own_and_com
     [restored] = tick(account, saturday() + MONDAY + timedelta(minutes=15))
     assert isinstance(restored, RestoreEndpoint), restored
     assert not any(key.startswith(names.PARKED_TAG) for key in config_tags(account))
+
+
+def test_both_models_of_an_a_b_test_are_parked_and_come_back_with_their_shares(account: Account) -> None:
+    """The config gives the challenger no traffic: its share is in the record."""
+    other = builders.LIVE_JOB
+    deploy(account, **names.challenger_tag(other, 2, 0.2, "2026-11-23T12:00:00+00:00"))
+    sagemaker, ab = account.client("sagemaker"), names.ab_config(ENDPOINT, JOB, other)
+    image = {"Image": "image", "ModelDataUrl": "s3://b/k"}
+    role = account.settings.training_role_arn
+    sagemaker.create_model(ModelName=other, ExecutionRoleArn=role, PrimaryContainer=image)
+    [live] = sagemaker.describe_endpoint_config(EndpointConfigName=JOB)["ProductionVariants"]
+    challenger = {**live, "VariantName": "Challenger", "ModelName": other, "InitialVariantWeight": 0.0}
+    sagemaker.create_endpoint_config(EndpointConfigName=ab, ProductionVariants=[live, challenger])
+    account.answers["update_endpoint"]({"EndpointName": ENDPOINT, "EndpointConfigName": ab})
+    share = [{"VariantName": "AllTraffic", "DesiredWeight": 0.8}, {"VariantName": "Challenger", "DesiredWeight": 0.2}]
+    weigh = account.answers["update_endpoint_weights_and_capacities"]
+    weigh({"EndpointName": ENDPOINT, "DesiredWeightsAndCapacities": share})
+    scalable = SCALABLE | {"ResourceId": f"endpoint/{ENDPOINT}/variant/Challenger"}
+    account.client("application-autoscaling").register_scalable_target(**scalable, MinCapacity=1, MaxCapacity=3)
+
+    [stopped] = tick(account, saturday())
+    assert isinstance(stopped, StopEndpoint), stopped
+    for one in (SCALABLE, scalable):
+        account.client("application-autoscaling").deregister_scalable_target(**one)  # as deleting does on AWS
+    [started] = tick(account, saturday() + MONDAY)
+    assert isinstance(started, StartEndpoint)
+    assert started.endpoint["EndpointConfigName"] == ab
+    [shared] = tick(account, saturday() + MONDAY + timedelta(minutes=15))
+    assert isinstance(shared, RestoreCapacity), shared
+    assert shared.capacity["DesiredWeightsAndCapacities"] == share
+    [restored] = tick(account, saturday() + MONDAY + timedelta(minutes=30))
+    assert isinstance(restored, RestoreEndpoint), restored
+    assert [one["TargetVariant"] for one in account.called("invoke_endpoint")] == ["AllTraffic"]
+    found = account.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
+    bounds = {one["ResourceId"].rpartition("/")[2]: one["MaxCapacity"] for one in found["ScalableTargets"]}
+    assert bounds == {"AllTraffic": 4, "Challenger": 3}
 
 
 def test_a_record_that_is_gone_but_still_told_of_does_not_touch_scaling(account: Account) -> None:

@@ -142,7 +142,9 @@ def test_jobs_predictions_and_savings_are_read_where_they_are(costs: Account) ->
         "TrainingTimeInSeconds": 3600,
         "BillableTimeInSeconds": 1800,
     }
-    costs.answers["get_metric_statistics"] = {"Datapoints": [{"Sum": 600.0}, {"Sum": 400.0}]}
+    # Of an A/B test, the challenger's predictions count as well.
+    asked = {"AllTraffic": [{"Sum": 500.0}, {"Sum": 400.0}], "Challenger": [{"Sum": 100.0}]}
+    costs.answers["get_metric_statistics"] = lambda request: {"Datapoints": asked[request["Dimensions"][1]["Value"]]}
     for at, usd in ((ended, "0.50"), (too_new, "9")):
         saving = ledger.entry("spot", f"{JOB}{at}", Decimal(usd), "half of it", at, "churn")
         costs.put(

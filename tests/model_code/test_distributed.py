@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import distributed
+import fitting
 import learning
 import network
 import train
@@ -25,12 +26,12 @@ ROOT = Path(__file__).parents[2]
 BATCHES = 10  # of an epoch in `fit`
 
 
-def fit(group: Group, folder: Path, should_stop: Any, name: str = "tabm") -> network.Fitted:
+def fit(group: Group, folder: Path, should_stop: Any, name: str = "tabm") -> fitting.Fitted:
     generator = torch.Generator().manual_seed(5)
     numbers, codes = torch.randn(301, 4, generator=generator), torch.empty(301, 0, dtype=torch.int64)
     label = (numbers.sum(dim=1) + torch.randn(301, generator=generator) > 0).long()
     own = group.share(301)
-    return network.fit(
+    return fitting.fit(
         network.Tensors(numbers[own], codes[own], label[own]),
         network.Tensors(numbers, codes, label),
         network.Shape([[-1.0, 0.0, 1.0]] * 4, [False] * 4, 0, 0, 2),

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 
 import checkpoint
 import distributed
+import fitting
 import inference
 import learning
 import network
@@ -273,14 +274,14 @@ def fit_tensors(
     name: str = "mlp",
     precision: torch.dtype = torch.float32,
     log: Any = lambda _line: None,
-) -> network.Fitted:
+) -> fitting.Fitted:
     generator = torch.Generator().manual_seed(5)
     numbers = torch.randn(300, 4, generator=generator)
     label = (numbers.sum(dim=1) + torch.randn(300, generator=generator) > 0).long()
     codes = torch.randint(0, 3, (300, 1), generator=generator)
     split = network.Tensors(numbers, codes, label)
     asked = {"network": name, "epochs": 5, "batch_size": 64, "hidden_size": 16}
-    return network.fit(
+    return fitting.fit(
         split,
         network.Tensors(numbers[:100], codes[:100], label[:100]),
         network.Shape([[-1.0, 0.0, 2.0]] * 4, [False] * 4, 3, 1, 2),
@@ -495,7 +496,7 @@ def test_the_optimizer_moves_parameters_as_pytorchs_own_does() -> None:
         torch.manual_seed(1)
         networks.append(network.Mlp(network.Shape([[0.0]] * 4, [False] * 4, 0, 0, 2), 8, dropout=0.0))
     ours, theirs = networks
-    our_optimizer = network.AdamW(ours, learning_rate=0.01, weight_decay=0.1)
+    our_optimizer = fitting.AdamW(ours, learning_rate=0.01, weight_decay=0.1)
     their_optimizer = torch.optim.AdamW(theirs.parameters(), lr=0.01, weight_decay=0.1)
     no_codes = torch.empty(32, 0, dtype=torch.int64)
     for _ in range(20):

@@ -244,7 +244,12 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
 
 def test_roles_are_passed_to_sagemaker_only() -> None:
     passing = [(role, s) for role in ROLES for s in statements(role) if "iam:PassRole" in listed(s["Action"])]
-    assert {role for role, _ in passing} == {"StartTrainingRole", "DeployModelRole", "PipelineRole"}
+    assert {role for role, _ in passing} == {
+        "StartTrainingRole",
+        "DeployModelRole",
+        "CompareModelsRole",
+        "PipelineRole",
+    }
     for _, statement in passing:
         assert statement["Resource"] == "arn:aws:iam::123456789012:role/trainingrole-name"
         assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}

@@ -8,13 +8,15 @@ A person is asked
   a tenth of the live model's error and is all but perfect (more than 0.999 of what can be reached); or its training
   warns of something, such as a column that gives the label away, that the live model's did not warn of. Where no
   model is live there is nothing to protect, so that a first model's warnings hold it back in prod only;
-- `requested`: where job.json says "approval": "manual".
+- `requested`: where job.json says "approval": "manual";
+- `tested`: where an A/B test runs on the endpoint, which any release ends: the gate never does that by itself.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlplatform import names
@@ -42,12 +44,17 @@ def why_ask(
     *,
     serving: bool,
     requested: bool = False,
+    tested: Mapping[str, str] | None = None,
 ) -> Ask | None:
-    """For a model that passed the gate. `serving`: a model is live, whose card, if there is one, is `live_card`."""
+    """For a model that passed the gate. `serving`: a model is live, whose card, if there is one, is `live_card`.
+
+    `tested` is what names.challenger_wishes says of its endpoint.
+    """
     found = {
         "cost": too_expensive(cost, settings),
         "suspicious": _suspicious(card.metrics, live_card.metrics if live_card else None, serving, settings),
         "requested": "its job.json asks for that" if requested else None,
+        "tested": f"its approval ends the A/B test of version {tested.get('version', '?')}" if tested else None,
     }
     said = {kind: why for kind, why in found.items() if why}
     return Ask(" ".join(said), ", and ".join(said.values())) if said else None

@@ -7,9 +7,15 @@ from typing import Any
 from mlplatform import kinds, names
 from mlplatform.capacity import lacks_capacity
 from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, Notify, RejectUpdate, Skip
-from mlplatform.deployment import deregistration, scalable_target, update_request, watching
-from mlplatform.endpoint_alarms import dimensions, endpoint_alarms, update_alarm_names, wrong_answer
-from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, HostingKind, Prediction
+from mlplatform.deployment import scalable_target, way_to
+from mlplatform.endpoint_alarms import (
+    challenger_alarms,
+    dimensions,
+    endpoint_alarms,
+    update_alarm_names,
+    wrong_answer,
+)
+from mlplatform.facts import CHALLENGER, DATASET_TAG, STACK_TAG, Endpoint, HostingKind, Prediction
 from mlplatform.instances import vcpus
 from mlplatform.settings import Settings
 
@@ -41,6 +47,13 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
     if wanted is None or wanted in {endpoint.config_name, endpoint.model_name}:
         return None
     dataset = endpoint.tags[DATASET_TAG]
+    if endpoint.challenger and endpoint.failure_reason and asked == endpoint.model_name:
+        return Notify(
+            f"Endpoint {endpoint.name} is to be updated to {wanted}, for which its A/B test has to end first, and that "
+            f"failed{said} Both of its models go on serving. To try again: mlp ab {dataset} --drop",
+            f"The A/B test of {endpoint.name} could not be ended",
+            once,
+        )
     if asked == wanted:
         return Notify(
             f"The update of endpoint {endpoint.name} to {wanted} failed; it still serves {endpoint.config_name}{said}"
@@ -49,13 +62,16 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
             f"Update of endpoint {endpoint.name} failed",
             once,
         )
-    hosting = kinds.hosting(endpoint.tags, settings, endpoint)
+    way = way_to(endpoint, wanted, dataset, kinds.hosting(endpoint.tags, settings, endpoint), settings)
+    first = " First its A/B test ends." if endpoint.challenger else ""
     return FinishDeployment(
-        reason=f"{endpoint.name} was busy when {wanted} was to be deployed and is in service now; it is updated.",
-        endpoint=update_request(endpoint, wanted, hosting, settings),
-        model=wanted,
-        deregister=deregistration(endpoint, hosting),
-        alarms=watching(endpoint, wanted, dataset, hosting, settings),
+        reason=(
+            f"{endpoint.name} was busy when {wanted} was to be deployed and is in service now; it is updated.{first}"
+        ),
+        endpoint=way.endpoint,
+        model=way.model,
+        deregister=way.deregister,
+        alarms=way.alarms,
     )
 
 
@@ -156,14 +172,15 @@ def plan_autoscaling(
     remember = names.bounds_tag(own) if (smallest, largest) == own else {}
     invocations = int(wishes.get("invocations_per_instance", settings.invocations_per_instance))
     cores = vcpus(instance_type)
+    beside = " as the challenger of an A/B test" if endpoint.variant_name == CHALLENGER else ""
     variant = scalable_target(endpoint.name, endpoint.variant_name or names.VARIANT)
     named = names.of_variant(endpoint.name, endpoint.variant_name)
     dataset = endpoint.tags[DATASET_TAG]
     return ConfigureAutoscaling(
         reason=(
-            f"{endpoint.name} serves {endpoint.model_name} and answers as expected; it scales from {smallest} to "
-            f"{largest} instances{whose} on {invocations} invocations a minute or {settings.cpu_target_percent} % CPU "
-            "each."
+            f"{endpoint.name} serves {endpoint.model_name}{beside} and answers as expected; it scales from {smallest} "
+            f"to {largest} instances{whose} on {invocations} invocations a minute or {settings.cpu_target_percent} % "
+            "CPU each."
         ),
         endpoint_name=endpoint.name,
         alarms=endpoint_alarms(endpoint, settings),
@@ -205,9 +222,10 @@ def plan_autoscaling(
 
 
 def _ended(endpoint: Endpoint) -> tuple[str, ...]:
-    """Alarms of the update that brought it here, or did not; it is in service, so that none is under way."""
+    """Alarms of the update that brought it here, or did not, for none is under way; and of an A/B test that ended."""
     tags = endpoint.tags
-    return update_alarm_names(endpoint.model_name, tags.get(names.WANTED_TAG), tags.get(names.ASKED_TAG))
+    updates = update_alarm_names(endpoint.model_name, tags.get(names.WANTED_TAG), tags.get(names.ASKED_TAG))
+    return updates if endpoint.challenger else (*updates, *challenger_alarms(endpoint.name))
 
 
 def _bounds(

@@ -26,6 +26,7 @@ from mlplatform.decisions import (
     ConfigureAutoscaling,
     Decision,
     DeployModel,
+    EndAbTest,
     EndEndpoint,
     EndResource,
     FinishDeployment,
@@ -38,13 +39,16 @@ from mlplatform.decisions import (
     RecordLineage,
     RecordSaving,
     RecordSpend,
+    Refuse,
     RejectDataset,
     RejectUpdate,
     ReportCosts,
     Request,
     RestoreCapacity,
     RestoreEndpoint,
+    ShareTraffic,
     Skip,
+    StartAbTest,
     StartEndpoint,
     StartPipeline,
     StartTraining,
@@ -243,6 +247,12 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             max_concurrency=serverless.get("MaxConcurrency"),
         )
 
+    def live_variant(self, endpoint: Endpoint) -> Mapping[str, Any]:
+        """The live model's variant as its config has it."""
+        name = endpoint.config_name or ""
+        config = self._found("sagemaker", "describe_endpoint_config", EndpointConfigName=name) if name else None
+        return _live_variant(config or {})
+
     def artifact_card(self, uri: str) -> ModelCard | UnreadableCard:
         """Its card's files from a model.tar.gz: streamed, bounded, and never put on a disk."""
         import tarfile  # brings three decompressors with it, which most functions never need
@@ -379,6 +389,14 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             case FinishDeployment():
                 self._update_endpoint(decision.endpoint, decision.model, decision.deregister, decision.alarms)
                 return decision
+            case Refuse():
+                return decision
+            case StartAbTest():
+                return self._start_ab_test(decision)
+            case ShareTraffic():
+                return self._share_traffic(decision)
+            case EndAbTest():
+                return self._end_ab_test(decision)
             case RejectUpdate():
                 return self._reject_update(decision)
             case ConfigureAutoscaling():
@@ -554,11 +572,47 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         before = self._tags(arn)
         self._tag_endpoint(name, decision.endpoint_tags)
         try:
-            self._update_endpoint(decision.endpoint, decision.job_name, decision.deregister, decision.alarms)
+            model = decision.asks or decision.job_name
+            self._update_endpoint(decision.endpoint, model, decision.deregister, decision.alarms)
         except AwsError as error:
             if error.code == LIMIT_EXCEEDED:
                 self._tag_endpoint(name, {key: before.get(key, "") for key in decision.endpoint_tags})
             raise
+
+    def _start_ab_test(self, decision: StartAbTest) -> StartAbTest | Refuse:
+        """The tag before the update: it is what a busy endpoint is updated for when it is free."""
+        name = decision.endpoint["EndpointName"]
+        self._put_card(decision.dataset, decision.job_name, decision.card)
+        if not self._unless(_exists, "sagemaker", "create_model", **decision.model):
+            self._assert_same_model(decision.model)
+        self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
+        self._tag_endpoint(name, decision.endpoint_tags)
+        try:
+            self._change_variants(decision.endpoint, decision.endpoint["EndpointConfigName"], None)
+        except AwsError as error:
+            if error.code != LIMIT_EXCEEDED:
+                raise
+            self._tag_endpoint(name, {names.CHALLENGER_TAG: ""})
+            return Refuse(f"SageMaker gives no instances for a challenger: {error.aws_message}")
+        self._announce(decision)
+        return decision
+
+    def _share_traffic(self, decision: ShareTraffic) -> Decision:
+        if decision.endpoint_tags:
+            self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
+        if decision.capacity is not None and not self._unless(
+            _is_in_progress, "sagemaker", "update_endpoint_weights_and_capacities", **decision.capacity
+        ):
+            return Skip(f"{decision.endpoint_name} is being updated; its challenger gets its share after that.")
+        self._announce(decision)
+        return decision
+
+    def _end_ab_test(self, decision: EndAbTest) -> EndAbTest:
+        self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
+        if decision.endpoint is not None:
+            self._change_variants(decision.endpoint, decision.model, decision.deregister)
+        self._announce(decision)
+        return decision
 
     def _assert_same_model(self, request: Request) -> None:
         """Two packages that say that they come from one training job, but have other artifacts, have the same name."""
@@ -592,9 +646,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
 
         A busy one has its wanted config in a tag already, which configure-autoscaling acts upon when it is free.
         """
-        name, config = request["EndpointName"], request["EndpointConfigName"]
-        found = self._call("sagemaker", "describe_endpoint", EndpointName=name)
-        if found["EndpointStatus"] != "InService" or found.get("EndpointConfigName") == config:
+        if not self._can_be_updated(request):
             return
         if alarms:
             # A new alarm has no state; put again over an old one, it would keep the state of an update that failed.
@@ -602,6 +654,21 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             self._unless(is_missing, "cloudwatch", "delete_alarms", AlarmNames=old)
         for alarm in alarms:
             self._call("cloudwatch", "put_metric_alarm", **alarm)
+        self._update(request, model, deregister)
+
+    def _change_variants(self, request: Request, model: str, deregister: Request | None) -> None:
+        """The same for an update that nothing can watch."""
+        if self._can_be_updated(request):
+            self._update(request, model, deregister)
+
+    def _can_be_updated(self, request: Request) -> bool:
+        """Whether it is free, and does not run that config already."""
+        found = self._call("sagemaker", "describe_endpoint", EndpointName=request["EndpointName"])
+        free = found["EndpointStatus"] == "InService"
+        return bool(free and found.get("EndpointConfigName") != request["EndpointConfigName"])
+
+    def _update(self, request: Request, model: str, deregister: Request | None) -> None:
+        name = request["EndpointName"]
         if deregister is not None:
             self._remember_taken(name, deregister)
             self._unless(is_missing, "application-autoscaling", "deregister_scalable_target", **deregister)
@@ -620,7 +687,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             self._tag_endpoint(name, {names.ASKED_TAG: model, names.ASKED_AT_TAG: at})
 
     def _remember_taken(self, endpoint_name: str, deregister: Request) -> None:
-        """Deregistering forgets the bounds, and people may have set them."""
+        """Deregistering forgets the bounds, and people may have set them. A challenger's go with it."""
+        if deregister["ResourceId"] != scalable_target(endpoint_name)["ResourceId"]:
+            return
         found = self._call(
             "application-autoscaling",
             "describe_scalable_targets",

@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import product
 from typing import Any, TypeVar
 
 from mlplatform import ledger, names
 from mlplatform.cost_report import month_last, month_start
+from mlplatform.endpoint_alarms import dimensions
 from mlplatform.errors import AwsError
 from mlplatform.facts import (
+    CHALLENGER,
     DATASET_TAG,
     CostFacts,
     CostLine,
@@ -330,23 +333,21 @@ class _Reader:
 
         GetMetricStatistics is in the free tier, GetMetricData is not (Amazon CloudWatch pricing).
         """
-        counted = {}
-        for dataset in datasets[:_MOST_ENDPOINTS]:
+        counted: dict[str, int] = {}
+        for dataset, variant in product(datasets[:_MOST_ENDPOINTS], (names.VARIANT, CHALLENGER)):
             answer = self._call(
                 "cloudwatch",
                 "get_metric_statistics",
                 Namespace="AWS/SageMaker",
                 MetricName="Invocations",
-                Dimensions=[
-                    {"Name": "EndpointName", "Value": names.endpoint(self._settings.stack_name, dataset)},
-                    {"Name": "VariantName", "Value": names.VARIANT},
-                ],
+                Dimensions=dimensions(names.endpoint(self._settings.stack_name, dataset), variant),
                 StartTime=_midnight(month_start(self._day)),
                 EndTime=_midnight(self._today),
                 Period=86400,
                 Statistics=["Sum"],
             )
-            counted[dataset] = round(sum(point["Sum"] for point in answer.get("Datapoints", [])))
+            points = answer.get("Datapoints", [])
+            counted[dataset] = counted.get(dataset, 0) + round(sum(point["Sum"] for point in points))
         if len(datasets) > _MOST_ENDPOINTS:
             self._missing.append(
                 f"Predictions: there are {len(datasets)} datasets; those of the first {_MOST_ENDPOINTS} are counted."

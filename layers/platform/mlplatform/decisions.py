@@ -116,6 +116,7 @@ class DeployModel:
     endpoint_tags: Mapping[str, str]  # put on an existing endpoint; a new one has them in its request
     exists: bool  # whether the endpoint exists: update instead of create
     card: ModelCard | None
+    asks: str = ""  # the model of its next update: where an A/B test has to end first, the live one
     replace: bool = False  # the endpoint is past updating: delete it first
     deregister: Request | None = None  # DeregisterScalableTarget: the instance type changes, which scaling forbids
     parked: Parked | None = None  # the endpoint is parked: nothing starts, and its record goes to the new config
@@ -167,6 +168,50 @@ class FinishDeployment:
     model: str  # that it is updated to
     deregister: Request | None = None
     alarms: tuple[Request, ...] = ()  # as in DeployModel
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """What a person asked for can't be done; nothing was changed."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class StartAbTest:
+    """A second model, the challenger, comes to the endpoint beside the live one; at first without any traffic."""
+
+    reason: str
+    dataset: str
+    job_name: str  # also the name of the challenger's model
+    card: ModelCard  # the challenger's
+    model: Request  # CreateModel
+    endpoint_config: Request  # CreateEndpointConfig
+    endpoint: Request  # UpdateEndpoint
+    endpoint_tags: Mapping[str, str]  # what is to run, for an endpoint that is busy now
+
+
+@dataclass(frozen=True)
+class ShareTraffic:
+    """The challenger gets its share of the traffic, or first the instances for it."""
+
+    reason: str
+    endpoint_name: str
+    capacity: Request | None  # UpdateEndpointWeightsAndCapacities; None while the endpoint is busy
+    endpoint_tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EndAbTest:
+    """The challenger goes, and the live model serves alone."""
+
+    reason: str
+    endpoint_name: str
+    endpoint: Request | None  # UpdateEndpoint; None where it never came to be there
+    model: str  # that stays
+    deregister: Request | None  # DeregisterScalableTarget: of a variant that is to go
+    endpoint_tags: Mapping[str, str]
+    good: bool = True  # it was asked for; otherwise something went wrong
 
 
 @dataclass(frozen=True)
@@ -377,6 +422,10 @@ Decision = (
     | KeepLiveModel
     | AskApproval
     | FinishDeployment
+    | Refuse
+    | StartAbTest
+    | ShareTraffic
+    | EndAbTest
     | RejectUpdate
     | ConfigureAutoscaling
     | StopEndpoint

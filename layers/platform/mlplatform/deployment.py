@@ -18,6 +18,7 @@ from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify
 from mlplatform.endpoint_alarms import update_alarm_names, update_alarms
 from mlplatform.errors import TryAgain
 from mlplatform.facts import (
+    CHALLENGER,
     STACK_TAG,
     Approval,
     Endpoint,
@@ -32,6 +33,7 @@ from mlplatform.facts import (
 )
 from mlplatform.kinds import Hosting
 from mlplatform.model_cost import wished_hosting_cost
+from mlplatform.parking import without_variant
 from mlplatform.prices import usd_per_hour
 from mlplatform.settings import Settings
 
@@ -157,6 +159,7 @@ def plan_deployment(
         settings,
         serving=serving is not None,
         requested=names.APPROVAL_TAG in job.tags,
+        tested=names.challenger_wishes(serving.endpoint.tags) if serving else None,
     )
     if ask is not None:
         reason = f"{finding}; it waits for a person's approval, because {ask.reason}. {_billing(job)}"
@@ -268,6 +271,7 @@ def deployment(
     if live and live.endpoint.status == "Deleting":
         raise TryAgain(f"Endpoint {name} is being deleted; {model.name} can be deployed once it is gone.")
     parked = live.parked if live else None
+    tested = names.challenger_wishes(live.endpoint.tags) if live else {}
     exists = live is not None and parked is None and not live.endpoint.dead
     serving = live.endpoint if live and exists else None
     wanted = kinds.hosting({names.HOSTING_TAG: model.hosting}, settings, live.endpoint if live else None)
@@ -285,10 +289,14 @@ def deployment(
     if wanted.kind is not HostingKind.REAL_TIME or (serving and serving.kind is not wanted.kind):
         deployed |= kinds.kind_tag(wanted.kind)
         reason += f" It is hosted {wanted.said}."
+    if tested:
+        deployed |= {names.CHALLENGER_TAG: ""}
+        reason += f" The A/B test of {model.dataset}/{tested.get('version', '?')} ends with that."
     if live and live.endpoint.busy:
         reason += f" The endpoint is {live.endpoint.status}; the model follows when that is over."
     if parked:
         reason += " The endpoint is stopped now, and will come back with this model."
+    way = way_to(serving, model.name, model.dataset, wanted, settings) if serving else None
     create: Request = {
         "EndpointName": name,
         "EndpointConfigName": kinds.config_name(model.name, wanted),
@@ -299,26 +307,82 @@ def deployment(
         dataset=model.dataset,
         job_name=model.name,
         model_package=model_package,
-        model={
-            "ModelName": model.name,
-            "ExecutionRoleArn": settings.training_role_arn,
-            "PrimaryContainer": model.container,
-            **settings.vpc_config,
-            "Tags": names.tag_list(tags),
-        },
+        model=model_request(model, settings),
         endpoint_config=kinds.config_request(model.name, wanted, tags),
-        endpoint=update_request(serving, model.name, wanted, settings) if serving else create,
-        alarms=watching(serving, model.name, model.dataset, wanted, settings) if serving else (),
+        endpoint=way.endpoint if way else create,
+        alarms=way.alarms if way else (),
         endpoint_tags=deployed,
         exists=exists,
+        asks=way.model if way else "",
         card=card,
         replace=live is not None and live.endpoint.dead,
-        deregister=deregistration(serving, wanted) if serving else None,
-        parked=parked,
+        deregister=way.deregister if way else None,
+        parked=without_variant(parked, CHALLENGER) if parked and tested else parked,
         difference=difference,
         package=package,
         release=release,
     )
+
+
+def model_request(model: Model, settings: Settings) -> Request:
+    """CreateModel."""
+    return {
+        "ModelName": model.name,
+        "ExecutionRoleArn": settings.training_role_arn,
+        "PrimaryContainer": model.container,
+        **settings.vpc_config,
+        "Tags": names.tag_list(names.tags(settings.required_tags, stack=settings.stack_name, dataset=model.dataset)),
+    }
+
+
+@dataclass(frozen=True)
+class Way:
+    """The next update on the way to a model, and what has to be done before it."""
+
+    endpoint: Request  # UpdateEndpoint
+    model: str  # that it is updated to
+    deregister: Request | None = None
+    alarms: tuple[Request, ...] = ()
+
+
+def way_to(endpoint: Endpoint, model: str, dataset: str, wanted: Hosting, settings: Settings) -> Way:
+    """How an endpoint in service, or on its way there, comes to serve a model alone.
+
+    Where an A/B test runs its challenger leaves first, for an update that changes the variants can be neither watched
+    nor rolled back (change_of_variants). What follows is an update like any other.
+    """
+    if endpoint.challenger is not None:
+        return without_challenger(endpoint)
+    return Way(
+        update_request(endpoint, model, wanted, settings),
+        model,
+        deregistration(endpoint, wanted),
+        watching(endpoint, model, dataset, wanted, settings),
+    )
+
+
+def change_of_variants(endpoint_name: str, config: str) -> Request:
+    """UpdateEndpoint to a config with another set of variants.
+
+    Deployment guardrails want the variants to have the same names before and after ("Exclusions", SageMaker developer
+    guide), so that there is no DeploymentConfig: a whole new fleet starts, and gets all traffic at once when it is
+    healthy, with no availability loss (UpdateEndpoint, SageMaker API reference). RetainAllVariantProperties holds for
+    variants of the same name ("Update endpoints that use auto scaling", developer guide): the live model keeps its
+    number of instances, and a new variant gets its config's. The weights are the config's.
+    """
+    return {
+        "EndpointName": endpoint_name,
+        "EndpointConfigName": config,
+        "RetainAllVariantProperties": True,
+        "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DesiredWeight"}],
+    }
+
+
+def without_challenger(endpoint: Endpoint) -> Way:
+    """Back to the live model's own config, which is named like it. A variant that goes has to be off scaling before
+    ("Update endpoints that use auto scaling", SageMaker developer guide)."""
+    live = endpoint.model_name or ""
+    return Way(change_of_variants(endpoint.name, live), live, scalable_target(endpoint.name, CHALLENGER))
 
 
 def update_request(endpoint: Endpoint, model: str, wanted: Hosting, settings: Settings) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mlplatform import names
 from mlplatform.decisions import Request
-from mlplatform.facts import DATASET_TAG, Endpoint
+from mlplatform.facts import CHALLENGER, DATASET_TAG, Endpoint
 from mlplatform.instances import vcpus
 from mlplatform.settings import Settings
 
@@ -130,6 +130,11 @@ def wrong_answer(endpoint_name: str, config: str) -> Request:
 def update_alarm_names(*configs: str | None) -> tuple[str, ...]:
     """Of these configs; None and repetitions are left out."""
     return tuple(names.update_alarm(one, what) for one in dict.fromkeys(filter(None, configs)) for what in UPDATE_SIGNS)
+
+
+def challenger_alarms(endpoint_name: str) -> tuple[str, ...]:
+    """Names of those that an endpoint has for the challenger of an A/B test."""
+    return tuple(names.alarm(endpoint_name, what, CHALLENGER) for what in WATCHED)
 
 
 def dimensions(endpoint_name: str, variant: str = names.VARIANT) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from mlplatform.errors import BadEvent
 from mlplatform.facts import (
+    AbTestAsked,
     Approval,
     DatasetArrived,
     EndpointChanged,
@@ -147,6 +148,17 @@ def endpoint_changed(event: Event) -> EndpointChanged:
 def is_deployment_change(event: Event) -> bool:
     """Whether the event tells of a step of an endpoint's update."""
     return event.get("detail-type") == _DEPLOYMENT_CHANGE
+
+
+def ab_test_asked(event: Event) -> AbTestAsked:
+    """What `mlp ab` asks compare-models for. Raises BadEvent."""
+    action, weight = event.get("action"), event.get("weight", 0)
+    if action not in ("start", "weigh", "drop"):
+        raise BadEvent(f"Unknown action {action!r}; expected start, weigh or drop.")
+    if not isinstance(weight, int | float) or isinstance(weight, bool):
+        raise BadEvent(f"The event's 'weight' is {weight!r}; expected a number.")
+    package = _member(event, "package", str) if action == "start" else ""
+    return AbTestAsked(_member(event, "dataset", str), action, package, float(weight))
 
 
 def is_package_change(event: Event) -> bool:

@@ -419,6 +419,16 @@ class PackageChanged:
 
 
 @dataclass(frozen=True)
+class AbTestAsked:
+    """A person starts, changes or ends an A/B test on a dataset's endpoint."""
+
+    dataset: str
+    action: Literal["start", "weigh", "drop"]
+    package: str  # the ARN of the challenger's; empty but for "start"
+    weight: float  # the challenger's share of the traffic that is asked for; 0 for "drop"
+
+
+@dataclass(frozen=True)
 class PipelineAsked:
     """A person starts a pipeline for the data that a dataset has now."""
 

@@ -163,6 +163,7 @@ def _used(estate: Estate, settings: Settings) -> frozenset[str]:
     found: set[str] = set(estate.running)
     for endpoint in estate.endpoints:
         found |= {endpoint.tags.get(tag, "") for tag in (names.WANTED_TAG, names.ASKED_TAG)}
+        found.add(names.challenger_wishes(endpoint.tags).get("model", ""))
         found.add(_wanted_config(endpoint, settings))
         if endpoint.parked:
             found.add(endpoint.parked.config)

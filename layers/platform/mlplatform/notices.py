@@ -22,6 +22,7 @@ from mlplatform.decisions import (
     ConfigureAutoscaling,
     Decision,
     DeployModel,
+    EndAbTest,
     EndEndpoint,
     HoldDataset,
     HoldLaunches,
@@ -32,6 +33,8 @@ from mlplatform.decisions import (
     ReportCosts,
     Request,
     RestoreEndpoint,
+    ShareTraffic,
+    StartAbTest,
     StopTuning,
     WarnOfEnd,
 )
@@ -105,6 +108,16 @@ def for_decision(decision: Decision, *, stack: str, environment: str) -> Notice 
         case ConfigureAutoscaling():
             text = f"{decision.reason}\n\nIn {where}."
             return Notice(f"{stack}: {decision.endpoint_name} is in service", text, Severity.INFO)
+        case StartAbTest():
+            text = f"{decision.reason}\n\nModel {decision.job_name}, in {where}."
+            return Notice(f"{stack}: an A/B test of {decision.dataset} begins", text, Severity.INFO)
+        case ShareTraffic():
+            text = f"{decision.reason}\n\nIn {where}."
+            return Notice(f"{stack}: the A/B test of {decision.endpoint_name}", text, Severity.INFO)
+        case EndAbTest():
+            severity = Severity.INFO if decision.good else Severity.WARNING
+            text = f"{decision.reason}\n\nIn {where}."
+            return Notice(f"{stack}: the A/B test of {decision.endpoint_name} ends", text, severity)
         case ReportCosts():
             return Notice(decision.subject, decision.text, Severity.INFO, decision.blocks)
         case RestoreEndpoint():

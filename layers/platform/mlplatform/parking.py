@@ -11,7 +11,7 @@ import base64
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -93,6 +93,22 @@ def record_tags(parked: Parked, config_tags: Mapping[str, str]) -> dict[str, str
             f"{len(config_tags)} that its config {parked.config} has there would be more than {_TAG_LIMIT}."
         )
     return made
+
+
+def without_variant(parked: Parked, variant: str) -> Parked:
+    """The record of an endpoint that is to come back without one of its variants."""
+    resource = f"endpoint/{parked.endpoint}/variant/{variant}"
+
+    def kept(described: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:
+        return tuple(one for one in described if one.get("ResourceId") != resource)
+
+    return replace(
+        parked,
+        variants=tuple(one for one in parked.variants if one["VariantName"] != variant),
+        targets=kept(parked.targets),
+        policies=kept(parked.policies),
+        scheduled_actions=kept(parked.scheduled_actions),
+    )
 
 
 def parking_tags(config_tags: Mapping[str, str]) -> list[str]:

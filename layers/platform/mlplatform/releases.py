@@ -148,6 +148,7 @@ def _judge(
         settings,
         serving=serving is not None,
         requested="asked" in package.properties,
+        tested=names.challenger_wishes(serving.endpoint.tags) if serving else None,
     )
     if ask is None and package.approval is Approval.APPROVED:
         decision = _deploy(f"{finding}; {action}.", package, known, card, stamp, settings)
@@ -181,15 +182,9 @@ def _deploy(
     )
     serving = known.live.endpoint if known.live and not known.live.endpoint.dead else None
     cost = wished_hosting_cost({names.HOSTING_TAG: hosting}, settings)
-    # As it was registered: an image that is replaced by a newer one could not read an old artifact.
-    container = {
-        "Image": package.image,
-        "ModelDataUrl": package.artifact_uri,
-        "Environment": dict(package.environment),
-    }
     return deployment(
         reason,
-        Model(dataset, registry.model_name(package), container, hosting),
+        packaged(package, dataset),
         known.live,
         settings,
         card=card,
@@ -197,6 +192,16 @@ def _deploy(
         package=package.arn,
         release=names.release_key(dataset, package.version, stamp),
     )
+
+
+def packaged(package: ModelPackage, dataset: str) -> Model:
+    """The model of a package as it was registered: a newer image could not read an old artifact."""
+    container = {
+        "Image": package.image,
+        "ModelDataUrl": package.artifact_uri,
+        "Environment": dict(package.environment),
+    }
+    return Model(dataset, registry.model_name(package), container, package.properties.get("hosting", ""))
 
 
 def _runs(live: Live | None, model: str) -> Live | None:
