@@ -230,7 +230,7 @@ def _show(serving: Serving, workload: Workload, measured: Measured, seen: int | 
     table = Table(box=None, pad_edge=False)
     table.add_column("   hosting", no_wrap=True)
     table.add_column("on", overflow="fold")
-    for column in ("a month", "a request", "first", "pauses", "errors"):
+    for column in ("a month", "request", "first", "pauses", "errors"):
         table.add_column(column, justify="right", no_wrap=True)
     shown = [option for option in choice.options if _is_shown(option, choice)]
     for option in shown:
@@ -260,7 +260,7 @@ def _row(option: Option, chosen: bool) -> tuple[str, ...]:
     sleeps = option.first_seconds > option.latency_seconds
     return (
         f"{'->' if chosen else '  '} {option.kind.value}",
-        option.what,
+        option.what.partition(",")[0],  # its hours stand above
         precise(option.usd_per_month),
         duration(option.latency_seconds),
         duration(option.first_seconds),

@@ -14,7 +14,6 @@ import typer
 from botocore.exceptions import ClientError
 from rich.markup import escape
 from rich.padding import Padding
-from rich.table import Table
 
 from cli import advice, costs, govern, laptop_clock, pipeline, summary_page, terminal
 from cli import card as cards
@@ -146,12 +145,7 @@ def status(
     if not rows:
         console.print("Nothing has been dropped yet." if dataset is None else f"Nothing is known of {dataset}.")
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("dataset", "verdict", "training job", "model", "endpoint", "instances"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(row.dataset, row.verdict, row.job, row.model, row.endpoint, row.instances)
-    console.print(table)
+    console.print(overview.table(rows, context.obj), soft_wrap=False)
     for row in rows:
         if row.reason and (dataset or row.verdict == "rejected"):
             console.print(f"{row.dataset}: {row.reason}", highlight=False)
@@ -159,6 +153,8 @@ def status(
         console.print(f"the model's card: mlp card {dataset}, or {link}", highlight=False)
     elif any(row.model for row in rows):
         console.print("a model's card, with how well it does and on what data: mlp card DATASET", highlight=False)
+    for name in (name for row in rows for name in row.waiting):
+        console.print(registered.waits(name), highlight=False)
     sleeper = next((row.dataset for row in rows if row.asleep), None)
     if sleeper:
         console.print(f"To wake one sooner: mlp snooze {sleeper} --hours 2", highlight=False)

@@ -24,6 +24,7 @@ from mlplatform.facts import Approval, ModelPackage
 console = Terminal(soft_wrap=True)
 _PATIENCE_SECONDS = 60.0
 _MOST = 100  # packages of a dataset that are described, a call each
+_APPROVALS = {Approval.APPROVED: "approved", Approval.REJECTED: "rejected", Approval.PENDING: "waits"}
 Package = Annotated[str, typer.Argument(help="Such as churn/3, or an ARN.", metavar="DATASET/VERSION")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept with the model.")]
 
@@ -54,28 +55,42 @@ def models(
     Example: `mlp models churn`
     """
     group = read_group(context.obj, dataset)
-    table = Table(box=None, pad_edge=False)
-    for column in ("model", "approval", "gate", "metric", "USD a month", "trained for USD", "registered", ""):
-        table.add_column(column, overflow="fold")
+    console.print(table(group), soft_wrap=False)
+    for package in group.packages:
+        if package.approval is Approval.PENDING:
+            console.print(waits(f"{group.dataset}/{package.version}"), highlight=False)
+
+
+def waits(name: str) -> str:
+    """What a person is told of a model that nobody has answered for."""
+    return f"{name} waits: mlp approve {name}, or mlp reject {name} --reason TEXT"
+
+
+def table(group: Group) -> Table:
+    """The models of a dataset, the newest first; a metric that all of them have stands in the heading."""
+    objectives = {package.properties.get("objective", "") for package in group.packages} - {""}
+    metric = objectives.pop() if len(objectives) == 1 else ""
+    shown = Table(box=None, pad_edge=False)
+    for column in ("model", "", "gate", metric or "metric", "USD a\nmonth", "training\nUSD", "registered"):
+        shown.add_column(column, overflow="fold", no_wrap=column in ("model", ""))
     for package in group.packages:
         said = package.properties
         objective = said.get("objective", "")
         score = said.get(f"test_{objective}", "")
-        table.add_row(
+        state = _APPROVALS[package.approval]
+        if package is group.live:
+            parts = ["live", "stopped" if group.parked else "", state if state != "approved" else ""]
+            state = ", ".join(part for part in parts if part)
+        shown.add_row(
             f"{group.dataset}/{package.version}",
-            package.approval.value,
+            state,
             said.get("gate", "none"),
-            f"{objective} {float(score):.4f}" if score else "",
+            f"{'' if metric else objective} {float(score):.4f}".strip() if score else "",
             said.get("hosting_usd_per_month", ""),
             said.get("training_usd", ""),
             f"{package.created:%Y-%m-%d %H:%M}",
-            ("live, stopped" if group.parked else "live") if package is group.live else "",
         )
-    console.print(table)
-    for package in group.packages:
-        if package.approval is Approval.PENDING:
-            name = f"{group.dataset}/{package.version}"
-            console.print(f"{name} waits: mlp approve {name}, or mlp reject {name} --reason TEXT")
+    return shown
 
 
 def approve(
