@@ -228,7 +228,7 @@ def _show(serving: Serving, workload: Workload, measured: Measured, seen: int | 
         f"({took}), open {workload.hours_per_week:g} of 168 hours a week"
     )
     table = Table(box=None, pad_edge=False)
-    table.add_column("   hosting", no_wrap=True)
+    table.add_column("  hosting", no_wrap=True)
     table.add_column("on", overflow="fold")
     for column in ("a month", "request", "first", "pauses", "errors"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -259,7 +259,7 @@ def _is_shown(option: Option, choice: Choice) -> bool:
 def _row(option: Option, chosen: bool) -> tuple[str, ...]:
     sleeps = option.first_seconds > option.latency_seconds
     return (
-        f"{'->' if chosen else '  '} {option.kind.value}",
+        f"{'>' if chosen else ' '} {option.kind.value}",
         option.what.partition(",")[0],  # its hours stand above
         precise(option.usd_per_month),
         duration(option.latency_seconds),
