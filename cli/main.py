@@ -217,6 +217,7 @@ def logs(
         groups = [
             (TRAINING_LOG_GROUP, job_prefix, None),
             (f"/aws/sagemaker/Endpoints/{connection.endpoint_name(what)}", None, None),
+            (f"/aws/sagemaker/InferenceComponents/{connection.endpoint_name(what)}", None, None),
         ]
     seen: set[str] = set()
     while True:

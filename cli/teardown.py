@@ -28,6 +28,8 @@ console = Terminal(soft_wrap=True, highlight=False)
 _GIB = 1024**3
 _LONGEST_SECONDS = 3600.0  # CloudFormation waits as long for the function that ends what functions made
 _SERVICES: dict[OwnedKind, str] = {
+    "inference-component": "SageMaker",
+    "component-scaling": "Application Auto Scaling",
     "scaling-target": "Application Auto Scaling",
     "log-group": "CloudWatch Logs",
     "alarm": "CloudWatch",

@@ -13,11 +13,17 @@ from typing import Any, assert_never
 from mlplatform import names
 from mlplatform.decisions import EndResource
 from mlplatform.errors import AwsError
-from mlplatform.facts import STACK_TAG, Owned
+from mlplatform.facts import STACK_TAG, Owned, OwnedKind
 from mlplatform.pipelines import DEFINITIONS
 
 Call = Callable[..., dict[str, Any]]  # (service, operation, **parameters); raises AwsError
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints/"
+COMPONENT_LOGS = "/aws/sagemaker/InferenceComponents/"
+_COMPONENT = "inference-component/"
+_DIMENSIONS = {
+    "scaling-target": "variant:DesiredInstanceCount",
+    "component-scaling": "inference-component:DesiredCopyCount",
+}
 
 
 def stack_status(call: Call, stack_id: str) -> str:
@@ -76,8 +82,20 @@ def running_configs(call: Call, endpoints: Iterable[str]) -> frozenset[str]:
             if not _gone(error):
                 raise
             continue
-        found |= {one["ModelName"] for one in described["ProductionVariants"] if "ModelName" in one}
+        models = {one["ModelName"] for one in described["ProductionVariants"] if "ModelName" in one}
+        found |= models or _components_model(call, endpoint)
     return frozenset(found)
+
+
+def _components_model(call: Call, endpoint: str) -> set[str]:
+    """The model of an endpoint that scales to zero, once it has one."""
+    try:
+        component = call("sagemaker", "describe_inference_component", InferenceComponentName=endpoint)
+    except AwsError as error:
+        if not _gone(error):
+            raise
+        return set()
+    return {component["Specification"]["ModelName"]}
 
 
 def end(call: Call, decision: EndResource) -> None:
@@ -94,13 +112,15 @@ def end(call: Call, decision: EndResource) -> None:
                 call("sagemaker", "stop_training_job", TrainingJobName=name)
             case "endpoint":
                 call("sagemaker", "delete_endpoint", EndpointName=name)
-            case "scaling-target":
+            case "inference-component":
+                call("sagemaker", "delete_inference_component", InferenceComponentName=name)
+            case "scaling-target" | "component-scaling":
                 call(
                     "application-autoscaling",
                     "deregister_scalable_target",
                     ServiceNamespace="sagemaker",
                     ResourceId=name,
-                    ScalableDimension="sagemaker:variant:DesiredInstanceCount",
+                    ScalableDimension=f"sagemaker:{_DIMENSIONS[decision.kind]}",
                 )
             case "endpoint-config":
                 call("sagemaker", "delete_endpoint_config", EndpointConfigName=name)
@@ -199,6 +219,16 @@ def _hosting(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) ->
         if (arn := entry["EndpointArn"]) in tagged:
             name = entry["EndpointName"]
             yield Owned("endpoint", name, entry["EndpointStatus"], arn, entry["CreationTime"], tagged[arn], name)
+    components = any(":inference-component/" in arn for arn in tagged)
+    for entry in (
+        _pages(call, "InferenceComponents", "sagemaker", "list_inference_components", NameContains=prefix)
+        if components
+        else ()
+    ):
+        if (arn := entry["InferenceComponentArn"]) in tagged:
+            status, created = entry["InferenceComponentStatus"], entry["CreationTime"]
+            name, about = entry["InferenceComponentName"], entry["EndpointName"]
+            yield Owned("inference-component", name, status, arn, created, tagged[arn], about)
     for entry in _pages(call, "EndpointConfigs", "sagemaker", "list_endpoint_configs", NameContains=prefix):
         if (arn := entry["EndpointConfigArn"]) in tagged:
             yield Owned("endpoint-config", entry["EndpointConfigName"], "", arn, entry["CreationTime"], tagged[arn])
@@ -214,32 +244,35 @@ def _hosting(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) ->
     ):
         # Gone with its endpoint as a rule; asked for its own tags, since nothing else is left to tell whose it was.
         resource, arn = entry["ResourceId"], entry.get("ScalableTargetARN", "")
-        if resource.startswith(f"endpoint/{prefix}"):
+        if resource.startswith((f"endpoint/{prefix}", f"{_COMPONENT}{prefix}")):
+            kind: OwnedKind = "component-scaling" if resource.startswith(_COMPONENT) else "scaling-target"
             tags = call("application-autoscaling", "list_tags_for_resource", ResourceARN=arn)["Tags"]
             if tags.get(STACK_TAG) == stack:
-                yield Owned("scaling-target", resource, "", arn, entry["CreationTime"], tags, resource.split("/")[1])
+                yield Owned(kind, resource, "", arn, entry["CreationTime"], tags, resource.split("/")[1])
 
 
 def _logs(call: Call, stack: str, owners: set[str]) -> Iterator[Owned]:
     """SageMaker makes an endpoint's log group without tags; training logs lie in a group of the whole account's."""
-    token: dict[str, str] = {}
-    while True:
-        page = call("logs", "describe_log_groups", logGroupNamePrefix=f"{ENDPOINT_LOGS}{stack}-", **token)
-        for group in page["logGroups"]:
-            owner = group["logGroupName"].removeprefix(ENDPOINT_LOGS)
-            if owner in owners:
-                created = datetime.fromtimestamp(group["creationTime"] / 1000, UTC)
-                yield Owned("log-group", group["logGroupName"], created=created, about=owner)
-        if not page.get("nextToken"):
-            return
-        token = {"nextToken": page["nextToken"]}
+    for kind in (ENDPOINT_LOGS, COMPONENT_LOGS):
+        token: dict[str, str] = {}
+        while True:
+            page = call("logs", "describe_log_groups", logGroupNamePrefix=f"{kind}{stack}-", **token)
+            for group in page["logGroups"]:
+                about = group["logGroupName"].removeprefix(kind)
+                if names.bare(about) in owners:
+                    created = datetime.fromtimestamp(group["creationTime"] / 1000, UTC)
+                    yield Owned("log-group", group["logGroupName"], created=created, about=about)
+            if not page.get("nextToken"):
+                break
+            token = {"nextToken": page["nextToken"]}
 
 
 def _alarms(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> Iterator[Owned]:
     """CloudFormation's own alarms lack the tag; those of target tracking go with their policy."""
     for entry in _pages(call, "MetricAlarms", "cloudwatch", "describe_alarms", AlarmNamePrefix=f"{stack}-"):
         if (arn := entry["AlarmArn"]) in tagged:
-            endpoints = [one["Value"] for one in entry.get("Dimensions", ()) if one["Name"] == "EndpointName"]
+            scopes = ("EndpointName", "InferenceComponentName")  # a component has its endpoint's name
+            endpoints = [one["Value"] for one in entry.get("Dimensions", ()) if one["Name"] in scopes]
             about = endpoints[0] if endpoints else ""
             yield Owned("alarm", entry["AlarmName"], arn=arn, tags=tagged[arn], about=about)
 

@@ -296,6 +296,24 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Component:
+    """The inference component of an endpoint that scales to zero, as DescribeInferenceComponent tells it."""
+
+    status: str  # SageMaker's InferenceComponentStatus: InService, Creating, Updating, Failed or Deleting
+    model_name: str | None
+    copies: int  # that serve now
+    arn: str = ""
+    failure_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Unasked:
+    """An endpoint in service was not asked for a prediction, or has not answered yet, which is nothing wrong."""
+
+    why: str  # a clause
+
+
+@dataclass(frozen=True)
 class Endpoint:
     """An endpoint as DescribeEndpoint and its config tell it; of several variants, what is told is the live model's."""
 
@@ -318,6 +336,7 @@ class Endpoint:
     kind: HostingKind = HostingKind.REAL_TIME  # of the config that it runs
     memory_gb: int | None = None  # of a serverless one
     max_concurrency: int | None = None  # the same
+    component: Component | None = None  # of one that scales to zero, once it is made
     variants: tuple[Variant, ...] = ()  # of its config, all of them
 
     @property
@@ -663,6 +682,8 @@ OwnedKind = Literal[
     "tuning-job",
     "pipeline-execution",
     "training-job",
+    "component-scaling",
+    "inference-component",
     "endpoint",
     "scaling-target",
     "endpoint-config",

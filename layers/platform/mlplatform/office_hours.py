@@ -45,7 +45,7 @@ class CheckAgain:
 
     reason: str
     endpoint_name: str
-    parked: Parked
+    parked: Parked | None  # None where something else was begun, of whose end no event tells
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ def _plan(
     if endpoint.status in _SETTLING:
         return Skip(f"{name} is {endpoint.status}; the next tick looks again when that is over.")
     kind = tagged_kind(tags)
+    if tags.get(names.LOOK_TAG) and endpoint.parked is None:
+        return CheckAgain(f"{name} has something unfinished: {tags[names.LOOK_TAG]}.", name, None)
     if kind is not HostingKind.REAL_TIME and endpoint.parked is None:
         return Skip(f"{name} is {kind.value} and costs nothing while nobody asks, so that it has no hours.")
     environment = tags.get("Environment", settings.environment)
