@@ -7,14 +7,14 @@ from datetime import date, timedelta
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cli.connection import CommandError, Connection
 from cli.hours import find
+from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.governance import ALWAYS
 
-console = Console(soft_wrap=True, highlight=False)
+console = Terminal(soft_wrap=True, highlight=False)
 
 
 def govern(
@@ -43,8 +43,7 @@ def govern(
     elif yes:
         console.print(f"{acts} done")
     else:
-        flag = "--laptop " if connection.endpoint_url else ""
-        done = f"To do it now: mlp {flag}govern --yes" if acts else "Nothing needs doing."
+        done = "To do it now: mlp govern --yes" if acts else "Nothing needs doing."
         console.print(f"Nothing was changed. {done}")
 
 
