@@ -13,6 +13,7 @@ from mlplatform import capacity, ledger, names
 from mlplatform.aws_calls import is_invalid, is_missing
 from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
+from mlplatform.aws_others import OtherCalls
 from mlplatform.aws_pipelines import PipelineCalls
 from mlplatform.aws_quotas import QuotaCalls
 from mlplatform.aws_registry import RegistryCalls
@@ -44,6 +45,7 @@ from mlplatform.decisions import (
     RejectDataset,
     RejectUpdate,
     ReportCosts,
+    ReportUntagged,
     Request,
     RestoreCapacity,
     RestoreEndpoint,
@@ -101,7 +103,17 @@ _UPDATE_SECONDS = 30.0  # of a function's minute; what is slower than that rings
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls, PipelineCalls, TickCalls, QuotaCalls):
+class Aws(
+    OfficeHoursCalls,
+    SpendCalls,
+    CostTagCalls,
+    RegistryCalls,
+    TuningCalls,
+    PipelineCalls,
+    TickCalls,
+    QuotaCalls,
+    OtherCalls,
+):
     """One account and region, as one function's role sees them."""
 
     # ---- facts: datasets ----
@@ -420,7 +432,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         before an error is finished when the event comes again: whatever marks it as done is written last.
         """
         match decision:
-            case Skip():
+            case Skip() | ReportUntagged():
                 return decision
             case Notify():
                 return self._notify(decision)
