@@ -26,8 +26,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "false"  # a thousand of them, and a second
-
 import boto3
 from billed_account import HandClock
 from botocore.awsrequest import AWSResponse
