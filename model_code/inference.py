@@ -593,7 +593,7 @@ def _number(cell: Any, row: int, column: str, spellings: dict[str, Spelling]) ->
         return np.nan
     if isinstance(cell, str):
         text = cell.strip()
-        if text.lower() in MISSING_TOKENS:
+        if text.lower() in MISSING_TOKENS or text in numerals.DASHES:
             return np.nan
         spelled = numerals.number(text, spellings[column]) if column in spellings else None
         if spelled is not None:

@@ -104,6 +104,10 @@ def test_a_category_that_training_never_saw_is_served_as_unknown(model: Model) -
     assert score(model, {"features": [[10, "green", 0], [10, 7, 0], [10, True, 0]]}) == [4.0, 4.0, 4.0]
 
 
+def test_a_dash_is_a_missing_number_and_an_unknown_category(model: Model) -> None:
+    assert score(model, {"features": [["-", "-", "\u2014"]]}) == [7.0]  # 3 for the size, 4 for the colour
+
+
 def test_numbers_may_be_written_as_text_and_absurd_ones_are_cut(model: Model) -> None:
     assert score(model, {"features": [["12", "red", "0.5"]]}) == [9.0]
     assert ask(model, {"features": [[1e30, "blue", 0]]})["probabilities"] == [[0.0, 1.0]]
