@@ -14,7 +14,6 @@ import hashlib
 import importlib
 import io
 import json
-import os
 import re
 import threading
 import time
