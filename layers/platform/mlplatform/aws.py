@@ -20,8 +20,10 @@ from mlplatform.aws_spend import HELD, SpendCalls
 from mlplatform.aws_ticks import TickCalls
 from mlplatform.aws_tuning import TuningCalls
 from mlplatform.decisions import (
+    AbandonMove,
     ActivateCostTags,
     AskApproval,
+    ChangeInPlace,
     ClearFailedStart,
     ConfigureAutoscaling,
     Decision,
@@ -47,20 +49,23 @@ from mlplatform.decisions import (
     Request,
     RestoreCapacity,
     RestoreEndpoint,
+    RetireStandIn,
     ShareTraffic,
     Skip,
     StartAbTest,
     StartEndpoint,
+    StartMove,
     StartPipeline,
     StartTraining,
     StartTuning,
     StopEndpoint,
     StopTuning,
+    SwitchOver,
     TagResource,
     WarnOfEnd,
 )
 from mlplatform.deployment import scalable_target
-from mlplatform.endpoint_alarms import differing
+from mlplatform.endpoint_alarms import differing, dimensions
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
     DATASET_TAG,
@@ -85,6 +90,7 @@ from mlplatform.kinds import kind_of
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, model_version, parse_card
 from mlplatform.quotas import LIMIT_EXCEEDED, limit_reached_by
 from mlplatform.sleeping import asleep, scaled
+from mlplatform.sleeping import dimensions as sleeper_dimensions
 
 if TYPE_CHECKING:
     from mlplatform.recommendations import AdviceFacts
@@ -316,6 +322,34 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         card = parse_card(files)
         return card if isinstance(card, ModelCard) else None
 
+    def calls(self, endpoint: Endpoint, since: datetime) -> int:
+        """How many requests it got, or has waiting. An asynchronous endpoint counts what it has processed."""
+        queued = endpoint.kind is HostingKind.ASYNCHRONOUS
+        metric = "InvocationsProcessed" if queued else "Invocations"
+        wanted = [(metric, dimensions(endpoint.name), "Sum")]
+        if endpoint.kind is HostingKind.SCALE_TO_ZERO:
+            wanted = [(metric, sleeper_dimensions(endpoint), "Sum")]
+        if queued:
+            wanted.append(("ApproximateBacklogSize", sleeper_dimensions(endpoint), "Maximum"))
+        found = self._call(
+            "cloudwatch",
+            "get_metric_data",
+            MetricDataQueries=[
+                {
+                    "Id": f"m{number}",
+                    "MetricStat": {
+                        "Metric": {"Namespace": "AWS/SageMaker", "MetricName": name, "Dimensions": scope},
+                        "Period": 60,
+                        "Stat": statistic,
+                    },
+                }
+                for number, (name, scope, statistic) in enumerate(wanted)
+            ],
+            StartTime=since,
+            EndTime=self.now(),
+        )
+        return int(sum(sum(one["Values"]) for one in found["MetricDataResults"]))
+
     def scaling_bounds(self, endpoint: Endpoint) -> tuple[int, int] | None:
         """The fewest and the most instances that its scaling allows now; None where nothing scales it.
 
@@ -449,6 +483,18 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 return decision
             case MakeComponent():
                 return self._make_component(decision)
+            case ChangeInPlace():
+                return self._change_in_place(decision)
+            case StartMove():
+                return self._start_move(decision)
+            case SwitchOver():
+                return self._switch_over(decision)
+            case RetireStandIn():
+                self._delete_endpoint(decision.endpoint_name, has_component=decision.has_component)
+                self._announce(decision)
+                return decision
+            case AbandonMove():
+                return self._abandon_move(decision)
             case Refuse():
                 return decision
             case StartAbTest():
@@ -610,6 +656,9 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         try:
             if decision.parked is not None:
                 self._move_parking(decision.parked, decision.job_name, decision.endpoint_tags)
+            elif decision.move is not None:
+                self._tag_endpoint(decision.move.endpoint_name, decision.endpoint_tags)
+                self._start_move(decision.move)
             elif decision.exists:
                 self._update_to(decision)
             else:
@@ -778,6 +827,52 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             return Skip(f"{decision.endpoint_name} has its inference component already.")
         return decision
 
+    def _change_in_place(self, decision: ChangeInPlace) -> Decision:
+        self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
+        name = decision.endpoint_name
+        if not self._unless(_is_in_progress, "sagemaker", "update_endpoint", **decision.endpoint):
+            return Skip(f"{name} is being updated; the end of that will bring it here again.")
+        at = self.now().isoformat(timespec="seconds")
+        self._tag_endpoint(name, {**decision.endpoint_tags, names.ASKED_TAG: decision.model, names.ASKED_AT_TAG: at})
+        self._announce(decision)
+        return decision
+
+    def _start_move(self, decision: StartMove) -> Decision:
+        """The tag first: by it the next tick finds what was only begun."""
+        self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
+        self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
+        there = self._found("sagemaker", "describe_endpoint", EndpointName=decision.endpoint["EndpointName"])
+        if there is not None:
+            return Skip(f"{decision.endpoint['EndpointName']} is there already.")
+        self._create_endpoint(decision.endpoint)
+        self._announce(decision)
+        return decision
+
+    def _switch_over(self, decision: SwitchOver) -> Decision:
+        """As quickly as AWS lets it: calls fail until this is over. An event or a tick finishes what takes longer."""
+        name = decision.endpoint_name
+        if decision.deletes:
+            self._notify(Notify(decision.reason, f"Endpoint {name} moves", decision.once, routine=True))
+            self._delete_endpoint(name, has_component=decision.has_component)
+        for _ in range(_GONE_ATTEMPTS):
+            if self._found("sagemaker", "describe_endpoint", EndpointName=name) is None:
+                self._create_endpoint(decision.endpoint)
+                return decision
+            self._sleep(1.0)
+        return decision
+
+    def _abandon_move(self, decision: AbandonMove) -> Decision:
+        """People and the endpoint's tags first: what is tried again begins with the stand-in, which goes last."""
+        done: Decision = decision
+        if decision.once:
+            subject = f"Endpoint {decision.endpoint_name} stays as it is"
+            done = self._notify(Notify(decision.reason, subject, decision.once))
+        if decision.endpoint_tags:
+            self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
+        if decision.stand_in:
+            self._delete_endpoint(decision.stand_in, has_component=decision.has_component)
+        return decision if isinstance(done, Notify) else done
+
     def _delete_endpoint(self, name: str, *, has_component: bool) -> None:
         """Its inference component first, and the scaling of that. Raises TryAgain where the component takes too long.
 
@@ -935,7 +1030,8 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             ResourceId=policy["ResourceId"],
             PolicyNames=[policy["PolicyName"]],
         )["ScalingPolicies"]
-        return ({**decision.wake, "AlarmActions": [one["PolicyARN"] for one in found]},)
+        actions = [one["PolicyARN"] for one in found if one["PolicyName"] == policy["PolicyName"]]
+        return ({**decision.wake, "AlarmActions": actions},)
 
     def _put_alarms(self, alarms: tuple[Request, ...], ended: tuple[str, ...]) -> bool:
         """Whether there was anything to put; those that ended are deleted."""
