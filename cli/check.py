@@ -13,12 +13,12 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from cli import hours
 from cli.advice import caller, described_stack
 from cli.connection import AWS_ERRORS, Connection
 from cli.doctor import PersonsAws
+from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.capacity import wanted_type
 from mlplatform.endpoint_alarms import WATCHED
@@ -28,7 +28,7 @@ from mlplatform.kinds import kind_of
 from mlplatform.quotas import Need, short
 from mlplatform.settings import Settings
 
-console = Console(soft_wrap=True, highlight=False)
+console = Terminal(soft_wrap=True, highlight=False)
 _LOG_DAYS = 7
 _ALARMS_A_PAGE = 50  # DescribeAlarms' MaxRecords where none is given (CloudWatch API reference)
 _LIFECYCLE = (("STANDARD_IA", 30), ("GLACIER_IR", 90))

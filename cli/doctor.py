@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from cli import hours
 from cli.connection import CommandError, Connection
+from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.app import App
 from mlplatform.autoscaling import check_endpoint, plan_autoscaling
@@ -24,7 +24,7 @@ from mlplatform.experiments import as_challenger, plan_share, plan_variants, sha
 from mlplatform.facts import DATASET_TAG, Endpoint, Prediction, Unasked
 from mlplatform.settings import Settings
 
-console = Console(soft_wrap=True, highlight=False)
+console = Terminal(soft_wrap=True, highlight=False)
 Mend = Literal["configure", "clamp", "govern", ""]
 
 
@@ -73,8 +73,7 @@ def doctor(
             console.print(done, markup=False)
         else:
             open_ += 1
-            flag = "mlp --laptop " if connection.endpoint_url else "mlp "
-            console.print(f"       {one.command.replace('mlp ', flag, 1)}", markup=False)
+            console.print(f"       {one.command}", markup=False)
     if not findings:
         console.print("Every endpoint has what it should have.")
     elif open_:

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
+from rich.table import Table
 
 from cli import hours, pipeline, tuning
 from cli.connection import Connection
 from mlplatform import names
-from mlplatform.facts import HostingKind
+from mlplatform.facts import Approval, HostingKind
 from mlplatform.kinds import kind_of
 
 # A log group, the prefix of its streams' names and a filter pattern.
@@ -32,6 +33,7 @@ class Row:
     instances: str
     reason: str
     asleep: bool
+    waiting: tuple[str, ...] = ()  # models that wait for an approval, such as churn/3
 
 
 def rows(connection: Connection, only: str | None = None) -> list[Row]:
@@ -59,6 +61,7 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
             executed[pipeline.dataset_of(connection, one)] = f"pipeline {one.status}"
     missing = any(connection.endpoint_name(dataset) not in endpoints for dataset in datasets)
     asleep = hours.asleep(connection) if missing else {}
+    waiting = _waiting(connection)
     found = []
     for dataset in datasets:
         verdict = _read_verdict(connection, verdict_keys.get(dataset))
@@ -77,8 +80,35 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
                 instances,
                 verdict.get("reason", ""),
                 endpoint not in endpoints and endpoint in asleep,
+                tuple(f"{dataset}/{version}" for version in waiting.get(endpoint, ())),
             )
         )
+    return found
+
+
+def table(rows: Sequence[Row], connection: Connection) -> Table:
+    """A model is shown by what tells it from the dataset's others; names are not broken where they fit."""
+    shown = Table(box=None, pad_edge=False)
+    for column in ("dataset", "verdict", "job", "model", "endpoint", "instances"):
+        shown.add_column(column, overflow="fold", no_wrap=column in ("dataset", "model"))
+    for row in rows:
+        model = row.model.removeprefix(f"{connection.endpoint_name(row.dataset)}-")
+        shown.add_row(row.dataset, row.verdict, row.job, model, row.endpoint, row.instances)
+    return shown
+
+
+def _waiting(connection: Connection) -> dict[str, list[int]]:
+    """The numbers of the packages that wait for an approval, by group: one list call for all."""
+    pages = connection.sagemaker.get_paginator("list_model_packages").paginate(
+        ModelPackageType="Versioned",
+        ModelApprovalStatus=Approval.PENDING.value,
+        SortBy="CreationTime",
+        SortOrder="Ascending",
+    )
+    found: dict[str, list[int]] = {}
+    for page in pages:
+        for one in page["ModelPackageSummaryList"]:
+            found.setdefault(one["ModelPackageGroupName"], []).append(one["ModelPackageVersion"])
     return found
 
 

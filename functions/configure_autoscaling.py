@@ -46,7 +46,13 @@ def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
     if endpoint is None:
         return Skip(f"There is no endpoint {changed.endpoint_name} any more.")
     first = check_endpoint(endpoint, app.settings)
-    if endpoint.status != "InService" or isinstance(first, Skip | FinishDeployment | MakeComponent):
+    if isinstance(first, MakeComponent):
+        made = app.aws.apply(first)
+        endpoint = app.aws.endpoint(changed.endpoint_name) or endpoint
+        first = check_endpoint(endpoint, app.settings)
+        if first is not None:
+            return made
+    if endpoint.status != "InService" or isinstance(first, Skip | FinishDeployment):
         return app.aws.apply(first) if first else Skip(f"{endpoint.name} is {endpoint.status}.")
     elsewhere = told_elsewhere(endpoint)
     if elsewhere is not None:
@@ -91,8 +97,12 @@ def _move(app: App, name: str, found: Endpoint | None) -> Decision | None:
     if pair.stand_in is not None and asks(pair, app.settings):
         first = check_endpoint(pair.stand_in, app.settings)
         if isinstance(first, MakeComponent):
-            return app.aws.apply(first)
-        if first is None:
+            made = app.aws.apply(first)
+            pair = replace(pair, stand_in=app.aws.endpoint(pair.stand_in.name))
+            first = check_endpoint(pair.stand_in, app.settings) if pair.stand_in else first
+            if first is not None:
+                return made
+        if first is None and pair.stand_in is not None:
             pair = replace(pair, prediction=_tried(app, pair.stand_in)[1])
     elif pair.stand_in is not None:
         pair = replace(pair, calls=app.aws.calls(pair.stand_in, now - QUIET))

@@ -138,6 +138,21 @@ def use_clock(clock: Clock) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("moto.") and getattr(module, "utcnow", None) is before:
             setattr(module, "utcnow", utcnow)  # noqa: B010
+    _date_buckets(clock)
+
+
+def _date_buckets(clock: Clock) -> None:
+    """S3 asks the machine when a bucket is made."""
+    from moto.s3.models import FakeBucket
+
+    original = getattr(FakeBucket.__init__, "__wrapped__", FakeBucket.__init__)
+
+    @functools.wraps(original)
+    def made(self: Any, *arguments: Any, **named: Any) -> None:
+        original(self, *arguments, **named)
+        self.creation_date = clock.now()
+
+    FakeBucket.__init__ = made  # type: ignore[method-assign]
 
 
 def reset() -> None:

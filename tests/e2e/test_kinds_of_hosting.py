@@ -46,6 +46,21 @@ def test_serverless(laptop: Laptop, tmp_path: Path) -> None:
     assert len(predicted(laptop, "seldom", tmp_path)) == 2
 
 
+def test_real_time_moves_to_serverless_and_the_stand_in_answers_meanwhile(laptop: Laptop, tmp_path: Path) -> None:
+    drop(laptop, "mover", {})
+    laptop.function_entry("configure-autoscaling", f"{STACK}-mover serves", 60)
+    env = {"AWS_ENDPOINT_URL": laptop.url}
+    ran = CliRunner().invoke(app, ["hosting", "mover", "--move-to", "serverless", "--memory-gb", "2"], env=env)
+    assert ran.exit_code == 0, ran.output
+    assert "First ml-platform-mover--stand-in is made and judged" in ran.output
+    laptop.function_entry("configure-autoscaling", f"{STACK}-mover is made anew, serverless", 60)
+    laptop.function_entry("configure-autoscaling", "up to 5 requests at a time with 2 GB each", 60)
+    assert len(predicted(laptop, "mover", tmp_path)) == 2
+    said = CliRunner().invoke(app, ["hosting", "mover"], env=env).output
+    assert "ml-platform-mover--stand-in is InService" in said
+    assert "It is hosted serverless now" in said
+
+
 def test_asynchronous(laptop: Laptop, tmp_path: Path) -> None:
     model = drop(laptop, "patient", {"kind": "asynchronous", "max_instances": 2})
     said = laptop.function_entry("configure-autoscaling", f"{STACK}-patient serves {model}", 60)
@@ -55,3 +70,18 @@ def test_asynchronous(laptop: Laptop, tmp_path: Path) -> None:
     assert {one["PolicyType"] for one in policies} == {"TargetTrackingScaling", "StepScaling"}
     [alarm] = laptop.client("cloudwatch").describe_alarms(AlarmNames=[f"{STACK}-patient-wake"])["MetricAlarms"]
     assert alarm["AlarmActions"] == [one["PolicyARN"] for one in policies if one["PolicyType"] == "StepScaling"]
+
+
+def test_scale_to_zero(laptop: Laptop, tmp_path: Path) -> None:
+    model = drop(laptop, "dozer", {"kind": "scale-to-zero", "memory_gb": 1, "max_instances": 2})
+    said = laptop.function_entry("configure-autoscaling", f"{STACK}-dozer serves {model}", 60)
+    assert "it scales from 0 to 2 copies" in json.dumps(said)
+    assert len(predicted(laptop, "dozer", tmp_path)) == 2
+    resource = f"inference-component/{STACK}-dozer"
+    [target] = laptop.connection.autoscaling.describe_scalable_targets(
+        ServiceNamespace="sagemaker", ResourceIds=[resource]
+    )["ScalableTargets"]
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (0, 2)
+    [alarm] = laptop.client("cloudwatch").describe_alarms(AlarmNames=[f"{STACK}-dozer-wake"])["MetricAlarms"]
+    assert alarm["MetricName"] == "NoCapacityInvocationFailures"
+    assert "policyName/ml-platform-dozer-wake" in alarm["AlarmActions"][0]

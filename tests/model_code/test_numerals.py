@@ -74,6 +74,11 @@ def test_a_text_is_the_same_number_in_a_column_and_in_a_cell(
         (["1.234.567", "2 €"], False, COMMA),
         (["12,345,678", "2 €"], True, POINT),
         (["1,5", "2,5", "2.50"], False, LONE_COMMA),  # most texts decide
+        (["$2,159", "$1,000", "7"], True, POINT),  # nobody writes money with three decimals
+        (["2,159 \u20ac", "EUR 1,000"], True, POINT),
+        (["2,159 %", "-1,000"], True, LONE_COMMA),
+        (["1,234", "0,567"], False, LONE_COMMA),  # no thousands begin with a zero
+        (["1.234", "0.567 \u20ac"], True, POINT),
     ],
 )
 def test_a_columns_texts_tell_its_spelling(texts: list[str], decimal_comma: bool, spelling: Spelling | None) -> None:

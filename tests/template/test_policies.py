@@ -81,6 +81,7 @@ OBJECTS = {
     ("activate_cost_tags", "ListObjectsV2"): [f"{ARTIFACTS}/notices/cost-tags/active.json"],
     ("activate_cost_tags", "PutObject"): [f"{ARTIFACTS}/notices/cost-tags/refused.json"],
     ("govern_resources", "ListObjectsV2"): [f"{ARTIFACTS}/notices/governance/2026-11-23.json"],
+    ("govern_resources", "ListBuckets"): [ARTIFACTS],
     ("govern_resources", "PutObject"): [f"{ARTIFACTS}/notices/governance/2026-11-23.json"],
     ("publish_model_code", "PutObject"): [
         f"{ARTIFACTS}/code/abc123/sourcedir.tar.gz",

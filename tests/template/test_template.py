@@ -237,6 +237,10 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
         "savingsplans:DescribeSavingsPlans",
         "servicequotas:ListServiceQuotas",
         "tag:GetResources",
+        "sagemaker:ListNotebookInstances",
+        "sagemaker:ListProcessingJobs",
+        "sagemaker:ListTransformJobs",
+        "cloudtrail:LookupEvents",
     }
     for statement in statements(role):
         if "*" in listed(statement["Resource"]):

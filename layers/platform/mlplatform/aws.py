@@ -13,6 +13,7 @@ from mlplatform import capacity, ledger, names
 from mlplatform.aws_calls import is_invalid, is_missing
 from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
+from mlplatform.aws_others import OtherCalls
 from mlplatform.aws_pipelines import PipelineCalls
 from mlplatform.aws_quotas import QuotaCalls
 from mlplatform.aws_registry import RegistryCalls
@@ -46,6 +47,7 @@ from mlplatform.decisions import (
     RejectDataset,
     RejectUpdate,
     ReportCosts,
+    ReportUntagged,
     Request,
     RestoreCapacity,
     RestoreEndpoint,
@@ -101,13 +103,24 @@ _CARD_FILE_BYTES = 8 * 1024 * 1024
 _REPORT_BYTES = 1024 * 1024
 _CONFIG_ATTEMPTS = 6
 _UPDATE_ATTEMPTS = 60  # a canary of a tenth is missed by all of them once in 500 times, and there is a second look
+_COMPONENT_ATTEMPTS = 20  # a second each
 _GONE_ATTEMPTS = 40  # as below
 _QUEUE_ATTEMPTS = 30  # a second each
 _UPDATE_SECONDS = 30.0  # of a function's minute; what is slower than that rings the alarm for latency
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls, PipelineCalls, TickCalls, QuotaCalls):
+class Aws(
+    OfficeHoursCalls,
+    SpendCalls,
+    CostTagCalls,
+    RegistryCalls,
+    TuningCalls,
+    PipelineCalls,
+    TickCalls,
+    QuotaCalls,
+    OtherCalls,
+):
     """One account and region, as one function's role sees them."""
 
     # ---- facts: datasets ----
@@ -454,7 +467,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         before an error is finished when the event comes again: whatever marks it as done is written last.
         """
         match decision:
-            case Skip():
+            case Skip() | ReportUntagged():
                 return decision
             case Notify():
                 return self._notify(decision)
@@ -825,6 +838,11 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         self._tag_endpoint(decision.endpoint_name, {names.LOOK_TAG: "component"})
         if not self._unless(_exists, "sagemaker", "create_inference_component", **decision.component):
             return Skip(f"{decision.endpoint_name} has its inference component already.")
+        for _ in range(_COMPONENT_ATTEMPTS):  # a laptop's is there in seconds; AWS takes minutes, and a tick goes on
+            made = self._component(decision.endpoint_name)
+            if made is not None and made.status != "Creating":
+                break
+            self._sleep(1.0)
         return decision
 
     def _change_in_place(self, decision: ChangeInPlace) -> Decision:

@@ -37,7 +37,7 @@ def read_owned(call: Call, stack: str) -> tuple[Owned, ...]:
     found = [*_jobs(call, stack, tagged), *_hosting(call, stack, tagged)]
     groups = [
         (entry["ModelPackageGroupName"], entry["ModelPackageGroupArn"])
-        for entry in _pages(
+        for entry in pages(
             call, "ModelPackageGroupSummaryList", "sagemaker", "list_model_package_groups", NameContains=f"{stack}-"
         )
         if entry["ModelPackageGroupArn"] in tagged
@@ -55,7 +55,7 @@ def read_owned(call: Call, stack: str) -> tuple[Owned, ...]:
                 about=group,
                 description=entry.get("ModelPackageDescription", ""),
             )
-            for entry in _pages(
+            for entry in pages(
                 call, "ModelPackageSummaryList", "sagemaker", "list_model_packages", ModelPackageGroupName=group
             )
         ]
@@ -163,7 +163,7 @@ def _tagged(call: Call, stack: str) -> dict[str, dict[str, str]]:
         token = {"PaginationToken": page["PaginationToken"]}
 
 
-def _pages(call: Call, member: str, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+def pages(call: Call, member: str, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
     token: dict[str, str] = {}
     while True:
         page = call(service, operation, **parameters, **token)
@@ -180,7 +180,7 @@ def _jobs(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> It
     for definition in DEFINITIONS:
         try:
             executions = list(
-                _pages(
+                pages(
                     call,
                     "PipelineExecutionSummaries",
                     "sagemaker",
@@ -196,7 +196,7 @@ def _jobs(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> It
             if entry["PipelineExecutionStatus"] in ("Executing", "Stopping"):
                 yield Owned("pipeline-execution", entry["PipelineExecutionArn"], entry["PipelineExecutionStatus"])
     for status in ("InProgress", "Stopping"):
-        for entry in _pages(
+        for entry in pages(
             call,
             "HyperParameterTuningJobSummaries",
             "sagemaker",
@@ -206,7 +206,7 @@ def _jobs(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> It
         ):
             if entry["HyperParameterTuningJobArn"] in tagged:
                 yield Owned("tuning-job", entry["HyperParameterTuningJobName"], status)
-        for entry in _pages(
+        for entry in pages(
             call, "TrainingJobSummaries", "sagemaker", "list_training_jobs", StatusEquals=status, NameContains=prefix
         ):
             if entry["TrainingJobArn"] in tagged:
@@ -215,13 +215,13 @@ def _jobs(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> It
 
 def _hosting(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> Iterator[Owned]:
     prefix = f"{stack}-"
-    for entry in _pages(call, "Endpoints", "sagemaker", "list_endpoints", NameContains=prefix):
+    for entry in pages(call, "Endpoints", "sagemaker", "list_endpoints", NameContains=prefix):
         if (arn := entry["EndpointArn"]) in tagged:
             name = entry["EndpointName"]
             yield Owned("endpoint", name, entry["EndpointStatus"], arn, entry["CreationTime"], tagged[arn], name)
     components = any(":inference-component/" in arn for arn in tagged)
     for entry in (
-        _pages(call, "InferenceComponents", "sagemaker", "list_inference_components", NameContains=prefix)
+        pages(call, "InferenceComponents", "sagemaker", "list_inference_components", NameContains=prefix)
         if components
         else ()
     ):
@@ -229,13 +229,13 @@ def _hosting(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) ->
             status, created = entry["InferenceComponentStatus"], entry["CreationTime"]
             name, about = entry["InferenceComponentName"], entry["EndpointName"]
             yield Owned("inference-component", name, status, arn, created, tagged[arn], about)
-    for entry in _pages(call, "EndpointConfigs", "sagemaker", "list_endpoint_configs", NameContains=prefix):
+    for entry in pages(call, "EndpointConfigs", "sagemaker", "list_endpoint_configs", NameContains=prefix):
         if (arn := entry["EndpointConfigArn"]) in tagged:
             yield Owned("endpoint-config", entry["EndpointConfigName"], "", arn, entry["CreationTime"], tagged[arn])
-    for entry in _pages(call, "Models", "sagemaker", "list_models", NameContains=prefix):
+    for entry in pages(call, "Models", "sagemaker", "list_models", NameContains=prefix):
         if (arn := entry["ModelArn"]) in tagged:
             yield Owned("model", entry["ModelName"], "", arn, entry["CreationTime"], tagged[arn])
-    for entry in _pages(
+    for entry in pages(
         call,
         "ScalableTargets",
         "application-autoscaling",
@@ -269,7 +269,7 @@ def _logs(call: Call, stack: str, owners: set[str]) -> Iterator[Owned]:
 
 def _alarms(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> Iterator[Owned]:
     """CloudFormation's own alarms lack the tag; those of target tracking go with their policy."""
-    for entry in _pages(call, "MetricAlarms", "cloudwatch", "describe_alarms", AlarmNamePrefix=f"{stack}-"):
+    for entry in pages(call, "MetricAlarms", "cloudwatch", "describe_alarms", AlarmNamePrefix=f"{stack}-"):
         if (arn := entry["AlarmArn"]) in tagged:
             scopes = ("EndpointName", "InferenceComponentName")  # a component has its endpoint's name
             endpoints = [one["Value"] for one in entry.get("Dimensions", ()) if one["Name"] in scopes]

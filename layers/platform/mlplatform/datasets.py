@@ -10,7 +10,7 @@ import difflib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
@@ -76,6 +76,7 @@ def plan_dataset(drop: Drop, longest_name: int) -> tuple[Table, JobSpec]:
         label_sentence,
         task_sentence,
         _layout_sentence(main, header),
+        _comma_sentence(main, header, columns, set() if task is Task.REGRESSION else {label}),
         _renamed(main.rows[0], columns) if header else "",
         *(text.remark for text in texts),
         *(part.left_out() for part in labelled),
@@ -595,6 +596,60 @@ def _parquet_task(main: str, title: str, footer: Footer, label: int, wished: Tas
 def _layout_sentence(main: Rows, header: bool) -> str:
     separated = f"fields are separated by {main.delimiter}s"
     return f"The first line is the header, and {separated}." if header else f"No header line, and {separated}."
+
+
+_ONE_GROUP = re.compile(r"[1-9]\d{0,2},\d{3}")
+_CURRENCY = re.compile(r"[^\d.,\s()%'\u2019+\-\u2212]")  # what a number that is written with more than digits has else
+
+
+def _comma_sentence(main: Rows, header: bool, columns: Sequence[str], texts: Collection[int]) -> str:
+    """How the training job will read a column of which each comma has three digits behind it, which leaves open whether
+    it parts thousands (model_code/dataset.py, _spelling); empty where there is none. Those of `texts` are no numbers.
+
+    With semicolons between the fields a comma is decimal, but in money, and beside numbers with a decimal point.
+    """
+    rows = main.rows[header:]
+    for position in range(len(columns)):
+        if position in texts or not any("," in row[position] for row in rows):
+            continue
+        values = {cell for row in rows if not _missing(cell := row[position].strip())}
+        digits = {re.sub(r"[^\d.,]", "", cell) for cell in values}
+        commas = [cell for cell in values if "," in cell]
+        if any("." in cell for cell in digits) or not all(_ONE_GROUP.fullmatch(c) for c in digits if "," in c):
+            continue
+        if not commas or any(_number(cell, main.delimiter) is None for cell in values):
+            continue
+        example = min(commas, key=lambda cell: (len(cell), cell))
+        plain = re.sub(r"[^\d,]", "", example)
+        if any(_CURRENCY.search(cell) for cell in commas):
+            why = "it is money"
+        elif main.delimiter != "semicolon":
+            why = "nothing says that its commas are decimal"
+        elif any(_has_points(rows, other) for other in range(len(columns))):
+            why = "other columns have decimal points"
+        else:
+            return (
+                f"In {columns[position]!r}, {_short(example)!r} is read as {plain.replace(',', '.')}, because "
+                "semicolons separate the fields; if its commas part thousands, write it without them."
+            )
+        return (
+            f"In {columns[position]!r}, {_short(example)!r} is read as {plain.replace(',', '')}, because {why}; if its "
+            "commas are decimal, write points in their place."
+        )
+    return ""
+
+
+def _has_points(rows: Sequence[Sequence[str]], position: int) -> bool:
+    """Whether a column's values are plain numbers, and any has a decimal point."""
+    found = False
+    for row in rows:
+        if _missing(row[position]):
+            continue
+        try:
+            found = found or float(row[position]) % 1 != 0
+        except ValueError:
+            return False
+    return found
 
 
 def _listed(train: _Labelled) -> str:

@@ -482,6 +482,14 @@ class TagResource:
     tags: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class ReportUntagged:
+    """Something that the platform did not make lacks required tags. It is told, and never touched."""
+
+    reason: str
+    arn: str
+
+
 Decision = (
     Skip
     | Notify
@@ -524,4 +532,5 @@ Decision = (
     | WarnOfEnd
     | EndEndpoint
     | TagResource
+    | ReportUntagged
 )

@@ -718,3 +718,33 @@ class Ticking:
     state: str | None = None  # Scheduler's ENABLED or DISABLED; None where there is no such schedule
     changed: datetime | None = None  # when the schedule was made or changed last
     last_run: datetime | None = None  # to five minutes, of the last two days
+
+
+OtherKind = Literal["endpoint", "notebook-instance", "training-job", "processing-job", "transform-job", "bucket"]
+
+
+@dataclass(frozen=True)
+class Other:
+    """Something in the account and region that may cost money, whoever made it."""
+
+    kind: OtherKind
+    name: str
+    arn: str
+    created: datetime
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Who called the API that made something, as CloudTrail tells it."""
+
+    said: str  # "alice", "the role deploy in the session build-42", ...
+    person: str = ""  # a name that may stand for a person; empty for a service, root, or a role of programs
+
+
+@dataclass(frozen=True)
+class Makers:
+    """What CloudTrail told, by the ARN of what was made."""
+
+    by_arn: Mapping[str, Maker] = field(default_factory=dict)
+    not_asked: str = ""  # why it was asked about none, or not about all

@@ -158,6 +158,18 @@ def on_stretches(
     return joined(found)
 
 
+def on_anyway(
+    endpoint: HostedEndpoint, settings: Settings, holidays: frozenset[date], now: datetime
+) -> datetime | None:
+    """Up to when a running endpoint is on for sure without a snooze; None where it is not. Raises BadHours.
+
+    The end of a snooze is a boundary, so that one within this time would shorten it.
+    """
+    wish = read_wish(endpoint.tags, settings, holidays, now)
+    wanted = not wish.kept_on(now) and _started_after_hours(endpoint, wish)
+    return wish.now.until if endpoint.status is not None and (wish.now.open or wanted) else None
+
+
 def _started_after_hours(endpoint: HostedEndpoint, wish: Wish) -> bool:
     """Whether somebody started it since the last boundary. The end of a snooze is a boundary of its own: what was
     woken for a snooze sleeps again after it."""
