@@ -611,7 +611,8 @@ class _Growing:
         codes = places[self.array]
         if not as_text:
             numbers, spelling = _spelled(kept.dictionary, spelling, decimal_comma)
-            if not np.isnan(numbers).any():
+            stray = set(kept.dictionary.filter(pa.array(np.isnan(numbers))).to_pylist())
+            if stray <= numerals.DASHES and len(stray) < len(numbers):
                 return Numbers(np.append(_finite(numbers), np.nan)[codes], spelling)
         return Texts(codes, kept.dictionary.to_pylist())
 

@@ -34,6 +34,8 @@ COMMA = r"^(?:[^,]*\.[^,]*,\d*|\d{1,3}(?:\.\d{3}){2,}|\d*,(?:\d{0,2}|\d{4,})|(?:
 DOT_GROUPS = r"^(?:\d{1,3}(?:\.\d{3})+,\d*|\d{1,3}(?:\.\d{3}){2,})$"
 # A currency's sign or name, of what AFFIXES has matched. Nobody writes money with three decimals.
 MONEY = f"[^0-9.,+\\-\u2212()%'\u2019{_SPACES}]"
+# What people write for a missing number, and for nothing else among numbers; elsewhere these may be values.
+DASHES = frozenset({"-", "--", "---", "\u2013", "\u2014", "."})
 ASIDE = _ASIDE
 
 

@@ -236,6 +236,7 @@ class Encoder:
         self.numeric = [(i, e) for i, e in enumerate(encodings) if isinstance(e, NumericEncoding)]
         self.dates = [(i, e) for i, e in enumerate(encodings) if isinstance(e, DateEncoding)]
         self.categorical = [(i, e) for i, e in enumerate(encodings) if isinstance(e, CategoricalEncoding)]
+        self.used = frozenset(i for i, e in enumerate(encodings) if not isinstance(e, Dropped))
         # All that enter as numbers, in the order of `Inputs.numbers`.
         self.numbers = [e for _, e in self.numeric] + [part for _, e in self.dates for part in e.parts]
         self.numeric_alone = len(self.numeric) == len(self.encodings)

@@ -63,7 +63,7 @@ def plan_dataset(drop: Drop, longest_name: int) -> tuple[Table, JobSpec]:
     columns = _columns(main, header)
     for other in files[1:]:
         _assert_same_columns(main, other, header)
-    label, label_sentence = _find_label(main.name, columns, header, spec.label)
+    label, label_sentence = _find_label(main.name, columns, header, spec.label, _empty_end(main) if header else 0)
     if header:
         _assert_named_once(f"{main.name}, line {main.line_of(0)}", main.rows[0], label)
     labelled = [_Labelled(rows, header, label, columns[label]) for rows in files]
@@ -75,6 +75,7 @@ def plan_dataset(drop: Drop, longest_name: int) -> tuple[Table, JobSpec]:
     sentences = [
         label_sentence,
         task_sentence,
+        "" if task is Task.REGRESSION else _alike(labelled[0].values.counts),
         _layout_sentence(main, header),
         _comma_sentence(main, header, columns, set() if task is Task.REGRESSION else {label}),
         _renamed(main.rows[0], columns) if header else "",
@@ -172,10 +173,25 @@ def _assert_table(main: Rows) -> None:
             f"{main.name} has a single column (no comma, semicolon, tab or pipe separates its fields evenly); it needs "
             f"a label and at least one other column."
         )
+    _assert_no_title(main)
     if len(main.rows) == 1 and main.complete:
         numbers = any(_number(cell, main.delimiter) is not None for cell in main.rows[0])
         what = "a single row" if numbers else "only a header line"
         raise DataRejected(f"{main.name} holds {what}; at least {MINIMUM_ROWS} rows with a label are needed.")
+
+
+def _assert_no_title(main: Rows) -> None:
+    """What spreadsheets put above a table: a line of one text, the other fields empty, over lines that are full."""
+    first, width = [cell.strip() for cell in main.rows[0]], len(main.rows[0])
+    below = main.rows[1:_HEADER_ROWS]
+    if width < 3 or sum(map(bool, first)) != 1 or not any(all(cell.strip() for cell in row) for row in below):
+        return
+    place = next(at for at, cell in enumerate(first) if cell)
+    if _number(first[place], main.delimiter) is None and all(row[place].strip() != first[place] for row in below):
+        raise DataRejected(
+            f'{main.name}, line {main.line_of(0)} holds "{_short(first[place])}" alone, which is a title and no '
+            "header; remove the lines above the one that names the columns."
+        )
 
 
 def _has_header(main: Rows, wished: str | int | None) -> bool:
@@ -272,8 +288,10 @@ def _assert_same_columns(main: Rows, other: Rows, header: bool) -> None:
             )
 
 
-def _find_label(name: str, columns: Sequence[str], header: bool, wished: str | int | None) -> tuple[int, str]:
-    """The label's position, and a sentence on why it is that one."""
+def _find_label(
+    name: str, columns: Sequence[str], header: bool, wished: str | int | None, empty_end: int = 0
+) -> tuple[int, str]:
+    """The label's position, and a sentence on why it is that one. The `empty_end` last columns hold nothing."""
     if isinstance(wished, int):
         if not -len(columns) <= wished < len(columns):
             raise DataRejected(
@@ -310,8 +328,15 @@ def _find_label(name: str, columns: Sequence[str], header: bool, wished: str | i
             )
         if found:
             return found[0], f"The label is {_column(columns, header, found[0])}, because of its name."
-    last = len(columns) - 1
+    last = len(columns) - 1 - empty_end
     return last, f"The label is {_column(columns, header, last)}, the last, because no column is called {known}."
+
+
+def _empty_end(main: Rows) -> int:
+    """How many columns at the end have neither a name nor a value, as where each line of a file ends in a delimiter."""
+    width = len(main.rows[0])
+    filled = max((at for row in main.rows for at, cell in enumerate(row, 1) if cell.strip()), default=width)
+    return min(width - filled, width - 1)
 
 
 def _assert_named_once(where: str, cells: Sequence[str], label: int) -> None:
@@ -591,6 +616,19 @@ def _parquet_task(main: str, title: str, footer: Footer, label: int, wished: Tas
         return Task.REGRESSION, f"The task is regression, because the label has {distinct:,} different numbers or more."
     task = Task.BINARY if distinct == 2 else Task.MULTICLASS
     return task, f"The task is {task}, because the label has {distinct:,} different values."
+
+
+def _alike(classes: Collection[str]) -> str:
+    """That two classes may be meant to be one; empty where all differ by more than their letters' case."""
+    folded: dict[str, str] = {}
+    for one in sorted(classes):
+        other = folded.setdefault(one.casefold(), one)
+        if other != one:
+            return (
+                f'The classes "{_short(other)}" and "{_short(one)}" differ in the case of their letters alone; if they '
+                "are the same, write them alike."
+            )
+    return ""
 
 
 def _layout_sentence(main: Rows, header: bool) -> str:
