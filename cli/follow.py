@@ -57,14 +57,14 @@ def known(connection: Connection, dataset: str, version: str, since: float) -> O
     when = f"Version {version} of {dataset} is known since {stored['LastModified']:%Y-%m-%d %H:%M} UTC"
     if verdict["verdict"] == "rejected":
         return Outcome("rejected", f"{when}, when it was rejected: {verdict['reason']}")
-    outcome = _outcome(connection, dataset, verdict["job_name"])
+    outcome = outcome_of(connection, dataset, verdict["job_name"])
     if outcome is None:
         return None
     again = "Each version is trained once: change the data or its job.json to train again."
     return Outcome("known", f"{when}. What became of it: {outcome['reason']} {again}", verdict["job_name"])
 
 
-def _outcome(connection: Connection, dataset: str, job: str) -> dict[str, Any] | None:
+def outcome_of(connection: Connection, dataset: str, job: str) -> dict[str, Any] | None:
     """What deploy-model kept of a job that ended, or of a tuning's best trial."""
     jobs = [job]
     if names.is_tuning_job(job):

@@ -147,8 +147,10 @@ def status(
         return
     console.print(overview.table(rows, context.obj), soft_wrap=False)
     for row in rows:
-        if row.reason and (dataset or row.verdict == "rejected"):
+        if row.reason and (dataset or row.verdict in ("rejected", "held")):
             console.print(f"{row.dataset}: {row.reason}", highlight=False)
+        if row.outcome:
+            console.print(f"what became of it: {row.outcome}", highlight=False)
     if dataset and rows[0].model and (link := cards.where(context.obj, dataset, rows[0].model)):
         console.print(f"the model's card: mlp card {dataset}, or {link}", highlight=False)
     elif any(row.model for row in rows):

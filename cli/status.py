@@ -13,6 +13,7 @@ from rich.table import Table
 
 from cli import hours, pipeline, tuning
 from cli.connection import Connection
+from cli.follow import outcome_of
 from mlplatform import names
 from mlplatform.facts import Approval, HostingKind
 from mlplatform.kinds import kind_of
@@ -34,6 +35,7 @@ class Row:
     reason: str
     asleep: bool
     waiting: tuple[str, ...] = ()  # models that wait for an approval, such as churn/3
+    outcome: str = ""  # what became of the newest version's job, where one dataset is asked for
 
 
 def rows(connection: Connection, only: str | None = None) -> list[Row]:
@@ -81,6 +83,7 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
                 verdict.get("reason", ""),
                 endpoint not in endpoints and endpoint in asleep,
                 tuple(f"{dataset}/{version}" for version in waiting.get(endpoint, ())),
+                _told(connection, dataset, verdict) if only else "",
             )
         )
     return found
@@ -95,6 +98,11 @@ def table(rows: Sequence[Row], connection: Connection) -> Table:
         model = row.model.removeprefix(f"{connection.endpoint_name(row.dataset)}-")
         shown.add_row(row.dataset, row.verdict, row.job, model, row.endpoint, row.instances)
     return shown
+
+
+def _told(connection: Connection, dataset: str, verdict: Mapping[str, Any]) -> str:
+    found = outcome_of(connection, dataset, verdict["job_name"]) if verdict.get("job_name") else None
+    return str(found["reason"]) if found else ""
 
 
 def _waiting(connection: Connection) -> dict[str, list[int]]:

@@ -127,7 +127,8 @@ def refusal(answer: tuple[int, Mapping[str, str], bytes]) -> ServiceError | None
 def use_clock(clock: Clock) -> None:
     """Lets moto's services live on the account's time: objects, messages and metrics are stamped with it.
 
-    All of them ask one function, `moto.core.utils.utcnow`, which each imports under its name.
+    All of them ask one function, `moto.core.utils.utcnow`, which each imports under its name. They live on that time
+    until another clock is used: where the account ends and its process does not, one that nobody has moved.
     """
     from moto.core import utils
 

@@ -140,6 +140,7 @@ class Server:
                 close()
             except Exception:
                 traceback.print_exc()
+        moto_app.use_clock(Clock())
         if self._uvicorn is not None:
             self._uvicorn.should_exit = True
         if self._thread is not None:
