@@ -197,7 +197,7 @@ def test_its_metrics_are_those_of_an_asynchronous_endpoint_and_no_others(laptop:
     until(lambda: laptop.datapoints(ASYNC, "InvocationsProcessed")["Sum"] == 12)
     assert laptop.datapoints(ASYNC, "InvocationFailures")["Sum"] == 3
     assert laptop.datapoints(ASYNC, "ExpiredRequests")["Sum"] == 1
-    assert laptop.datapoints(ASYNC, "TimeInBacklog")["Maximum"] > 200_000  # microseconds: it had to wake
+    assert laptop.datapoints(ASYNC, "TimeInBacklog")["Maximum"] > 50_000  # microseconds: a process had to start
     names = {metric["MetricName"] for metric in laptop.cloudwatch.list_metrics()["Metrics"]}
     assert not names & {"Invocations", "OverheadLatency", "InvocationsPerInstance"}
     laptop.gone(ASYNC)
