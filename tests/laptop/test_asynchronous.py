@@ -152,17 +152,6 @@ def test_an_update_loses_no_request(laptop: Served) -> None:
 
 def test_the_queue_is_kept_while_no_instance_runs_and_a_step_policy_wakes_the_endpoint(laptop: Served) -> None:
     laptop.scaling.register_scalable_target(**TARGET, MinCapacity=0, MaxCapacity=2)
-    policy = laptop.scaling.put_scaling_policy(
-        **TARGET,
-        PolicyName="wake",
-        PolicyType="StepScaling",
-        StepScalingPolicyConfiguration={
-            "AdjustmentType": "ChangeInCapacity",
-            "MetricAggregationType": "Average",
-            "Cooldown": 300,
-            "StepAdjustments": [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}],
-        },
-    )["PolicyARN"]
     asleep = [{"VariantName": "AllTraffic", "DesiredInstanceCount": 0}]
     laptop.sagemaker.update_endpoint_weights_and_capacities(EndpointName=ASYNC, DesiredWeightsAndCapacities=asleep)
     assert laptop.settled(ASYNC)["ProductionVariants"][0]["CurrentInstanceCount"] == 0
@@ -170,19 +159,7 @@ def test_the_queue_is_kept_while_no_instance_runs_and_a_step_policy_wakes_the_en
     laptop.account.clock.advance(61)
     assert b"RequestTTLSeconds 60" in stored(laptop, expiring["FailureLocation"])
     waiting = ask(laptop, b"[]")
-    laptop.cloudwatch.put_metric_alarm(
-        AlarmName="asleep",
-        Namespace="AWS/SageMaker",
-        MetricName="HasBacklogWithoutCapacity",
-        Dimensions=[{"Name": "EndpointName", "Value": ASYNC}],
-        Statistic="Average",
-        Period=60,
-        EvaluationPeriods=1,
-        Threshold=1,
-        ComparisonOperator="GreaterThanOrEqualToThreshold",
-        TreatMissingData="missing",
-        AlarmActions=[policy],
-    )
+    laptop.wake(TARGET, "HasBacklogWithoutCapacity", "EndpointName", ASYNC)
     assert json.loads(stored(laptop, waiting["OutputLocation"]))["version"] == "two"
     assert laptop.settled(ASYNC)["ProductionVariants"][0]["CurrentInstanceCount"] == 1
     assert laptop.entries("scaling", endpoint=ASYNC)[-1]["after"] == 1
