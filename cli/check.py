@@ -96,6 +96,7 @@ class Stack:
                 TagFilters=[{"Key": STACK_TAG, "Values": [self.name]}], ResourceTypeFilters=["sagemaker:endpoint"]
             )
             for one in page["ResourceTagMappingList"]
+            if not one["ResourceARN"].endswith(names.STAND_IN)  # it is there for a while, and is not configured
         ]
 
 

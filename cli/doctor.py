@@ -15,6 +15,7 @@ import typer
 from cli import hours
 from cli.connection import CommandError, Connection
 from cli.terminal import Terminal
+from mlplatform import names
 from mlplatform.app import App
 from mlplatform.autoscaling import check_endpoint, plan_autoscaling
 from mlplatform.aws import Aws
@@ -82,6 +83,8 @@ def doctor(
 def examine(app: App) -> Iterator[Finding]:
     """What is wrong with the stack's endpoints that are there; parked ones have what they need in their record."""
     for hosted in app.aws.hosted_endpoints():
+        if names.bare(hosted.name) != hosted.name:
+            continue  # it stands in for one that moves, and needs nothing
         endpoint = app.aws.endpoint(hosted.name) if hosted.status else None
         if endpoint is not None and not endpoint.busy and hosted.parked is None:
             yield from _examined(app, endpoint)
@@ -147,7 +150,7 @@ def _lacking(
 
 def _orphans(connection: Connection) -> Iterator[Finding]:
     """What govern-resources would end, of things that nobody uses."""
-    for one in _invoked(connection, "govern-resources", {"dry_run": True}):
+    for one in invoked(connection, "govern-resources", {"dry_run": True}):
         if one["decision"] == "EndResource":
             yield Finding("left over", one["reason"], "mlp govern --yes", "govern")
 
@@ -157,18 +160,18 @@ def _mend(connection: Connection, app: App, finding: Finding) -> str:
     if finding.mend == "clamp":
         return app.aws.clamp(finding.about)
     if finding.mend == "govern":
-        _invoked(connection, "govern-resources", {"dry_run": False})
+        invoked(connection, "govern-resources", {"dry_run": False})
         return "govern-resources has tidied up"
     event = {
         "source": "aws.sagemaker",
         "detail-type": "SageMaker Endpoint State Change",
         "detail": {"EndpointName": finding.about, "EndpointStatus": "IN_SERVICE"},
     }
-    [one] = _invoked(connection, "configure-autoscaling", event)
+    [one] = invoked(connection, "configure-autoscaling", event)
     return str(one["reason"])
 
 
-def _invoked(connection: Connection, function: str, event: dict[str, Any]) -> list[dict[str, str]]:
+def invoked(connection: Connection, function: str, event: dict[str, Any]) -> list[dict[str, str]]:
     if function == "govern-resources":
         event = {"scheduled_time": f"{connection.now():%Y-%m-%dT%H:%M:%SZ}", **event}
     answer = connection.client("lambda").invoke(
