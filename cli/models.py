@@ -19,6 +19,7 @@ from cli import hours
 from cli.connection import CommandError, Connection
 from mlplatform import names, registry
 from mlplatform.aws_registry import read_package
+from mlplatform.experiments import AbTest, wanted_test
 from mlplatform.facts import Approval, ModelPackage
 
 console = Console(soft_wrap=True)
@@ -37,6 +38,8 @@ class Group:
     live: ModelPackage | None  # or what will be: the endpoint is on the way to it, or stopped
     parked: bool
     failed: bool = False  # the endpoint could not be updated to it
+    challenger: ModelPackage | None = None  # that an A/B test puts beside the live one, or is to
+    share: float = 0  # of the traffic, that it is to get
 
     def version(self, number: int) -> ModelPackage:
         for package in self.packages:
@@ -69,7 +72,7 @@ def models(
             said.get("hosting_usd_per_month", ""),
             said.get("training_usd", ""),
             f"{package.created:%Y-%m-%d %H:%M}",
-            ("live, stopped" if group.parked else "live") if package is group.live else "",
+            _place(group, package),
         )
     console.print(table)
     for package in group.packages:
@@ -77,6 +80,13 @@ def models(
             flag = "--laptop " if context.obj.endpoint_url else ""
             name = f"{group.dataset}/{package.version}"
             console.print(f"{name} waits: mlp {flag}approve {name}, or mlp {flag}reject {name} --reason TEXT")
+
+
+def _place(group: Group, package: ModelPackage) -> str:
+    stopped = ", stopped" if group.parked else ""
+    if package is group.challenger:
+        return f"challenger, {group.share * 100:g} %{stopped}"
+    return f"live{stopped}" if package is group.live else ""
 
 
 def approve(
@@ -116,11 +126,11 @@ def approve(
         )
     if force and not reason:
         raise CommandError("--force needs --reason: both are kept with the model.")
-    by = _who(connection)
+    by = who(connection)
     said = {"approved_by": by}
     if force and not registry.passed_gate(chosen):
         said |= {"forced_by": by, "forced_at": f"{connection.now():%Y-%m-%dT%H:%M:%SZ}", "forced_because": reason}
-    _release(connection, group, chosen, reason, said)
+    release(connection, group, chosen, reason, said)
 
 
 def reject(context: typer.Context, package: Package, reason: Reason) -> None:
@@ -136,7 +146,7 @@ def reject(context: typer.Context, package: Package, reason: Reason) -> None:
         ModelPackageArn=chosen.arn,
         ModelApprovalStatus=Approval.REJECTED.value,
         ApprovalDescription=registry.one_line(reason),
-        CustomerMetadataProperties=registry.properties({"rejected_by": _who(connection)}),
+        CustomerMetadataProperties=registry.properties({"rejected_by": who(connection)}),
     )
     console.print(f"{group.dataset}/{chosen.version} is rejected", highlight=False)
     if chosen is group.live:
@@ -163,9 +173,9 @@ def rollback(
         raise CommandError(f"{name} is live already.")
     if not registry.passed_gate(chosen) and "forced_by" not in chosen.properties:
         raise CommandError(f"{name} failed its gate. If you want it all the same: mlp approve {name} --force.")
-    by = _who(connection)
+    by = who(connection)
     because = reason or f"Rolled back from {group.dataset}/{bad.version}"
-    _release(connection, group, chosen, because, {"approved_by": by})
+    release(connection, group, chosen, because, {"approved_by": by})
     connection.sagemaker.update_model_package(
         ModelPackageArn=bad.arn,
         ModelApprovalStatus=Approval.REJECTED.value,
@@ -187,9 +197,10 @@ def read_group(connection: Connection, dataset: str) -> Group:
         packages = ()
     if not packages:
         raise CommandError(f"No model of {dataset} is registered. `mlp status` shows the datasets.")
-    model, parked, failed = _wanted(connection, dataset)
+    model, test, parked, failed = _wanted(connection, dataset)
     live = next((package for package in packages if registry.model_name(package) == model), None)
-    return Group(dataset, packages, live, parked, failed)
+    challenger = next((package for package in packages if test and package.version == test.version), None)
+    return Group(dataset, packages, live, parked, failed, challenger, test.weight if test else 0)
 
 
 def _packages(connection: Connection, group: str) -> Iterator[ModelPackage]:
@@ -202,16 +213,17 @@ def _packages(connection: Connection, group: str) -> Iterator[ModelPackage]:
             yield read_package(found)
 
 
-def _wanted(connection: Connection, dataset: str) -> tuple[str | None, bool, bool]:
-    """The model that the endpoint serves, or is to serve; whether it is stopped; and whether its last update failed."""
+def _wanted(connection: Connection, dataset: str) -> tuple[str | None, AbTest | None, bool, bool]:
+    """The model that the endpoint serves, or is to serve, and its A/B test, if any; whether it is stopped; and whether
+    its last update failed."""
     try:
         endpoint, _, _ = hours.find(connection, dataset)
     except CommandError:
-        return None, False, False
+        return None, None, False, False
     failed = endpoint.status is not None and "FailureReason" in connection.sagemaker.describe_endpoint(
         EndpointName=endpoint.name
     )
-    return endpoint.tags.get(names.WANTED_TAG), endpoint.status is None, failed
+    return endpoint.tags.get(names.WANTED_TAG), wanted_test(endpoint.tags), endpoint.status is None, failed
 
 
 def find(connection: Connection, text: str) -> tuple[Group, ModelPackage | None]:
@@ -223,7 +235,8 @@ def find(connection: Connection, text: str) -> tuple[Group, ModelPackage | None]
     return group, group.version(int(version)) if version else None
 
 
-def _who(connection: Connection) -> str:
+def who(connection: Connection) -> str:
+    """The ARN of who gives the command."""
     return str(connection.client("sts").get_caller_identity()["Arn"])
 
 
@@ -269,7 +282,7 @@ def _records(connection: Connection, prefix: str) -> list[dict[str, Any]]:
     ]
 
 
-def _release(connection: Connection, group: Group, package: ModelPackage, reason: str, said: dict[str, str]) -> None:
+def release(connection: Connection, group: Group, package: ModelPackage, reason: str, said: dict[str, str]) -> None:
     """Approves, and waits to say what came of it. One that is approved already is set back first: only a change of the
     approval deploys."""
     prefix = names.releases_prefix(group.dataset, package.version)

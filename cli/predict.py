@@ -57,15 +57,23 @@ def _sized(file: Path, content: bytes) -> bytes:
     return content
 
 
-def invoke(connection: Connection, dataset: str, body: bytes, content_type: str, accept: str) -> str:
-    """The answer as text. Raises CommandError with the model's own sentence when it refuses the input.
+def invoke(
+    connection: Connection, dataset: str, body: bytes, content_type: str, accept: str, variant: str | None = None
+) -> str:
+    """The answer as text, of the variant that is named or that SageMaker chooses.
+
+    Raises CommandError with the model's own sentence when it refuses the input.
 
     SageMaker wraps a container's 4xx in ModelError and puts the original body into OriginalMessage:
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
     """
     try:
         answer = connection.client("sagemaker-runtime").invoke_endpoint(
-            EndpointName=connection.endpoint_name(dataset), Body=body, ContentType=content_type, Accept=accept
+            EndpointName=connection.endpoint_name(dataset),
+            Body=body,
+            ContentType=content_type,
+            Accept=accept,
+            **({"TargetVariant": variant} if variant else {}),
         )
     except ClientError as error:
         code = error.response["Error"]["Code"]
