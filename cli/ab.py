@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from cli import hours, models
 from cli.connection import CommandError, Connection
 from cli.doctor import app_of
+from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.experiments import AbTest, bad_share, share_of, wanted_test
 from mlplatform.facts import CHALLENGER, Endpoint
@@ -22,7 +22,7 @@ from mlplatform.restoring import duration
 if TYPE_CHECKING:
     from cli.variants import Seen
 
-console = Console(soft_wrap=True, highlight=False)
+console = Terminal(soft_wrap=True, highlight=False)
 
 
 def ab(
@@ -61,7 +61,7 @@ def ab(
     elif package is not None:
         arn, share = _arn(connection, dataset, package), 0.1 if weight is None else weight
         _ask(connection, {"dataset": dataset, "action": "start", "package": arn, "weight": share})
-        console.print(f"how it goes: mlp {'--laptop ' if connection.endpoint_url else ''}ab {dataset}")
+        console.print(f"how it goes: mlp ab {dataset}")
     elif weight is not None:
         _ask(connection, {"dataset": dataset, "action": "weigh", "weight": weight})
     else:
@@ -131,10 +131,9 @@ def _show(connection: Connection, dataset: str) -> None:
     console.print(table)
     for line in findings(*both):
         console.print(line)
-    mlp = "mlp --laptop" if connection.endpoint_url else "mlp"
     console.print(
-        f"Which of them is right more often this does not say: {mlp} ab {dataset} --outcomes labelled.csv. To end it: "
-        f"{mlp} ab {dataset} --promote, or --drop."
+        f"Which of them is right more often this does not say: mlp ab {dataset} --outcomes labelled.csv. To end it: "
+        f"mlp ab {dataset} --promote, or --drop."
     )
 
 

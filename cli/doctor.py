@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from cli import hours
 from cli.connection import Connection
+from cli.terminal import Terminal
 from mlplatform.app import App
 from mlplatform.autoscaling import check_endpoint, plan_autoscaling
 from mlplatform.aws import Aws
-from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, Notify
+from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, MakeComponent, Notify, Skip
 from mlplatform.experiments import as_challenger, plan_share, plan_variants, share_of
-from mlplatform.facts import DATASET_TAG, Endpoint, Prediction
+from mlplatform.facts import DATASET_TAG, Endpoint, Prediction, Unasked
 from mlplatform.settings import Settings
 
-console = Console(soft_wrap=True, highlight=False)
+console = Terminal(soft_wrap=True, highlight=False)
 Mend = Literal["configure", "clamp", "govern", ""]
 
 
@@ -36,7 +36,7 @@ class Finding:
     mend: Mend = ""  # how --mend does it; nothing where a person has to decide
 
 
-class _Aws(Aws):
+class PersonsAws(Aws):
     """The platform's own calls, with a person's rights."""
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
@@ -70,8 +70,7 @@ def doctor(
             console.print(done, markup=False)
         else:
             open_ += 1
-            flag = "mlp --laptop " if connection.endpoint_url else "mlp "
-            console.print(f"       {one.command.replace('mlp ', flag, 1)}", markup=False)
+            console.print(f"       {one.command}", markup=False)
     if not findings:
         console.print("Every endpoint has what it should have.")
     elif open_:
@@ -81,7 +80,7 @@ def doctor(
 def app_of(connection: Connection) -> App:
     """What the functions work with, with the rights of the person at the terminal."""
     settings = hours.stack_settings(connection)
-    return App(settings, _Aws(connection, settings))
+    return App(settings, PersonsAws(connection, settings))
 
 
 def examine(app: App) -> Iterator[Finding]:
@@ -95,7 +94,9 @@ def examine(app: App) -> Iterator[Finding]:
 def _examined(app: App, endpoint: Endpoint) -> Iterator[Finding]:
     dataset = endpoint.tags.get(DATASET_TAG, endpoint.name)
     first = check_endpoint(endpoint, app.settings)
-    if isinstance(first, FinishDeployment):
+    if isinstance(first, Skip):
+        return
+    if isinstance(first, FinishDeployment | MakeComponent):
         yield Finding(endpoint.name, first.reason, "mlp doctor --mend", "configure")
         return
     if isinstance(first, Notify):
@@ -113,7 +114,11 @@ def _examined(app: App, endpoint: Endpoint) -> Iterator[Finding]:
     if challenger is not None and variants is None:
         prediction = _tried(app, challenger)
         yield from _lacking(app, challenger, prediction, None, f"mlp ab {dataset} --drop")
-        if prediction.correct and plan_share(endpoint, prediction, app.settings) is not None:
+        if (
+            not isinstance(prediction, Unasked)
+            and prediction.correct
+            and plan_share(endpoint, prediction, app.settings) is not None
+        ):
             share = f"its challenger gets {share_of(endpoint) * 100:g} % of the traffic, and not what it should."
             yield Finding(endpoint.name, share, "mlp doctor --mend", "configure")
     if bounds is not None and (endpoint.instance_count or bounds[0]) < bounds[0]:
@@ -125,13 +130,13 @@ def _examined(app: App, endpoint: Endpoint) -> Iterator[Finding]:
         )
 
 
-def _tried(app: App, endpoint: Endpoint) -> Prediction:
+def _tried(app: App, endpoint: Endpoint) -> Prediction | Unasked:
     card = app.aws.stored_card(endpoint.tags[DATASET_TAG], endpoint.model_name or "")
     return app.aws.smoke_test(endpoint, card.sample_json) if card else Prediction(False, "its model has no card")
 
 
 def _lacking(
-    app: App, endpoint: Endpoint, prediction: Prediction, bounds: tuple[int, int] | None, way_out: str
+    app: App, endpoint: Endpoint, prediction: Prediction | Unasked, bounds: tuple[int, int] | None, way_out: str
 ) -> Iterator[Finding]:
     """What one of its models lacks."""
     wanted = plan_autoscaling(endpoint, prediction, app.settings, bounds)

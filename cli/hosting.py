@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import ClientError
-from rich.console import Console
 from rich.table import Table
 
 from cli import costs, hours
 from cli.connection import CommandError, Connection
+from cli.terminal import Terminal
 from mlplatform import instances, names, prices
 from mlplatform.dollars import precise
 from mlplatform.errors import UnknownPrice
@@ -36,7 +36,7 @@ from mlplatform.hosting import (
 )
 from mlplatform.model_cost import open_hours_per_week
 
-console = Console(soft_wrap=True, highlight=False)
+console = Terminal(soft_wrap=True, highlight=False)
 WINDOW_DAYS = 14
 _HOUR = 3600
 _NOT_YET = (
@@ -228,9 +228,9 @@ def _show(serving: Serving, workload: Workload, measured: Measured, seen: int | 
         f"({took}), open {workload.hours_per_week:g} of 168 hours a week"
     )
     table = Table(box=None, pad_edge=False)
-    table.add_column("   hosting", no_wrap=True)
+    table.add_column("  hosting", no_wrap=True)
     table.add_column("on", overflow="fold")
-    for column in ("a month", "a request", "first", "pauses", "errors"):
+    for column in ("a month", "request", "first", "pauses", "errors"):
         table.add_column(column, justify="right", no_wrap=True)
     shown = [option for option in choice.options if _is_shown(option, choice)]
     for option in shown:
@@ -259,8 +259,8 @@ def _is_shown(option: Option, choice: Choice) -> bool:
 def _row(option: Option, chosen: bool) -> tuple[str, ...]:
     sleeps = option.first_seconds > option.latency_seconds
     return (
-        f"{'->' if chosen else '  '} {option.kind.value}",
-        option.what,
+        f"{'>' if chosen else ' '} {option.kind.value}",
+        option.what.partition(",")[0],  # its hours stand above
         precise(option.usd_per_month),
         duration(option.latency_seconds),
         duration(option.first_seconds),

@@ -12,9 +12,18 @@ from typing import Any
 from mlplatform import events, names
 from mlplatform.app import App, live_app
 from mlplatform.autoscaling import check_endpoint, check_update, plan_autoscaling, told_elsewhere
-from mlplatform.decisions import Decision, EndAbTest, FinishDeployment, Skip
+from mlplatform.decisions import Decision, EndAbTest, FinishDeployment, MakeComponent, Skip
 from mlplatform.experiments import as_challenger, for_challenger, plan_share, plan_variants
-from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, EndpointChanged, HostingKind, ModelCard, Prediction
+from mlplatform.facts import (
+    DATASET_TAG,
+    STACK_TAG,
+    Endpoint,
+    EndpointChanged,
+    HostingKind,
+    ModelCard,
+    Prediction,
+    Unasked,
+)
 from mlplatform.observability import decided, observed
 from mlplatform.restoring import plan_capacity, plan_restore
 
@@ -32,7 +41,7 @@ def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
     if endpoint is None:
         return Skip(f"There is no endpoint {changed.endpoint_name} any more.")
     first = check_endpoint(endpoint, app.settings)
-    if endpoint.status != "InService" or isinstance(first, Skip | FinishDeployment):
+    if endpoint.status != "InService" or isinstance(first, Skip | FinishDeployment | MakeComponent):
         return app.aws.apply(first) if first else Skip(f"{endpoint.name} is {endpoint.status}.")
     elsewhere = told_elsewhere(endpoint)
     if elsewhere is not None:
@@ -48,7 +57,8 @@ def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
         return app.aws.apply(variants)
     card, prediction = _tried(app, endpoint)
     if parked is not None:
-        return app.aws.apply(plan_restore(endpoint, parked, prediction if card else None, app.settings))
+        judged = prediction if card and isinstance(prediction, Prediction) else None
+        return app.aws.apply(plan_restore(endpoint, parked, judged, app.settings))
     # What an update that failed took from the model that goes on serving, such as its scaling, comes back too.
     done = app.aws.apply(plan_autoscaling(endpoint, prediction, app.settings, app.aws.scaling_bounds(endpoint)))
     told = done if failed is None or isinstance(failed, Skip) else failed
@@ -62,6 +72,8 @@ def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
 def _configure_challenger(app: App, endpoint: Endpoint, challenger: Endpoint) -> Decision:
     """What a model gets that stands beside the live one: scaling and alarms of its own, and then its share."""
     _, prediction = _tried(app, challenger)
+    if isinstance(prediction, Unasked):
+        return Skip(f"The challenger of {endpoint.name} was not judged: {prediction.why}.")
     share = plan_share(endpoint, prediction, app.settings)
     if isinstance(share, EndAbTest):
         return app.aws.apply(share)
@@ -69,7 +81,7 @@ def _configure_challenger(app: App, endpoint: Endpoint, challenger: Endpoint) ->
     return done if share is None else app.aws.apply(share)
 
 
-def _tried(app: App, endpoint: Endpoint) -> tuple[ModelCard | None, Prediction]:
+def _tried(app: App, endpoint: Endpoint) -> tuple[ModelCard | None, Prediction | Unasked]:
     """What is kept beside the model, and what came of asking for the prediction in it."""
     card = app.aws.stored_card(endpoint.tags[DATASET_TAG], endpoint.model_name or "")
     if card is None:

@@ -15,14 +15,19 @@ from laptop.journal import Journal
 
 if TYPE_CHECKING:
     from laptop.aws_request import Call
+    from laptop.errors import ServiceError
+    from laptop.iam import Session
     from laptop.training import Training
 
 ACCOUNT_ID = "123456789012"
+SERVICE_KEY = "laptop-service"  # the access key with which the laptop's services call each other
 REGION = "us-east-1"
 
 # An operation of a service that the laptop implements itself: request parameters in, response members out, both
 # spelled as in the service model. Raises ServiceError. Timestamps are returned as aware datetimes.
 Operation = Callable[[dict[str, Any]], dict[str, Any]]
+# Told of every API call: the call, its result where the laptop itself made it, and how it failed.
+Listener = Callable[["Call", Mapping[str, Any] | None, "ServiceError | None"], None]
 
 # InvokeEndpoint: endpoint name, request headers (lower-case names), body in; HTTP status, response headers, body out.
 # Awaited on the server's event loop; answers errors of the model or the caller in place of raising them.
@@ -69,6 +74,9 @@ class Identities(Protocol):
 
         `principal` is the service that takes the role, such as `lambda.amazonaws.com`: the role must trust it.
         """
+
+    def session(self, access_key: str) -> Session | None:
+        """The role's session behind an access key; None for any other key."""
 
     def authorize(self, call: Call) -> None:
         """Raises ServiceError if the caller is a role and its policies do not allow all that the call needs."""
@@ -153,6 +161,7 @@ class Account:
     bill: Meter = field(default_factory=Unmetered)
     faults: Faults = field(default_factory=Faults)
     inbox: Mailbox = field(init=False)
+    listeners: list[Listener] = field(default_factory=list)
     # called in reverse order at shutdown
     closers: list[Callable[[], None]] = field(default_factory=list)
 
@@ -167,7 +176,7 @@ class Account:
         credentials = (
             self.identities.credentials(role_arn)
             if role_arn
-            else {"aws_access_key_id": "laptop", "aws_secret_access_key": "laptop"}
+            else {"aws_access_key_id": SERVICE_KEY, "aws_secret_access_key": "laptop"}
         )
         config = Config(retries={"max_attempts": 2}, s3={"addressing_style": "path"}, max_pool_connections=50)
         # One session for all keeps the parsed service models, which cost six times the client; it is not thread-safe.

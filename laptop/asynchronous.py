@@ -314,7 +314,7 @@ class Queue:
     def _log(self, variant: Variant, instance: Instance, request: Request, line: str) -> None:
         """The platform's log: "Log lines contain the request's inference ID"."""
         stream = f"{instance.stream}/data-log"
-        self.hosting.log(self.endpoint.name, stream, f"[sagemaker logs] [{request.inference_id}] {line}")
+        self.hosting.logs.endpoint(self.endpoint.name, stream, f"[sagemaker logs] [{request.inference_id}] {line}")
 
 
 class Workers:

@@ -9,7 +9,7 @@ import re
 import sys
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
@@ -112,10 +112,23 @@ def _answer(handler: _Handler, request: HttpRequest) -> tuple[int, dict[str, str
     return int(status), kept, body.encode() if isinstance(body, str) else bytes(body)
 
 
+def refusal(answer: tuple[int, Mapping[str, str], bytes]) -> ServiceError | None:
+    """The error that an answer is, whichever protocol it is written in; None where it is none."""
+    status, headers, body = answer
+    if status < 400:
+        return None
+    lower = {name.lower(): value for name, value in headers.items()}
+    code = lower.get("x-amzn-errortype", "").split(":")[0]
+    if not code and (found := re.search(rb'<Code>([^<]+)</Code>|"__type":\s*"([^"]+)"', body)):
+        code = (found[1] or found[2]).decode().rpartition("#")[2]
+    return ServiceError(code or str(status), body[:300].decode("utf-8", "replace"), status)
+
+
 def use_clock(clock: Clock) -> None:
     """Lets moto's services live on the account's time: objects, messages and metrics are stamped with it.
 
-    All of them ask one function, `moto.core.utils.utcnow`, which each imports under its name.
+    All of them ask one function, `moto.core.utils.utcnow`, which each imports under its name. They live on that time
+    until another clock is used: where the account ends and its process does not, one that nobody has moved.
     """
     from moto.core import utils
 
@@ -126,6 +139,21 @@ def use_clock(clock: Clock) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("moto.") and getattr(module, "utcnow", None) is before:
             setattr(module, "utcnow", utcnow)  # noqa: B010
+    _date_buckets(clock)
+
+
+def _date_buckets(clock: Clock) -> None:
+    """S3 asks the machine when a bucket is made."""
+    from moto.s3.models import FakeBucket
+
+    original = getattr(FakeBucket.__init__, "__wrapped__", FakeBucket.__init__)
+
+    @functools.wraps(original)
+    def made(self: Any, *arguments: Any, **named: Any) -> None:
+        original(self, *arguments, **named)
+        self.creation_date = clock.now()
+
+    FakeBucket.__init__ = made  # type: ignore[method-assign]
 
 
 def reset() -> None:

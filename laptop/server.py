@@ -55,6 +55,7 @@ _SERVICES = (
     "savings_plans",
     "scaling",
     "tagging",
+    "trail",
     "cost_explorer",
     "anomalies",
     "budgets",
@@ -139,6 +140,7 @@ class Server:
                 close()
             except Exception:
                 traceback.print_exc()
+        moto_app.use_clock(Clock())
         if self._uvicorn is not None:
             self._uvicorn.should_exit = True
         if self._thread is not None:
@@ -242,7 +244,10 @@ class Server:
         if fault is not None:
             return aws_request.failure("rest-json", "sagemaker-runtime", fault)
         access_key, _ = aws_request.access_key_and_signing_name(request)
-        call = Call("sagemaker-runtime", "InvokeEndpoint", "rest-json", {"EndpointName": endpoint}, access_key)
+        params = {"EndpointName": endpoint}
+        if component := request.headers.get("x-amzn-sagemaker-inference-component"):
+            params["InferenceComponentName"] = component
+        call = Call("sagemaker-runtime", "InvokeEndpoint", "rest-json", params, access_key)
         try:
             self._authorize(call)
         except ServiceError as error:
@@ -251,16 +256,23 @@ class Server:
 
     def _api_call(self, request: HttpRequest) -> Answer:
         call = aws_request.parse(request)
+        result: dict[str, Any] | None = None
+        failed: ServiceError | None = None
         try:
-            return self._dispatch(call, request)
+            answer, result = self._dispatch(call, request)
+            failed = moto_app.refusal(answer)
         except ServiceError as error:
-            return aws_request.failure(call.protocol, call.service, error)
+            failed, answer = error, aws_request.failure(call.protocol, call.service, error)
         except Exception as error:
             self._log_own_failure(request, error)
-            failure = ServiceError("InternalFailure", f"The laptop itself failed: {error!r}", 500)
-            return aws_request.failure(call.protocol, call.service, failure)
+            failed = ServiceError("InternalFailure", f"The laptop itself failed: {error!r}", 500)
+            answer = aws_request.failure(call.protocol, call.service, failed)
+        for listener in self.account.listeners:
+            listener(call, result, failed)
+        return answer
 
-    def _dispatch(self, call: Call, request: HttpRequest) -> Answer:
+    def _dispatch(self, call: Call, request: HttpRequest) -> tuple[Answer, dict[str, Any] | None]:
+        """The answer, and the result in it where the laptop itself made it. Raises ServiceError."""
         moto_app.current_operation.set(call.operation)
         fault = self.account.faults.next(call.service, call.operation)
         if fault is not None:
@@ -269,15 +281,16 @@ class Server:
         self._authorize(call)
         own = self.account.operations.get(call.service, {}).get(call.operation)
         if own is not None:
-            return aws_request.success(call, own(call.params))
+            result = own(call.params)
+            return aws_request.success(call, result), result
         if call.service == "s3" and request.headers.get("if-none-match") == "*":
             # S3 decides atomically which of several conditional writes is first.
             with self._conditional_writes:
-                return moto_app.call(request)
+                return moto_app.call(request), None
         answer = moto_app.call(request)
         if answer[0] == 404 and call.operation in {"GetObject", "HeadObject"}:
             self._hide_absence(call)
-        return answer
+        return answer, None
 
     def _hide_absence(self, call: Call) -> None:
         """Who may not list a bucket learns "forbidden" of an object that does not exist, as GetObject documents."""

@@ -329,9 +329,9 @@ def test_what_cannot_be_scaled_is_refused(here: Here, account: LocalAccount) -> 
 def test_a_scaled_variant_keeps_its_instance_type_and_its_place_until_deregistered(here: Here) -> None:
     here.register()
     for name, variant in (("bigger", "AllTraffic"), ("renamed", "Other")):
-        here.hosting.configs[name] = {
+        here.hosting.configs.all[name] = {
             "EndpointConfigName": name,
-            "ProductionVariants": [{"VariantName": variant, "InstanceType": "ml.c5.xlarge"}],
+            "ProductionVariants": [{"VariantName": variant, "ModelName": "m", "InstanceType": "ml.c5.xlarge"}],
         }
         update = {"EndpointName": "shop", "EndpointConfigName": name}
         message = refused(lambda update=update: here.hosting.update_endpoint(update)).message

@@ -66,6 +66,28 @@ def test_a_later_model_has_to_beat_the_live_one_on_the_same_rows(new: Any, deplo
     assert said in decision.reason
 
 
+@pytest.mark.parametrize("status", ["InService", "Updating", "Creating", "Parked"])
+@pytest.mark.parametrize(
+    ("inputs", "new", "said"),
+    [
+        (COMPARED, card(test=0.91, live=0.90), "0.9100 on the new test rows, better than the live model's 0.9000"),
+        (COMPARED, card(test=0.91, live=0.95), "has passed its gate; it goes live"),
+        ({}, card(test=0.9), "better than chance (0.5); the first model goes live"),
+    ],
+)
+def test_a_model_whose_deployment_was_begun_is_not_judged_against_itself(
+    inputs: dict[str, str], new: Any, said: str, status: str
+) -> None:
+    """The function was killed after it had the endpoint created or updated, and before it had told anybody."""
+    tags = endpoint().tags | {names.WANTED_TAG: JOB}
+    own = training_job().artifact_uri
+    serving = Live(endpoint(status=status, tags=tags, model_name=JOB, artifact_uri=own), job=training_job(), card=new)
+    decision = plan_deployment(training_job(inputs=inputs), new, serving, builders.settings())
+    assert isinstance(decision, DeployModel)
+    assert said in decision.reason
+    assert "follows when that is over" not in decision.reason, "what it waits for is itself"
+
+
 @pytest.mark.parametrize(
     ("live_hours", "new", "theirs", "deployed", "said"),
     [

@@ -118,7 +118,9 @@ class DeployModel:
     card: ModelCard | None
     asks: str = ""  # the model of its next update: where an A/B test has to end first, the live one
     replace: bool = False  # the endpoint is past updating: delete it first
+    has_component: bool = False  # and before it its inference component
     deregister: Request | None = None  # DeregisterScalableTarget: the instance type changes, which scaling forbids
+    component: Request | None = None  # UpdateInferenceComponent, of an endpoint that scales to zero
     parked: Parked | None = None  # the endpoint is parked: nothing starts, and its record goes to the new config
     difference: tuple[str, ...] = ()  # what changes for people: sentences
     package: str = ""  # the package's ARN, once there is one
@@ -167,7 +169,17 @@ class FinishDeployment:
     endpoint: Request  # UpdateEndpoint
     model: str  # that it is updated to
     deregister: Request | None = None
+    component: Request | None = None  # as in DeployModel
     alarms: tuple[Request, ...] = ()  # as in DeployModel
+
+
+@dataclass(frozen=True)
+class MakeComponent:
+    """An endpoint that scales to zero is in service and has no model yet: it gets it as an inference component."""
+
+    reason: str
+    endpoint_name: str
+    component: Request  # CreateInferenceComponent
 
 
 @dataclass(frozen=True)
@@ -235,6 +247,8 @@ class ConfigureAutoscaling:
     endpoint_tags: Mapping[str, str] = field(default_factory=dict)  # the bounds, where they are newly the platform's
     alarms: tuple[Request, ...] = ()  # PutMetricAlarm
     ended: tuple[str, ...] = ()  # names of alarms that only an update needed, which is over
+    wake: Request | None = None  # PutMetricAlarm without its action, which is the last of the policies
+    looked: bool = False  # what was begun there, of whose end no event tells, is over
 
 
 @dataclass(frozen=True)
@@ -398,6 +412,7 @@ class EndEndpoint:
     running: bool
     config_arn: str
     alarms: tuple[str, ...]  # that are switched off while it is parked
+    has_component: bool = False  # that has to go first
 
 
 @dataclass(frozen=True)
@@ -408,6 +423,14 @@ class TagResource:
     kind: OwnedKind
     arn: str
     tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ReportUntagged:
+    """Something that the platform did not make lacks required tags. It is told, and never touched."""
+
+    reason: str
+    arn: str
 
 
 Decision = (
@@ -422,6 +445,7 @@ Decision = (
     | KeepLiveModel
     | AskApproval
     | FinishDeployment
+    | MakeComponent
     | Refuse
     | StartAbTest
     | ShareTraffic
@@ -446,4 +470,5 @@ Decision = (
     | WarnOfEnd
     | EndEndpoint
     | TagResource
+    | ReportUntagged
 )

@@ -36,6 +36,7 @@ from mlplatform.model_cost import wished_hosting_cost
 from mlplatform.parking import without_variant
 from mlplatform.prices import usd_per_hour
 from mlplatform.settings import Settings
+from mlplatform.sleeping import component_update
 
 _LAUNCH_SECONDS = 1800  # for an update beside its waits: instances that start, and models that load
 # SageMaker API reference, DescribeTrainingJob, SecondaryStatus: how a Stopped job came to stop.
@@ -139,6 +140,9 @@ def plan_deployment(
     serving = live if live and not live.endpoint.dead else None
     candidate = Candidate(job.name, job.created, job.inputs.get("live_model"))
     good, finding, action = judge(candidate, card.metrics, serving)
+    begun = is_begun(serving, job.name)
+    if begun:
+        good, (finding, action) = True, judged_before(candidate, card.metrics)
     cost = wished_hosting_cost(job.tags, settings)
     wishes = names.hosting_wishes(job.tags)
     container = _container(job, wishes.get("instance_type", settings.hosting_instance_type), settings)
@@ -202,11 +206,35 @@ def judge(candidate: Candidate, new: ModelMetrics, live: Live | None) -> tuple[b
             f"The live model could not be scored on the new test rows ({said}); {candidate.name} {chance}",
             "it goes live" if good else "it is not deployed either",
         )
-    digits = 4 if f"{score:.4f}" != f"{new.live_score:.4f}" else 6  # so that "better than" can be seen
-    has = f"{candidate.name} has {name} {score:.{digits}f} on the new test rows"
-    if _better(new, score, new.live_score):
-        return True, f"{has}, better than the live model's {new.live_score:.{digits}f}", "it replaces it"
-    return False, f"{has}, no better than the live model's {new.live_score:.{digits}f}", "the live model stays"
+    better = _better(new, score, new.live_score)
+    finding = _beside_live(candidate, new, score, new.live_score)
+    return better, finding, "it replaces it" if better else "the live model stays"
+
+
+def is_begun(live: Live | None, model: str) -> bool:
+    """Whether the endpoint is on its way to the model already, or serves it: a function that was to deploy it and did
+    not end has got that far, and what is live now is no longer what the model was judged against."""
+    return live is not None and live.endpoint.tags.get(names.WANTED_TAG) == model
+
+
+def judged_before(candidate: Candidate, new: ModelMetrics) -> tuple[str, str]:
+    """What was found of a model whose deployment is begun, and what becomes of it: two clauses.
+
+    Of what it was judged against nothing is known any more but the score that it had on the new model's rows.
+    """
+    score = new.score
+    if candidate.compared_with is None:
+        return f"{candidate.name} {_beats_chance(new)[1]}", "the first model goes live"
+    if score is not None and new.live_score is not None and _better(new, score, new.live_score):
+        return _beside_live(candidate, new, score, new.live_score), "it replaces it"
+    return f"{candidate.name} has passed its gate", "it goes live"
+
+
+def _beside_live(candidate: Candidate, new: ModelMetrics, score: float, live: float) -> str:
+    digits = 4 if f"{score:.4f}" != f"{live:.4f}" else 6  # so that "better than" can be seen
+    than = "better" if _better(new, score, live) else "no better"
+    has = f"{candidate.name} has {new.objective} {score:.{digits}f} on the new test rows"
+    return f"{has}, {than} than the live model's {live:.{digits}f}"
 
 
 def _judge_late(candidate: Candidate, new: ModelMetrics, score: float, live: Live) -> tuple[bool, str, str]:
@@ -289,17 +317,19 @@ def deployment(
     if wanted.kind is not HostingKind.REAL_TIME or (serving and serving.kind is not wanted.kind):
         deployed |= kinds.kind_tag(wanted.kind)
         reason += f" It is hosted {wanted.said}."
+    if wanted.kind is HostingKind.SCALE_TO_ZERO:
+        deployed |= {names.LOOK_TAG: "component"}
     if tested:
         deployed |= {names.CHALLENGER_TAG: ""}
         reason += f" The A/B test of {model.dataset}/{tested.get('version', '?')} ends with that."
-    if live and live.endpoint.busy:
+    if live and live.endpoint.busy and model.name not in {live.endpoint.model_name, live.endpoint.pending_config}:
         reason += f" The endpoint is {live.endpoint.status}; the model follows when that is over."
     if parked:
         reason += " The endpoint is stopped now, and will come back with this model."
     way = way_to(serving, model.name, model.dataset, wanted, settings) if serving else None
     create: Request = {
         "EndpointName": name,
-        "EndpointConfigName": kinds.config_name(model.name, wanted),
+        "EndpointConfigName": kinds.config_name(wanted, model.name, name),
         "Tags": names.tag_list(woken | deployed | {names.ASKED_TAG: model.name}),
     }
     return DeployModel(
@@ -308,7 +338,7 @@ def deployment(
         job_name=model.name,
         model_package=model_package,
         model=model_request(model, settings),
-        endpoint_config=kinds.config_request(model.name, wanted, tags),
+        endpoint_config=kinds.config_request(wanted, model.name, name, tags, settings),
         endpoint=way.endpoint if way else create,
         alarms=way.alarms if way else (),
         endpoint_tags=deployed,
@@ -316,7 +346,9 @@ def deployment(
         asks=way.model if way else "",
         card=card,
         replace=live is not None and live.endpoint.dead,
+        has_component=live is not None and live.endpoint.component is not None,
         deregister=way.deregister if way else None,
+        component=way.component if way else None,
         parked=without_variant(parked, CHALLENGER) if parked and tested else parked,
         difference=difference,
         package=package,
@@ -343,6 +375,7 @@ class Way:
     model: str  # that it is updated to
     deregister: Request | None = None
     alarms: tuple[Request, ...] = ()
+    component: Request | None = None  # UpdateInferenceComponent, of an endpoint that scales to zero
 
 
 def way_to(endpoint: Endpoint, model: str, dataset: str, wanted: Hosting, settings: Settings) -> Way:
@@ -358,6 +391,7 @@ def way_to(endpoint: Endpoint, model: str, dataset: str, wanted: Hosting, settin
         model,
         deregistration(endpoint, wanted),
         watching(endpoint, model, dataset, wanted, settings),
+        component_update(endpoint, model, wanted) if endpoint.component else None,
     )
 
 
@@ -392,9 +426,10 @@ def update_request(endpoint: Endpoint, model: str, wanted: Hosting, settings: Se
     part of a single instance is: there all traffic moves at once, and the old instance waits for as long as the new one
     is watched. Without RetainAllVariantProperties a scaled-out fleet would be reset to its initial size.
 
-    What is or was serverless has no fleet to shift, to keep or to watch (kinds.py).
+    What is or was serverless has no fleet to shift, to keep or to watch (kinds.py). What sleeps begins anew with one
+    instance, so that the new model is seen to start; one that scales to zero gets its model by another call.
     """
-    config = kinds.config_name(model, wanted)
+    config = kinds.config_name(wanted, model, endpoint.name)
     if not guarded(endpoint, wanted):
         return {"EndpointName": endpoint.name, "EndpointConfigName": config}
     wait = settings.baking_seconds
@@ -438,7 +473,7 @@ def deregistration(endpoint: Endpoint, wanted: Hosting) -> Request | None:
     A variant that is registered for scaling can't change its instance type ("Update or delete endpoints that use
     automatic scaling", SageMaker developer guide). configure-autoscaling registers it again after the update.
     """
-    if endpoint.instance_type in {None, wanted.instance_type}:
+    if endpoint.instance_type in {None, wanted.instance_type} or wanted.kind is HostingKind.SCALE_TO_ZERO:
         return None
     return scalable_target(endpoint.name)
 

@@ -50,6 +50,8 @@ _SERVERLESS = ("memory_gb", "max_concurrency")
 _HOSTING_KEYS: Mapping[str, tuple[str, ...]] = {
     HostingKind.REAL_TIME: _INSTANCES,
     HostingKind.SERVERLESS: _SERVERLESS,
+    HostingKind.SCALE_TO_ZERO: ("instance_type", "max_instances", "invocations_per_instance", "memory_gb"),
+    HostingKind.ASYNCHRONOUS: ("instance_type", "max_instances"),
 }
 # name -> (smallest, largest): what SageMaker allows without asking ("Resource Limits for Automatic Model Tuning",
 # SageMaker developer guide), and for a trial's run time CreateTrainingJob.

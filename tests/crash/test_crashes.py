@@ -1,0 +1,69 @@
+"""A function that fails or dies at any of its calls: its event comes again, and the account is as if it had not.
+
+explorer.py says how a case is made and what it is held against. Nothing is chosen by hand but the scenarios: each call
+that a scenario is seen to make gives two cases.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crash.scenarios import SCENARIOS
+
+Explore = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def explore() -> Iterator[Explore]:
+    """One process that has loaded everything, for all scenarios: it forks."""
+    explorer = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("explorer.py"))],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "MOTO_IAM_LOAD_MANAGED_POLICIES": "false",  # a thousand of them, and a second
+        },
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert explorer.stdin is not None
+    assert explorer.stdout is not None
+    asked, told = explorer.stdin, explorer.stdout
+
+    def ask(scenario: str) -> dict[str, Any]:
+        asked.write(f"{scenario}\n")
+        asked.flush()
+        return json.loads(told.readline())  # type: ignore[no-any-return]
+
+    yield ask
+    asked.close()
+    explorer.wait(10)
+
+
+def in_halves() -> list[Any]:
+    """Two groups, so that two workers share the work, and each makes one process."""
+    return [
+        pytest.param(name, marks=pytest.mark.xdist_group(f"crashes-{number % 2}"))
+        for number, name in enumerate(SCENARIOS)
+    ]
+
+
+@pytest.mark.parametrize("name", in_halves())
+def test_a_crash_at_any_call_changes_nothing_in_the_end(name: str, explore: Explore, subtests: pytest.Subtests) -> None:
+    found = explore(name)
+    assert not found.get("problems"), found["problems"]
+    assert SCENARIOS[name].decides <= set(found["applied"]), f"this account takes another branch: {found['applied']}"
+    for case in found["cases"]:
+        with subtests.test(f"{name} {case['number']} {case['call']} {case['mode']}"):
+            assert case["problems"] == []
+    told = [(case["number"], case["mode"]) for case in found["cases"]]
+    made = [(number, mode) for number, _ in enumerate(found["calls"]) for mode in ("fails", "killed after")]
+    assert told == made, "every call gives its two cases, and none was left out"

@@ -1,0 +1,468 @@
+"""An account of the laptop that stands still: its services answer in this process, and nothing goes on by itself.
+
+Every call passes through the laptop's own gateway: service model, policies, its implementations, moto. What AWS does
+in its own time (a fleet that starts, a job that ends) happens when `go_on` or `end_training` says so, in the calling
+thread. So two accounts that were asked the same are in the same state, and a process that holds one can be forked.
+
+The process belongs to the account: threads start no more in it, and instances of endpoints are no processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib
+import io
+import json
+import re
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from billed_account import HandClock
+from botocore.awsrequest import AWSResponse
+from botocore.config import Config
+
+import builders
+from builders import REGION
+from laptop import moto_app
+from laptop.account import ACCOUNT_ID
+from laptop.aws_request import HttpRequest
+from laptop.hosting_process import Instance
+from laptop.server import Server
+from mlplatform import names
+from mlplatform.app import App
+from mlplatform.aws import Aws
+from mlplatform.settings import Settings
+
+_SERVICES = (
+    *("iam", "bill", "logs", "training", "tuning", "processing", "registry", "pipelines", "hosting", "search"),
+    *("quotas", "savings_plans", "scaling", "tagging", "cost_explorer", "anomalies", "budgets"),
+)
+# What functions ask for; their clients are made once, since each reads its service's model.
+CLIENTS = (
+    *("s3", "sagemaker", "sagemaker-runtime", "sns", "ssm", "cloudwatch", "logs", "application-autoscaling", "ce"),
+    *("resourcegroupstaggingapi", "budgets", "iam", "cloudformation", "pricing", "ec2", "elbv2", "ecs", "lambda"),
+    *("efs", "rds", "savingsplans", "service-quotas", "dynamodb", "sqs", "events", "kms", "cloudtrail"),
+)
+_JOBS_OWN = ("job-", "pipeline-", "log-")  # threads that would run programs
+WRONG = "wrong"  # a file in a model's archive: it answers otherwise than its sample.json says
+_READS = re.compile(r"Describe|List|Get|Head|Search|BatchGet|InvokeEndpoint$")
+Answer = tuple[int, Mapping[str, str], bytes]
+Carry = Callable[[HttpRequest], Answer]
+# What stands between a function and its account: (service, operation, request, how to carry it out).
+Between = Callable[[str, str, HttpRequest, Carry], Answer]
+
+
+class _Body(io.BytesIO):
+    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+        yield self.read()
+
+
+class _NoProcess:
+    """What an instance is here."""
+
+    pid = 0
+    returncode = None
+    stdin = None
+
+    def poll(self) -> None:
+        return None
+
+
+class OnPaper:
+    """What an instance is here: it is healthy, and answers as its model's sample.json says."""
+
+    stopping: bool
+    model_dir: Path
+    ended: Callable[[], None]
+
+    def start(self) -> None:
+        self.port, self.process = 0, _NoProcess()
+
+    def wait_healthy(self, timeout_seconds: float) -> bool:
+        return True
+
+    @property
+    def alive(self) -> bool:
+        return not self.stopping
+
+    def hangs(self) -> bool:
+        return False
+
+    def usage(self) -> tuple[float, float]:
+        return 0.0, 0.0
+
+    def memory_bytes(self) -> int:
+        return 0
+
+    async def invoke(self, data: bytes, timeout_seconds: float) -> tuple[int, dict[str, str], bytes]:
+        answer = {**builders.SAMPLE_JSON["response"], "model_version": self.model_dir.name.rpartition("-")[0]}
+        if (self.model_dir / WRONG).exists():
+            answer["predictions"] = ["no"]
+        return 200, {"content-type": "application/json"}, json.dumps(answer).encode()
+
+    def stop(self, *, drain: bool) -> None:
+        self.stopping = True
+        self.ended()
+
+
+class Bus:
+    """The event bus: it keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.waiting: list[dict[str, Any]] = []
+
+    def put(self, source: str, detail_type: str, detail: dict[str, Any], resources: tuple[str, ...] = ()) -> None:
+        self.waiting.append({"source": source, "detail-type": detail_type, "detail": detail})
+
+
+class StandingAccount:
+    """See the module. `between` stands between the functions and the account, and only there."""
+
+    def __init__(self, at: datetime = builders.NOON, **changed: Any) -> None:
+        self.settings: Settings = builders.settings(**{"baking_seconds": 0, **changed})
+        self.between: Between
+        self.sent: list[tuple[str, str]]  # (to whom, what) that left the account for people
+        self.applied: list[str]  # decisions that were carried out, by their class
+        self._works: list[threading.Thread]
+        self._going_on = False
+        self._made: dict[str, Any] = {}
+        self._session = boto3.session.Session(region_name=REGION)
+        self._stand_still()
+        self._at = at
+        self.begin()
+
+    def begin(self) -> None:
+        """An account as the stack leaves it, in place of the one that there was."""
+        self.between = _through
+        self.sent, self.applied, self._works = [], [], []
+        moto_app.reset()
+        self.server = Server()
+        self.aws = self.server.account
+        self.aws.clock = self.clock = HandClock(self._at)
+        self.aws.events = self.bus = Bus()
+        self.aws.client = lambda service, role_arn=None: self.client(service)  # type: ignore[method-assign]
+        moto_app.use_clock(self.clock)
+        for name in _SERVICES:
+            importlib.import_module(f"laptop.{name}").install(self.aws)
+        self._works.clear()  # the services' own heartbeats
+        self._make_stack()
+
+    def _stand_still(self) -> None:
+        start = threading.Thread.start
+        account = self
+
+        def noted(thread: threading.Thread) -> None:
+            if account._going_on:
+                start(thread)
+            else:
+                account._works.append(thread)
+
+        threading.Thread.start = noted  # type: ignore[method-assign]
+        time.sleep = lambda _: None  # nobody waits where nothing goes on by itself
+        for name, member in vars(OnPaper).items():
+            if not name.startswith("__"):
+                setattr(Instance, name, member)
+        urllib.request.OpenerDirector.open = self._http  # type: ignore[assignment,method-assign]
+
+    def _make_stack(self) -> None:
+        """What the template makes, as far as functions use it."""
+        for bucket in (self.settings.data_bucket, self.settings.artifact_bucket):
+            self.client("s3").create_bucket(Bucket=bucket)
+        self.client("sns").create_topic(Name=self.settings.alerts_topic_arn.rpartition(":")[2])
+        trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        role = self.settings.training_role_arn.rpartition("/")[2]
+        self.client("iam").create_role(RoleName=role, AssumeRolePolicyDocument=document)
+        self.put(names.model_code_key(builders.DIGEST), b"code")
+
+    # ---- clients ----
+
+    def client(self, service: str) -> Any:
+        """The administrator's; nothing stands between it and the account."""
+        return self._client(service, "laptop", lambda _service, _operation, request: self.carry_out(request))
+
+    def function_client(self, service: str) -> Any:
+        """A function's. Botocore does not try again: what fails has failed for good."""
+        return self._client(service, "function", lambda *call: self.between(call[0], call[1], call[2], self.carry_out))
+
+    def _client(self, service: str, who: str, send: Callable[[str, str, HttpRequest], Answer]) -> Any:
+        key = f"{who} {service}"
+        if key not in self._made:
+
+            def before_send(request: Any, event_name: str, **_: Any) -> AWSResponse:
+                _, _, operation = event_name.split(".")
+                status, headers, body = send(service, operation, _http_request(request))
+                return AWSResponse(request.url, status, headers, _Body(body))
+
+            config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
+            made = self._session.client(
+                service,
+                endpoint_url="http://127.0.0.1:4566",
+                aws_access_key_id="laptop",
+                aws_secret_access_key="laptop",
+                config=config,
+            )
+            made.meta.events.register("before-send", before_send)
+            self._made[key] = made
+        return self._made[key]
+
+    def carry_out(self, request: HttpRequest) -> Answer:
+        if request.path.endswith("/invocations"):
+            answer = asyncio.run(self.server._invoke_endpoint(request))
+        else:
+            answer = self.server._api_call(request)
+        status, headers, body = answer
+        at = self.clock.now().strftime("%a, %d %b %Y %H:%M:%S GMT")
+        return status, {**headers, "date": at, "content-length": str(len(body))}, body
+
+    def app(self) -> App:
+        """What a new process of a function works with."""
+        account = self
+
+        class FunctionsAws(Aws):
+            def _client(self, service: str) -> Any:
+                return account.function_client(service)
+
+            def _call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+                answer = super()._call(service, operation, **parameters)
+                if operation == "publish":
+                    account.sent.append(("topic", parameters["Subject"]))
+                return answer
+
+            def apply(self, decision: Any) -> Any:
+                done = super().apply(decision)
+                account.applied.append(type(done).__name__)
+                return done
+
+        return App(self.settings, FunctionsAws(self.settings, sleep=lambda _: None))
+
+    def _http(self, _opener: Any, request: Any, *_: Any, **__: Any) -> Any:
+        """What leaves a function by HTTP and not to AWS: to Slack, and to where CloudFormation waits for an answer."""
+        asked = HttpRequest(request.get_method(), request.full_url, "", {}, request.data or b"")
+        status, _, body = self.between(urlsplit(request.full_url).hostname or "", "Http", asked, self._delivered)
+        if status >= 400:
+            raise urllib.error.HTTPError(request.full_url, status, "no", {}, io.BytesIO(body))  # type: ignore[arg-type]
+        return _Answered(body)
+
+    def _delivered(self, request: HttpRequest) -> Answer:
+        said = json.loads(request.body)
+        self.sent.append((urlsplit(request.path).hostname or "", said.get("text") or said.get("Status")))
+        return 200, {}, b"ok"
+
+    # ---- what people and AWS do ----
+
+    def put(self, key: str, content: bytes, bucket: str | None = None) -> str:
+        """An object in the artifact bucket, or another; its ETag."""
+        bucket = bucket or self.settings.artifact_bucket
+        etag: str = self.client("s3").put_object(Bucket=bucket, Key=key, Body=content)["ETag"]
+        return etag.strip('"')
+
+    def later(self, **time: float) -> datetime:
+        self.clock.at += timedelta(**time)
+        return self.clock.at
+
+    def go_on(self) -> None:
+        """AWS does what it has begun: fleets start and stop, updates end, jobs that are stopped have stopped."""
+        while self._works:
+            works, self._works = self._works, []
+            self._going_on = True
+            try:
+                for work in works:
+                    if not work.name.startswith(_JOBS_OWN):
+                        work.run()
+            finally:
+                self._going_on = False
+        for jobs in (self.aws.training._jobs, self._tuning()._jobs):
+            for job in jobs.all():
+                if job.status == "Stopping":
+                    job.status, job.ended = "Stopped", self.clock.now()
+                    if jobs is self.aws.training._jobs:
+                        job.secondary_status = "Stopped"
+        for execution in self._executions():
+            if execution.status == "Stopping":
+                execution.status, execution.ended = "Stopped", self.clock.now()
+
+    @property
+    def under_way(self) -> bool:
+        """Whether AWS has begun something, or something has happened of which nobody was told."""
+        jobs = (*self.aws.training._jobs.all(), *self._tuning()._jobs.all(), *self._executions())
+        return bool(self._works or self.bus.waiting or any(one.status == "Stopping" for one in jobs))
+
+    def _operation(self, name: str) -> Any:
+        return self.aws.operations["sagemaker"][name]
+
+    def _tuning(self) -> Any:
+        return self._operation("CreateHyperParameterTuningJob").__self__
+
+    def _executions(self) -> list[Any]:
+        pipelines = self._operation("CreatePipeline").__self__._pipelines.values()
+        return [execution for pipeline in pipelines for execution in pipeline.executions.values()]
+
+    def end_training(self, name: str, *, status: str = "Completed", archive: bytes | None = None, **more: Any) -> str:
+        """A job ends, with an artifact if it completed; the artifact's address."""
+        job = self.aws.training._jobs.find(name)
+        job.status = job.secondary_status = status
+        job.started, job.ended = self.clock.now(), self.clock.now() + timedelta(seconds=100)
+        job.training_seconds = 300.0
+        for field, value in more.items():
+            setattr(job, field, value)
+        if status != "Completed":
+            return ""
+        output = job.request["OutputDataConfig"]["S3OutputPath"].rstrip("/")
+        job.artifact_uri = f"{output}/{name}/output/model.tar.gz"
+        bucket, _, key = job.artifact_uri.removeprefix("s3://").partition("/")
+        self.put(key, archive or builders.model_archive(), bucket)
+        return str(job.artifact_uri)
+
+    # ---- what there is ----
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that the account holds, by kind and name; times and random identifiers are left out of it."""
+        from moto.applicationautoscaling.models import applicationautoscaling_backends
+        from moto.cloudwatch.models import cloudwatch_backends
+        from moto.logs.models import logs_backends
+        from moto.s3.models import s3_backends
+        from moto.ssm.models import ssm_backends
+
+        found: dict[str, Any] = {}
+        for kind, listed, member, described, name in _KINDS:
+            for entry in self._all(listed, member):
+                found[f"{kind} {entry[name]}"] = self._operation(described)({name: entry[name]})
+        for group in self._all("ListModelPackageGroups", "ModelPackageGroupSummaryList"):
+            within = group["ModelPackageGroupName"]
+            found[f"package group {within}"] = group
+            for package in self._all("ListModelPackages", "ModelPackageSummaryList", ModelPackageGroupName=within):
+                arn = package["ModelPackageArn"]
+                found[f"package {arn}"] = self._operation("DescribeModelPackage")({"ModelPackageName": arn})
+        for number, execution in enumerate(self._executions()):
+            found[f"execution {execution.display_name} {number}"] = [execution.status, execution.parameters]
+        for arn, tags in self.aws.tags.items():
+            found[f"tags of {arn}"] = dict(tags)
+        scaling = applicationautoscaling_backends[ACCOUNT_ID][REGION]
+        for targets in scaling.targets.values():
+            for resource, target in targets.items():
+                found[f"scaling target {resource}"] = [target.min_capacity, target.max_capacity]
+        for policy in scaling.policies.values():
+            found[f"scaling policy {policy.policy_name}"] = policy.target_tracking_scaling_policy_configuration
+        for action in scaling.scheduled_actions:
+            found[f"scheduled action {action.scheduled_action_name}"] = action.schedule
+        watch = cloudwatch_backends[ACCOUNT_ID][REGION]
+        for alarm in watch.alarms.values():
+            found[f"alarm {alarm.name}"] = [
+                *(alarm.metric_name, alarm.namespace, alarm.threshold, alarm.actions_enabled, alarm.alarm_actions),
+                sorted((one.name, one.value) for one in alarm.dimensions or []),
+                watch.tagger.get_tag_dict_for_resource(alarm.alarm_arn),
+            ]
+        for metric in watch.metric_data:
+            where = sorted((one.name, one.value) for one in metric.dimensions)
+            found[f"metric {metric.namespace} {metric.name} {where} {metric.value}"] = True
+        for bucket in s3_backends[ACCOUNT_ID]["aws"].buckets.values():
+            for key, stored in bucket.keys.items():
+                found[f"object {bucket.name}/{key}"] = [_content(stored.value), dict(stored.metadata)]
+        for name in ssm_backends[ACCOUNT_ID][REGION]._parameters:
+            found[f"parameter {name}"] = True
+        for name in logs_backends[ACCOUNT_ID][REGION].groups:
+            found[f"log group {name}"] = True
+        for tag in self.aws.operations["ce"]["ListCostAllocationTags"]({})["CostAllocationTags"]:
+            if tag["Status"] == "Active":
+                found[f"cost tag {tag['TagKey']}"] = True
+        described: dict[str, Any] = {}
+        plain = [(_TIME.sub("(time)", key), _without_times(value)) for key, value in found.items()]
+        for key, value in sorted(plain, key=str):
+            name = key
+            while name in described:
+                name += " again"
+            described[name] = value
+        return described
+
+    def _all(self, operation: str, member: str, **parameters: Any) -> list[dict[str, Any]]:
+        answer = self._operation(operation)({"MaxResults": 100, **parameters})
+        assert "NextToken" not in answer, f"{operation} has more than a page here"
+        entries: list[dict[str, Any]] = answer[member]
+        return entries
+
+    def billable(self) -> list[str]:
+        """What costs money by the hour, or would begin to again by itself."""
+        return sorted(
+            key
+            for key, value in self.describe().items()
+            if key.startswith(("endpoint ", "endpoint config ", "model ", "package", "scal", "alarm ", "log group "))
+            or (
+                key.startswith(("training job ", "tuning job ", "processing job "))
+                and {"InProgress", "Stopping"} & {one for name, one in value.items() if name.endswith("JobStatus")}
+            )
+            or (key.startswith("execution ") and value[0] in ("Executing", "Stopping"))
+        )
+
+
+_KINDS = (
+    ("model", "ListModels", "Models", "DescribeModel", "ModelName"),
+    ("endpoint config", "ListEndpointConfigs", "EndpointConfigs", "DescribeEndpointConfig", "EndpointConfigName"),
+    ("endpoint", "ListEndpoints", "Endpoints", "DescribeEndpoint", "EndpointName"),
+    ("training job", "ListTrainingJobs", "TrainingJobSummaries", "DescribeTrainingJob", "TrainingJobName"),
+    (
+        "tuning job",
+        "ListHyperParameterTuningJobs",
+        "HyperParameterTuningJobSummaries",
+        "DescribeHyperParameterTuningJob",
+        "HyperParameterTuningJobName",
+    ),
+    ("processing job", "ListProcessingJobs", "ProcessingJobSummaries", "DescribeProcessingJob", "ProcessingJobName"),
+)
+
+
+def _through(_service: str, _operation: str, request: HttpRequest, carry: Carry) -> Answer:
+    return carry(request)
+
+
+class _Answered(io.BytesIO):
+    status = 200
+
+
+def _http_request(request: Any) -> HttpRequest:
+    url, body = urlsplit(request.url), request.body or b""
+    body = body.read() if hasattr(body, "read") else body
+    headers = {
+        name.lower(): value.decode() if isinstance(value, bytes) else value for name, value in request.headers.items()
+    }
+    return HttpRequest(request.method, url.path, url.query, headers, body.encode() if isinstance(body, str) else body)
+
+
+def is_write(operation: str) -> bool:
+    """Whether a call may change the account. Http is a message that leaves it."""
+    return _READS.match(operation) is None
+
+
+_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(\+00:00|Z)?|\b(?!123456789012)\d{10,13}(\.\d+)?\b"
+    r"|scalable-target/\w+|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+)
+
+
+def _without_times(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return "(time)"
+    if isinstance(value, str):
+        return _TIME.sub("(time)", value)
+    if isinstance(value, Mapping):
+        return {str(key): _without_times(one) for key, one in value.items() if key != "StatusMessage"}
+    if isinstance(value, list | tuple):
+        return [_without_times(one) for one in value]
+    return value if isinstance(value, int | float | bool | None) else str(value)
+
+
+def _content(value: bytes) -> str:
+    """Texts as they are but for the times in them, the rest by its digest."""
+    try:
+        return _TIME.sub("(time)", value.decode())
+    except UnicodeDecodeError:
+        return hashlib.sha256(value).hexdigest()
