@@ -71,13 +71,13 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
         endpoint = connection.endpoint_name(dataset)
         if only and not (verdict or job or dataset in executed or endpoint in endpoints or endpoint in asleep):
             continue
-        live, instances = _live(connection, endpoint) if endpoint in endpoints else ("", "")
+        model, instances = live(connection, endpoint) if endpoint in endpoints else ("", "")
         found.append(
             Row(
                 dataset,
                 verdict.get("verdict", "not judged yet"),
                 executed.get(dataset, "") if "pipeline" in verdict else _job(connection, verdict, job),
-                live,
+                model,
                 endpoints.get(endpoint) or (f"asleep {asleep[endpoint]}" if endpoint in asleep else "none"),
                 instances,
                 verdict.get("reason", ""),
@@ -202,7 +202,7 @@ def _newest_by_dataset(
     return newest
 
 
-def _live(connection: Connection, endpoint: str) -> tuple[str, str]:
+def live(connection: Connection, endpoint: str) -> tuple[str, str]:
     """The live model, which the config of most endpoints is named like, and what it runs on."""
     sagemaker = connection.sagemaker
     described = sagemaker.describe_endpoint(EndpointName=endpoint)
