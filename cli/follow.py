@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from cli.connection import Connection
 from cli.pipeline import find_execution, steps
-from cli.status import live
+from cli.serving import live
 from mlplatform import names
 from mlplatform.tuning import shortened
 
