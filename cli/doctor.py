@@ -14,6 +14,7 @@ import typer
 from cli import hours
 from cli.connection import Connection
 from cli.terminal import Terminal
+from mlplatform import names
 from mlplatform.app import App
 from mlplatform.autoscaling import check_endpoint, plan_autoscaling
 from mlplatform.aws import Aws
@@ -86,6 +87,8 @@ def app_of(connection: Connection) -> App:
 def examine(app: App) -> Iterator[Finding]:
     """What is wrong with the stack's endpoints that are there; parked ones have what they need in their record."""
     for hosted in app.aws.hosted_endpoints():
+        if names.bare(hosted.name) != hosted.name:
+            continue  # it stands in for one that moves, and needs nothing
         endpoint = app.aws.endpoint(hosted.name) if hosted.status else None
         if endpoint is not None and not endpoint.busy and hosted.parked is None:
             yield from _examined(app, endpoint)

@@ -149,7 +149,7 @@ def status(
         return
     console.print(overview.table(rows, context.obj), soft_wrap=False)
     for row in rows:
-        if row.reason and (dataset or row.verdict == "rejected"):
+        if row.reason and (dataset or row.verdict in ("rejected", "held")):
             console.print(f"{row.dataset}: {row.reason}", highlight=False)
         if row.outcome:
             console.print(f"what became of it: {row.outcome}", highlight=False)

@@ -7,6 +7,7 @@ before all the traffic is its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mlplatform import events, names
@@ -24,6 +25,7 @@ from mlplatform.facts import (
     Prediction,
     Unasked,
 )
+from mlplatform.moving import QUIET, Pair, asks, moves, plan_move
 from mlplatform.observability import decided, observed
 from mlplatform.restoring import plan_capacity, plan_restore
 
@@ -38,10 +40,19 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, str]:
 
 def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
     endpoint = app.aws.endpoint(changed.endpoint_name)
+    moved = _move(app, changed.endpoint_name, endpoint)
+    if moved is not None:
+        return moved
     if endpoint is None:
         return Skip(f"There is no endpoint {changed.endpoint_name} any more.")
     first = check_endpoint(endpoint, app.settings)
-    if endpoint.status != "InService" or isinstance(first, Skip | FinishDeployment | MakeComponent):
+    if isinstance(first, MakeComponent):
+        made = app.aws.apply(first)
+        endpoint = app.aws.endpoint(changed.endpoint_name) or endpoint
+        first = check_endpoint(endpoint, app.settings)
+        if first is not None:
+            return made
+    if endpoint.status != "InService" or isinstance(first, Skip | FinishDeployment):
         return app.aws.apply(first) if first else Skip(f"{endpoint.name} is {endpoint.status}.")
     elsewhere = told_elsewhere(endpoint)
     if elsewhere is not None:
@@ -67,6 +78,38 @@ def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
         return told
     tried = _configure_challenger(app, endpoint, challenger)
     return told if isinstance(tried, Skip) else tried
+
+
+def _move(app: App, name: str, found: Endpoint | None) -> Decision | None:
+    """What an endpoint that becomes another kind, or its stand-in, needs next; None where `found` is neither."""
+    bare = names.bare(name)
+    if name == bare and found is not None and not (moves(found, app.settings) or found.tags.get(names.LOOK_TAG)):
+        return None
+    pair = Pair(
+        bare,
+        endpoint=found if name == bare else app.aws.endpoint(bare),
+        stand_in=found if name != bare else app.aws.endpoint(names.stand_in(bare)),
+    )
+    one = pair.stand_in or pair.endpoint
+    if one is None or one.tags.get(STACK_TAG) != app.settings.stack_name or DATASET_TAG not in one.tags:
+        return None
+    now = app.aws.now()
+    if pair.stand_in is not None and asks(pair, app.settings):
+        first = check_endpoint(pair.stand_in, app.settings)
+        if isinstance(first, MakeComponent):
+            made = app.aws.apply(first)
+            pair = replace(pair, stand_in=app.aws.endpoint(pair.stand_in.name))
+            first = check_endpoint(pair.stand_in, app.settings) if pair.stand_in else first
+            if first is not None:
+                return made
+        if first is None and pair.stand_in is not None:
+            pair = replace(pair, prediction=_tried(app, pair.stand_in)[1])
+    elif pair.stand_in is not None:
+        pair = replace(pair, calls=app.aws.calls(pair.stand_in, now - QUIET))
+    decision = plan_move(pair, app.settings, now)
+    if decision is not None:
+        return app.aws.apply(decision)
+    return None if name == bare else Skip(f"{name} stands in for {bare} as long as that is called.")
 
 
 def _configure_challenger(app: App, endpoint: Endpoint, challenger: Endpoint) -> Decision:

@@ -67,9 +67,14 @@ class Variant:
     counters: InvocationCounters = field(default_factory=InvocationCounters)
     config: str = ""  # whose fleet it is
     pools: tuple[str, ...] = ()  # the types that it may run on; of those it runs on `instance_type`
+    role: str = ""  # the model's execution role
     # in place of a fleet, which is then empty:
     serverless: serverless.Containers | None = None
     machines: inference_components.Machines | None = None  # for inference components; it has no model of its own
+
+    @property
+    def instance_count(self) -> int:
+        return len(self.fleet) if self.machines is None else len(self.machines.all)
 
     def stop(self, *, drain: bool) -> None:
         """Ends everything of it, with `drain` after the requests under way."""
@@ -264,6 +269,7 @@ class Hosting:
             fleet,
             config=config["EndpointConfigName"],
             pools=types_of(production),
+            role=self.models.get(production["ModelName"])["ExecutionRoleArn"],
             serverless=containers,
         )
 
@@ -574,7 +580,7 @@ class Hosting:
             old = endpoint.variants
             endpoint.variants = ()
             if endpoint.queue is not None:
-                endpoint.queue.closed = True
+                self.workers.end(endpoint.queue)
         self.components.endpoint_gone(endpoint)
         stop_variants(old, drain=True)
         with self.lock:
@@ -663,7 +669,7 @@ class Hosting:
                 "endpoint": endpoint.name,
                 "status": endpoint.status,
                 "config": endpoint.config_name,
-                "instances": {variant.name: len(variant.fleet) for variant in endpoint.variants},
+                "instances": {variant.name: variant.instance_count for variant in endpoint.variants},
                 "reason": endpoint.failure_reason,
             }
         self.account.journal.record("endpoint", **fields)

@@ -358,7 +358,7 @@ def requests(function: str, service: str, method: str) -> list[tuple[str, dict[s
         "ExecutionRoleArn": "arn:aws:iam::123456789012:role/trainingrole-name",
         "Tags": [{"Key": "Project", "Value": "ml-platform"}] if service == "sagemaker" else {"Project": "ml-platform"},
     }
-    left_out = {"CreateEndpointConfig": {"ExecutionRoleArn"}, "CreateModelPackage": {"Tags"}}.get(operation, set())
+    left_out = {"CreateModelPackage": {"Tags"}}.get(operation, set())
     return [(operation, {key: everything[key] for key in members if key in everything and key not in left_out})]
 
 

@@ -252,6 +252,8 @@ def test_roles_are_passed_to_sagemaker_only() -> None:
     assert {role for role, _ in passing} == {
         "StartTrainingRole",
         "DeployModelRole",
+        "ConfigureAutoscalingRole",
+        "KeepOfficeHoursRole",
         "CompareModelsRole",
         "PipelineRole",
     }

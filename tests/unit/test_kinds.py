@@ -61,7 +61,7 @@ def deployed(hosting: str, live: Endpoint | None = None, parked: Parked | None =
     for operation, request in {
         "CreateModel": decision.model,
         "CreateEndpointConfig": decision.endpoint_config,
-        "UpdateEndpoint" if decision.exists else "CreateEndpoint": decision.endpoint,
+        "CreateEndpoint" if decision.move or not decision.exists else "UpdateEndpoint": decision.endpoint,
         "AddTags": {"ResourceArn": endpoint().arn, "Tags": names.tag_list(decision.endpoint_tags)},
     }.items():
         assert validate("sagemaker", operation, request) == [], operation

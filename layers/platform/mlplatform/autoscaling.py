@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from mlplatform import kinds, names, sleeping
@@ -12,6 +13,7 @@ from mlplatform.endpoint_alarms import (
     challenger_alarms,
     dimensions,
     endpoint_alarms,
+    others_alarms,
     update_alarm_names,
     wrong_answer,
 )
@@ -49,6 +51,9 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
         component = _check_component(endpoint, wanted, settings, once)
         if component is not None:
             return component
+    becomes = kinds.hosting(endpoint.tags, settings, endpoint)
+    if becomes.kind is not endpoint.kind:
+        return Skip(f"{endpoint.name} is {endpoint.kind.value}, and on its way to {becomes.said}.")
     if wanted is None or wanted in {endpoint.config_name, endpoint.model_name}:
         return None
     dataset = endpoint.tags[DATASET_TAG]
@@ -160,8 +165,19 @@ def plan_autoscaling(
 ) -> Skip | Notify | ConfigureAutoscaling:
     """Scaling and alarms for an endpoint that check_endpoint let through.
 
-    `prediction` is what its smoke test said, `bounds` the fewest and the most instances that it scales to now.
+    `prediction` is what its smoke test said, `bounds` the fewest and the most instances that it scales to now. What was
+    begun there is over with that, unless an answer is still to come.
     """
+    decision = _planned(endpoint, prediction, settings, bounds)
+    if isinstance(decision, ConfigureAutoscaling) and endpoint.tags.get(names.LOOK_TAG):
+        awaited = isinstance(prediction, Unasked) and not sleeping.asleep(endpoint)
+        return replace(decision, looked=not awaited)
+    return decision
+
+
+def _planned(
+    endpoint: Endpoint, prediction: Prediction | Unasked, settings: Settings, bounds: tuple[int, int] | None
+) -> Skip | Notify | ConfigureAutoscaling:
     if isinstance(prediction, Prediction) and not prediction.correct:
         return Notify(
             f"Endpoint {endpoint.name} is in service with {endpoint.model_name}, but its smoke test failed: "
@@ -287,14 +303,15 @@ def _sleeper(
         alarms=endpoint_alarms(endpoint, settings),
         ended=_ended(endpoint),
         wake=wake_alarm(endpoint, settings),
-        looked=bool(endpoint.tags.get(names.LOOK_TAG)),
     )
 
 
 def _ended(endpoint: Endpoint) -> tuple[str, ...]:
-    """Alarms of the update that brought it here, or did not, for none is under way; and of an A/B test that ended."""
+    """Alarms of the update that brought it here, or did not, for none is under way; of an A/B test that ended; and of
+    the kind that it was before."""
     tags = endpoint.tags
     updates = update_alarm_names(endpoint.model_name, tags.get(names.WANTED_TAG), tags.get(names.ASKED_TAG))
+    updates += others_alarms(endpoint)
     return updates if endpoint.challenger else (*updates, *challenger_alarms(endpoint.name))
 
 

@@ -21,8 +21,10 @@ from mlplatform.aws_spend import HELD, SpendCalls
 from mlplatform.aws_ticks import TickCalls
 from mlplatform.aws_tuning import TuningCalls
 from mlplatform.decisions import (
+    AbandonMove,
     ActivateCostTags,
     AskApproval,
+    ChangeInPlace,
     ClearFailedStart,
     ConfigureAutoscaling,
     Decision,
@@ -49,20 +51,23 @@ from mlplatform.decisions import (
     Request,
     RestoreCapacity,
     RestoreEndpoint,
+    RetireStandIn,
     ShareTraffic,
     Skip,
     StartAbTest,
     StartEndpoint,
+    StartMove,
     StartPipeline,
     StartTraining,
     StartTuning,
     StopEndpoint,
     StopTuning,
+    SwitchOver,
     TagResource,
     WarnOfEnd,
 )
 from mlplatform.deployment import scalable_target
-from mlplatform.endpoint_alarms import differing
+from mlplatform.endpoint_alarms import differing, dimensions
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
     DATASET_TAG,
@@ -87,6 +92,7 @@ from mlplatform.kinds import kind_of
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, model_version, parse_card
 from mlplatform.quotas import LIMIT_EXCEEDED, limit_reached_by
 from mlplatform.sleeping import asleep, scaled
+from mlplatform.sleeping import dimensions as sleeper_dimensions
 
 if TYPE_CHECKING:
     from mlplatform.recommendations import AdviceFacts
@@ -97,6 +103,7 @@ _CARD_FILE_BYTES = 8 * 1024 * 1024
 _REPORT_BYTES = 1024 * 1024
 _CONFIG_ATTEMPTS = 6
 _UPDATE_ATTEMPTS = 60  # a canary of a tenth is missed by all of them once in 500 times, and there is a second look
+_COMPONENT_ATTEMPTS = 20  # a second each
 _GONE_ATTEMPTS = 40  # as below
 _QUEUE_ATTEMPTS = 30  # a second each
 _UPDATE_SECONDS = 30.0  # of a function's minute; what is slower than that rings the alarm for latency
@@ -328,6 +335,34 @@ class Aws(
         card = parse_card(files)
         return card if isinstance(card, ModelCard) else None
 
+    def calls(self, endpoint: Endpoint, since: datetime) -> int:
+        """How many requests it got, or has waiting. An asynchronous endpoint counts what it has processed."""
+        queued = endpoint.kind is HostingKind.ASYNCHRONOUS
+        metric = "InvocationsProcessed" if queued else "Invocations"
+        wanted = [(metric, dimensions(endpoint.name), "Sum")]
+        if endpoint.kind is HostingKind.SCALE_TO_ZERO:
+            wanted = [(metric, sleeper_dimensions(endpoint), "Sum")]
+        if queued:
+            wanted.append(("ApproximateBacklogSize", sleeper_dimensions(endpoint), "Maximum"))
+        found = self._call(
+            "cloudwatch",
+            "get_metric_data",
+            MetricDataQueries=[
+                {
+                    "Id": f"m{number}",
+                    "MetricStat": {
+                        "Metric": {"Namespace": "AWS/SageMaker", "MetricName": name, "Dimensions": scope},
+                        "Period": 60,
+                        "Stat": statistic,
+                    },
+                }
+                for number, (name, scope, statistic) in enumerate(wanted)
+            ],
+            StartTime=since,
+            EndTime=self.now(),
+        )
+        return int(sum(sum(one["Values"]) for one in found["MetricDataResults"]))
+
     def scaling_bounds(self, endpoint: Endpoint) -> tuple[int, int] | None:
         """The fewest and the most instances that its scaling allows now; None where nothing scales it.
 
@@ -461,6 +496,18 @@ class Aws(
                 return decision
             case MakeComponent():
                 return self._make_component(decision)
+            case ChangeInPlace():
+                return self._change_in_place(decision)
+            case StartMove():
+                return self._start_move(decision)
+            case SwitchOver():
+                return self._switch_over(decision)
+            case RetireStandIn():
+                self._delete_endpoint(decision.endpoint_name, has_component=decision.has_component)
+                self._announce(decision)
+                return decision
+            case AbandonMove():
+                return self._abandon_move(decision)
             case Refuse():
                 return decision
             case StartAbTest():
@@ -622,6 +669,9 @@ class Aws(
         try:
             if decision.parked is not None:
                 self._move_parking(decision.parked, decision.job_name, decision.endpoint_tags)
+            elif decision.move is not None:
+                self._tag_endpoint(decision.move.endpoint_name, decision.endpoint_tags)
+                self._start_move(decision.move)
             elif decision.exists:
                 self._update_to(decision)
             else:
@@ -788,7 +838,58 @@ class Aws(
         self._tag_endpoint(decision.endpoint_name, {names.LOOK_TAG: "component"})
         if not self._unless(_exists, "sagemaker", "create_inference_component", **decision.component):
             return Skip(f"{decision.endpoint_name} has its inference component already.")
+        for _ in range(_COMPONENT_ATTEMPTS):  # a laptop's is there in seconds; AWS takes minutes, and a tick goes on
+            made = self._component(decision.endpoint_name)
+            if made is not None and made.status != "Creating":
+                break
+            self._sleep(1.0)
         return decision
+
+    def _change_in_place(self, decision: ChangeInPlace) -> Decision:
+        self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
+        name = decision.endpoint_name
+        if not self._unless(_is_in_progress, "sagemaker", "update_endpoint", **decision.endpoint):
+            return Skip(f"{name} is being updated; the end of that will bring it here again.")
+        at = self.now().isoformat(timespec="seconds")
+        self._tag_endpoint(name, {**decision.endpoint_tags, names.ASKED_TAG: decision.model, names.ASKED_AT_TAG: at})
+        self._announce(decision)
+        return decision
+
+    def _start_move(self, decision: StartMove) -> Decision:
+        """The tag first: by it the next tick finds what was only begun."""
+        self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
+        self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
+        there = self._found("sagemaker", "describe_endpoint", EndpointName=decision.endpoint["EndpointName"])
+        if there is not None:
+            return Skip(f"{decision.endpoint['EndpointName']} is there already.")
+        self._create_endpoint(decision.endpoint)
+        self._announce(decision)
+        return decision
+
+    def _switch_over(self, decision: SwitchOver) -> Decision:
+        """As quickly as AWS lets it: calls fail until this is over. An event or a tick finishes what takes longer."""
+        name = decision.endpoint_name
+        if decision.deletes:
+            self._notify(Notify(decision.reason, f"Endpoint {name} moves", decision.once, routine=True))
+            self._delete_endpoint(name, has_component=decision.has_component)
+        for _ in range(_GONE_ATTEMPTS):
+            if self._found("sagemaker", "describe_endpoint", EndpointName=name) is None:
+                self._create_endpoint(decision.endpoint)
+                return decision
+            self._sleep(1.0)
+        return decision
+
+    def _abandon_move(self, decision: AbandonMove) -> Decision:
+        """People and the endpoint's tags first: what is tried again begins with the stand-in, which goes last."""
+        done: Decision = decision
+        if decision.once:
+            subject = f"Endpoint {decision.endpoint_name} stays as it is"
+            done = self._notify(Notify(decision.reason, subject, decision.once))
+        if decision.endpoint_tags:
+            self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
+        if decision.stand_in:
+            self._delete_endpoint(decision.stand_in, has_component=decision.has_component)
+        return decision if isinstance(done, Notify) else done
 
     def _delete_endpoint(self, name: str, *, has_component: bool) -> None:
         """Its inference component first, and the scaling of that. Raises TryAgain where the component takes too long.
@@ -947,7 +1048,8 @@ class Aws(
             ResourceId=policy["ResourceId"],
             PolicyNames=[policy["PolicyName"]],
         )["ScalingPolicies"]
-        return ({**decision.wake, "AlarmActions": [one["PolicyARN"] for one in found]},)
+        actions = [one["PolicyARN"] for one in found if one["PolicyName"] == policy["PolicyName"]]
+        return ({**decision.wake, "AlarmActions": actions},)
 
     def _put_alarms(self, alarms: tuple[Request, ...], ended: tuple[str, ...]) -> bool:
         """Whether there was anything to put; those that ended are deleted."""

@@ -119,6 +119,7 @@ class DeployModel:
     asks: str = ""  # the model of its next update: where an A/B test has to end first, the live one
     replace: bool = False  # the endpoint is past updating: delete it first
     has_component: bool = False  # and before it its inference component
+    move: StartMove | None = None  # the endpoint is of another kind: in place of an update
     deregister: Request | None = None  # DeregisterScalableTarget: the instance type changes, which scaling forbids
     component: Request | None = None  # UpdateInferenceComponent, of an endpoint that scales to zero
     parked: Parked | None = None  # the endpoint is parked: nothing starts, and its record goes to the new config
@@ -224,6 +225,62 @@ class EndAbTest:
     deregister: Request | None  # DeregisterScalableTarget: of a variant that is to go
     endpoint_tags: Mapping[str, str]
     good: bool = True  # it was asked for; otherwise something went wrong
+
+
+@dataclass(frozen=True)
+class ChangeInPlace:
+    """An endpoint becomes another kind by an update."""
+
+    reason: str
+    endpoint_name: str
+    endpoint_config: Request  # CreateEndpointConfig
+    endpoint: Request  # UpdateEndpoint
+    model: str  # that it serves then
+    endpoint_tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StartMove:
+    """An endpoint is to become another kind, which no update does: one of that kind is made to stand in for it."""
+
+    reason: str
+    endpoint_name: str
+    endpoint_config: Request  # CreateEndpointConfig
+    endpoint: Request  # CreateEndpoint: the stand-in
+    endpoint_tags: Mapping[str, str]  # of the endpoint that moves
+
+
+@dataclass(frozen=True)
+class SwitchOver:
+    """The stand-in has proven itself: the endpoint is deleted, and made anew of the new kind."""
+
+    reason: str
+    endpoint_name: str
+    deletes: bool  # whether there is still something to delete
+    has_component: bool  # that has to go before it
+    endpoint: Request  # CreateEndpoint
+    once: str  # as in Notify
+
+
+@dataclass(frozen=True)
+class RetireStandIn:
+    """The endpoint is of the new kind and in service, and nobody calls what stood in for it."""
+
+    reason: str
+    endpoint_name: str  # the stand-in's
+    has_component: bool
+
+
+@dataclass(frozen=True)
+class AbandonMove:
+    """An endpoint does not become what it was to be, and stays what it is."""
+
+    reason: str
+    endpoint_name: str
+    stand_in: str  # that goes; empty where there is none
+    has_component: bool  # of the stand-in
+    endpoint_tags: Mapping[str, str]  # of the endpoint, as they were before
+    once: str  # as in Notify; empty where people need not know
 
 
 @dataclass(frozen=True)
@@ -446,6 +503,11 @@ Decision = (
     | AskApproval
     | FinishDeployment
     | MakeComponent
+    | ChangeInPlace
+    | StartMove
+    | SwitchOver
+    | RetireStandIn
+    | AbandonMove
     | Refuse
     | StartAbTest
     | ShareTraffic

@@ -8,7 +8,7 @@ approved, for one that is rolled back to (releases.py).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -37,6 +37,7 @@ from mlplatform.parking import without_variant
 from mlplatform.prices import usd_per_hour
 from mlplatform.settings import Settings
 from mlplatform.sleeping import component_update
+from mlplatform.stand_ins import MOVE, start_move
 
 _LAUNCH_SECONDS = 1800  # for an update beside its waits: instances that start, and models that load
 # SageMaker API reference, DescribeTrainingJob, SecondaryStatus: how a Stopped job came to stop.
@@ -56,6 +57,7 @@ class Live:
     job: TrainingJob | None  # that trained the live model
     card: ModelCard | None  # as registered with it
     parked: Parked | None = None
+    standing_in: bool = False  # the endpoint is being made anew: this is what stands in for it, see moving.py
 
 
 @dataclass(frozen=True)
@@ -300,12 +302,10 @@ def deployment(
         raise TryAgain(f"Endpoint {name} is being deleted; {model.name} can be deployed once it is gone.")
     parked = live.parked if live else None
     tested = names.challenger_wishes(live.endpoint.tags) if live else {}
-    exists = live is not None and parked is None and not live.endpoint.dead
+    exists = live is not None and parked is None and not live.standing_in and not live.endpoint.dead
     serving = live.endpoint if live and exists else None
     wanted = kinds.hosting({names.HOSTING_TAG: model.hosting}, settings, live.endpoint if live else None)
-    if serving and not kinds.in_place(serving.kind, wanted.kind):
-        reason += f" It stays {serving.kind.value}: AWS can't make a {wanted.kind.value} endpoint of it in place."
-        wanted = replace(wanted, kind=serving.kind)
+    moved = serving if serving and not kinds.in_place(serving.kind, wanted.kind) else None
     woken: dict[str, str] = {}
     if parked and wanted.kind is not HostingKind.REAL_TIME:
         # What costs nothing while nobody asks need not wait for the morning; office hours forget the record.
@@ -314,7 +314,7 @@ def deployment(
     tags = names.tags(settings.required_tags, stack=settings.stack_name, dataset=model.dataset)
     # Empty rather than absent: an update must also clear what an earlier job.json asked for.
     deployed = tags | {names.HOSTING_TAG: kinds.tag(model.hosting, wanted), names.WANTED_TAG: model.name}
-    if wanted.kind is not HostingKind.REAL_TIME or (serving and serving.kind is not wanted.kind):
+    if moved is None and (wanted.kind is not HostingKind.REAL_TIME or (serving and serving.kind is not wanted.kind)):
         deployed |= kinds.kind_tag(wanted.kind)
         reason += f" It is hosted {wanted.said}."
     if wanted.kind is HostingKind.SCALE_TO_ZERO:
@@ -326,7 +326,13 @@ def deployment(
         reason += f" The endpoint is {live.endpoint.status}; the model follows when that is over."
     if parked:
         reason += " The endpoint is stopped now, and will come back with this model."
-    way = way_to(serving, model.name, model.dataset, wanted, settings) if serving else None
+    way = way_to(serving, model.name, model.dataset, wanted, settings) if serving and not moved else None
+    move = None
+    if moved is not None:
+        was = moved.tags.get(names.BEFORE_TAG) or moved.tags.get(names.HOSTING_TAG, "")
+        deployed |= {names.BEFORE_TAG: was, names.LOOK_TAG: MOVE}
+        move = start_move(moved, model.name, wanted, {**moved.tags, **deployed}, was, settings)
+        reason += f" {move.reason}"
     create: Request = {
         "EndpointName": name,
         "EndpointConfigName": kinds.config_name(wanted, model.name, name),
@@ -339,17 +345,18 @@ def deployment(
         model_package=model_package,
         model=model_request(model, settings),
         endpoint_config=kinds.config_request(wanted, model.name, name, tags, settings),
-        endpoint=way.endpoint if way else create,
+        endpoint=way.endpoint if way else move.endpoint if move else create,
         alarms=way.alarms if way else (),
         endpoint_tags=deployed,
         exists=exists,
         asks=way.model if way else "",
         card=card,
-        replace=live is not None and live.endpoint.dead,
+        replace=live is not None and live.endpoint.dead and not live.standing_in,
         has_component=live is not None and live.endpoint.component is not None,
         deregister=way.deregister if way else None,
         component=way.component if way else None,
         parked=without_variant(parked, CHALLENGER) if parked and tested else parked,
+        move=move,
         difference=difference,
         package=package,
         release=release,

@@ -13,6 +13,7 @@ from mlplatform import names, sleeping
 from mlplatform.decisions import Request
 from mlplatform.facts import CHALLENGER, DATASET_TAG, Endpoint, HostingKind
 from mlplatform.instances import vcpus
+from mlplatform.kinds import SLEEPERS
 from mlplatform.settings import Settings
 
 WATCHED = {
@@ -156,6 +157,15 @@ def wrong_answer(endpoint_name: str, config: str) -> Request:
 def update_alarm_names(*configs: str | None) -> tuple[str, ...]:
     """Of these configs; None and repetitions are left out."""
     return tuple(names.update_alarm(one, what) for one in dict.fromkeys(filter(None, configs)) for what in UPDATE_SIGNS)
+
+
+def others_alarms(endpoint: Endpoint) -> tuple[str, ...]:
+    """Names of those that an endpoint of other kinds would have; none where it never was of another."""
+    if names.KIND_TAG not in endpoint.tags:
+        return ()
+    own = {*WATCHED[endpoint.kind], *([sleeping.WAKE] if endpoint.kind in SLEEPERS else [])}
+    known = dict.fromkeys((*(what for watched in WATCHED.values() for what in watched), sleeping.WAKE))
+    return tuple(names.alarm(endpoint.name, what) for what in known if what not in own)
 
 
 def challenger_alarms(endpoint_name: str) -> tuple[str, ...]:

@@ -153,6 +153,10 @@ def _start(
         return Refuse(f"{name} is no model of {dataset}. Those that there are: mlp models {dataset}.")
     if endpoint.kind is not HostingKind.REAL_TIME or endpoint.instance_type is None:
         return Refuse(f"The endpoint of {dataset} is {endpoint.kind.value}, and only a real-time one has two models.")
+    if endpoint.tags.get(names.LOOK_TAG):
+        return Refuse(
+            f"The endpoint of {dataset} is on its way to another kind of hosting. Ask again when it is there."
+        )
     wanted = endpoint.tags.get(names.WANTED_TAG, endpoint.model_name)
     if endpoint.busy and wanted != endpoint.model_name:
         return Refuse(

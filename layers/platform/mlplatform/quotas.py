@@ -162,7 +162,8 @@ def limit_reached_by(decision: DeployModel, aws_message: str) -> AskApproval:
 
 def _waiting(decision: DeployModel, why: str) -> AskApproval:
     """The model is as good as it was, and is deployed when a person approves it: by then there are instances."""
-    reason = f"{decision.reason} It is not deployed yet, because {why}. What serves now goes on."
+    goes_on = " What serves now goes on." if decision.exists else ""
+    reason = f"{decision.reason} But not yet: {why}.{goes_on}"
     registered, update = decision.model_package, None
     if registered is not None:
         known = {**registered["CustomerMetadataProperties"], "asked": "quota"}
