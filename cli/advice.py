@@ -10,15 +10,15 @@ from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 
 from cli.connection import CommandError, Connection
+from cli.terminal import Terminal
 from mlplatform import prices
 from mlplatform.aws_advice import read_advice_facts
 from mlplatform.errors import AwsError
 from mlplatform.recommendations import AdviceFacts, Recommendation, recommend, total
 
-console = Console(soft_wrap=True, highlight=False, markup=False)
+console = Terminal(soft_wrap=True, highlight=False, markup=False)
 
 
 def caller(connection: Connection) -> Callable[..., dict[str, Any]]:
@@ -124,8 +124,7 @@ def apply(
     if yes:
         console.print("done")
     else:
-        flag = "--laptop " if connection.endpoint_url else ""
-        console.print(f"Nothing was changed. To do it: mlp {flag}costs apply {number} --yes --expect {chosen.key}")
+        console.print(f"Nothing was changed. To do it: mlp costs apply {number} --yes --expect {chosen.key}")
 
 
 def _show(one: Recommendation) -> None:

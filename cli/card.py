@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 from botocore.exceptions import ClientError
-from rich.console import Console
 
 from cli import costs, models
 from cli.connection import CommandError, Connection
+from cli.terminal import Terminal
 from mlplatform import names, registry
 
-console = Console(soft_wrap=True)
+console = Terminal(soft_wrap=True)
 
 
 def card(

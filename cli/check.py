@@ -13,21 +13,22 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from cli import hours
 from cli.advice import caller, described_stack
 from cli.connection import AWS_ERRORS, Connection
+from cli.doctor import PersonsAws
+from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.capacity import wanted_type
 from mlplatform.endpoint_alarms import WATCHED
 from mlplatform.errors import AwsError
-from mlplatform.facts import DATASET_TAG, STACK_TAG
-from mlplatform.model_card import compare_prediction
+from mlplatform.facts import DATASET_TAG, STACK_TAG, HostingKind, Unasked
+from mlplatform.kinds import kind_of
 from mlplatform.quotas import Need, short
 from mlplatform.settings import Settings
 
-console = Console(soft_wrap=True, highlight=False)
+console = Terminal(soft_wrap=True, highlight=False)
 _LOG_DAYS = 7
 _ALARMS_A_PAGE = 50  # DescribeAlarms' MaxRecords where none is given (CloudWatch API reference)
 _LIFECYCLE = (("STANDARD_IA", 30), ("GLACIER_IR", 90))
@@ -69,6 +70,10 @@ class Stack:
         return hours.stack_settings(self.connection)
 
     @cached_property
+    def aws(self) -> PersonsAws:
+        return PersonsAws(self.connection, self.settings)
+
+    @cached_property
     def parameters(self) -> dict[str, str]:
         return {one["ParameterKey"]: one["ParameterValue"] for one in self.described.get("Parameters", ())}
 
@@ -91,6 +96,7 @@ class Stack:
                 TagFilters=[{"Key": STACK_TAG, "Values": [self.name]}], ResourceTypeFilters=["sagemaker:endpoint"]
             )
             for one in page["ResourceTagMappingList"]
+            if not one["ResourceARN"].endswith(names.STAND_IN)  # it is there for a while, and is not configured
         ]
 
 
@@ -145,44 +151,34 @@ def deployed(stack: Stack) -> Found:
 
 
 def endpoints(stack: Stack) -> Found:
-    """Each endpoint is asked for the prediction that its model's training job wrote down."""
+    """Each endpoint is asked for the prediction that its model's training job wrote down; none is woken for that."""
     wrong: list[str] = []
-    bucket = stack.connection.outputs["ArtifactBucketName"]
+    unasked: list[str] = []
     for arn in stack.endpoints:
         name = arn.rpartition("/")[2]
-        found = stack.call("sagemaker", "describe_endpoint", EndpointName=name)
-        if found["EndpointStatus"] != "InService":
-            wrong.append(f"{name} is {found['EndpointStatus']}")
-            continue
-        config = stack.call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
-        tags = {one["Key"]: one["Value"] for one in stack.call("sagemaker", "list_tags", ResourceArn=arn)["Tags"]}
-        variants = config["ProductionVariants"]
-        for variant in variants:
-            said = f"{name}, variant {variant['VariantName']}," if len(variants) > 1 else name
-            target = {"TargetVariant": variant["VariantName"]} if len(variants) > 1 else {}
-            key = f"{names.model_card_prefix(tags.get(DATASET_TAG, ''), variant.get('ModelName', ''))}sample.json"
-            try:
-                sample = stack.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
-                answer = stack.call(
-                    "sagemaker-runtime",
-                    "invoke_endpoint",
-                    EndpointName=name,
-                    ContentType="application/json",
-                    Accept="application/json",
-                    Body=json.dumps(json.loads(sample)["request"]).encode(),
-                    **target,
-                )
-            except AwsError as error:
-                wrong.append(f"{said} could not be asked: {error}")
+        try:
+            found = stack.aws.endpoint(name)
+            if found is None or found.status != "InService":
+                wrong.append(f"{name} is {found.status if found else 'gone'}")
                 continue
-            came = compare_prediction(sample, answer["ResponseMetadata"]["HTTPStatusCode"], answer["Body"].read())
-            if not came.correct:
-                wrong.append(f"{said} answers wrongly: {came.explanation}")
+            card = stack.aws.stored_card(found.tags.get(DATASET_TAG, ""), found.model_name or "")
+            if card is None:
+                wrong.append(f"{name} has no model with a stored prediction")
+                continue
+            came = stack.aws.smoke_test(found, card.sample_json)
+        except AwsError as error:
+            wrong.append(f"{name} could not be asked: {error}")
+            continue
+        if isinstance(came, Unasked):
+            unasked.append(f"{name} was not asked, because {came.why}")
+        elif not came.correct:
+            wrong.append(f"{name} answers wrongly: {came.explanation}")
     parked = hours.asleep(stack.connection)
     sleep = f", {len(parked)} asleep ({', '.join(sorted(parked))})" if parked else ""
     if not stack.endpoints:
         return Found((), f"no endpoint runs{sleep}", skipped=not parked)
-    return Found(tuple(wrong), f"{len(stack.endpoints)} answered as in training{sleep}")
+    said = "".join(f"; {one}" for one in unasked)
+    return Found(tuple(wrong), f"{len(stack.endpoints) - len(unasked)} answered as in training{sleep}{said}")
 
 
 def scaling(stack: Stack) -> Found:
@@ -197,6 +193,8 @@ def scaling(stack: Stack) -> Found:
             if (wanted_type(variant) or "ml.t").startswith("ml.t"):
                 continue  # serverless, or burstable: it can't scale
             resource = f"endpoint/{name}/variant/{variant['VariantName']}"
+            if kind_of(config) is HostingKind.SCALE_TO_ZERO:
+                resource = f"inference-component/{name}"
             policies = stack.call(
                 "application-autoscaling",
                 "describe_scaling_policies",
@@ -254,9 +252,10 @@ def _endpoint_alarms(stack: Stack) -> Iterator[str]:
         if found["EndpointStatus"] != "InService":
             continue
         config = stack.call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
-        with_instances = [one["VariantName"] for one in config["ProductionVariants"] if wanted_type(one)]
-        for variant in with_instances if len(with_instances) > 1 else (names.VARIANT,):
-            yield from (names.alarm(name, what, variant) for what in WATCHED if with_instances or what != "cpu")
+        kind = kind_of(config)
+        several = [one["VariantName"] for one in config["ProductionVariants"]]
+        for variant in several if len(several) > 1 else (names.VARIANT,):
+            yield from (names.alarm(name, what, variant) for what in WATCHED[kind])
 
 
 def told(stack: Stack) -> Found:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from cli import resuming
 from cli.connection import CommandError, Connection
+from cli.terminal import Terminal
 
 app = typer.Typer(invoke_without_command=True, help="What was spent, what was saved, what is to come.")
-console = Console(soft_wrap=True)
+console = Terminal(soft_wrap=True)
 
 
 @app.callback()
@@ -47,7 +47,7 @@ def show(
         return
     document: dict[str, Any] = json.loads(content)
     console.print(document["text"], highlight=False, markup=False)
-    console.print(f"as a page: mlp {'--laptop ' if connection.endpoint_url else ''}costs --open")
+    console.print("as a page: mlp costs --open")
 
 
 def newest(connection: Connection) -> str | None:

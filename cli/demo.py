@@ -24,15 +24,16 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from botocore.exceptions import ClientError
-from rich.console import Console
 from rich.markup import escape
 from rich.rule import Rule
 
-from cli import costs, drop, laptop_clock, reference_dataset, teardown
+from cli import costs, drop, laptop_clock, reference_dataset, teardown, terminal
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain
 from cli.follow import Follower, Outcome
 from cli.laptop_clock import call
+from cli.main import commands
 from cli.predict import invoke
+from cli.terminal import Terminal
 
 STACK = "ml-platform"
 DATASET = "reference"
@@ -41,7 +42,7 @@ LOAD_CLIENTS = 8
 LOAD_LIMIT_SECONDS = 60
 FRIDAY = 5
 
-console = Console(soft_wrap=True, highlight=False)
+console = Terminal(soft_wrap=True, highlight=False)
 
 
 class HopFailed(Exception):
@@ -54,6 +55,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="ml-platform-demo-") as folder, laptop() as url:
             connection = Connection(STACK, url, None)
+            terminal.choose(["--laptop"], commands())
             tell_story(connection, Path(folder))
     except KeyboardInterrupt:
         console.print("stopped")

@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from cli import hours
 from cli.connection import CommandError, Connection
+from cli.terminal import Terminal
+from mlplatform import names
 from mlplatform.app import App
 from mlplatform.autoscaling import check_endpoint, plan_autoscaling
 from mlplatform.aws import Aws
-from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, Notify
+from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, MakeComponent, Notify, Skip
 from mlplatform.experiments import as_challenger, plan_share, plan_variants, share_of
-from mlplatform.facts import DATASET_TAG, Endpoint, Prediction
+from mlplatform.facts import DATASET_TAG, Endpoint, Prediction, Unasked
 from mlplatform.settings import Settings
 
-console = Console(soft_wrap=True, highlight=False)
+console = Terminal(soft_wrap=True, highlight=False)
 Mend = Literal["configure", "clamp", "govern", ""]
 
 
@@ -37,7 +38,7 @@ class Finding:
     mend: Mend = ""  # how --mend does it; nothing where a person has to decide
 
 
-class _Aws(Aws):
+class PersonsAws(Aws):
     """The platform's own calls, with a person's rights."""
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
@@ -60,7 +61,7 @@ def doctor(
     """
     connection: Connection = context.obj
     settings = hours.stack_settings(connection)
-    app = App(settings, _Aws(connection, settings))
+    app = App(settings, PersonsAws(connection, settings))
     findings = [*examine(app), *_orphans(connection)]
     open_ = 0
     for one in findings:
@@ -72,8 +73,7 @@ def doctor(
             console.print(done, markup=False)
         else:
             open_ += 1
-            flag = "mlp --laptop " if connection.endpoint_url else "mlp "
-            console.print(f"       {one.command.replace('mlp ', flag, 1)}", markup=False)
+            console.print(f"       {one.command}", markup=False)
     if not findings:
         console.print("Every endpoint has what it should have.")
     elif open_:
@@ -83,6 +83,8 @@ def doctor(
 def examine(app: App) -> Iterator[Finding]:
     """What is wrong with the stack's endpoints that are there; parked ones have what they need in their record."""
     for hosted in app.aws.hosted_endpoints():
+        if names.bare(hosted.name) != hosted.name:
+            continue  # it stands in for one that moves, and needs nothing
         endpoint = app.aws.endpoint(hosted.name) if hosted.status else None
         if endpoint is not None and not endpoint.busy and hosted.parked is None:
             yield from _examined(app, endpoint)
@@ -91,7 +93,9 @@ def examine(app: App) -> Iterator[Finding]:
 def _examined(app: App, endpoint: Endpoint) -> Iterator[Finding]:
     dataset = endpoint.tags.get(DATASET_TAG, endpoint.name)
     first = check_endpoint(endpoint, app.settings)
-    if isinstance(first, FinishDeployment):
+    if isinstance(first, Skip):
+        return
+    if isinstance(first, FinishDeployment | MakeComponent):
         yield Finding(endpoint.name, first.reason, "mlp doctor --mend", "configure")
         return
     if isinstance(first, Notify):
@@ -109,7 +113,11 @@ def _examined(app: App, endpoint: Endpoint) -> Iterator[Finding]:
     if challenger is not None and variants is None:
         prediction = _tried(app, challenger)
         yield from _lacking(app, challenger, prediction, None, f"mlp ab {dataset} --drop")
-        if prediction.correct and plan_share(endpoint, prediction, app.settings) is not None:
+        if (
+            not isinstance(prediction, Unasked)
+            and prediction.correct
+            and plan_share(endpoint, prediction, app.settings) is not None
+        ):
             share = f"its challenger gets {share_of(endpoint) * 100:g} % of the traffic, and not what it should."
             yield Finding(endpoint.name, share, "mlp doctor --mend", "configure")
     if bounds is not None and (endpoint.instance_count or bounds[0]) < bounds[0]:
@@ -121,13 +129,13 @@ def _examined(app: App, endpoint: Endpoint) -> Iterator[Finding]:
         )
 
 
-def _tried(app: App, endpoint: Endpoint) -> Prediction:
+def _tried(app: App, endpoint: Endpoint) -> Prediction | Unasked:
     card = app.aws.stored_card(endpoint.tags[DATASET_TAG], endpoint.model_name or "")
     return app.aws.smoke_test(endpoint, card.sample_json) if card else Prediction(False, "its model has no card")
 
 
 def _lacking(
-    app: App, endpoint: Endpoint, prediction: Prediction, bounds: tuple[int, int] | None, way_out: str
+    app: App, endpoint: Endpoint, prediction: Prediction | Unasked, bounds: tuple[int, int] | None, way_out: str
 ) -> Iterator[Finding]:
     """What one of its models lacks."""
     wanted = plan_autoscaling(endpoint, prediction, app.settings, bounds)
@@ -142,7 +150,7 @@ def _lacking(
 
 def _orphans(connection: Connection) -> Iterator[Finding]:
     """What govern-resources would end, of things that nobody uses."""
-    for one in _invoked(connection, "govern-resources", {"dry_run": True}):
+    for one in invoked(connection, "govern-resources", {"dry_run": True}):
         if one["decision"] == "EndResource":
             yield Finding("left over", one["reason"], "mlp govern --yes", "govern")
 
@@ -152,18 +160,18 @@ def _mend(connection: Connection, app: App, finding: Finding) -> str:
     if finding.mend == "clamp":
         return app.aws.clamp(finding.about)
     if finding.mend == "govern":
-        _invoked(connection, "govern-resources", {"dry_run": False})
+        invoked(connection, "govern-resources", {"dry_run": False})
         return "govern-resources has tidied up"
     event = {
         "source": "aws.sagemaker",
         "detail-type": "SageMaker Endpoint State Change",
         "detail": {"EndpointName": finding.about, "EndpointStatus": "IN_SERVICE"},
     }
-    [one] = _invoked(connection, "configure-autoscaling", event)
+    [one] = invoked(connection, "configure-autoscaling", event)
     return str(one["reason"])
 
 
-def _invoked(connection: Connection, function: str, event: dict[str, Any]) -> list[dict[str, str]]:
+def invoked(connection: Connection, function: str, event: dict[str, Any]) -> list[dict[str, str]]:
     if function == "govern-resources":
         event = {"scheduled_time": f"{connection.now():%Y-%m-%dT%H:%M:%SZ}", **event}
     answer = connection.client("lambda").invoke(

@@ -28,8 +28,8 @@ _EPOCH = re.compile(r"\bepoch=(\d+)\b.*")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a drop ended: `deployed`, `kept`, `asked` (a person's approval), `rejected`, `held` (by a spending ceiling),
-    `failed` or `timeout`."""
+    """How a drop ended: `deployed`, `kept`, `asked` (a person's approval), `known` (it was dropped before), `rejected`,
+    `held` (by a spending ceiling or a quota), `failed` or `timeout`."""
 
     kind: str
     reason: str
@@ -37,7 +37,50 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        return self.kind in ("deployed", "kept", "asked")
+        return self.kind in ("deployed", "kept", "asked", "known")
+
+
+def known(connection: Connection, dataset: str, version: str, since: float) -> Outcome | None:
+    """What became of a version that was dropped before, which starts nothing again; None while that is open.
+
+    `since`: seconds since the epoch, before this drop.
+    """
+    try:
+        stored = connection.s3.get_object(Bucket=connection.data_bucket, Key=names.verdict_key(dataset, version))
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return None
+        raise
+    verdict = json.loads(stored["Body"].read())
+    if stored["LastModified"].timestamp() >= since or verdict["verdict"] == "held":
+        return None
+    when = f"Version {version} of {dataset} is known since {stored['LastModified']:%Y-%m-%d %H:%M} UTC"
+    if verdict["verdict"] == "rejected":
+        return Outcome("rejected", f"{when}, when it was rejected: {verdict['reason']}")
+    outcome = outcome_of(connection, dataset, verdict["job_name"])
+    if outcome is None:
+        return None
+    again = "Each version is trained once: change the data or its job.json to train again."
+    return Outcome("known", f"{when}. What became of it: {outcome['reason']} {again}", verdict["job_name"])
+
+
+def outcome_of(connection: Connection, dataset: str, job: str) -> dict[str, Any] | None:
+    """What deploy-model kept of a job that ended, or of a tuning's best trial."""
+    jobs = [job]
+    if names.is_tuning_job(job):
+        found = connection.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=job)
+        jobs.insert(0, found.get("BestTrainingJob", {}).get("TrainingJobName", job))
+    for one in jobs:
+        try:
+            key = names.outcome_key(dataset, one)
+            stored = connection.s3.get_object(Bucket=connection.outputs["ArtifactBucketName"], Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
+                raise
+            continue
+        found = json.loads(stored["Body"].read())
+        return dict(found)
+    return None
 
 
 @dataclass
@@ -124,11 +167,23 @@ class Follower:
         for function in DECIDING_FUNCTIONS:
             for event in self._log_events(self.connection.function_log_group(function), '"decision"'):
                 entry = _json_object(event["message"])
-                if not entry or "decision" not in entry or self.dataset not in json.dumps(entry):
+                if not entry or "decision" not in entry or not self._is_mine(entry):
                     continue
                 self._decisions.append(entry)
                 if entry["decision"] != "Skip":
                     self._say(function.replace("_", "-"), f"{entry['decision']}: {entry['message']}", "cyan")
+
+    def _is_mine(self, entry: dict[str, Any]) -> bool:
+        """Whether a decision is about this dataset, and not about one whose name begins, or goes on, alike."""
+        endpoint = self.connection.endpoint_name(self.dataset)
+        for key, own in (("dataset", self.dataset), ("endpoint_name", endpoint)):
+            if key in entry:
+                return bool(entry[key] == own)
+        said = str(entry.get("message", ""))
+        if self.version in said or (self._job_name and self._job_name in said):
+            return True
+        named = rf"{re.escape(endpoint)}(?:-[0-9a-f]{{12}}-[0-9a-f]+|-v\d+)?|{re.escape(self.dataset)}/\d+"
+        return re.search(rf"(?<![\w-])(?:{named})(?![\w-])", said) is not None
 
     def _log_events(self, group: str, pattern: str | None = None, prefix: str | None = None) -> list[dict[str, Any]]:
         query: dict[str, Any] = {"logGroupName": group, "startTime": int(self.since * 1000)}
@@ -254,11 +309,12 @@ def conclude(outcome: Outcome, dataset: str, connection: Connection, console: Co
     """Prints how a followed drop ended. Raises typer.Exit where that is not well."""
     style = "green" if outcome.good else "red"
     console.print(f"[bold {style}]{outcome.kind}[/bold {style}]: {escape(outcome.reason)}", highlight=False)
-    flag = "--laptop " if connection.endpoint_url else ""
     if outcome.kind == "deployed":
-        console.print(f"try it: mlp {flag}predict {dataset} FILE.csv")
+        console.print(f"try it: mlp predict {dataset} FILE.csv")
+    if outcome.kind == "known":
+        console.print(f"what is live now: mlp status {dataset}; what there is: mlp models {dataset}")
     if outcome.kind == "asked":
-        console.print(f"decide: mlp {flag}approve {dataset}; what there is: mlp {flag}models {dataset}")
+        console.print(f"decide: mlp approve {dataset}; what there is: mlp models {dataset}")
     if not outcome.good:
         raise typer.Exit(1)
 

@@ -7,14 +7,14 @@ from datetime import date, timedelta
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cli.connection import CommandError, Connection
 from cli.hours import find
+from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.governance import ALWAYS
 
-console = Console(soft_wrap=True, highlight=False)
+console = Terminal(soft_wrap=True, highlight=False)
 
 
 def govern(
@@ -23,6 +23,7 @@ def govern(
 ) -> None:
     """What is old, orphaned or badly tagged, and what will be done about it: every decision with its reason.
 
+    What others made without the required tags is told too, with whoever made it. It is never touched.
     The stack does the same by itself every morning. Example: `mlp govern`, `mlp govern --yes`
     """
     connection: Connection = context.obj
@@ -35,15 +36,14 @@ def govern(
     if "FunctionError" in answer:
         raise CommandError(f"govern-resources failed: {decisions.get('errorMessage')}. See mlp logs govern-resources.")
     for one in decisions:
-        console.print(f"{one['decision']:<12} {one['reason']}", markup=False)
-    acts = sum(one["decision"] != "Skip" for one in decisions)
+        console.print(f"{one['decision']:<14} {one['reason']}", markup=False)
+    acts = sum(one["decision"] not in ("Skip", "ReportUntagged") for one in decisions)
     if not decisions:
-        console.print("There is nothing that functions made, so that there is nothing to tidy up.")
+        console.print("There is nothing that functions made, and nothing without tags: nothing is to be tidied up.")
     elif yes:
         console.print(f"{acts} done")
     else:
-        flag = "--laptop " if connection.endpoint_url else ""
-        done = f"To do it now: mlp {flag}govern --yes" if acts else "Nothing needs doing."
+        done = "To do it now: mlp govern --yes" if acts else "Nothing needs doing."
         console.print(f"Nothing was changed. {done}")
 
 

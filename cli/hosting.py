@@ -12,14 +12,15 @@ from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import ClientError
-from rich.console import Console
 from rich.table import Table
 
-from cli import costs, hours
+from cli import costs, doctor, hours
 from cli.connection import CommandError, Connection
-from mlplatform import instances, names, prices
+from cli.terminal import Terminal
+from mlplatform import instances, kinds, names, prices
 from mlplatform.dollars import precise
-from mlplatform.errors import UnknownPrice
+from mlplatform.errors import DataRejected, UnknownPrice
+from mlplatform.facts import HostingKind
 from mlplatform.hosting import (
     COLD_START_SECONDS,
     LONGEST_WAIT_SECONDS,
@@ -34,15 +35,15 @@ from mlplatform.hosting import (
     plan_hosting,
     requests_per_day,
 )
+from mlplatform.job_spec import HOSTING_KEYS, parse_job_spec
+from mlplatform.kinds import kind_of
 from mlplatform.model_cost import open_hours_per_week
+from mlplatform.settings import Settings
+from mlplatform.stand_ins import MOVE
 
-console = Console(soft_wrap=True, highlight=False)
+console = Terminal(soft_wrap=True, highlight=False)
 WINDOW_DAYS = 14
 _HOUR = 3600
-_NOT_YET = (
-    "The platform hosts in real time, and does not switch an endpoint to another kind yet: this is a comparison. AWS "
-    "can't change a real-time endpoint into another kind in place either; docs/hosting.md says how one moves."
-)
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ class Serving:
     model: str | None
     variants: int
     not_serverless: str
+    kind: HostingKind
+    arn: str
+    asleep: bool  # parked for the night
 
 
 def hosting(
@@ -83,14 +87,24 @@ def hosting(
         float | None, typer.Option(min=0, help="What the model needs; by default what it took, and at least 2.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    move_to: Annotated[
+        HostingKind | None, typer.Option(help="Make it another kind; memory by --memory-gb.", case_sensitive=False)
+    ] = None,
+    max_concurrency: Annotated[
+        int | None, typer.Option(min=1, max=200, help="With --move-to serverless: requests at a time.")
+    ] = None,
 ) -> None:
     """What real-time, serverless, scale to zero and asynchronous hosting would cost, and which one to take.
 
-    Example: `mlp hosting churn`, `mlp hosting churn --requests-per-day 500 --latency-ms 200`
+    Example: `mlp hosting churn`, `mlp hosting churn --requests-per-day 500`, `mlp hosting churn --move-to serverless`
     """
     connection: Connection = context.obj
     serving = find(connection, dataset)
     settings = hours.stack_settings(connection)
+    if move_to is not None:
+        sizes = {"memory_gb": None if memory_gb is None else int(memory_gb), "max_concurrency": max_concurrency}
+        _move(connection, serving, move_to, {key: value for key, value in sizes.items() if value}, settings)
+        return
     measured = measure(connection, serving.name)
     wishes = names.hosting_wishes(serving.tags)
     open_hours = open_hours_per_week(serving.tags, settings)
@@ -127,11 +141,14 @@ def hosting(
         sys.stdout.write(json.dumps(_document(serving, workload, seen, choice), indent=1, default=str) + "\n")
         return
     _show(serving, workload, measured, seen, choice)
+    moving = _stand_in(connection, serving.name)
+    if moving is not None:
+        console.print(moving, style="yellow", markup=False)
 
 
 def find(connection: Connection, name: str) -> Serving:
     """What has no instances is compared with the type that it would have in real time. Raises CommandError."""
-    endpoint, variants, _ = hours.find(connection, name)
+    endpoint, variants, arn = hours.find(connection, name)
     usual = names.hosting_wishes(endpoint.tags).get(
         "instance_type", hours.stack_settings(connection).hosting_instance_type
     )
@@ -139,17 +156,67 @@ def find(connection: Connection, name: str) -> Serving:
     why = f"{kind} has a GPU, which serverless has not" if instances.is_gpu(kind) else ""
     if len(variants) > 1:
         why = why or "it has several variants, and serverless has one"
-    model = endpoint.tags.get(names.WANTED_TAG)
+    model, hosted = endpoint.tags.get(names.WANTED_TAG), HostingKind.REAL_TIME
     if endpoint.status is not None:
         found = connection.sagemaker.describe_endpoint(EndpointName=endpoint.name)
         config = connection.sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
-        model = config["ProductionVariants"][0].get("ModelName", model)
+        model, hosted = config["ProductionVariants"][0].get("ModelName", model), kind_of(config)
         if config.get("DataCaptureConfig", {}).get("EnableCapture"):
             why = why or "it captures data, which serverless does not"
         placed = config if model is None else {**connection.sagemaker.describe_model(ModelName=model), **config}
         if placed.get("VpcConfig") or placed.get("EnableNetworkIsolation"):
             why = why or "its model is in a VPC or isolated from the network, which serverless does not offer"
-    return Serving(endpoint.name, kind, endpoint.tags, model, len(variants), why)
+    return Serving(endpoint.name, kind, endpoint.tags, model, len(variants), why, hosted, arn, endpoint.status is None)
+
+
+def _move(
+    connection: Connection, serving: Serving, kind: HostingKind, sizes: Mapping[str, int], settings: Settings
+) -> None:
+    """Writes the wish, and has configure-autoscaling begin. Raises CommandError for what can't be."""
+    dataset = serving.name.removeprefix(f"{connection.stack}-")
+    if serving.asleep:
+        raise CommandError(f"{serving.name} is asleep. To wake it and move it then: mlp snooze {dataset} --hours 2")
+    under_way = serving.tags.get(names.LOOK_TAG) == MOVE
+    if kind is serving.kind and not under_way:
+        raise CommandError(f"{serving.name} is {kind.value} already.")
+    if kind is HostingKind.SERVERLESS and serving.not_serverless:
+        raise CommandError(f"{serving.name} can't be serverless: {serving.not_serverless}.")
+    try:
+        wishes = parse_job_spec(json.dumps({"hosting": {"kind": kind.value, **sizes}}).encode()).hosting
+    except DataRejected as error:
+        raise CommandError(error.reason.replace("job.json", "the command")) from error
+    why = kinds.refusal(wishes, settings)
+    if why is not None:
+        raise CommandError(f"The command {why}.")
+    was = serving.tags.get(names.HOSTING_TAG, "")
+    kept = {key: value for key, value in names.hosting_wishes(serving.tags).items() if key in HOSTING_KEYS[kind]}
+    tags = names.hosting_tag({**kept, **wishes}) | {names.LOOK_TAG: MOVE}
+    if not under_way:
+        tags[names.BEFORE_TAG] = was or f"kind={serving.kind.value}"
+    connection.sagemaker.add_tags(ResourceArn=serving.arn, Tags=names.tag_list(tags))
+    event = {
+        "source": "aws.sagemaker",
+        "detail-type": "SageMaker Endpoint State Change",
+        "detail": {"EndpointName": serving.name, "EndpointStatus": "IN_SERVICE"},
+    }
+    [said] = doctor.invoked(connection, "configure-autoscaling", event)
+    console.print(said["reason"], markup=False)
+    console.print(f"How far it has come: mlp hosting {dataset}", markup=False)
+
+
+def _stand_in(connection: Connection, name: str) -> str | None:
+    """How far a move is; None where none is under way."""
+    stand_in = names.stand_in(name)
+    try:
+        found = connection.sagemaker.describe_endpoint(EndpointName=stand_in)
+    except ClientError as error:
+        if "could not find" not in str(error).lower():
+            raise
+        return None
+    return (
+        f"{name} moves: {stand_in} is {found['EndpointStatus']}. Call that one while {name} is made anew; it goes "
+        "when nobody has called it for a quarter of an hour."
+    )
 
 
 def sample(connection: Connection, serving: Serving) -> bytes | None:
@@ -228,9 +295,9 @@ def _show(serving: Serving, workload: Workload, measured: Measured, seen: int | 
         f"({took}), open {workload.hours_per_week:g} of 168 hours a week"
     )
     table = Table(box=None, pad_edge=False)
-    table.add_column("   hosting", no_wrap=True)
+    table.add_column("  hosting", no_wrap=True)
     table.add_column("on", overflow="fold")
-    for column in ("a month", "a request", "first", "pauses", "errors"):
+    for column in ("a month", "request", "first", "pauses", "errors"):
         table.add_column(column, justify="right", no_wrap=True)
     shown = [option for option in choice.options if _is_shown(option, choice)]
     for option in shown:
@@ -248,7 +315,17 @@ def _show(serving: Serving, workload: Workload, measured: Measured, seen: int | 
     console.print(choice.reason[0].upper() + choice.reason[1:])
     for line in _caveats(workload, seen):
         console.print(line, style="dim")
-    console.print(_NOT_YET)
+    console.print(_switching(serving, choice), markup=False)
+
+
+def _switching(serving: Serving, choice: Choice) -> str:
+    if choice.chosen is None or choice.chosen.kind is serving.kind:
+        return f"It is hosted {serving.kind.value} now. docs/hosting.md has what the kinds are, and how one moves."
+    memory = f" --memory-gb {choice.chosen.gb}" if choice.chosen.gb else ""
+    return (
+        f"It is hosted {serving.kind.value} now. To move it: mlp hosting {serving.name} --move-to "
+        f"{choice.chosen.kind.value}{memory}. What callers see meanwhile: docs/hosting.md."
+    )
 
 
 def _is_shown(option: Option, choice: Choice) -> bool:
@@ -259,8 +336,8 @@ def _is_shown(option: Option, choice: Choice) -> bool:
 def _row(option: Option, chosen: bool) -> tuple[str, ...]:
     sleeps = option.first_seconds > option.latency_seconds
     return (
-        f"{'->' if chosen else '  '} {option.kind.value}",
-        option.what,
+        f"{'>' if chosen else ' '} {option.kind.value}",
+        option.what.partition(",")[0],  # its hours stand above
         precise(option.usd_per_month),
         duration(option.latency_seconds),
         duration(option.first_seconds),
@@ -288,5 +365,6 @@ def _document(serving: Serving, workload: Workload, seen: int | None, choice: Ch
         "chosen": asdict(choice.chosen) if choice.chosen else None,
         "reason": choice.reason,
         "break_even_requests_per_day": choice.break_even_requests_per_day,
-        "switching": _NOT_YET,
+        "hosted": serving.kind.value,
+        "switching": _switching(serving, choice),
     }

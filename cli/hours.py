@@ -9,22 +9,22 @@ from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import ClientError
-from rich.console import Console
 from rich.table import Table
 
 from cli.connection import CommandError, Connection
+from cli.terminal import Terminal
 from mlplatform import holidays as calendars
 from mlplatform import names
 from mlplatform.capacity import wanted_type
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import STACK_TAG, HostedEndpoint
-from mlplatform.office_hours import keep_on_until, on_stretches, plan_office_hours, read_wish
+from mlplatform.office_hours import keep_on_until, on_anyway, on_stretches, plan_office_hours, read_wish
 from mlplatform.opening_hours import BadHours, Hours, parse_hours
 from mlplatform.parking import read_record
 from mlplatform.restoring import hourly
 from mlplatform.settings import Settings, read_settings
 
-console = Console(soft_wrap=True)
+console = Terminal(soft_wrap=True)
 
 
 def hours(
@@ -96,14 +96,19 @@ def snooze(
         connection.sagemaker.delete_tags(ResourceArn=arn, TagKeys=[names.KEEP_ON_TAG])
         console.print(f"{endpoint.name} keeps to its hours again from the next tick on", highlight=False)
         return
+    settings, now = stack_settings(connection), connection.now()
     try:
-        plan = zone_of(endpoint, stack_settings(connection))
-        now = connection.now()
+        plan = zone_of(endpoint, settings)
+        anyway = on_anyway(endpoint, settings, holidays(connection, settings, now.date()), now)
         moment = now + timedelta(hours=hours) if hours is not None else keep_on_until(until or "", plan)
     except BadHours as error:
         raise CommandError(f"{error}.") from error
     if moment <= now:
         raise CommandError(f"{moment.astimezone(plan.zone):%a %d %b %H:%M} ({plan.zone.key}) is over.")
+    if anyway is not None and moment <= anyway:
+        shown = f"{anyway.astimezone(plan.zone):%a %d %b %H:%M} ({plan.zone.key})"
+        console.print(f"{endpoint.name} is on until {shown} anyway; nothing was changed", highlight=False)
+        return
     value = moment.astimezone(plan.zone).isoformat(timespec="seconds")
     connection.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": names.KEEP_ON_TAG, "Value": value}])
     what = "stays on" if endpoint.status else "starts within 15 minutes and stays on"

@@ -13,13 +13,13 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from cli.connection import CommandError, Connection, laptop_url
+from cli.terminal import Terminal
 
 app = typer.Typer(no_args_is_help=True, help="The laptop itself: what AWS does not have.")
-console = Console(soft_wrap=True)
+console = Terminal(soft_wrap=True)
 
 # A move does all that falls due on the way; a month of schedules takes minutes.
 MOVE_SECONDS = 1800

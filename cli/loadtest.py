@@ -14,15 +14,15 @@ from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 
 from cli import hosting
 from cli.connection import CommandError, Connection
+from cli.terminal import Terminal
 from mlplatform import names, prices
 from mlplatform.dollars import money
 from mlplatform.errors import UnknownPrice
 
-console = Console(soft_wrap=True, highlight=False)
+console = Terminal(soft_wrap=True, highlight=False)
 MOST_CLIENTS = 256
 # "Load testing your auto scaling configuration", SageMaker developer guide:
 # SageMakerVariantInvocationsPerInstance = (MAX_RPS * SAFETY_FACTOR) * 60, and 0.5 is the factor to begin with.

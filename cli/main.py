@@ -12,12 +12,10 @@ from typing import Annotated
 
 import typer
 from botocore.exceptions import ClientError
-from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
-from rich.table import Table
 
-from cli import advice, costs, govern, laptop_clock, pipeline, summary_page
+from cli import advice, costs, govern, laptop_clock, pipeline, summary_page, terminal
 from cli import card as cards
 from cli import drop as dropping
 from cli import hours as office_hours
@@ -27,11 +25,12 @@ from cli import summary as deployed
 from cli.check import check
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
 from cli.doctor import doctor
-from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower, conclude
+from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower, conclude, known
 from cli.hosting import hosting
 from cli.loadtest import loadtest
 from cli.predict import invoke, request_of
 from cli.teardown import teardown
+from cli.terminal import Terminal
 from cli.tuning import tune
 from mlplatform import names
 
@@ -46,6 +45,7 @@ OTHER_FUNCTIONS = (
     "govern_resources",
     "tear_down",
 )
+_STACK = "ml-platform"
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -73,18 +73,26 @@ app.command()(tune)
 app.command()(teardown)
 for command in (registered.models, registered.approve, registered.reject, registered.rollback):
     app.command()(command)
-console = Console(soft_wrap=True)
+console = Terminal(soft_wrap=True)
+
+
+def commands() -> tuple[str, ...]:
+    """What can stand behind `mlp`."""
+    return tuple(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
 @app.callback()
 def connect(
     context: typer.Context,
     laptop: Annotated[bool, typer.Option("--laptop", help="Use the laptop of `make up`, at port PORT (4566).")] = False,
-    stack: Annotated[str, typer.Option(help="The CloudFormation stack's name.", envvar="MLP_STACK")] = "ml-platform",
+    stack: Annotated[str, typer.Option(help="The CloudFormation stack's name.", envvar="MLP_STACK")] = _STACK,
     region: Annotated[str | None, typer.Option(help="The AWS region; by default your profile's.")] = None,
 ) -> None:
     """Chooses the account."""
     url = laptop_url() if laptop or os.environ.get("AWS_ENDPOINT_URL") else None
+    named = () if stack == _STACK else ("--stack", stack)
+    asked = [*(["--laptop"] if url else []), *named, *(["--region", region] if region else [])]
+    terminal.choose(asked, commands())
     context.obj = Connection(stack=stack, endpoint_url=url, region=region)
 
 
@@ -114,8 +122,12 @@ def drop(
     console.print(
         f"dropped {', '.join(file.name for file in chosen)} as dataset [bold]{name}[/bold], version {version}"
     )
+    before = known(connection, name, version, since)
+    if before is not None:
+        conclude(before, name, connection, console)
+        return
     if not follow:
-        console.print(f"see how far it is: mlp {'--laptop ' if connection.endpoint_url else ''}status {name}")
+        console.print(f"see how far it is: mlp status {name}")
         return
     conclude(Follower(connection, console, name, version, since).run(), name, connection, console)
 
@@ -133,20 +145,18 @@ def status(
     if not rows:
         console.print("Nothing has been dropped yet." if dataset is None else f"Nothing is known of {dataset}.")
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("dataset", "verdict", "training job", "model", "endpoint", "instances"):
-        table.add_column(column, overflow="fold")
+    console.print(overview.table(rows, context.obj), soft_wrap=False)
     for row in rows:
-        table.add_row(row.dataset, row.verdict, row.job, row.model, row.endpoint, row.instances)
-    console.print(table)
-    for row in rows:
-        if row.reason and (dataset or row.verdict == "rejected"):
+        if row.reason and (dataset or row.verdict in ("rejected", "held")):
             console.print(f"{row.dataset}: {row.reason}", highlight=False)
+        if row.outcome:
+            console.print(f"what became of it: {row.outcome}", highlight=False)
     if dataset and rows[0].model and (link := cards.where(context.obj, dataset, rows[0].model)):
-        flag = "--laptop " if context.obj.endpoint_url else ""
-        console.print(f"the model's card: mlp {flag}card {dataset}, or {link}", highlight=False)
+        console.print(f"the model's card: mlp card {dataset}, or {link}", highlight=False)
     elif any(row.model for row in rows):
         console.print("a model's card, with how well it does and on what data: mlp card DATASET", highlight=False)
+    for name in (name for row in rows for name in row.waiting):
+        console.print(registered.waits(name), highlight=False)
     sleeper = next((row.dataset for row in rows if row.asleep), None)
     if sleeper:
         console.print(f"To wake one sooner: mlp snooze {sleeper} --hours 2", highlight=False)
@@ -209,6 +219,7 @@ def logs(
         groups = [
             (TRAINING_LOG_GROUP, job_prefix, None),
             (f"/aws/sagemaker/Endpoints/{connection.endpoint_name(what)}", None, None),
+            (f"/aws/sagemaker/InferenceComponents/{connection.endpoint_name(what)}", None, None),
         ]
     seen: set[str] = set()
     while True:
@@ -284,14 +295,14 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except CommandError as error:
-        Console(stderr=True).print(f"[red]{error}[/red]", highlight=False)
+        Terminal(stderr=True).print(f"[red]{error}[/red]", highlight=False)
         sys.exit(1)
     except AWS_ERRORS as error:
         if os.environ.get("MLP_DEBUG"):
             raise
         url = laptop_url() if "--laptop" in sys.argv or os.environ.get("AWS_ENDPOINT_URL") else None
         text = explain(error, Connection("", url, None))
-        Console(stderr=True).print(f"[red]{text}[/red]", highlight=False)
+        Terminal(stderr=True).print(f"[red]{text}[/red]", highlight=False)
         sys.exit(1 if not isinstance(error, ClientError) else 2)
 
 

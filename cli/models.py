@@ -12,18 +12,19 @@ from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import ClientError
-from rich.console import Console
 from rich.table import Table
 
 from cli import hours
 from cli.connection import CommandError, Connection
+from cli.terminal import Terminal
 from mlplatform import names, registry
 from mlplatform.aws_registry import read_package
 from mlplatform.facts import Approval, ModelPackage
 
-console = Console(soft_wrap=True)
+console = Terminal(soft_wrap=True)
 _PATIENCE_SECONDS = 60.0
 _MOST = 100  # packages of a dataset that are described, a call each
+_APPROVALS = {Approval.APPROVED: "approved", Approval.REJECTED: "rejected", Approval.PENDING: "waits"}
 Package = Annotated[str, typer.Argument(help="Such as churn/3, or an ARN.", metavar="DATASET/VERSION")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept with the model.")]
 
@@ -54,29 +55,42 @@ def models(
     Example: `mlp models churn`
     """
     group = read_group(context.obj, dataset)
-    table = Table(box=None, pad_edge=False)
-    for column in ("model", "approval", "gate", "metric", "USD a month", "trained for USD", "registered", ""):
-        table.add_column(column, overflow="fold")
+    console.print(table(group), soft_wrap=False)
+    for package in group.packages:
+        if package.approval is Approval.PENDING:
+            console.print(waits(f"{group.dataset}/{package.version}"), highlight=False)
+
+
+def waits(name: str) -> str:
+    """What a person is told of a model that nobody has answered for."""
+    return f"{name} waits: mlp approve {name}, or mlp reject {name} --reason TEXT"
+
+
+def table(group: Group) -> Table:
+    """The models of a dataset, the newest first; a metric that all of them have stands in the heading."""
+    objectives = {package.properties.get("objective", "") for package in group.packages} - {""}
+    metric = objectives.pop() if len(objectives) == 1 else ""
+    shown = Table(box=None, pad_edge=False)
+    for column in ("model", "", "gate", metric or "metric", "USD a\nmonth", "training\nUSD", "registered"):
+        shown.add_column(column, overflow="fold", no_wrap=column in ("model", ""))
     for package in group.packages:
         said = package.properties
         objective = said.get("objective", "")
         score = said.get(f"test_{objective}", "")
-        table.add_row(
+        state = _APPROVALS[package.approval]
+        if package is group.live:
+            parts = ["live", "stopped" if group.parked else "", state if state != "approved" else ""]
+            state = ", ".join(part for part in parts if part)
+        shown.add_row(
             f"{group.dataset}/{package.version}",
-            package.approval.value,
+            state,
             said.get("gate", "none"),
-            f"{objective} {float(score):.4f}" if score else "",
+            f"{'' if metric else objective} {float(score):.4f}".strip() if score else "",
             said.get("hosting_usd_per_month", ""),
             said.get("training_usd", ""),
             f"{package.created:%Y-%m-%d %H:%M}",
-            ("live, stopped" if group.parked else "live") if package is group.live else "",
         )
-    console.print(table)
-    for package in group.packages:
-        if package.approval is Approval.PENDING:
-            flag = "--laptop " if context.obj.endpoint_url else ""
-            name = f"{group.dataset}/{package.version}"
-            console.print(f"{name} waits: mlp {flag}approve {name}, or mlp {flag}reject {name} --reason TEXT")
+    return shown
 
 
 def approve(
@@ -111,8 +125,8 @@ def approve(
         return
     if not registry.passed_gate(chosen) and not force:
         raise CommandError(
-            f"{name} failed its gate: {chosen.description} To deploy it all the same: mlp approve {name} --force "
-            "--reason TEXT."
+            f"{name} failed its gate: {registry.gate_said(chosen)} To deploy it all the same: mlp approve {name} "
+            "--force --reason TEXT."
         )
     if force and not reason:
         raise CommandError("--force needs --reason: both are kept with the model.")
@@ -135,7 +149,7 @@ def reject(context: typer.Context, package: Package, reason: Reason) -> None:
     connection.sagemaker.update_model_package(
         ModelPackageArn=chosen.arn,
         ModelApprovalStatus=Approval.REJECTED.value,
-        ApprovalDescription=registry.one_line(reason),
+        ApprovalDescription=registry.answer(reason, chosen),
         CustomerMetadataProperties=registry.properties({"rejected_by": _who(connection)}),
     )
     console.print(f"{group.dataset}/{chosen.version} is rejected", highlight=False)
@@ -169,7 +183,7 @@ def rollback(
     connection.sagemaker.update_model_package(
         ModelPackageArn=bad.arn,
         ModelApprovalStatus=Approval.REJECTED.value,
-        ApprovalDescription=registry.one_line(reason or f"Rolled back to {name}"),
+        ApprovalDescription=registry.answer(reason or f"Rolled back to {name}", bad),
         CustomerMetadataProperties=registry.properties({"rejected_by": by, "rolled_back_to": str(chosen.version)}),
     )
     console.print(f"{group.dataset}/{bad.version} is rejected", highlight=False)
@@ -282,7 +296,7 @@ def _release(connection: Connection, group: Group, package: ModelPackage, reason
     connection.sagemaker.update_model_package(
         ModelPackageArn=package.arn,
         ModelApprovalStatus=Approval.APPROVED.value,
-        ApprovalDescription=registry.one_line(reason),
+        ApprovalDescription=registry.answer(reason, package),
         CustomerMetadataProperties=registry.properties(said),
     )
     name = f"{group.dataset}/{package.version}"

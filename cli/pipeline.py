@@ -10,14 +10,14 @@ from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import ClientError
-from rich.console import Console
 from rich.table import Table
 
 from cli.connection import CommandError, Connection
+from cli.terminal import Terminal
 from mlplatform import pipelines
 
 app = typer.Typer(no_args_is_help=True, help="Prepare, train, evaluate, register: the pipelines' executions.")
-console = Console(soft_wrap=True)
+console = Terminal(soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ def start(
     if said["decision"] != "StartPipeline":
         raise CommandError(said["reason"])
     console.print(said["reason"], highlight=False)
-    flag = "--laptop " if connection.endpoint_url else ""
-    console.print(f"see how far it is: mlp {flag}pipeline status {dataset}")
+    console.print(f"see how far it is: mlp pipeline status {dataset}")
 
 
 @app.command()

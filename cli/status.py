@@ -9,10 +9,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
+from rich.table import Table
 
 from cli import hours, pipeline, tuning
 from cli.connection import Connection
+from cli.follow import outcome_of
 from mlplatform import names
+from mlplatform.facts import Approval, HostingKind
+from mlplatform.kinds import kind_of
 
 # A log group, the prefix of its streams' names and a filter pattern.
 LogQuery = tuple[str, str | None, str | None]
@@ -30,6 +34,8 @@ class Row:
     instances: str
     reason: str
     asleep: bool
+    waiting: tuple[str, ...] = ()  # models that wait for an approval, such as churn/3
+    outcome: str = ""  # what became of the newest version's job, where one dataset is asked for
 
 
 def rows(connection: Connection, only: str | None = None) -> list[Row]:
@@ -57,6 +63,7 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
             executed[pipeline.dataset_of(connection, one)] = f"pipeline {one.status}"
     missing = any(connection.endpoint_name(dataset) not in endpoints for dataset in datasets)
     asleep = hours.asleep(connection) if missing else {}
+    waiting = _waiting(connection)
     found = []
     for dataset in datasets:
         verdict = _read_verdict(connection, verdict_keys.get(dataset))
@@ -75,8 +82,41 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
                 instances,
                 verdict.get("reason", ""),
                 endpoint not in endpoints and endpoint in asleep,
+                tuple(f"{dataset}/{version}" for version in waiting.get(endpoint, ())),
+                _told(connection, dataset, verdict) if only else "",
             )
         )
+    return found
+
+
+def table(rows: Sequence[Row], connection: Connection) -> Table:
+    """A model is shown by what tells it from the dataset's others; names are not broken where they fit."""
+    shown = Table(box=None, pad_edge=False)
+    for column in ("dataset", "verdict", "job", "model", "endpoint", "instances"):
+        shown.add_column(column, overflow="fold", no_wrap=column in ("dataset", "model"))
+    for row in rows:
+        model = row.model.removeprefix(f"{connection.endpoint_name(row.dataset)}-")
+        shown.add_row(row.dataset, row.verdict, row.job, model, row.endpoint, row.instances)
+    return shown
+
+
+def _told(connection: Connection, dataset: str, verdict: Mapping[str, Any]) -> str:
+    found = outcome_of(connection, dataset, verdict["job_name"]) if verdict.get("job_name") else None
+    return str(found["reason"]) if found else ""
+
+
+def _waiting(connection: Connection) -> dict[str, list[int]]:
+    """The numbers of the packages that wait for an approval, by group: one list call for all."""
+    pages = connection.sagemaker.get_paginator("list_model_packages").paginate(
+        ModelPackageType="Versioned",
+        ModelApprovalStatus=Approval.PENDING.value,
+        SortBy="CreationTime",
+        SortOrder="Ascending",
+    )
+    found: dict[str, list[int]] = {}
+    for page in pages:
+        for one in page["ModelPackageSummaryList"]:
+            found.setdefault(one["ModelPackageGroupName"], []).append(one["ModelPackageVersion"])
     return found
 
 
@@ -163,16 +203,41 @@ def _newest_by_dataset(
 
 
 def _live(connection: Connection, endpoint: str) -> tuple[str, str]:
-    described = connection.sagemaker.describe_endpoint(EndpointName=endpoint)
+    """The live model, which the config of most endpoints is named like, and what it runs on."""
+    sagemaker = connection.sagemaker
+    described = sagemaker.describe_endpoint(EndpointName=endpoint)
     variants = described.get("ProductionVariants", [])
-    serverless = variants[0].get("CurrentServerlessConfig") if variants else None
-    if serverless:
-        memory = serverless["MemorySizeInMB"] // 1024
-        return described["EndpointConfigName"], f"serverless, {memory} GB x {serverless['MaxConcurrency']}"
-    counts = "+".join(str(variant.get("CurrentInstanceCount", "?")) for variant in variants)
-    targets = connection.autoscaling.describe_scalable_targets(
-        ServiceNamespace="sagemaker",
-        ResourceIds=[f"endpoint/{endpoint}/variant/{variant['VariantName']}" for variant in variants],
-    )["ScalableTargets"]
-    bounds = f" of {targets[0]['MinCapacity']}..{targets[0]['MaxCapacity']}" if targets else ", not scaled"
-    return described["EndpointConfigName"], f"{counts}{bounds}"
+    config = sagemaker.describe_endpoint_config(EndpointConfigName=described["EndpointConfigName"])
+    kind = kind_of(config)
+    if kind is HostingKind.REAL_TIME:
+        counts = "+".join(str(variant.get("CurrentInstanceCount", "?")) for variant in variants)
+        resources = [f"endpoint/{endpoint}/variant/{variant['VariantName']}" for variant in variants]
+        return described["EndpointConfigName"], f"{counts}{_bounds(connection, resources)}"
+    model = config["ProductionVariants"][0].get("ModelName", "")
+    if kind is HostingKind.SERVERLESS:
+        size = config["ProductionVariants"][0]["ServerlessConfig"]
+        return model, f"serverless, {size['MemorySizeInMB'] // 1024} GB x {size['MaxConcurrency']}"
+    count = variants[0].get("CurrentInstanceCount", 0)
+    resource = f"endpoint/{endpoint}/variant/{config['ProductionVariants'][0]['VariantName']}"
+    if kind is HostingKind.SCALE_TO_ZERO:
+        resource = f"inference-component/{endpoint}"
+        model, count = _component(connection, endpoint)
+    return model, f"{kind.value}, {count or 'asleep: 0'}{_bounds(connection, [resource])}"
+
+
+def _component(connection: Connection, name: str) -> tuple[str, int]:
+    """The model of what scales to zero, and how many copies serve; neither before it has one."""
+    try:
+        found = connection.sagemaker.describe_inference_component(InferenceComponentName=name)
+    except ClientError as error:
+        if "could not find" not in str(error).lower():
+            raise
+        return "", 0
+    return found["Specification"].get("ModelName", ""), found.get("RuntimeConfig", {}).get("CurrentCopyCount", 0)
+
+
+def _bounds(connection: Connection, resources: list[str]) -> str:
+    targets = connection.autoscaling.describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=resources)[
+        "ScalableTargets"
+    ]
+    return f" of {targets[0]['MinCapacity']}..{targets[0]['MaxCapacity']}" if targets else ", not scaled"

@@ -12,22 +12,24 @@ from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import ClientError
-from rich.console import Console
 from rich.table import Table
 
 from cli.advice import caller
 from cli.connection import CommandError, Connection
+from cli.terminal import Terminal
 from mlplatform import prices
 from mlplatform.aws_owned import end, read_owned
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import Owned, OwnedKind
 from mlplatform.teardown import plan_teardown, said
 
-console = Console(soft_wrap=True, highlight=False)
+console = Terminal(soft_wrap=True, highlight=False)
 
 _GIB = 1024**3
 _LONGEST_SECONDS = 3600.0  # CloudFormation waits as long for the function that ends what functions made
 _SERVICES: dict[OwnedKind, str] = {
+    "inference-component": "SageMaker",
+    "component-scaling": "Application Auto Scaling",
     "scaling-target": "Application Auto Scaling",
     "log-group": "CloudWatch Logs",
     "alarm": "CloudWatch",
@@ -172,8 +174,7 @@ def _show(
         kept = _kept(connection, bucket)
         verb = "would delete" if data else "would keep"
         console.print(f"{verb} the bucket {bucket}: {_told(kept)}")
-    flag = "--laptop " if connection.endpoint_url else ""
-    console.print(f"Nothing was changed. To do it: mlp {flag}teardown --yes{' --data' if data else ''}")
+    console.print(f"Nothing was changed. To do it: mlp teardown --yes{' --data' if data else ''}")
 
 
 def _told(kept: Kept) -> str:

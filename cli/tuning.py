@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import ClientError
-from rich.console import Console
 
 from cli.connection import CommandError, Connection
 from cli.drop import stored_version
 from cli.follow import Follower, conclude
+from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.aws_spend import search, training_run
 from mlplatform.aws_tuning import read_tuning
@@ -23,7 +23,7 @@ from mlplatform.facts import TuningJob
 from mlplatform.job_spec import parse_job_spec
 from mlplatform.tuning import cost
 
-console = Console(soft_wrap=True)
+console = Terminal(soft_wrap=True)
 
 
 def tune(
@@ -75,11 +75,10 @@ def tune(
     connection.s3.put_object(Bucket=connection.data_bucket, Key=key, Body=content, ContentType="application/json")
     version = stored_version(connection, dataset)
     console.print(f"asked for a tuning of [bold]{dataset}[/bold], version {version}")
-    flag = "--laptop " if connection.endpoint_url else ""
     if follow:
         conclude(Follower(connection, console, dataset, version, since).run(), dataset, connection, console)
     else:
-        console.print(f"see how far it is: mlp {flag}status {dataset}")
+        console.print(f"see how far it is: mlp status {dataset}")
 
 
 def _stored(connection: Connection, key: str) -> dict[str, Any]:

@@ -7,14 +7,25 @@ before all the traffic is its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mlplatform import events, names
 from mlplatform.app import App, live_app
 from mlplatform.autoscaling import check_endpoint, check_update, plan_autoscaling, told_elsewhere
-from mlplatform.decisions import Decision, EndAbTest, FinishDeployment, Skip
+from mlplatform.decisions import Decision, EndAbTest, FinishDeployment, MakeComponent, Skip
 from mlplatform.experiments import as_challenger, for_challenger, plan_share, plan_variants
-from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, EndpointChanged, HostingKind, ModelCard, Prediction
+from mlplatform.facts import (
+    DATASET_TAG,
+    STACK_TAG,
+    Endpoint,
+    EndpointChanged,
+    HostingKind,
+    ModelCard,
+    Prediction,
+    Unasked,
+)
+from mlplatform.moving import QUIET, Pair, asks, moves, plan_move
 from mlplatform.observability import decided, observed
 from mlplatform.restoring import plan_capacity, plan_restore
 
@@ -29,9 +40,18 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, str]:
 
 def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
     endpoint = app.aws.endpoint(changed.endpoint_name)
+    moved = _move(app, changed.endpoint_name, endpoint)
+    if moved is not None:
+        return moved
     if endpoint is None:
         return Skip(f"There is no endpoint {changed.endpoint_name} any more.")
     first = check_endpoint(endpoint, app.settings)
+    if isinstance(first, MakeComponent):
+        made = app.aws.apply(first)
+        endpoint = app.aws.endpoint(changed.endpoint_name) or endpoint
+        first = check_endpoint(endpoint, app.settings)
+        if first is not None:
+            return made
     if endpoint.status != "InService" or isinstance(first, Skip | FinishDeployment):
         return app.aws.apply(first) if first else Skip(f"{endpoint.name} is {endpoint.status}.")
     elsewhere = told_elsewhere(endpoint)
@@ -48,7 +68,8 @@ def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
         return app.aws.apply(variants)
     card, prediction = _tried(app, endpoint)
     if parked is not None:
-        return app.aws.apply(plan_restore(endpoint, parked, prediction if card else None, app.settings))
+        judged = prediction if card and isinstance(prediction, Prediction) else None
+        return app.aws.apply(plan_restore(endpoint, parked, judged, app.settings))
     # What an update that failed took from the model that goes on serving, such as its scaling, comes back too.
     done = app.aws.apply(plan_autoscaling(endpoint, prediction, app.settings, app.aws.scaling_bounds(endpoint)))
     told = done if failed is None or isinstance(failed, Skip) else failed
@@ -59,9 +80,43 @@ def configure_autoscaling(app: App, changed: EndpointChanged) -> Decision:
     return told if isinstance(tried, Skip) else tried
 
 
+def _move(app: App, name: str, found: Endpoint | None) -> Decision | None:
+    """What an endpoint that becomes another kind, or its stand-in, needs next; None where `found` is neither."""
+    bare = names.bare(name)
+    if name == bare and found is not None and not (moves(found, app.settings) or found.tags.get(names.LOOK_TAG)):
+        return None
+    pair = Pair(
+        bare,
+        endpoint=found if name == bare else app.aws.endpoint(bare),
+        stand_in=found if name != bare else app.aws.endpoint(names.stand_in(bare)),
+    )
+    one = pair.stand_in or pair.endpoint
+    if one is None or one.tags.get(STACK_TAG) != app.settings.stack_name or DATASET_TAG not in one.tags:
+        return None
+    now = app.aws.now()
+    if pair.stand_in is not None and asks(pair, app.settings):
+        first = check_endpoint(pair.stand_in, app.settings)
+        if isinstance(first, MakeComponent):
+            made = app.aws.apply(first)
+            pair = replace(pair, stand_in=app.aws.endpoint(pair.stand_in.name))
+            first = check_endpoint(pair.stand_in, app.settings) if pair.stand_in else first
+            if first is not None:
+                return made
+        if first is None and pair.stand_in is not None:
+            pair = replace(pair, prediction=_tried(app, pair.stand_in)[1])
+    elif pair.stand_in is not None:
+        pair = replace(pair, calls=app.aws.calls(pair.stand_in, now - QUIET))
+    decision = plan_move(pair, app.settings, now)
+    if decision is not None:
+        return app.aws.apply(decision)
+    return None if name == bare else Skip(f"{name} stands in for {bare} as long as that is called.")
+
+
 def _configure_challenger(app: App, endpoint: Endpoint, challenger: Endpoint) -> Decision:
     """What a model gets that stands beside the live one: scaling and alarms of its own, and then its share."""
     _, prediction = _tried(app, challenger)
+    if isinstance(prediction, Unasked):
+        return Skip(f"The challenger of {endpoint.name} was not judged: {prediction.why}.")
     share = plan_share(endpoint, prediction, app.settings)
     if isinstance(share, EndAbTest):
         return app.aws.apply(share)
@@ -69,7 +124,7 @@ def _configure_challenger(app: App, endpoint: Endpoint, challenger: Endpoint) ->
     return done if share is None else app.aws.apply(share)
 
 
-def _tried(app: App, endpoint: Endpoint) -> tuple[ModelCard | None, Prediction]:
+def _tried(app: App, endpoint: Endpoint) -> tuple[ModelCard | None, Prediction | Unasked]:
     """What is kept beside the model, and what came of asking for the prediction in it."""
     card = app.aws.stored_card(endpoint.tags[DATASET_TAG], endpoint.model_name or "")
     if card is None:

@@ -15,6 +15,7 @@ from mlplatform.decisions import Decision, DeployModel, Skip
 from mlplatform.deployment import Live, is_trial, plan_deployment, skip_job
 from mlplatform.facts import (
     JobStatus,
+    ModelCard,
     ModelPackage,
     PackageChanged,
     PipelineEnded,
@@ -158,14 +159,16 @@ def _live(app: App, dataset: str) -> Live | None:
     name = names.endpoint(app.settings.stack_name, dataset)
     endpoint, parked = app.aws.endpoint(name), None
     if endpoint is None:
+        endpoint = app.aws.endpoint(names.stand_in(name))
+        if endpoint is not None:
+            return Live(endpoint, *_known(app, dataset, endpoint.model_name), standing_in=True)
         found = app.aws.parked_endpoint(name)
         if found is None:
             return None
         endpoint, parked = found
-    model = endpoint.model_name
-    return Live(
-        endpoint,
-        job=app.aws.training_job(model) if model else None,
-        card=app.aws.stored_card(dataset, model) if model else None,
-        parked=parked,
-    )
+    return Live(endpoint, *_known(app, dataset, endpoint.model_name), parked=parked)
+
+
+def _known(app: App, dataset: str, model: str | None) -> tuple[TrainingJob | None, ModelCard | None]:
+    """The job that trained a model, and the model's card."""
+    return (app.aws.training_job(model), app.aws.stored_card(dataset, model)) if model else (None, None)

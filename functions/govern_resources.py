@@ -1,4 +1,7 @@
-"""Every day: what is old, orphaned or badly tagged among what functions made is warned of, ended, deleted or tagged."""
+"""Every day: what is old, orphaned or badly tagged among what functions made is warned of, ended, deleted or tagged.
+
+What others made without tags is told, and whose it may be.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ from typing import Any
 
 from mlplatform import events
 from mlplatform.app import App, live_app
-from mlplatform.decisions import Decision, Skip
-from mlplatform.errors import PlatformError
+from mlplatform.decisions import Decision, ReportUntagged, Skip
+from mlplatform.errors import AwsError, PlatformError
 from mlplatform.governance import Estate, Governing, plan_governance, summary, trouble
 from mlplatform.observability import decided, observed
+from mlplatform.untagged import lacking, plan_untagged, report
 
 
 @observed
@@ -24,10 +28,20 @@ def handler(event: Mapping[str, Any], _context: object) -> list[dict[str, str]]:
     return [decided(one) for one in govern_resources(app, now)]
 
 
-def planned(app: App, now: datetime) -> list[Governing]:
+def planned(app: App, now: datetime) -> list[Governing | ReportUntagged]:
     endpoints = tuple(app.aws.hosted_endpoints())
     running = app.aws.running_configs(one.name for one in endpoints if one.status)
-    return plan_governance(Estate(app.aws.owned(), endpoints, running), app.settings, now)
+    own = plan_governance(Estate(app.aws.owned(), endpoints, running), app.settings, now)
+    return [*own, *untagged(app, now)]
+
+
+def untagged(app: App, now: datetime) -> list[ReportUntagged | Skip]:
+    """What others left without tags. That it can't be seen must not keep the platform from tidying up its own."""
+    try:
+        found = lacking(app.aws.others(), app.settings.stack_name, now)
+        return [*plan_untagged(found, app.aws.makers(found, now))]
+    except AwsError as error:
+        return [Skip(f"What others left untagged could not be seen: {error}")]
 
 
 def govern_resources(app: App, now: datetime) -> list[Decision]:
@@ -40,9 +54,9 @@ def govern_resources(app: App, now: datetime) -> list[Decision]:
             # Not swallowed: people are told below, and tomorrow's run, which is the retry, finds the same again.
             refused.append(str(error))
             done.append(Skip(f"{decision.reason} It could not be done: {error}"))
-    said = summary(done)
-    if said is not None:
-        app.aws.apply(said)
+    for said in (summary(done), report(done, now)):
+        if said is not None:
+            app.aws.apply(said)
     if refused:
         done.append(app.aws.apply(trouble(refused, now)))
     return done

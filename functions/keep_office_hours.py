@@ -56,6 +56,8 @@ def _check_again(app: App, decision: CheckAgain) -> Decision:
     endpoint = app.aws.endpoint(decision.endpoint_name)
     if endpoint is None:
         return Skip(f"{decision.endpoint_name} is gone meanwhile; the next tick looks again.")
+    if decision.parked is None:
+        return configure_autoscaling(app, EndpointChanged(endpoint.name, endpoint.status))
     if app.aws.parked(endpoint, decision.parked.config) is None:
         return Skip(f"{endpoint.name} is restored already; the tags of its config are told of late.")
     newer = plan_recheck(endpoint, decision.parked, app.settings)

@@ -123,6 +123,8 @@ class Queue:
     working: set[str] = field(default_factory=set)  # inference ids
     counters: dict[str, AsyncCounters] = field(default_factory=dict)  # by variant
     closed: bool = False
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
+    _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     @property
     def backlog(self) -> int:
@@ -142,14 +144,22 @@ class Queue:
     def count(self, variant: str) -> AsyncCounters:
         return self.counters.setdefault(variant, AsyncCounters())
 
+    def wake(self) -> None:
+        """There is a request, or the end."""
+        self._woken.set()
+
     # --- on the loop ----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Hands requests to instances until the endpoint goes."""
         tasks: set[asyncio.Task[None]] = set()
         while not self.closed:
+            if not self.waiting:
+                self._woken.clear()
+                await self._woken.wait()
+                continue
             await self._expire()
-            slot = self._slot() if self.waiting else None
+            slot = self._slot()
             if slot is None:
                 await asyncio.sleep(_LOOK_SECONDS)
                 continue
@@ -162,7 +172,7 @@ class Queue:
             task.add_done_callback(tasks.discard)
 
     def _slot(self) -> tuple[Variant, Instance] | None:
-        if not self.endpoint.variants:
+        if not (self.waiting and self.endpoint.variants):
             return None
         variant, old = pick_variant(self.endpoint)
         for choice in (variant, old):
@@ -309,12 +319,15 @@ class Queue:
             )
 
     def _client(self, service: str, variant: Variant) -> Any:
-        return self.account.client(service, self.hosting.models.get(variant.model_name)["ExecutionRoleArn"])
+        where = service, variant.role
+        if where not in self._clients:
+            self._clients[where] = self.account.client(service, variant.role)
+        return self._clients[where]
 
     def _log(self, variant: Variant, instance: Instance, request: Request, line: str) -> None:
         """The platform's log: "Log lines contain the request's inference ID"."""
         stream = f"{instance.stream}/data-log"
-        self.hosting.log(self.endpoint.name, stream, f"[sagemaker logs] [{request.inference_id}] {line}")
+        self.hosting.logs.endpoint(self.endpoint.name, stream, f"[sagemaker logs] [{request.inference_id}] {line}")
 
 
 class Workers:
@@ -334,6 +347,17 @@ class Workers:
         queue = Queue(endpoint, config, self.account, self.hosting)
         asyncio.run_coroutine_threadsafe(queue.run(), self._loop)
         return queue
+
+    def _add(self, queue: Queue, request: Request) -> None:
+        queue.waiting.append(request)
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(queue.wake)
+
+    def end(self, queue: Queue) -> None:
+        """With its endpoint: what waits is lost."""
+        queue.closed = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(queue.wake)
 
     def close(self) -> None:
         if self._loop is not None:
@@ -362,7 +386,8 @@ class Workers:
         folder = "/".join(filter(None, (queue.config.output, request.get("S3OutputPathExtension", "").strip("/"))))
         output = f"{folder}/{request.get('Filename') or f'{file}.out'}"
         failure = f"{queue.config.failures}/{file}-error.out" if queue.config.failures else None
-        queue.waiting.append(
+        self._add(
+            queue,
             Request(
                 inference_id=inference_id,
                 headers={**put, "x-amzn-sagemaker-inference-id": inference_id},
@@ -373,7 +398,7 @@ class Workers:
                 received=self.account.clock.now(),
                 ttl_seconds=request.get("RequestTTLSeconds", DEFAULT_TTL_SECONDS),
                 timeout_seconds=request.get("InvocationTimeoutSeconds", DEFAULT_TIMEOUT_SECONDS),
-            )
+            ),
         )
         told = {"InferenceId": inference_id, "OutputLocation": output}
         return {**told, **({"FailureLocation": failure} if failure else {})}

@@ -1,12 +1,12 @@
-"""SageMaker hosting: endpoint configs, and endpoints whose instances are real processes.
+"""SageMaker hosting: endpoints whose instances are real processes.
 
 Behaviour and messages follow the SageMaker API reference (CreateEndpoint, UpdateEndpoint, DeleteEndpoint,
-DeleteEndpointConfig, UpdateEndpointWeightsAndCapacities) and the developer guide ("Deploy models for real-time
-inference", "Update models in production", "Events that Amazon SageMaker AI sends to Amazon EventBridge"). Beside this
-module: models.py, hosting_process.py (one instance), invocation.py (InvokeEndpoint), serverless.py.
-An update starts a whole new fleet, lets it pass its health checks, shifts the traffic as its DeploymentConfig says
-(deployments.py), then drains and stops the old fleet; an alarm that rings meanwhile moves it all back. A config in use
-can't be deleted here: the reference says "you must not", and the laptop holds you to it.
+UpdateEndpointWeightsAndCapacities) and the developer guide ("Deploy models for real-time inference", "Update models in
+production", "Events that Amazon SageMaker AI sends to Amazon EventBridge"). An update starts a whole new fleet, lets it
+pass its health checks, shifts the traffic as its DeploymentConfig says (deployments.py), then drains and stops the old
+fleet; an alarm that rings meanwhile moves it all back. Beside this module: models.py and endpoint_configs.py;
+hosting_process.py, one instance; invocation.py, InvokeEndpoint; serverless.py, asynchronous.py and
+inference_components.py, the other kinds of hosting.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from __future__ import annotations
 import functools
 import os
 import signal
-import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,10 +23,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from laptop import asynchronous, deployments, serverless
+from laptop import asynchronous, deployments, inference_components, serverless
 from laptop.account import Account
+from laptop.endpoint_configs import EndpointConfigs, assert_traffic
 from laptop.errors import ServiceError
-from laptop.hosting_process import CapacityError, Instance, LaunchError, stop_all
+from laptop.hosting_logs import HostingLogs
+from laptop.hosting_process import NO_CAPACITY, CapacityError, Instance, LaunchError, stop_all
 from laptop.invocation import Invocations
 from laptop.metrics import InvocationCounters
 from laptop.models import Models, arn
@@ -46,10 +46,6 @@ EVENT_STATUS = {
     "Failed": "FAILED",
 }
 # As real endpoints say it (mlplatform/capacity.py)
-NO_CAPACITY = (
-    "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. Please retry using a "
-    "different ML instance type or after some time."
-)
 PING_FAILURE = (
     "The primary container for production variant {variant} did not pass the ping health check. "
     "Please check CloudWatch logs for this endpoint."
@@ -71,17 +67,21 @@ class Variant:
     counters: InvocationCounters = field(default_factory=InvocationCounters)
     config: str = ""  # whose fleet it is
     pools: tuple[str, ...] = ()  # the types that it may run on; of those it runs on `instance_type`
-    serverless: serverless.Containers | None = None  # in place of a fleet, which is then empty
+    role: str = ""  # the model's execution role
+    # in place of a fleet, which is then empty:
+    serverless: serverless.Containers | None = None
+    machines: inference_components.Machines | None = None  # for inference components; it has no model of its own
 
     @property
-    def instances(self) -> tuple[Instance, ...]:
-        """Everything of it that has a process."""
-        return (*self.fleet, *(self.serverless.running if self.serverless else ()))
+    def instance_count(self) -> int:
+        return len(self.fleet) if self.machines is None else len(self.machines.all)
 
     def stop(self, *, drain: bool) -> None:
         """Ends everything of it, with `drain` after the requests under way."""
         if self.serverless is not None:
             self.serverless.close(drain=drain)
+        if self.machines is not None:
+            self.machines.close()
         stop_all(self.fleet, drain=drain)
 
     def summary(self) -> dict[str, Any]:
@@ -92,6 +92,8 @@ class Variant:
                 "CurrentInstanceCount": 0,
                 "CurrentServerlessConfig": self.serverless.config.described(),
             }
+        if self.machines is not None:
+            return {**weights, **self.machines.summary()}
         return {
             **weights,
             "CurrentInstanceCount": len(self.fleet),
@@ -137,6 +139,10 @@ class Endpoint:
         return 1 if self.queue is None else 0
 
     @property
+    def hosts_components(self) -> bool:
+        return any(variant.machines is not None for variant in self.variants)
+
+    @property
     def answers(self) -> bool:
         """Whether it can be called."""
         return bool(self.variants) and self.status not in ("Creating", "Failed", "Deleting")
@@ -152,99 +158,20 @@ class Hosting:
 
     def __init__(self, account: Account) -> None:
         self.account = account
+        self.logs = HostingLogs(account)
         self.models = Models(account)
         self.workers = asynchronous.Workers(account, self)
-        self.configs: dict[str, dict[str, Any]] = {}
+        self.configs = EndpointConfigs(account, self.models, self._in_use)
         self.endpoints: dict[str, Endpoint] = {}
+        self.components = inference_components.Components(account, self.models, self.endpoints, self.logs.write)
         self.lock = threading.RLock()
         # what laptop/scaling.py knows: the names of an endpoint's variants that are scalable targets, and how to
         # forget them when the endpoint goes
         self.scaled_variants: Callable[[str], set[str]] = lambda endpoint: set()
         self.forget_scaling: Callable[[str], None] = lambda endpoint: None
         self._closed = threading.Event()
-        self._logs: deque[tuple[str, str, int, str]] = deque(maxlen=10_000)
-        self._streams: set[tuple[str, str]] = set()
-        self._logs_client: Any = None
-        for work in (self._watch, self._check_health, self._ship_logs):
+        for work in (self._watch, self._check_health):
             threading.Thread(target=work, daemon=True, name=f"hosting{work.__name__}").start()
-
-    # --- endpoint configs -----------------------------------------------------------------------------------------
-
-    def create_endpoint_config(self, request: dict[str, Any]) -> dict[str, Any]:
-        name = request["EndpointConfigName"]
-        variants = request.get("ProductionVariants", [])
-        with self.lock:
-            if name in self.configs:
-                raise ServiceError(
-                    "ValidationException",
-                    f'Cannot create already existing endpoint configuration "{arn("endpoint-config", name)}".',
-                )
-        names = [variant["VariantName"] for variant in variants]
-        if len(set(names)) != len(names):
-            raise ServiceError("ValidationException", "The variant names of an endpoint configuration must be unique.")
-        _assert_traffic({variant["VariantName"]: variant.get("InitialVariantWeight", 1.0) for variant in variants})
-        for variant in variants:
-            if "ModelName" not in variant or not (types_of(variant) or "ServerlessConfig" in variant):
-                raise ServiceError(
-                    "ValidationException",
-                    f"Variant {variant['VariantName']}: the laptop runs variants with a ModelName, and an InstanceType "
-                    "or a ServerlessConfig.",
-                )
-            model = self.models.get(variant["ModelName"])
-            if "ServerlessConfig" in variant:
-                serverless.check_config(request, model)
-        for unsupported in ("ShadowProductionVariants", "ExplainerConfig"):
-            if request.get(unsupported):
-                raise ServiceError("ValidationException", f"The laptop does not run {unsupported}.")
-        asynchronous.read_config(request)
-        tags = read_tags(request.get("Tags"))
-        with self.lock:
-            self.account.tags[arn("endpoint-config", name)] = tags
-            self.configs[name] = {
-                **{key: value for key, value in request.items() if key != "Tags"},
-                "ProductionVariants": [
-                    {
-                        **({} if "ServerlessConfig" in variant else {"InitialInstanceCount": 1}),
-                        "InitialVariantWeight": 1.0,
-                        **variant,
-                    }
-                    for variant in variants
-                ],
-                "EndpointConfigArn": arn("endpoint-config", name),
-                "CreationTime": self.account.clock.now(),
-            }
-        return {"EndpointConfigArn": arn("endpoint-config", name)}
-
-    def _config(self, name: str) -> dict[str, Any]:
-        with self.lock:
-            if name not in self.configs:
-                where = arn("endpoint-config", name)
-                raise ServiceError("ValidationException", f'Could not find endpoint configuration "{where}".')
-            return self.configs[name]
-
-    def describe_endpoint_config(self, request: dict[str, Any]) -> dict[str, Any]:
-        return dict(self._config(request["EndpointConfigName"]))
-
-    def list_endpoint_configs(self, request: dict[str, Any]) -> dict[str, Any]:
-        shown = ("EndpointConfigName", "EndpointConfigArn", "CreationTime")
-        with self.lock:
-            rows = [{key: config[key] for key in shown} for config in self.configs.values()]
-        return rows_page(rows, request, "EndpointConfigs", "EndpointConfigName")
-
-    def delete_endpoint_config(self, request: dict[str, Any]) -> dict[str, Any]:
-        name = request["EndpointConfigName"]
-        self._config(name)
-        with self.lock:
-            for endpoint in self.endpoints.values():
-                if endpoint.status != "Failed" and name in (endpoint.config_name, endpoint.pending_config):
-                    raise ServiceError(
-                        "ValidationException",
-                        f'Cannot delete endpoint configuration "{arn("endpoint-config", name)}" '
-                        f'while endpoint "{endpoint.arn}" uses it.',
-                    )
-            self.configs.pop(name, None)
-            self.account.tags.pop(arn("endpoint-config", name), None)
-        return {}
 
     # --- endpoints ------------------------------------------------------------------------------------------------
 
@@ -255,7 +182,7 @@ class Hosting:
             if name in self.endpoints:
                 where = arn("endpoint", name)
                 raise ServiceError("ValidationException", f'Cannot create already existing endpoint "{where}".')
-            config = self._config(request["EndpointConfigName"])
+            config = self.configs.get(request["EndpointConfigName"])
             now = self.account.clock.now()
             endpoint = Endpoint(name, config["EndpointConfigName"], now, now)
             self.endpoints[name] = endpoint
@@ -303,13 +230,28 @@ class Hosting:
     ) -> Variant:
         name, count = production["VariantName"], production.get("InitialInstanceCount", 0)
         count, weight = retained.get(name, (count, float(production["InitialVariantWeight"])))
+        if inference_components.hosts_components(production):
+            machines = inference_components.Machines(self.account, endpoint.arn, production)
+            return Variant(
+                name,
+                "",
+                types_of(production)[0],
+                weight,
+                count,
+                {},
+                Path(),
+                (),
+                config=config["EndpointConfigName"],
+                pools=types_of(production),
+                machines=machines,
+            )
         model_dir, environment = self.models.prepare(production["ModelName"])
         fleet: tuple[Instance, ...] = ()
         kind, containers = "", None
         if "ServerlessConfig" in production:
             containers = serverless.Containers(
                 serverless.read_config(production),
-                functools.partial(Instance, endpoint.name, name, model_dir, environment, self.log),
+                functools.partial(Instance, endpoint.name, name, model_dir, environment, self.logs.endpoint),
                 self.account.clock.now,
                 functools.partial(self._tell_serverless, endpoint.name, name),
             )
@@ -327,6 +269,7 @@ class Hosting:
             fleet,
             config=config["EndpointConfigName"],
             pools=types_of(production),
+            role=self.models.get(production["ModelName"])["ExecutionRoleArn"],
             serverless=containers,
         )
 
@@ -347,7 +290,7 @@ class Hosting:
             try:
                 return kind, self._start_instances(endpoint, name, kind, model_dir, environment, count)
             except CapacityError:
-                self.log(endpoint.name, name, f"there is no capacity of {kind}")
+                self.logs.endpoint(endpoint.name, name, f"there is no capacity of {kind}")
         raise CapacityError(NO_CAPACITY)
 
     def _start_instances(
@@ -361,7 +304,7 @@ class Hosting:
     ) -> tuple[Instance, ...]:
         if self.account.faults.next("ec2", "RunInstances") is not None:
             raise CapacityError(NO_CAPACITY)
-        instances = [Instance(endpoint.name, variant, model_dir, environment, self.log) for _ in range(count)]
+        instances = [Instance(endpoint.name, variant, model_dir, environment, self.logs.endpoint) for _ in range(count)]
         endpoint.starting.extend(instances)
         try:
             for instance in instances:
@@ -382,7 +325,7 @@ class Hosting:
 
     def update_endpoint(self, request: dict[str, Any]) -> dict[str, Any]:
         endpoint = self._endpoint(request["EndpointName"])
-        config = self._config(request["EndpointConfigName"])
+        config = self.configs.get(request["EndpointConfigName"])
         with endpoint.lock:
             self._must_be_settled(endpoint)
             scaled = self.scaled_variants(endpoint.name)
@@ -393,6 +336,9 @@ class Hosting:
                     "ValidationException",
                     "Cannot update an endpoint between asynchronous and real-time inference. Create a new endpoint.",
                 )
+            inference_components.check_update(
+                [one.name for one in endpoint.variants if one.machines is not None], config["ProductionVariants"]
+            )
             types = {one["VariantName"]: types_of(one) for one in config["ProductionVariants"]}
             barred = [
                 variant.name
@@ -449,6 +395,9 @@ class Hosting:
         deployment: deployments.Deployment,
     ) -> None:
         """The old fleet does not stop before the new one has served all the traffic without a ringing alarm."""
+        if endpoint.hosts_components:
+            self._update_machines(endpoint, config)
+            return
         try:
             self._see_alarms(config, deployment.alarms)
             variants = self._launch(endpoint, config, retained)
@@ -481,6 +430,21 @@ class Hosting:
             if endpoint.queue is not None and asynchronous_config is not None:
                 endpoint.queue.config = asynchronous_config
         stop_variants(old, drain=True)
+        self._settle(endpoint, "InService", None)
+
+    def _update_machines(self, endpoint: Endpoint, config: Mapping[str, Any]) -> None:
+        """Of an endpoint for inference components: they go on where they are."""
+        productions = {one["VariantName"]: one for one in config["ProductionVariants"]}
+        try:
+            for variant in endpoint.variants:
+                if variant.machines is not None:
+                    variant.machines.update(productions[variant.name])
+                    variant.instance_type = types_of(productions[variant.name])[0]
+                    variant.config = config["EndpointConfigName"]
+        except LaunchError as error:
+            self._settle(endpoint, "InService", str(error))
+            return
+        endpoint.config_name = config["EndpointConfigName"]
         self._settle(endpoint, "InService", None)
 
     def _see_alarms(self, config: Mapping[str, Any], alarms: tuple[str, ...]) -> None:
@@ -549,14 +513,17 @@ class Hosting:
             for name, change in wanted.items():
                 if name not in known:
                     raise ServiceError("ValidationException", f'Could not find variant "{name}" of "{endpoint.arn}".')
-                barred = "DesiredInstanceCount" if known[name].serverless else "ServerlessUpdateConfig"
+                no_count = known[name].serverless is not None or known[name].machines is not None
+                barred = "DesiredInstanceCount" if no_count else "ServerlessUpdateConfig"
                 if barred in change:
-                    kind = "a serverless" if known[name].serverless else "an instance-based"
+                    kind = "an instance-based"
+                    if no_count:
+                        kind = "a serverless" if known[name].serverless else "an inference component"
                     raise ServiceError("ValidationException", f'{barred} can\'t be set for {kind} variant: "{name}".')
                 fewest = endpoint.fewest_instances
                 if change.get("DesiredInstanceCount", fewest) < fewest:
                     raise ServiceError("ValidationException", f"DesiredInstanceCount must be at least {fewest}.")
-            _assert_traffic(
+            assert_traffic(
                 {one.name: wanted.get(one.name, {}).get("DesiredWeight", one.weight) for one in known.values()}
             )
             endpoint.status = "Updating"
@@ -613,11 +580,20 @@ class Hosting:
             old = endpoint.variants
             endpoint.variants = ()
             if endpoint.queue is not None:
-                endpoint.queue.closed = True
+                self.workers.end(endpoint.queue)
+        self.components.endpoint_gone(endpoint)
         stop_variants(old, drain=True)
         with self.lock:
             self.endpoints.pop(endpoint.name, None)
             self.account.tags.pop(endpoint.arn, None)
+
+    def _in_use(self, config: str) -> str | None:
+        """The ARN of an endpoint that runs on that config, or will."""
+        with self.lock:
+            for endpoint in self.endpoints.values():
+                if endpoint.status != "Failed" and config in (endpoint.config_name, endpoint.pending_config):
+                    return endpoint.arn
+        return None
 
     @staticmethod
     def _must_be_settled(endpoint: Endpoint) -> None:
@@ -648,7 +624,11 @@ class Hosting:
                 described["ProductionVariants"] = [
                     {
                         **variant.summary(),
-                        "DeployedImages": [{"SpecifiedImage": self.models.image(variant.model_name)}],
+                        **(
+                            {"DeployedImages": [{"SpecifiedImage": self.models.image(variant.model_name)}]}
+                            if variant.machines is None
+                            else {}
+                        ),
                     }
                     for variant in endpoint.variants
                 ]
@@ -689,7 +669,7 @@ class Hosting:
                 "endpoint": endpoint.name,
                 "status": endpoint.status,
                 "config": endpoint.config_name,
-                "instances": {variant.name: len(variant.fleet) for variant in endpoint.variants},
+                "instances": {variant.name: variant.instance_count for variant in endpoint.variants},
                 "reason": endpoint.failure_reason,
             }
         self.account.journal.record("endpoint", **fields)
@@ -714,12 +694,16 @@ class Hosting:
     def _watch(self) -> None:
         """Replaces instances that died, as SageMaker replaces unhealthy ones."""
         while not self._closed.wait(0.25):
+            self.components.look_after()
             for endpoint in list(self.endpoints.values()):
                 # While one is updated, both fleets are whole: the old one has to go on if the new one fails.
                 steady = endpoint.status == "InService" or bool(endpoint.pending)
                 for variant in endpoint.fleets:
                     if variant.serverless is not None:
                         variant.serverless.look_after()
+                        continue
+                    if variant.machines is not None:
+                        variant.machines.look_after()
                         continue
                     dead = [instance for instance in variant.fleet if not instance.alive and not instance.stopping]
                     if steady and (dead or len(variant.fleet) < variant.desired_count):
@@ -729,7 +713,7 @@ class Hosting:
         """Ends instances that hang; those that have ended are replaced."""
         with ThreadPoolExecutor(16, "ping") as pool:
             while not self._closed.wait(PING_PAUSE_SECONDS):
-                serving = [
+                serving = self.components.copies() + [
                     instance
                     for endpoint in list(self.endpoints.values())
                     for variant in endpoint.fleets
@@ -738,7 +722,7 @@ class Hosting:
                 ]
                 for instance, hangs in zip(serving, pool.map(lambda one: one.hangs(), serving), strict=True):
                     if hangs and instance.alive and not instance.stopping:
-                        self.log(instance.endpoint, instance.stream, "instance does not answer /ping; it is ended")
+                        instance.log(instance.endpoint, instance.stream, "instance does not answer /ping; it is ended")
                         os.killpg(instance.process.pid, signal.SIGKILL)
 
     def _replace(self, endpoint: Endpoint, variant: Variant, dead: list[Instance]) -> None:
@@ -748,7 +732,7 @@ class Hosting:
         for instance in dead:
             ended = instance.process.returncode
             instance.ended()
-            self.log(endpoint.name, instance.stream, f"instance ended with {ended}; replacing it")
+            self.logs.endpoint(endpoint.name, instance.stream, f"instance ended with {ended}; replacing it")
         self.account.journal.record(
             "endpoint",
             endpoint=endpoint.name,
@@ -777,56 +761,15 @@ class Hosting:
     def _background(self, work: Callable[..., None], *arguments: Any) -> None:
         self.account.clock.under_way.start_thread(f"hosting{work.__name__}", work, *arguments)
 
-    def log(self, endpoint: str, stream: str, line: str) -> None:
-        self._logs.append((endpoint, stream, int(self.account.clock.now().timestamp() * 1000), line))
-
-    def _ship_logs(self) -> None:
-        """Containers' output to CloudWatch Logs, /aws/sagemaker/Endpoints/<endpoint>, stream <variant>/<instance>."""
-        while not self._closed.wait(0.3):
-            batches: dict[tuple[str, str], list[dict[str, Any]]] = {}
-            while self._logs:
-                endpoint, stream, at, line = self._logs.popleft()
-                batches.setdefault((f"/aws/sagemaker/Endpoints/{endpoint}", stream), []).append(
-                    {"timestamp": at, "message": line or " "}
-                )
-            for (group, stream), lines in batches.items():
-                try:
-                    self._put_log(group, stream, lines)
-                except Exception as error:  # the log service going first at shutdown must not end this thread
-                    print(f"could not write {group}: {error}", file=sys.stderr)
-
-    def _put_log(self, group: str, stream: str, lines: list[dict[str, Any]]) -> None:
-        if self._logs_client is None:
-            self._logs_client = self.account.client("logs")
-        logs = self._logs_client
-        if (group, stream) not in self._streams:
-            for create, names in (
-                (logs.create_log_group, {"logGroupName": group}),
-                (logs.create_log_stream, {"logGroupName": group, "logStreamName": stream}),
-            ):
-                try:
-                    create(**names)
-                except logs.exceptions.ResourceAlreadyExistsException:
-                    continue
-            self._streams.add((group, stream))
-        logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=lines)
-
     def close(self) -> None:
         """Stops every instance at once."""
         self._closed.set()
+        self.logs.close()
         self.workers.close()
+        self.components.close()
         for endpoint in list(self.endpoints.values()):
             stop_all((one for one in endpoint.starting if hasattr(one, "process")), drain=False)
             stop_variants(endpoint.fleets, drain=False)
-
-
-def _assert_traffic(weights: Mapping[str, float]) -> None:
-    """The service model refuses a negative weight; that all of them are 0 is refused here, for a variant's share of the
-    traffic is its weight divided by their sum (ProductionVariant, API reference). Raises ServiceError."""
-    if weights and not sum(weights.values()):
-        raise ServiceError(
-            "ValidationException", f"At least one variant must have a weight greater than 0: {', '.join(weights)}."
-        )
 
 
 def stop_variants(variants: tuple[Variant, ...], *, drain: bool) -> None:
@@ -854,10 +797,10 @@ def install(account: Account) -> Hosting:
             "DescribeModel": hosting.models.describe_model,
             "ListModels": hosting.models.list_models,
             "DeleteModel": hosting.models.delete_model,
-            "CreateEndpointConfig": hosting.create_endpoint_config,
-            "DescribeEndpointConfig": hosting.describe_endpoint_config,
-            "ListEndpointConfigs": hosting.list_endpoint_configs,
-            "DeleteEndpointConfig": hosting.delete_endpoint_config,
+            "CreateEndpointConfig": hosting.configs.create,
+            "DescribeEndpointConfig": hosting.configs.describe,
+            "ListEndpointConfigs": hosting.configs.list_,
+            "DeleteEndpointConfig": hosting.configs.delete,
             "CreateEndpoint": hosting.create_endpoint,
             "DescribeEndpoint": hosting.describe_endpoint,
             "ListEndpoints": hosting.list_endpoints,
@@ -866,6 +809,7 @@ def install(account: Account) -> Hosting:
             "DeleteEndpoint": hosting.delete_endpoint,
         }
     )
+    account.operations["sagemaker"].update(hosting.components.operations())
     account.operations.setdefault("sagemaker-runtime", {})["InvokeEndpointAsync"] = hosting.workers.invoke
     account.invoke = Invocations(hosting).invoke
     account.closers.append(hosting.close)

@@ -30,6 +30,10 @@ DRAIN_SECONDS = 60.0
 # requests", developer guide). One that hangs is replaced after so many without an answer and without a request under
 # way, for a container may work on one request at a time; or when the longest request should long have ended.
 PING_TIMEOUT_SECONDS, PING_MISSES, PING_LOST_SECONDS = 2.0, 3, 90.0
+NO_CAPACITY = (
+    "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. Please retry using a "
+    "different ML instance type or after some time."
+)
 INSTANCE_SCRIPT = Path(__file__).with_name("instance.py")
 
 

@@ -275,6 +275,7 @@ _SAGEMAKER_KINDS = {
     "TransformJobName": "transform-job",
     "ProcessingJobName": "processing-job",
     "NotebookInstanceName": "notebook-instance",
+    "InferenceComponentName": "inference-component",
 }
 _SAGEMAKER_PASSED_ROLES = {
     "CreateTrainingJob": ("RoleArn",),
@@ -335,6 +336,8 @@ def _sagemaker_resources(operation: str, params: Params) -> list[str]:
         return [_sagemaker_arn("model-package", f"{_last(params['ModelPackageGroupName'])}/*")]
     if operation in {"CreateEndpoint", "UpdateEndpoint"}:
         members = ["EndpointName", "EndpointConfigName"]
+    elif operation in {"CreateInferenceComponent", "InvokeEndpoint"} and "InferenceComponentName" in params:
+        members = ["InferenceComponentName", "EndpointName"]
     else:
         members = [member for member in _SAGEMAKER_KINDS if member in params][:1]
     return [_sagemaker_arn(_SAGEMAKER_KINDS[member], _last(params[member])) for member in members]
@@ -381,6 +384,10 @@ def _application_autoscaling(operation: str, params: Params) -> list[Need]:
         endpoint = _sagemaker_arn("endpoint", resource_id.split("/")[1])
         needs.append(Need("sagemaker:DescribeEndpoint", endpoint))
         needs.append(Need("sagemaker:UpdateEndpointWeightsAndCapacities", endpoint))
+    if operation == "RegisterScalableTarget" and resource_id.startswith("inference-component/"):
+        component = _sagemaker_arn("inference-component", resource_id.split("/")[1])
+        needs.append(Need("sagemaker:DescribeInferenceComponent", component))
+        needs.append(Need("sagemaker:UpdateInferenceComponentRuntimeConfig", component))
     if operation == "PutScalingPolicy" and params.get("PolicyType") == "TargetTrackingScaling":
         alarms = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT_ID}:alarm:TargetTracking-{resource_id}-*"
         needs.append(Need("cloudwatch:PutMetricAlarm", alarms))

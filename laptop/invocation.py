@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from laptop import serverless
+from laptop import inference_components, serverless
 from laptop.account import ACCOUNT_ID, REGION
 from laptop.hosting_process import Instance, InstanceLostError, LaunchError
 
@@ -142,6 +142,22 @@ def pick_variant(endpoint: Endpoint, target: str | None = None) -> tuple[Variant
     return variant, old
 
 
+async def _ask_any(instances: tuple[Instance, ...], data: bytes) -> ModelAnswer | None:
+    """Of the instance with the fewest requests; None if none of them can be reached."""
+    tried: set[str] = set()
+    while True:
+        instance = min((one for one in instances if one.id not in tried), key=lambda one: one.in_flight, default=None)
+        if instance is None:
+            return None
+        instance.in_flight += 1
+        try:
+            return await ask(instance, data, INVOCATION_TIMEOUT_SECONDS)
+        except InstanceLostError:
+            tried.add(instance.id)
+        finally:
+            instance.in_flight -= 1
+
+
 class Invocations:
     """What sagemaker-runtime does with the account's endpoints."""
 
@@ -165,6 +181,13 @@ class Invocations:
                 f"Endpoint {endpoint_name} of account {ACCOUNT_ID} is for asynchronous inference: call "
                 "InvokeEndpointAsync."
             )
+        component = headers.get("x-amzn-sagemaker-inference-component")
+        if endpoint.hosts_components:
+            if not component:
+                return refusal(inference_components.NAME_REQUIRED)
+            return await self._component(endpoint, component, headers, body, began)
+        if component:
+            return refusal(inference_components.NAME_NOT_ALLOWED)
         target = headers.get("x-amzn-sagemaker-target-variant")
         try:
             variant, old = pick_variant(endpoint, target)
@@ -179,28 +202,28 @@ class Invocations:
     ) -> Reply:
         """`old` answers where the variant, which is an update's new fleet, has no healthy instance."""
         data = request_bytes(headers, body)
-        tried: set[str] = set()
-        while True:
-            instance = min(
-                (one for one in variant.fleet if one.id not in tried), key=lambda one: one.in_flight, default=None
-            )
-            if instance is None and old is not None:
-                variant, old = old, None
-                continue
-            if instance is None:
-                message = "The endpoint has no healthy instance at the moment."
-                return error(503, "ServiceUnavailable", {"Message": message})
-            instance.in_flight += 1
-            try:
-                answer = await ask(instance, data, INVOCATION_TIMEOUT_SECONDS)
-                break
-            except InstanceLostError:
-                tried.add(instance.id)
-            finally:
-                instance.in_flight -= 1
+        answer = await _ask_any(variant.fleet, data)
+        if answer is None and old is not None:
+            variant = old
+            answer = await _ask_any(variant.fleet, data)
+        if answer is None:
+            message = "The endpoint has no healthy instance at the moment."
+            return error(503, "ServiceUnavailable", {"Message": message})
         overhead_seconds = time.perf_counter() - began - answer.seconds
         variant.counters.record(answer.counted_as, answer.seconds, overhead_seconds)
         return _reply(endpoint.name, variant.name, answer)
+
+    async def _component(self, endpoint: Endpoint, name: str, headers: Headers, body: bytes, began: float) -> Reply:
+        component = self._hosting.components.of(endpoint.name, name)
+        if component is None:
+            return refusal(f"Inference Component {name} of account {ACCOUNT_ID} not found.")
+        answer = await _ask_any(component.copies, request_bytes(headers, body))
+        if answer is None:
+            with component.lock:
+                component.without_capacity += 1
+            return refusal(inference_components.NO_CAPACITY)
+        component.counters.record(answer.counted_as, answer.seconds, time.perf_counter() - began - answer.seconds)
+        return _reply(endpoint.name, component.variant, answer)
 
     async def _serverless(
         self,

@@ -17,9 +17,9 @@ class Journal:
     Kinds in use: `event` (an event was put on the bus), `delivery` (a target got it, or could not), `function`
     (a Lambda invocation ended), `schedule` (a schedule ran, or could not), `job` (a training job changed its
     status), `endpoint` (an endpoint changed its status), `serverless` (a container was started or ended),
-    `asynchronous` (a queued request failed), `scaling` (a desired count changed), `alarm`, `budget` (a threshold was
-    told, or could not be), `refused` (an API call was refused, and why), `stack`, `failure` (the laptop itself failed
-    at a call).
+    `asynchronous` (a queued request failed), `component` (an inference component changed its status), `scaling` (a
+    desired count changed), `alarm`, `budget` (a threshold was told, or could not be), `refused` (an API call was
+    refused, and why), `stack`, `failure` (the laptop itself failed at a call).
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -290,15 +290,59 @@ def put_answers(store: MetricStore, dimensions: dict[str, str], counters: Invoca
         store.put("AWS/SageMaker", name, dimensions, statistics, unit=unit, at=at)
 
 
-def put_serverless_invocations(
+def put_plain_invocations(
     store: MetricStore, dimensions: dict[str, str], counters: InvocationCounters, at: datetime
 ) -> None:
-    """A serverless variant's minute: nothing in a minute without a request."""
+    """A minute of what has no instances of its own to share the requests among; nothing if there was no request."""
     n = counters.invocations
     requests = Statistics(n, n, 1.0, 1.0) if n else Statistics()
     store.put("AWS/SageMaker", "Invocations", dimensions, requests, unit="None", at=at)
     store.put("AWS/SageMaker", "OverheadLatency", dimensions, counters.overhead_us, unit="Microseconds", at=at)
     put_answers(store, dimensions, counters, at)
+
+
+def put_component(
+    store: MetricStore,
+    dimensions: dict[str, str],
+    counters: InvocationCounters,
+    *,
+    copies: int,
+    without_capacity: int,
+    at: datetime,
+) -> None:
+    """An inference component's minute ("SageMaker inference component metrics"). With copies and no request, zeros are
+    written as for a variant; a component without copies has nothing but the requests that failed for that."""
+    failed = Statistics(without_capacity, without_capacity, 1.0, 1.0) if without_capacity else Statistics()
+    store.put("AWS/SageMaker", "NoCapacityInvocationFailures", dimensions, failed, unit="None", at=at)
+    n, each = counters.invocations, 1.0 / max(copies, 1)
+    if n or copies:
+        zero = Statistics(1, 0.0, 0.0, 0.0)
+        requests = Statistics(n, n, 1.0, 1.0) if n else zero
+        per_copy = Statistics(n, n * each, each, each) if n else zero
+        store.put("AWS/SageMaker", "Invocations", dimensions, requests, unit="None", at=at)
+        store.put("AWS/SageMaker", "InvocationsPerCopy", dimensions, per_copy, unit="None", at=at)
+    store.put("AWS/SageMaker", "OverheadLatency", dimensions, counters.overhead_us, unit="Microseconds", at=at)
+    put_answers(store, dimensions, counters, at)
+
+
+def put_reserved(
+    store: MetricStore,
+    dimensions: dict[str, str],
+    usage: Iterable[tuple[float, float]],
+    *,
+    cpus: float | None,
+    memory_mb: int,
+    at: datetime,
+) -> None:
+    """Of each copy, CPU (100 per busy core) and MB, as shares of what it reserves: 0 to 100. Without a reservation of
+    CPUs, of one core."""
+    cpu, memory = Statistics(), Statistics()
+    for busy, used_mb in usage:
+        cpu.add(min(busy / (cpus or 1.0), 100.0))
+        memory.add(min(100 * used_mb / memory_mb, 100.0))
+    where = "/aws/sagemaker/InferenceComponents"
+    store.put(where, "CPUUtilizationNormalized", dimensions, cpu, unit="Percent", at=at)
+    store.put(where, "MemoryUtilizationNormalized", dimensions, memory, unit="Percent", at=at)
 
 
 def put_asynchronous(store: MetricStore, dimensions: dict[str, str], counters: AsyncCounters, at: datetime) -> None:

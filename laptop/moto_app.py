@@ -127,7 +127,8 @@ def refusal(answer: tuple[int, Mapping[str, str], bytes]) -> ServiceError | None
 def use_clock(clock: Clock) -> None:
     """Lets moto's services live on the account's time: objects, messages and metrics are stamped with it.
 
-    All of them ask one function, `moto.core.utils.utcnow`, which each imports under its name.
+    All of them ask one function, `moto.core.utils.utcnow`, which each imports under its name. They live on that time
+    until another clock is used: where the account ends and its process does not, one that nobody has moved.
     """
     from moto.core import utils
 
@@ -138,6 +139,21 @@ def use_clock(clock: Clock) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("moto.") and getattr(module, "utcnow", None) is before:
             setattr(module, "utcnow", utcnow)  # noqa: B010
+    _date_buckets(clock)
+
+
+def _date_buckets(clock: Clock) -> None:
+    """S3 asks the machine when a bucket is made."""
+    from moto.s3.models import FakeBucket
+
+    original = getattr(FakeBucket.__init__, "__wrapped__", FakeBucket.__init__)
+
+    @functools.wraps(original)
+    def made(self: Any, *arguments: Any, **named: Any) -> None:
+        original(self, *arguments, **named)
+        self.creation_date = clock.now()
+
+    FakeBucket.__init__ = made  # type: ignore[method-assign]
 
 
 def reset() -> None:

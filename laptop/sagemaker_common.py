@@ -97,9 +97,11 @@ def page(
     return chosen, {}
 
 
-def rows_page(rows: list[dict[str, Any]], request: dict[str, Any], member: str, name: str) -> dict[str, Any]:
+def rows_page(
+    rows: list[dict[str, Any]], request: dict[str, Any], member: str, name: str, status: str = "EndpointStatus"
+) -> dict[str, Any]:
     """The List operations' filters, order (newest first by default) and pages."""
-    sort_key = {"Name": name, "Status": "EndpointStatus"}.get(request.get("SortBy", ""), "CreationTime")
+    sort_key = {"Name": name, "Status": status}.get(request.get("SortBy", ""), "CreationTime")
     rows = [
         row
         for row in rows

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from laptop.errors import ServiceError
 from laptop.hosting import Endpoint, Hosting, Variant
-from laptop.scaling_policies import VARIANT_DIMENSION
+from laptop.inference_components import Component
+from laptop.scaling_policies import COMPONENT_DIMENSION, VARIANT_DIMENSION
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,14 @@ class Scalable:
 
 def find(hosting: Hosting, resource: str, dimension: str) -> Scalable | None:
     """None if there is none of that name. Raises ServiceError for a resource or dimension that the laptop lacks."""
-    if dimension != VARIANT_DIMENSION:
-        raise ServiceError("ValidationException", f"The laptop scales {VARIANT_DIMENSION} only, not {dimension}.")
     parts = resource.split("/")
+    if dimension == COMPONENT_DIMENSION:
+        if len(parts) != 2 or parts[0] != "inference-component":
+            raise ServiceError("ValidationException", f"Unsupported resource ID: {resource}")
+        component = hosting.components.all.get(parts[1])
+        return _component(hosting, component) if component is not None else None
+    if dimension != VARIANT_DIMENSION:
+        raise ServiceError("ValidationException", f"The laptop does not scale {dimension}.")
     if len(parts) != 4 or parts[0] != "endpoint" or parts[2] != "variant":
         raise ServiceError("ValidationException", f"Unsupported resource ID: {resource}")
     endpoint = hosting.endpoints.get(parts[1])
@@ -57,9 +63,28 @@ def _variant(hosting: Hosting, endpoint: Endpoint, variant: Variant) -> Scalable
     )
 
 
+def _component(hosting: Hosting, component: Component) -> Scalable:
+    def change(wanted: int) -> None:
+        desired = {"InferenceComponentName": component.name, "DesiredRuntimeConfig": {"CopyCount": wanted}}
+        hosting.components.update_runtime_config(desired)
+
+    return Scalable(
+        desired=component.desired,
+        settled=component.status == "InService" and component.machines is not None,
+        lowest=0,
+        what="copy count",
+        told={"component": component.name},
+        set=change,
+        changing=lambda: component.status == "Updating",
+        failure=lambda: component.failure_reason,
+    )
+
+
 def _why_not(endpoint: Endpoint, variant: Variant) -> str | None:
     if variant.serverless is not None:
         return "A serverless variant has no instances to scale."
+    if variant.machines is not None:
+        return f"Variant {variant.name} hosts inference components: their copies are scaled, and its instances follow."
     if variant.instance_type.startswith("ml.t2."):
         return f"Autoscaling is not supported for burstable instances: {variant.instance_type}."
     return None

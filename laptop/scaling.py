@@ -442,10 +442,24 @@ def _suspended(request: Mapping[str, Any], known: Any) -> dict[str, bool]:
     return {**off, **before, **(request.get("SuspendedState") or {})}
 
 
+def _teach_moto() -> None:
+    """moto's list of scalable dimensions lacks the one of inference components, and it refuses what is not on it."""
+    import enum
+
+    from moto.applicationautoscaling import models, responses
+
+    known = {one.name: one.value for one in models.ScalableDimensionValueSet}
+    if COMPONENT_DIMENSION not in known.values():
+        named = {**known, "SAGEMAKER_INFERENCE_COMPONENT_DESIRED_COPY_COUNT": COMPONENT_DIMENSION}
+        for module in (models, responses):
+            setattr(module, "ScalableDimensionValueSet", enum.Enum("ScalableDimensionValueSet", named))  # noqa: B010
+
+
 def install(account: Account) -> Scaling:
     """Registers the scaling operations and starts the heartbeat. Needs laptop/hosting.py installed before."""
     hosting = account.operations["sagemaker"]["CreateEndpoint"].__self__  # type: ignore[attr-defined]
     assert isinstance(hosting, Hosting)
+    _teach_moto()
     scaling = Scaling(account, hosting)
     scaling.start()
     account.dashboard = lambda name: dashboard.page(account, scaling.store, name)

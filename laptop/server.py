@@ -140,6 +140,7 @@ class Server:
                 close()
             except Exception:
                 traceback.print_exc()
+        moto_app.use_clock(Clock())
         if self._uvicorn is not None:
             self._uvicorn.should_exit = True
         if self._thread is not None:
@@ -243,7 +244,10 @@ class Server:
         if fault is not None:
             return aws_request.failure("rest-json", "sagemaker-runtime", fault)
         access_key, _ = aws_request.access_key_and_signing_name(request)
-        call = Call("sagemaker-runtime", "InvokeEndpoint", "rest-json", {"EndpointName": endpoint}, access_key)
+        params = {"EndpointName": endpoint}
+        if component := request.headers.get("x-amzn-sagemaker-inference-component"):
+            params["InferenceComponentName"] = component
+        call = Call("sagemaker-runtime", "InvokeEndpoint", "rest-json", params, access_key)
         try:
             self._authorize(call)
         except ServiceError as error:

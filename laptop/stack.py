@@ -21,6 +21,7 @@ from laptop import cloudformation
 from laptop.account import ACCOUNT_ID, REGION, Account
 from laptop.cloudformation_types import client_of
 from laptop.errors import ServiceError
+from mlplatform.names import REQUIRED_TAGS, tag_list
 
 NAME = "ml-platform"
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +42,10 @@ def deploy(
     bucket = f"{stack}-deployment-{ACCOUNT_ID}"
     s3 = client_of(account, "s3")
     s3.create_bucket(Bucket=bucket)
+    # As whoever deploys should tag it: what lacks the required tags is reported every day.
+    chosen = {**configured(root), **(parameters or {})}
+    given = {name: chosen.get(name) or template["Parameters"][name]["Default"] for name in REQUIRED_TAGS}
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": tag_list(given)})
     uploaded: dict[Path, str] = {}
 
     def upload(local: str) -> str:
@@ -56,7 +61,6 @@ def deploy(
     body = json.dumps(template).encode()
     key = f"{stack}/{hashlib.sha256(body).hexdigest()[:32]}.template"
     s3.put_object(Bucket=bucket, Key=key, Body=body)
-    chosen = {**configured(root), **(parameters or {})}
     request = {
         "StackName": stack,
         "TemplateURL": f"https://s3.{REGION}.amazonaws.com/{bucket}/{key}",

@@ -190,11 +190,11 @@ def _read(path: Path, layout: Layout, like: _File | None = None) -> _File:
     if len(names) < 2:
         raise DataError(f"{path.name} has only the label column; at least one other is needed.")
     columns: list[Column] = []
+    # Where semicolons separate fields, commas may be decimal; but not beside numbers that have a decimal point.
+    decimal_comma = layout.delimiter == "semicolon" and not any(part.has_fractions for part in parts)
     for position, name in enumerate(names):
         trained = like.spelling(position, layout) if like else None
-        column = parts[position].column(
-            as_text=position in texts, decimal_comma=layout.delimiter == "semicolon", spelling=trained
-        )
+        column = parts[position].column(as_text=position in texts, decimal_comma=decimal_comma, spelling=trained)
         if isinstance(column, Texts) and position not in texts:
             must = like is not None or (position == layout.label_position)
             _refuse_stray_text(
@@ -204,7 +204,7 @@ def _read(path: Path, layout: Layout, like: _File | None = None) -> _File:
                 path,
                 source,
                 spelling=trained,
-                decimal_comma=layout.delimiter == "semicolon",
+                decimal_comma=decimal_comma,
             )
         columns.append(column)
     label = columns.pop(layout.label_position)
@@ -590,6 +590,14 @@ class _Growing:
             self.array[:rows] = before
         self.array[rows : self.rows] = values
 
+    @property
+    def has_fractions(self) -> bool:
+        """Whether it holds numbers, and any that is not whole."""
+        if self.distinct or self.array.dtype.kind != "f":
+            return False
+        values = self.array[: self.rows]
+        return bool((np.isfinite(values) & (values % 1 != 0)).any())
+
     def column(self, *, as_text: bool, decimal_comma: bool = False, spelling: Spelling | None = None) -> Column:
         """What has grown; nothing can be added afterwards. `spelling` is the training file's, where it has one."""
         self.array = self.array[: self.rows]
@@ -603,7 +611,8 @@ class _Growing:
         codes = places[self.array]
         if not as_text:
             numbers, spelling = _spelled(kept.dictionary, spelling, decimal_comma)
-            if not np.isnan(numbers).any():
+            stray = set(kept.dictionary.filter(pa.array(np.isnan(numbers))).to_pylist())
+            if stray <= numerals.DASHES and len(stray) < len(numbers):
                 return Numbers(np.append(_finite(numbers), np.nan)[codes], spelling)
         return Texts(codes, kept.dictionary.to_pylist())
 
@@ -611,7 +620,8 @@ class _Growing:
 def _spelled(texts: Any, spelling: Spelling | None, decimal_comma: bool) -> tuple[NDArray[np.float64], Spelling | None]:
     """The number of each text, NaN where it is none, and the spelling; None where plain numbers are all there is.
 
-    `decimal_comma`: a lone comma is decimal unless the texts show otherwise, as where semicolons separate fields.
+    `decimal_comma`: a lone comma is decimal unless the texts show otherwise, as where semicolons separate fields. Money
+    shows otherwise: nobody writes three decimals of it.
     """
     plain = pc.match_substring_regex(texts, numerals.PLAIN)
     if pc.all(plain).as_py() in (True, None) and not (spelling and spelling.group == "."):
@@ -622,7 +632,8 @@ def _spelled(texts: Any, spelling: Spelling | None, decimal_comma: bool) -> tupl
     whole = pc.and_(closed, pc.or_(pc.equal(before, ""), pc.equal(after, "")))
     digits = pc.replace_substring_regex(digits, numerals.ASIDE, "")
     if spelling is None:
-        spelling = _spelling(digits, decimal_comma)
+        money = pc.any(pc.match_substring_regex(texts.filter(pc.fill_null(whole, False)), numerals.MONEY)).as_py()
+        spelling = _spelling(digits, decimal_comma and not money)
     fits = pc.fill_null(pc.and_(whole, pc.match_substring_regex(digits, spelling.body)), False)
     digits = pc.replace_substring(digits, spelling.group, "") if spelling.group else digits
     digits = pc.if_else(fits, pc.replace_substring(digits, ",", "."), pc.if_else(plain, texts, None))

@@ -475,20 +475,21 @@ def _read_csv(model: Model, body: bytes) -> Inputs:
     rows = [row or [""] for row in rows] if len(model.names) == 1 else [row for row in rows if row]
     order = _header(model, rows[0]) if rows else None
     if order is not None:
-        rows = rows[1:]
-        if order != sorted(order):
-            _check_widths(model, rows)
-            rows = [[row[place] for place in order] for row in rows]
+        width, rows = len(rows[0]), rows[1:]
+        if order != list(range(width)):
+            _check_widths(model, rows, width)
+            rows = [[None if place is None else row[place] for place in order] for row in rows]
     if not rows:
         raise BadRequest("The body has no rows.")
     return _encode(model, rows)
 
 
-def _header(model: Model, row: list[str]) -> list[int] | None:
+def _header(model: Model, row: list[str]) -> list[int | None] | None:
     """Where each column of the model stands, by a first row that is a header; None where it is a row of values.
 
     A row of which half are names of columns is a header, in whatever letters: where all columns are text, one that does
-    not match would be scored as values like any other. Raises BadRequest for a header of other columns.
+    not match would be scored as values like any other. What taught the model nothing, such as an id, may be left out,
+    and stands nowhere. Raises BadRequest for a header of other columns.
     """
     cells = [str(cell).strip() for cell in row]
     if set(cells) == set(model.names) and len(cells) == len(model.names):
@@ -502,9 +503,10 @@ def _header(model: Model, row: list[str]) -> list[int] | None:
         return None
     twice = sorted({name for name in known if known.count(name) > 1})
     unknown = [cell for cell, name in zip(cells, found, strict=True) if name is None]
-    missing = [name for name in model.names if name not in known]
+    used = model.encoder.used
+    missing = [name for place, name in enumerate(model.names) if name not in known and place in used]
     if not (twice or unknown or missing):
-        return [found.index(name) for name in model.names]
+        return [found.index(name) if name in known else None for name in model.names]
     label = model.schema.get("label")
     wrong = [
         f"has {_listed(unknown)}, which the model does not take"
@@ -523,12 +525,15 @@ def _listed(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else shown
 
 
-def _check_widths(model: Model, rows: Sequence[list[Any]]) -> None:
-    expected = len(model.names)
+def _check_widths(model: Model, rows: Sequence[list[Any]], header: int | None = None) -> None:
+    """`header`: how many columns it has, where there is one that counts."""
+    expected = len(model.names) if header is None else header
+    takes = "the header has" if header is not None else "the model takes"
     for number, row in enumerate(rows, 1):
         if len(row) != expected:
             columns = "1 column" if len(row) == 1 else f"{len(row)} columns"
-            raise BadRequest(f"Row {number} has {columns}; the model takes {expected}: {_listed(model.names)}.")
+            named = "" if header is not None else f": {_listed(model.names)}"
+            raise BadRequest(f"Row {number} has {columns}; {takes} {expected}{named}.")
 
 
 def _encode(model: Model, rows: list[list[Any]]) -> Inputs:
@@ -588,7 +593,7 @@ def _number(cell: Any, row: int, column: str, spellings: dict[str, Spelling]) ->
         return np.nan
     if isinstance(cell, str):
         text = cell.strip()
-        if text.lower() in MISSING_TOKENS:
+        if text.lower() in MISSING_TOKENS or text in numerals.DASHES:
             return np.nan
         spelled = numerals.number(text, spellings[column]) if column in spellings else None
         if spelled is not None:

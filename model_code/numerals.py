@@ -27,10 +27,15 @@ AFFIXES = (
     rf"(?P<digits>[0-9]{{1,3}}(?:{_ASIDE}[0-9]{{3}})+(?:[.,][0-9]*)?|[0-9.,]+)"
     rf"[{_SPACES}]?(?:%|{_CURRENCY})?(?P<close>\)?)$"
 )
-# Digits that tell which of dot and comma parts thousands: both of them, either twice, or other than three behind one.
-POINT = r"^(?:[^.]*,[^.]*\.\d*|\d{1,3}(?:,\d{3}){2,}|\d*\.(?:\d{0,2}|\d{4,})|\d{4,}\.\d{3}|\.\d+)$"
-COMMA = r"^(?:[^,]*\.[^,]*,\d*|\d{1,3}(?:\.\d{3}){2,}|\d*,(?:\d{0,2}|\d{4,})|\d{4,},\d{3}|,\d+)$"
+# Digits that tell which of dot and comma parts thousands: both of them, either twice, other than three behind one, or a
+# zero before it.
+POINT = r"^(?:[^.]*,[^.]*\.\d*|\d{1,3}(?:,\d{3}){2,}|\d*\.(?:\d{0,2}|\d{4,})|(?:\d{4,}|0\d*)\.\d{3}|\.\d+)$"
+COMMA = r"^(?:[^,]*\.[^,]*,\d*|\d{1,3}(?:\.\d{3}){2,}|\d*,(?:\d{0,2}|\d{4,})|(?:\d{4,}|0\d*),\d{3}|,\d+)$"
 DOT_GROUPS = r"^(?:\d{1,3}(?:\.\d{3})+,\d*|\d{1,3}(?:\.\d{3}){2,})$"
+# A currency's sign or name, of what AFFIXES has matched. Nobody writes money with three decimals.
+MONEY = f"[^0-9.,+\\-\u2212()%'\u2019{_SPACES}]"
+# What people write for a missing number, and for nothing else among numbers; elsewhere these may be values.
+DASHES = frozenset({"-", "--", "---", "\u2013", "\u2014", "."})
 ASIDE = _ASIDE
 
 

@@ -164,7 +164,7 @@ def _fit(name: str, column: Column) -> Encoding:
         counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.categories))
         form = dates.form_of([text for text, count in zip(column.categories, counts, strict=True) if count])
         if form:
-            values = dates.parts(_days(column, form))
+            values = dates.parts(days_of(column, form))
             parts = [_fit_number(f"{name}: {part}", values[:, place]) for place, part in enumerate(dates.PARTS)]
             places = [place for place, part in enumerate(parts) if len(part.knots) > 1]
             return DateEncoding(name, form, places, [parts[place] for place in places])
@@ -173,7 +173,7 @@ def _fit(name: str, column: Column) -> Encoding:
     return _fit_number(name, column.values, column.spelling)
 
 
-def _days(column: Texts, form: str) -> NDArray[np.float64]:
+def days_of(column: Texts, form: str) -> NDArray[np.float64]:
     """Read once per different text that these rows have: the categories may be those of a far longer column."""
     codes, places = np.unique(column.codes, return_inverse=True)
     return dates.days([column.categories[code] if code >= 0 else None for code in codes], form)[places]
@@ -236,6 +236,7 @@ class Encoder:
         self.numeric = [(i, e) for i, e in enumerate(encodings) if isinstance(e, NumericEncoding)]
         self.dates = [(i, e) for i, e in enumerate(encodings) if isinstance(e, DateEncoding)]
         self.categorical = [(i, e) for i, e in enumerate(encodings) if isinstance(e, CategoricalEncoding)]
+        self.used = frozenset(i for i, e in enumerate(encodings) if not isinstance(e, Dropped))
         # All that enter as numbers, in the order of `Inputs.numbers`.
         self.numbers = [e for _, e in self.numeric] + [part for _, e in self.dates for part in e.parts]
         self.numeric_alone = len(self.numeric) == len(self.encodings)
@@ -280,7 +281,7 @@ class Encoder:
         for i, date in self.dates:
             column = columns[i]
             assert isinstance(column, Texts)
-            values = dates.parts(_days(column, date.form))
+            values = dates.parts(days_of(column, date.form))
             for of, part in zip(date.places, date.parts, strict=True):
                 numbers[:, place] = scores(values[:, of], part.center, part.scale)
                 place += 1

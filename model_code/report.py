@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+import dates
 import metrics
-from preprocess import Column, Numbers, Texts, take
+from preprocess import Column, Numbers, Texts, days_of, take
 
 if TYPE_CHECKING:
     from dataset import Dataset, Rows
@@ -210,6 +211,9 @@ def profile(column: Column) -> dict[str, Any]:
     if isinstance(column, Texts):
         counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.categories))
         present = int(counts.sum())
+        form = dates.form_of([text for text, count in zip(column.categories, counts, strict=True) if count])
+        if form:
+            return _date_profile(column, form)
         top = [place for place in np.argsort(-counts, kind="stable")[:_TOP_CATEGORIES] if counts[place] >= FEWEST_NAMED]
         named: list[list[Any]] = [[_cut(column.categories[place], _MOST_VALUE), int(counts[place])] for place in top]
         return {
@@ -229,6 +233,21 @@ def profile(column: Column) -> dict[str, Any]:
         found["quantiles"] = [_short(value) for value in _quantiles(known, _QUANTILES)]
         found["histogram"] = histogram(known, found["distinct"])
     return found
+
+
+def _date_profile(column: Texts, form: str) -> dict[str, Any]:
+    """The same of dates: their quantiles are days, as ISO texts."""
+    days = days_of(column, form)
+    known = np.sort(days[np.isfinite(days)])
+    distinct = int((np.diff(known) > 0).sum()) + min(1, len(known))
+    quantiles = np.floor(_quantiles(known, _QUANTILES)).astype(np.int64).astype("datetime64[D]")
+    return {
+        "kind": "date",
+        "missing": _share(len(days) - len(known), len(days)),
+        "distinct": distinct,
+        "quantiles": [str(day) for day in quantiles],
+        "histogram": histogram(known, distinct),
+    }
 
 
 def histogram(ordered: Floats, distinct: int) -> dict[str, Any]:

@@ -15,7 +15,6 @@ import hashlib
 import importlib
 import io
 import json
-import os
 import re
 import threading
 import time
@@ -26,8 +25,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-
-os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "false"  # a thousand of them, and a second
 
 import boto3
 from billed_account import HandClock

@@ -25,7 +25,11 @@ def explore() -> Iterator[Explore]:
     """One process that has loaded everything, for all scenarios: it forks."""
     explorer = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("explorer.py"))],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "MOTO_IAM_LOAD_MANAGED_POLICIES": "false",  # a thousand of them, and a second
+        },
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import boto3
 import pytest
 from typer.testing import CliRunner
 
@@ -87,3 +88,25 @@ def test_orphans_go_after_a_day_and_nothing_else_does(laptop: Laptop, mlp: Any) 
 
 def arn(laptop: Laptop, model: str) -> str:
     return str(laptop.sagemaker.describe_model(ModelName=model)["ModelArn"])
+
+
+def test_what_somebody_left_untagged_is_told_with_their_name_and_stays(laptop: Laptop, mlp: Any) -> None:
+    iam = laptop.client("iam")
+    iam.create_user(UserName="alice")
+    key = iam.create_access_key(UserName="alice")["AccessKey"]
+    session = boto3.session.Session(key["AccessKeyId"], key["SecretAccessKey"], region_name="us-east-1")
+    session.client("s3", endpoint_url=laptop.url).create_bucket(Bucket="a-thing-of-alice")
+    laptop.post("/_laptop/clock", {"advance_seconds": 3600})
+    [line] = [one for one in mlp("govern").splitlines() if "a-thing-of-alice" in one]
+    assert line.startswith(
+        "ReportUntagged The bucket a-thing-of-alice lacks Project, Environment, CostCenter and Owner."
+    )
+    assert "alice made it on " in line
+    assert line.endswith(
+        "aws resourcegroupstaggingapi tag-resources --resource-arn-list arn:aws:s3:::a-thing-of-alice "
+        "--tags Project=VALUE,Environment=VALUE,CostCenter=VALUE,Owner=alice"
+    )
+    govern(laptop, 0)
+    assert "a-thing-of-alice" in str(laptop.inbox("without required tags"))
+    assert "a-thing-of-alice" in {one["Name"] for one in laptop.s3.list_buckets()["Buckets"]}
+    laptop.s3.delete_bucket(Bucket="a-thing-of-alice")

@@ -182,7 +182,7 @@ def test_a_short_load_test_proposes_a_target_and_the_hosting_is_compared_from_wh
     assert 0 < Decimal(said["workload"]["model_seconds"]) < 1
     few = CliRunner().invoke(app, ["hosting", "churn", "--requests-per-day", "100"]).output
     assert "Serverless (2 GB) is the cheapest" in few
-    assert "does not switch an endpoint to another kind yet" in few
+    assert "--move-to serverless" in few
 
 
 def test_ten_copies_of_an_event_in_any_order_start_one_job(laptop: Laptop, deployed: str) -> None:

@@ -242,7 +242,7 @@ def test_the_schedules_keep_the_hours_when_the_clock_runs(laptop: Laptop, sleepe
     assert asleep in mlp(laptop, "status", DATASET)
     refused = mlp(laptop, "predict", DATASET, "--json", "{}", code=1)
     assert asleep in refused
-    assert f"mlp snooze {DATASET}" in refused
+    assert f"mlp --laptop snooze {DATASET}" in refused
     laptop.post("/_laptop/clock", {"to": morning.isoformat()})
     eventually(lambda: (not parking(laptop, sleeper) and _instances(laptop) == 2) or None, 30, "it is not back")
     assert described(laptop) == before

@@ -135,6 +135,21 @@ def test_each_kind_of_endpoint_is_called_by_its_own_operation(laptop: Served) ->
     assert "between asynchronous and real-time" in message
 
 
+def test_an_update_loses_no_request(laptop: Served) -> None:
+    asked = [ask(laptop, b"slow") for _ in range(3)]
+    laptop.model("two")
+    config = laptop.sagemaker.describe_endpoint_config(EndpointConfigName=ASYNC)["AsyncInferenceConfig"]
+    later = {"ModelName": "two", "InstanceType": "ml.c5.large", "InitialInstanceCount": 1}
+    laptop.config("later", later, AsyncInferenceConfig=config)
+    laptop.sagemaker.update_endpoint(EndpointName=ASYNC, EndpointConfigName="later")
+    asked += [ask(laptop, b"[]") for _ in range(2)]
+    assert laptop.settled(ASYNC)["EndpointConfigName"] == "later"
+    asked += [ask(laptop, b"[]")]
+    versions = [json.loads(stored(laptop, one["OutputLocation"]))["version"] for one in asked]
+    assert versions[-1] == "two"
+    assert set(versions) == {"one", "two"}
+
+
 def test_the_queue_is_kept_while_no_instance_runs_and_a_step_policy_wakes_the_endpoint(laptop: Served) -> None:
     laptop.scaling.register_scalable_target(**TARGET, MinCapacity=0, MaxCapacity=2)
     policy = laptop.scaling.put_scaling_policy(
@@ -168,7 +183,7 @@ def test_the_queue_is_kept_while_no_instance_runs_and_a_step_policy_wakes_the_en
         TreatMissingData="missing",
         AlarmActions=[policy],
     )
-    assert json.loads(stored(laptop, waiting["OutputLocation"]))["version"] == "one"
+    assert json.loads(stored(laptop, waiting["OutputLocation"]))["version"] == "two"
     assert laptop.settled(ASYNC)["ProductionVariants"][0]["CurrentInstanceCount"] == 1
     assert laptop.entries("scaling", endpoint=ASYNC)[-1]["after"] == 1
 
@@ -178,8 +193,8 @@ def test_its_metrics_are_those_of_an_asynchronous_endpoint_and_no_others(laptop:
     assert laptop.datapoints(ASYNC, "HasBacklogWithoutCapacity", **whole)["Maximum"] == 1
     assert laptop.datapoints(ASYNC, "ApproximateBacklogSize", **whole)["Maximum"] >= 1
     assert laptop.datapoints(ASYNC, "ApproximateBacklogSizePerInstance", **whole)["SampleCount"] >= 1
-    # answered: the first, the one with its body, and the one that woke the endpoint; failed: three before it
-    until(lambda: laptop.datapoints(ASYNC, "InvocationsProcessed")["Sum"] == 6)
+    # answered: the first, the one with its body, six of the update, the one that woke the endpoint; and three failed
+    until(lambda: laptop.datapoints(ASYNC, "InvocationsProcessed")["Sum"] == 12)
     assert laptop.datapoints(ASYNC, "InvocationFailures")["Sum"] == 3
     assert laptop.datapoints(ASYNC, "ExpiredRequests")["Sum"] == 1
     assert laptop.datapoints(ASYNC, "TimeInBacklog")["Maximum"] > 200_000  # microseconds: it had to wake

@@ -141,6 +141,30 @@ def test_a_queue_policy_lets_only_the_service_and_the_rule_it_names() -> None:
             [("sagemaker:CreateTrainingJob", JOB), ("iam:PassRole", "role"), ("sagemaker:AddTags", JOB)],
         ),
         (
+            "sagemaker-runtime",
+            "InvokeEndpointAsync",
+            {"EndpointName": "e", "InputLocation": "s3://data/a"},
+            [("sagemaker:InvokeEndpointAsync", "arn:aws:sagemaker:us-east-1:123456789012:endpoint/e")],
+        ),
+        (
+            "sagemaker",
+            "CreateInferenceComponent",
+            {"InferenceComponentName": "C", "EndpointName": "e", "Specification": {"ModelName": "m"}},
+            [
+                (
+                    "sagemaker:CreateInferenceComponent",
+                    "arn:aws:sagemaker:us-east-1:123456789012:inference-component/c",
+                ),
+                ("sagemaker:CreateInferenceComponent", "arn:aws:sagemaker:us-east-1:123456789012:endpoint/e"),
+            ],
+        ),
+        (
+            "sagemaker",
+            "DeleteInferenceComponent",
+            {"InferenceComponentName": "c"},
+            [("sagemaker:DeleteInferenceComponent", "arn:aws:sagemaker:us-east-1:123456789012:inference-component/c")],
+        ),
+        (
             "sagemaker",
             "CreateEndpoint",
             {"EndpointName": "e", "EndpointConfigName": "c"},

@@ -14,6 +14,7 @@ from hosted_account import LocalAccount
 from moto import mock_aws
 
 from laptop.alarms import judge
+from laptop.asynchronous import AsyncConfig, Queue
 from laptop.clock import Clock
 from laptop.errors import ServiceError
 from laptop.hosting import Endpoint, Hosting, Variant
@@ -312,6 +313,31 @@ def test_a_step_policy_acts_while_an_alarm_with_its_arn_rings(here: Here) -> Non
     assert "gap" in refused(lambda: here.call("PutScalingPolicy", **put, StepScalingPolicyConfiguration=gap)).message
 
 
+def test_an_asynchronous_variant_goes_to_zero_when_its_queue_is_empty(here: Here) -> None:
+    config = AsyncConfig(output="s3://artifacts/answers")
+    here.endpoint.queue = Queue(here.endpoint, config, here.account, here.hosting)
+    here.register(low=0, high=4)
+    backlog = {
+        "TargetValue": 5.0,
+        "CustomizedMetricSpecification": {
+            "MetricName": "ApproximateBacklogSizePerInstance",
+            "Namespace": "AWS/SageMaker",
+            "Dimensions": [{"Name": "EndpointName", "Value": "shop"}],
+            "Statistic": "Average",
+        },
+        "ScaleInCooldown": 0,
+        "ScaleOutCooldown": 0,
+    }
+    here.policy("backlog", backlog)
+    for number in range(12):
+        here.endpoint.queue.working.add(str(number))
+    assert here.minutes(3, 0) == 3  # 12 for one instance, where 5 are wanted
+    here.endpoint.queue.working.clear()
+    assert here.minutes(14, 0) == 3
+    assert here.minutes(1, 0) == 0
+    assert here.minutes(3, 0) == 0  # nothing tells of the backlog of each of no instances
+
+
 def test_what_cannot_be_scaled_is_refused(here: Here, account: LocalAccount) -> None:
     nobody = {**TARGET, "ResourceId": "endpoint/nobody/variant/AllTraffic", "MinCapacity": 1, "MaxCapacity": 2}
     assert "not found" in refused(lambda: here.call("RegisterScalableTarget", **nobody)).message
@@ -329,9 +355,9 @@ def test_what_cannot_be_scaled_is_refused(here: Here, account: LocalAccount) -> 
 def test_a_scaled_variant_keeps_its_instance_type_and_its_place_until_deregistered(here: Here) -> None:
     here.register()
     for name, variant in (("bigger", "AllTraffic"), ("renamed", "Other")):
-        here.hosting.configs[name] = {
+        here.hosting.configs.all[name] = {
             "EndpointConfigName": name,
-            "ProductionVariants": [{"VariantName": variant, "InstanceType": "ml.c5.xlarge"}],
+            "ProductionVariants": [{"VariantName": variant, "ModelName": "m", "InstanceType": "ml.c5.xlarge"}],
         }
         update = {"EndpointName": "shop", "EndpointConfigName": name}
         message = refused(lambda update=update: here.hosting.update_endpoint(update)).message

@@ -21,8 +21,12 @@ COLUMNS = [
 
 def inputs_of(column: dict[str, Any]) -> int:
     """How many inputs of the network a column has."""
+    if column["kind"] == "dropped":
+        return 0
     if column["kind"] == "categorical":
         return 2 + len(column["categories"])
+    if column["kind"] == "date":
+        return sum(inputs_of({"kind": "numeric", **part}) for part in column["parts"])
     return 1 + bool(column.get("missing"))
 
 
@@ -98,6 +102,10 @@ def test_missing_values_are_served(missing: Any, model: Model) -> None:
 
 def test_a_category_that_training_never_saw_is_served_as_unknown(model: Model) -> None:
     assert score(model, {"features": [[10, "green", 0], [10, 7, 0], [10, True, 0]]}) == [4.0, 4.0, 4.0]
+
+
+def test_a_dash_is_a_missing_number_and_an_unknown_category(model: Model) -> None:
+    assert score(model, {"features": [["-", "-", "\u2014"]]}) == [7.0]  # 3 for the size, 4 for the colour
 
 
 def test_numbers_may_be_written_as_text_and_absurd_ones_are_cut(model: Model) -> None:
@@ -222,7 +230,7 @@ def test_what_is_wrong_is_named_with_row_and_column(body: Any, words: str, model
         (b"1,red\n", "Row 1 has 2 columns; the model takes 3: 'size', 'colour', 'weight'."),
         (b"size,colour,weight\n1,red,1\n2,red,heavy\n", "Row 2, column 'weight' must be a number, not \"heavy\"."),
         (b"length,colour,height\n1,red,1\n", "Row 1, column 'size' must be a number, not \"length\"."),
-        (b"weight,size,colour\n1,1\n", "Row 1 has 2 columns; the model takes 3: 'size', 'colour', 'weight'."),
+        (b"weight,size,colour\n1,1\n", "Row 1 has 2 columns; the header has 3."),
         (b"", "The body has no rows."),
         (b"size,colour,weight\n", "The body has no rows."),
     ],
@@ -354,6 +362,14 @@ def test_a_header_of_other_columns_is_refused_and_never_scored_as_values(
 def test_a_headers_letters_and_order_may_differ(wordy: Model) -> None:
     wanted = ask(wordy, b"red,blue,blue\n", "text/csv")["probabilities"]
     assert ask(wordy, b" LID ,front,Back\nblue,red,blue\n", "text/csv")["probabilities"] == wanted
+
+
+def test_what_taught_the_model_nothing_may_be_left_out_of_a_header(tmp_path: Path) -> None:
+    model = make(tmp_path, [{"kind": "dropped", "name": "id", "reason": "it differs in every row"}, *WORDS])
+    wanted = ask(model, b"7,red,blue,blue\n", "text/csv")["probabilities"]
+    assert ask(model, b"lid,front,back\nblue,red,blue\n", "text/csv")["probabilities"] == wanted
+    assert ask(model, b"id,front,back,lid\n7,red,blue,blue\n", "text/csv")["probabilities"] == wanted
+    assert refusal(model, b"lid,front,back\nblue,red\n", "text/csv")[1] == "Row 1 has 2 columns; the header has 3."
 
 
 def test_values_that_training_never_saw_are_no_header(wordy: Model) -> None:

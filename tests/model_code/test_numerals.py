@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import dataset
 import numerals
 from numerals import Spelling
+from preprocess import Numbers
 
 POINT, COMMA, LONE_COMMA = Spelling(), Spelling(",", "."), Spelling(",", "")
 NBSP = "\u00a0"
@@ -74,7 +76,22 @@ def test_a_text_is_the_same_number_in_a_column_and_in_a_cell(
         (["1.234.567", "2 €"], False, COMMA),
         (["12,345,678", "2 €"], True, POINT),
         (["1,5", "2,5", "2.50"], False, LONE_COMMA),  # most texts decide
+        (["$2,159", "$1,000", "7"], True, POINT),  # nobody writes money with three decimals
+        (["2,159 \u20ac", "EUR 1,000"], True, POINT),
+        (["2,159 %", "-1,000"], True, LONE_COMMA),
+        (["1,234", "0,567"], False, LONE_COMMA),  # no thousands begin with a zero
+        (["1.234", "0.567 \u20ac"], True, POINT),
     ],
 )
 def test_a_columns_texts_tell_its_spelling(texts: list[str], decimal_comma: bool, spelling: Spelling | None) -> None:
     assert dataset._spelled(pa.array(texts), None, decimal_comma)[1] == spelling
+
+
+def test_a_dash_among_numbers_is_a_missing_one_and_elsewhere_a_value(tmp_path: Path) -> None:
+    rows = "".join(f"{('-', '1,250', '7')[i % 3]},{'+-'[i % 2]}\n".replace("1,250", '"1,250"') for i in range(30))
+    (tmp_path / "data.csv").write_text("income,label\n" + rows)
+    read = dataset.load(tmp_path, dataset.Layout(1, True, "comma", "utf-8", "binary"), seed=1)
+    column = read.train.columns[0]
+    assert isinstance(column, Numbers)
+    assert {None if math.isnan(value) else value for value in column.values.tolist()} == {None, 1250, 7}
+    assert read.classes == ["+", "-"]

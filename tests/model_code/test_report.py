@@ -236,6 +236,13 @@ def test_a_category_is_named_only_where_five_rows_share_it() -> None:
     assert found == {"kind": "category", "missing": 0.083333, "distinct": 3, "top": [["red", 6]], "others": 5}
 
 
+def test_dates_are_told_by_their_days_and_not_as_categories() -> None:
+    found = report.profile(texts("2025-01-31", "2025-02-28", "2025-02-28T12:30", "", "2026-01-01"))
+    assert (found["kind"], found["missing"], found["distinct"]) == ("date", 0.2, 4)
+    assert (found["quantiles"][0], found["quantiles"][-1]) == ("2025-01-31", "2026-01-01")
+    assert sum(found["histogram"]["counts"]) == 4
+
+
 # ---- the whole ----
 
 

@@ -29,6 +29,7 @@ ARTIFACTS, DATA = "artifactbucket-name", "databucket-name"
 MODEL_CARD = f"{ARTIFACTS}/models/flowers/shop-flowers-0123456789ab-abc123/metrics.json"
 RELEASE = f"{ARTIFACTS}/releases/flowers/00003-20261124073000.json"
 LEDGER = f"{ARTIFACTS}/ledger/2026-11/spot-0123456789abcdef.json"
+QUEUED = f"{ARTIFACTS}/queued/flowers/inputs/smoke-test.json"
 # Which objects a function's S3 calls are about. A call that is not here fails: say what it touches.
 OBJECTS = {
     ("start_training", "ListObjectsV2"): [f"{DATA}/datasets/flowers/"],
@@ -44,16 +45,17 @@ OBJECTS = {
     ("compare_models", "GetObject"): [f"{ARTIFACTS}/training-output/shop-flowers/output/model.tar.gz", MODEL_CARD],
     ("compare_models", "ListObjectsV2"): [MODEL_CARD],
     ("compare_models", "PutObject"): [MODEL_CARD],
-    ("configure_autoscaling", "GetObject"): [MODEL_CARD],
-    ("configure_autoscaling", "ListObjectsV2"): [f"{ARTIFACTS}/notices/shop-flowers/config-Failed.json"],
-    ("configure_autoscaling", "PutObject"): [f"{ARTIFACTS}/notices/shop-flowers/config-Failed.json", LEDGER],
+    ("configure_autoscaling", "GetObject"): [MODEL_CARD, QUEUED],
+    ("configure_autoscaling", "ListObjectsV2"): [f"{ARTIFACTS}/notices/shop-flowers/config-Failed.json", QUEUED],
+    ("configure_autoscaling", "PutObject"): [f"{ARTIFACTS}/notices/shop-flowers/config-Failed.json", LEDGER, QUEUED],
     ("keep_office_hours", "GetObject"): [
         f"{ARTIFACTS}/config/holidays.ics",
         f"{ARTIFACTS}/spend/hold.json",
         MODEL_CARD,
+        QUEUED,
     ],
-    ("keep_office_hours", "ListObjectsV2"): [f"{ARTIFACTS}/notices/shop-flowers/hours.json"],
-    ("keep_office_hours", "PutObject"): [f"{ARTIFACTS}/notices/shop-flowers/hours.json", LEDGER],
+    ("keep_office_hours", "ListObjectsV2"): [f"{ARTIFACTS}/notices/shop-flowers/hours.json", QUEUED],
+    ("keep_office_hours", "PutObject"): [f"{ARTIFACTS}/notices/shop-flowers/hours.json", LEDGER, QUEUED],
     ("watch_spend", "GetObject"): [f"{ARTIFACTS}/spend/2026-11.json", f"{ARTIFACTS}/spend/hold.json"],
     ("watch_spend", "ListObjectsV2"): [f"{ARTIFACTS}/spend/told/2026-11-23-warning.json"],
     ("watch_spend", "PutObject"): [
@@ -79,6 +81,7 @@ OBJECTS = {
     ("activate_cost_tags", "ListObjectsV2"): [f"{ARTIFACTS}/notices/cost-tags/active.json"],
     ("activate_cost_tags", "PutObject"): [f"{ARTIFACTS}/notices/cost-tags/refused.json"],
     ("govern_resources", "ListObjectsV2"): [f"{ARTIFACTS}/notices/governance/2026-11-23.json"],
+    ("govern_resources", "ListBuckets"): [ARTIFACTS],
     ("govern_resources", "PutObject"): [f"{ARTIFACTS}/notices/governance/2026-11-23.json"],
     ("publish_model_code", "PutObject"): [
         f"{ARTIFACTS}/code/abc123/sourcedir.tar.gz",
@@ -140,6 +143,7 @@ UNSEEN = {
     "cloudwatch:DescribeAlarms",
     "cloudwatch:DeleteAlarms",
     "sagemaker:UpdateEndpointWeightsAndCapacities",
+    "sagemaker:UpdateInferenceComponentRuntimeConfig",
     "iam:CreateServiceLinkedRole",
 }
 
@@ -346,6 +350,7 @@ def requests(function: str, service: str, method: str) -> list[tuple[str, dict[s
         "ModelName": "shop-flowers-0123456789ab-abc123",
         "EndpointConfigName": "shop-flowers-0123456789ab-abc123",
         "EndpointName": "shop-flowers",
+        "InferenceComponentName": "shop-flowers",
         "ModelPackageGroupName": "shop-flowers",
         "ModelPackageArn": f"{SAGEMAKER_ARN}:model-package/shop-flowers/3",
         **({} if operation == "CreateModelPackage" else {"ModelPackageName": "shop-flowers/3"}),
@@ -353,7 +358,7 @@ def requests(function: str, service: str, method: str) -> list[tuple[str, dict[s
         "ExecutionRoleArn": "arn:aws:iam::123456789012:role/trainingrole-name",
         "Tags": [{"Key": "Project", "Value": "ml-platform"}] if service == "sagemaker" else {"Project": "ml-platform"},
     }
-    left_out = {"CreateEndpointConfig": {"ExecutionRoleArn"}, "CreateModelPackage": {"Tags"}}.get(operation, set())
+    left_out = {"CreateModelPackage": {"Tags"}}.get(operation, set())
     return [(operation, {key: everything[key] for key in members if key in everything and key not in left_out})]
 
 

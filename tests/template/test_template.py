@@ -218,6 +218,7 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
         "ce:ListCostAllocationTags",
         "ce:UpdateCostAllocationTagsStatus",
         "sagemaker:ListEndpoints",
+        "sagemaker:ListInferenceComponents",
         "sagemaker:ListTrainingJobs",
         "sagemaker:ListHyperParameterTuningJobs",
         "sagemaker:ListModelPackageGroups",
@@ -236,6 +237,10 @@ def test_only_actions_without_resources_are_allowed_on_everything(role: str) -> 
         "savingsplans:DescribeSavingsPlans",
         "servicequotas:ListServiceQuotas",
         "tag:GetResources",
+        "sagemaker:ListNotebookInstances",
+        "sagemaker:ListProcessingJobs",
+        "sagemaker:ListTransformJobs",
+        "cloudtrail:LookupEvents",
     }
     for statement in statements(role):
         if "*" in listed(statement["Resource"]):
@@ -247,6 +252,8 @@ def test_roles_are_passed_to_sagemaker_only() -> None:
     assert {role for role, _ in passing} == {
         "StartTrainingRole",
         "DeployModelRole",
+        "ConfigureAutoscalingRole",
+        "KeepOfficeHoursRole",
         "CompareModelsRole",
         "PipelineRole",
     }
@@ -303,7 +310,7 @@ def test_models_get_colder_but_never_go_because_an_endpoint_may_need_them() -> N
     assert rule["Prefix"] == "training-output/"
     assert [move["TransitionInDays"] for move in rule["Transitions"]] == [30, 90]
     expiring = {r["Prefix"] for r in lifecycle("ArtifactBucket").values() if "ExpirationInDays" in r}
-    assert expiring == {"checkpoints/", "manifests/", "prepared/", "cost-explorer/"}
+    assert expiring == {"checkpoints/", "manifests/", "prepared/", "cost-explorer/", "queued/"}
 
 
 @pytest.mark.parametrize("bucket", ["DataBucket", "ArtifactBucket"])

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+import builders
 from mlplatform.datasets import MISSING, data_files, plan_dataset
 from mlplatform.errors import DataRejected
 from mlplatform.facts import Drop, JobSpec, Sample, StoredObject, Table, Task
@@ -433,3 +434,30 @@ def test_money_percentages_and_thousands_are_numbers_to_predict(label: str) -> N
 def test_texts_with_digits_are_no_numbers(label: str) -> None:
     found = refusal("x,y\n" + "".join(f"{i},{label.format(i=i)}\n" for i in range(40)))
     assert "40 different texts" in found
+
+
+def explained(content: str) -> str:
+    return plan_dataset(builders.drop(content.encode()), 32)[0].explanation
+
+
+def test_columns_without_name_and_values_at_the_end_are_no_label() -> None:
+    rows = "".join(f"{i};{'ab'[i % 2]};;\n" for i in range(40))
+    assert 'The label is the column "kind", the last' in explained("size;kind;;\n" + rows)
+
+
+def test_classes_that_differ_by_case_alone_are_pointed_out() -> None:
+    rows = "".join(f"{i},{('Yes', 'yes', 'No')[i % 3]}\n" for i in range(40))
+    assert 'The classes "Yes" and "yes" differ in the case of their letters alone' in explained("size,kind\n" + rows)
+    assert "differ in the case" not in explained("size,kind\n" + rows.replace("Yes", "yes"))
+
+
+@pytest.mark.parametrize("title", ["Sales report 2025,,", ",,Sales report 2025", '"Sales, 2025",,'])
+def test_a_title_above_the_header_is_called_one(title: str) -> None:
+    rows = "".join(f"{i},{i % 7},{'ab'[i % 2]}\n" for i in range(40))
+    with pytest.raises(DataRejected, match="which is a title and no header; remove the lines above"):
+        explained(f"{title}\n\nsize,weight,kind\n{rows}")
+
+
+def test_a_sparse_first_row_is_no_title() -> None:
+    rows = "".join(f"{'ab'[i % 2]},{i},{i % 7}\n" for i in range(40))
+    assert "No header line" in explained(f"a,,\n{rows}")

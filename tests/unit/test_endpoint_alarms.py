@@ -16,11 +16,12 @@ from mlplatform.endpoint_alarms import (
     update_alarms,
     wrong_answer,
 )
+from mlplatform.facts import HostingKind
 
 
 def test_the_requests_are_ones_that_cloudwatch_accepts() -> None:
     made = endpoint_alarms(builders.endpoint(), builders.settings())
-    assert tuple(one["AlarmName"].removeprefix("ml-platform-churn-") for one in made) == WATCHED
+    assert tuple(one["AlarmName"].removeprefix("ml-platform-churn-") for one in made) == WATCHED[HostingKind.REAL_TIME]
     for one in made:
         assert validate("cloudwatch", "PutMetricAlarm", one) == []
 
@@ -42,8 +43,8 @@ def test_cpu_is_judged_by_all_cores_of_the_instance_type(instance_type: str, per
     assert made[2]["Threshold"] == percent
 
 
-def test_an_endpoint_without_instances_of_its_own_has_no_cpu_to_watch() -> None:
-    made = endpoint_alarms(builders.endpoint(instance_type=None), builders.settings())
+def test_a_serverless_endpoint_has_no_cpu_to_watch() -> None:
+    made = endpoint_alarms(builders.endpoint(instance_type=None, kind=HostingKind.SERVERLESS), builders.settings())
     assert [one["AlarmName"].removeprefix("ml-platform-churn-") for one in made] == ["latency", "errors"]
 
 

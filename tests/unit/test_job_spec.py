@@ -217,7 +217,10 @@ def test_what_is_not_a_json_object_is_refused(content: bytes, said: str) -> None
         ({"approval": "yes"}, "has \"yes\" as 'approval'; it must be one of automatic, manual"),
         ({"hosting": {"instance_type": "ml.t3.medium"}}, "a type that SageMaker hosts on"),
         ({"hosting": {"min": 1}}, "the unknown key 'hosting.min'; the keys under 'hosting' are kind, instance_type"),
-        ({"hosting": {"kind": "serverles"}}, 'must be one of real-time, serverless (did you mean "serverless"?)'),
+        (
+            {"hosting": {"kind": "serverles"}},
+            'must be one of real-time, serverless, scale-to-zero, asynchronous (did you mean "serverless"?)',
+        ),
         (
             {"hosting": {"kind": "serverless", "instance_type": "ml.g5.xlarge"}},
             "'hosting.instance_type', which belongs to",
@@ -230,8 +233,10 @@ def test_what_is_not_a_json_object_is_refused(content: bytes, said: str) -> None
         ),
         (
             {"hosting": {"memory_gb": 2}},
-            "'hosting.memory_gb', which belongs to the 'hosting.kind' serverless, but there",
+            "'hosting.memory_gb', which belongs to the 'hosting.kind' serverless or scale-to-zero, but there",
         ),
+        ({"hosting": {"kind": "asynchronous", "min_instances": 1}}, "'hosting.min_instances', which belongs to"),
+        ({"hosting": {"kind": "scale-to-zero", "max_concurrency": 5}}, "'hosting.max_concurrency', which belongs to"),
         ({"hosting": {"min_instances": 0}}, "has 0 as 'hosting.min_instances'; it must be from 1 to 100"),
         ({"hosting": {"max_instances": 2.0}}, "has 2.0 as 'hosting.max_instances'; it must be a whole number"),
         ({"hosting": {"min_instances": 3, "max_instances": 2}}, "'hosting.min_instances' 3 above 'hosting.max"),

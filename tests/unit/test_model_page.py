@@ -13,6 +13,7 @@ import pytest
 import builders
 import report
 from dataset import Dataset, Rows
+from mlplatform import model_plots
 from mlplatform.charts import Axis
 from mlplatform.decisions import AskApproval, Decision, DeployModel, KeepLiveModel, Skip
 from mlplatform.deployment import plan_deployment
@@ -216,7 +217,7 @@ def test_the_counts_of_the_page_are_those_of_the_rows() -> None:
 
 def test_a_regression_says_its_bias_and_how_far_off_it_is() -> None:
     said = text_of(html(reported(Task.REGRESSION)))
-    assert "On average off by −0.5000" in said
+    assert "Bias: actual less predicted, on average −0.5000" in said
     assert "Half are off by less than 0.5000" in said
 
 
@@ -261,3 +262,10 @@ def test_figures_that_no_axis_can_hold_are_left_out(low: float) -> None:
     found["residuals"] |= {"low": low, "high": 1e308, "absolute_quantiles": [low, low]}
     found["label"]["histogram"]["low"] = low
     assert "What it costs" in text_of(html(replace(card, report_json=json.dumps(found).encode())))
+
+
+def test_a_column_of_dates_is_shown_as_days() -> None:
+    days = [f"2025-0{month}-01" for month in range(1, 8)]
+    one = {"name": "signed_up", "kind": "date", "missing": 0.0, "distinct": 7, "quantiles": days}
+    row = model_plots._column({**one, "histogram": {"low": 0, "high": 1, "counts": [3, 4]}}, 7)
+    assert "median <b>2025-04-01</b>, half from 2025-03-01 to 2025-05-01, all from 2025-01-01 to 2025-07-01" in row

@@ -22,7 +22,7 @@ from mlplatform.decisions import (
     StopEndpoint,
 )
 from mlplatform.facts import DATASET_TAG, STACK_TAG, Hold, HostedEndpoint, Parked, Prediction, Variant
-from mlplatform.office_hours import CheckAgain, due, on_stretches, plan_office_hours, summary
+from mlplatform.office_hours import CheckAgain, due, on_anyway, on_stretches, plan_office_hours, summary
 from mlplatform.parking import BadRecord, parking_record, parking_tags, read_record, record_tags
 from mlplatform.restoring import night_saving, plan_capacity, plan_recheck, plan_restore
 
@@ -451,3 +451,21 @@ def test_two_variants_get_their_instances_one_after_the_other_and_then_their_sha
         ),
     )
     assert plan_capacity(whole, two) is None, "weights are kept in single precision"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "at", "until"),
+    [
+        (running(), "2026-11-23 12:00", "2026-11-23 18:00"),  # a Monday, in office hours
+        (running(), "2026-11-23 20:00", None),  # it is about to stop
+        (running(created=utc("2026-11-27 20:00")), "2026-11-28 12:00", "2026-11-30 08:00"),  # somebody wants it
+        # Woken by a snooze, it is on for as long as that.
+        (running(created=utc("2026-11-23 20:01"), keep_on_until="2026-11-23T23:00"), "2026-11-23 21:00", None),
+        (parked(), "2026-11-23 20:00", None),
+    ],
+)
+def test_what_is_on_anyway_needs_no_snooze_which_would_end_it_sooner(
+    endpoint: HostedEndpoint, at: str, until: str | None
+) -> None:
+    found = on_anyway(endpoint, builders.settings(), frozenset(), utc(at))
+    assert found == (utc(until) if until else None)

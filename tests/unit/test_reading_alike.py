@@ -104,3 +104,45 @@ def test_money_to_predict_is_a_number_to_both(delimiter: str, label: str, tmp_pa
     read = dataset.load(tmp_path, dataset.Layout(1, True, delimiter, "utf-8", "regression"), seed=1)
     labels = {float(label) for part in (read.train, read.validation, read.test) for label in part.label}
     assert len(labels) == 40
+
+
+@pytest.mark.parametrize(
+    ("values", "others", "delimiter", "first", "said"),
+    [
+        # Money has no three decimals, whatever separates the fields.
+        (["$2,159", "$1,000"], "1", ";", 2159, "'$1,000' is read as 1000, because it is money"),
+        (["2,159", "1,000"], "0.5", ";", 2159, "'1,000' is read as 1000, because other columns have decimal points"),
+        (["2,159", "1,000"], "1", ";", 2.159, "'1,000' is read as 1.000, because semicolons separate the fields"),
+        (
+            ["2,159", "1,000"],
+            "1",
+            "\t",
+            2159,
+            "'1,000' is read as 1000, because nothing says that its commas are decimal",
+        ),
+        (["2,159", "0,500"], "1", ";", 2.159, ""),  # no thousands begin with a zero
+        (["$2,159.00", "$1,000"], "1", ";", 2159, ""),
+        (["2,159,000", "1,000"], "1", ";", 2159000, ""),
+        (["2,15", "1,000"], "1", ";", 2.15, ""),
+    ],
+)
+def test_a_comma_with_three_digits_is_read_alike_and_said_where_it_could_be_either(
+    values: list[str], others: str, delimiter: str, first: float, said: str, tmp_path: Path
+) -> None:
+    rows = [delimiter.join(["price", "other", "y"])]
+    rows += [delimiter.join([values[i % 2], others, "ab"[i % 3 == 0]]) for i in range(40)]
+    content = ("\n".join(rows) + "\n").encode()
+    one = StoredObject("datasets/shop/data.csv", "e", len(content), datetime(2026, 11, 23, tzinfo=UTC))
+    table, _ = plan_dataset(Drop("shop", "v", (one,), (Sample(one.key, content, complete=True),), None), 32)
+    (tmp_path / "data.csv").write_bytes(content)
+    layout = dataset.Layout(
+        label_position=table.label_position,
+        header=table.header,
+        delimiter=table.delimiter,
+        encoding=table.encoding,
+        task=table.task.value,
+    )
+    read = dataset._read(tmp_path / "data.csv", layout).columns[0]
+    assert isinstance(read, Numbers)
+    assert read.values[0] == pytest.approx(first)
+    assert (said in table.explanation) if said else ("is read as" not in table.explanation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -103,3 +104,28 @@ def test_a_group_belongs_to_a_dataset_of_the_stack_or_to_nobody_here(group: str,
 
 def test_people_call_a_package_by_its_dataset_and_number() -> None:
     assert registry.spoken(model_package(7).arn, "ml-platform") == "churn/7"
+
+
+GATE = "It has roc_auc 0.4000 on its test rows, no better than chance (0.5); it is not deployed."
+
+
+@pytest.mark.parametrize(
+    ("description", "before", "reason", "after"),
+    [
+        # What the gate registered has its finding in the description, which nobody changes.
+        (f"Trained by job-1. {GATE}", "", "checked by hand", "checked by hand"),
+        # Of what a pipeline registered it is in the ApprovalDescription, where the person's word goes.
+        ("Trained by job-1.", GATE, "checked by hand", f"checked by hand The gate said: {GATE}"),
+        ("Trained by job-1.", GATE, "", f"The gate said: {GATE}"),
+        ("Trained by job-1.", f"no The gate said: {GATE}", "yes", f"yes The gate said: {GATE}"),
+    ],
+)
+def test_a_persons_word_on_a_package_does_not_take_the_gates(
+    description: str, before: str, reason: str, after: str
+) -> None:
+    package = builders.model_package(description=description, approval_description=before, properties={})
+    assert registry.answer(reason, package) == after
+    assert registry.gate_said(package) == GATE
+    answered = replace(package, approval_description=after, properties={"approved_by": "ann"})
+    assert registry.gate_said(answered) == GATE
+    assert registry.person_said(answered) == reason

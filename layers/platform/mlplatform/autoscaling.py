@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from mlplatform import kinds, names
+from mlplatform import kinds, names, sleeping
 from mlplatform.capacity import lacks_capacity
-from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, Notify, RejectUpdate, Skip
+from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, MakeComponent, Notify, RejectUpdate, Skip
 from mlplatform.deployment import scalable_target, way_to
 from mlplatform.endpoint_alarms import (
     challenger_alarms,
     dimensions,
     endpoint_alarms,
+    others_alarms,
     update_alarm_names,
     wrong_answer,
 )
-from mlplatform.facts import CHALLENGER, DATASET_TAG, STACK_TAG, Endpoint, HostingKind, Prediction
+from mlplatform.facts import CHALLENGER, DATASET_TAG, STACK_TAG, Endpoint, HostingKind, Prediction, Unasked
 from mlplatform.instances import vcpus
 from mlplatform.settings import Settings
+from mlplatform.sleeping import component_request, scaled, wake_alarm
 
 
-def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | FinishDeployment | None:
+def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | FinishDeployment | MakeComponent | None:
     """What comes before scaling; None where the endpoint is in service with the config that it should run.
 
     A failed update leaves an endpoint InService with its old config and a FailureReason (SageMaker API reference,
@@ -44,6 +47,13 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
             f"Endpoint {endpoint.name} is {endpoint.status}",
             once,
         )
+    if endpoint.kind is HostingKind.SCALE_TO_ZERO:
+        component = _check_component(endpoint, wanted, settings, once)
+        if component is not None:
+            return component
+    becomes = kinds.hosting(endpoint.tags, settings, endpoint)
+    if becomes.kind is not endpoint.kind:
+        return Skip(f"{endpoint.name} is {endpoint.kind.value}, and on its way to {becomes.said}.")
     if wanted is None or wanted in {endpoint.config_name, endpoint.model_name}:
         return None
     dataset = endpoint.tags[DATASET_TAG]
@@ -72,6 +82,7 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
         model=way.model,
         deregister=way.deregister,
         alarms=way.alarms,
+        component=way.component,
     )
 
 
@@ -102,6 +113,32 @@ def told_elsewhere(endpoint: Endpoint) -> Notify | None:
     )
 
 
+def _check_component(
+    endpoint: Endpoint, wanted: str | None, settings: Settings, once: str
+) -> Skip | Notify | MakeComponent | None:
+    """None where its model is in service, be it the wanted one or another."""
+    component = endpoint.component
+    if component is None:
+        if wanted is None:
+            return Skip(f"{endpoint.name} has no model, and nothing says which one it should have.")
+        request = component_request(endpoint, wanted, kinds.hosting(endpoint.tags, settings, endpoint), settings)
+        return MakeComponent(
+            f"{endpoint.name} is in service and gets {wanted} as its inference component.", endpoint.name, request
+        )
+    if component.status == "Failed":
+        said = component.failure_reason or "SageMaker gave no reason"
+        dataset = endpoint.tags[DATASET_TAG]
+        return Notify(
+            f"The inference component of endpoint {endpoint.name} failed, and serves nobody: {said.rstrip('.')}. Its "
+            f"log: mlp logs {dataset}; the models that there are: mlp models {dataset}.",
+            f"Endpoint {endpoint.name} has no model in service",
+            once,
+        )
+    if component.status != "InService":
+        return Skip(f"The inference component of {endpoint.name} is {component.status}; the next tick looks again.")
+    return None
+
+
 def check_update(
     endpoint: Endpoint, config: str, prediction: Prediction | None, settings: Settings
 ) -> Skip | RejectUpdate:
@@ -124,13 +161,24 @@ def check_update(
 
 
 def plan_autoscaling(
-    endpoint: Endpoint, prediction: Prediction, settings: Settings, bounds: tuple[int, int] | None = None
+    endpoint: Endpoint, prediction: Prediction | Unasked, settings: Settings, bounds: tuple[int, int] | None = None
 ) -> Skip | Notify | ConfigureAutoscaling:
     """Scaling and alarms for an endpoint that check_endpoint let through.
 
-    `prediction` is what its smoke test said, `bounds` the fewest and the most instances that it scales to now.
+    `prediction` is what its smoke test said, `bounds` the fewest and the most instances that it scales to now. What was
+    begun there is over with that, unless an answer is still to come.
     """
-    if not prediction.correct:
+    decision = _planned(endpoint, prediction, settings, bounds)
+    if isinstance(decision, ConfigureAutoscaling) and endpoint.tags.get(names.LOOK_TAG):
+        awaited = isinstance(prediction, Unasked) and not sleeping.asleep(endpoint)
+        return replace(decision, looked=not awaited)
+    return decision
+
+
+def _planned(
+    endpoint: Endpoint, prediction: Prediction | Unasked, settings: Settings, bounds: tuple[int, int] | None
+) -> Skip | Notify | ConfigureAutoscaling:
+    if isinstance(prediction, Prediction) and not prediction.correct:
         return Notify(
             f"Endpoint {endpoint.name} is in service with {endpoint.model_name}, but its smoke test failed: "
             f"{prediction.explanation}.",
@@ -148,6 +196,8 @@ def plan_autoscaling(
             alarms=endpoint_alarms(endpoint, settings),
             ended=_ended(endpoint),
         )
+    if endpoint.kind in kinds.SLEEPERS:
+        return _sleeper(endpoint, prediction, settings, bounds)
     instance_type = endpoint.instance_type
     if instance_type is None:
         return Skip(f"{endpoint.name} has no instances of its own, so there is nothing to scale.")
@@ -221,10 +271,47 @@ def plan_autoscaling(
     )
 
 
+def _sleeper(
+    endpoint: Endpoint, prediction: Prediction | Unasked, settings: Settings, bounds: tuple[int, int] | None
+) -> ConfigureAutoscaling:
+    own = (0, kinds.hosting(endpoint.tags, settings, endpoint).most)
+    asked = "max_instances" in names.hosting_wishes(endpoint.tags)
+    (smallest, largest), whose = _bounds(own, bounds, endpoint.tags.get(names.BOUNDS_TAG), asked)
+    remember = names.bounds_tag(own) if (smallest, largest) == own else {}
+    said = (
+        "answers as expected" if isinstance(prediction, Prediction) else f"was not judged now, because {prediction.why}"
+    )
+    what = "copies" if endpoint.kind is HostingKind.SCALE_TO_ZERO else "instances"
+    wakes = (
+        "a call wakes it, and calls fail while it does"
+        if endpoint.kind is HostingKind.SCALE_TO_ZERO
+        else "requests wait in its queue while it wakes"
+    )
+    dataset = endpoint.tags[DATASET_TAG]
+    return ConfigureAutoscaling(
+        f"{endpoint.name} serves {endpoint.model_name}, {endpoint.kind.value}, and {said}; it scales from "
+        f"{smallest} to {largest} {what}{whose}: at none {wakes}.",
+        endpoint.name,
+        target={
+            **scaled(endpoint),
+            "MinCapacity": smallest,
+            "MaxCapacity": largest,
+            "Tags": names.tags(settings.required_tags, stack=settings.stack_name, dataset=dataset),
+        },
+        policies=sleeping.policies(endpoint, settings),
+        endpoint_tags={key: value for key, value in remember.items() if endpoint.tags.get(key) != value},
+        alarms=endpoint_alarms(endpoint, settings),
+        ended=_ended(endpoint),
+        wake=wake_alarm(endpoint, settings),
+    )
+
+
 def _ended(endpoint: Endpoint) -> tuple[str, ...]:
-    """Alarms of the update that brought it here, or did not, for none is under way; and of an A/B test that ended."""
+    """Alarms of the update that brought it here, or did not, for none is under way; of an A/B test that ended; and of
+    the kind that it was before."""
     tags = endpoint.tags
     updates = update_alarm_names(endpoint.model_name, tags.get(names.WANTED_TAG), tags.get(names.ASKED_TAG))
+    updates += others_alarms(endpoint)
     return updates if endpoint.challenger else (*updates, *challenger_alarms(endpoint.name))
 
 

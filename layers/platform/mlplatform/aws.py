@@ -13,6 +13,7 @@ from mlplatform import capacity, ledger, names
 from mlplatform.aws_calls import is_invalid, is_missing
 from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
+from mlplatform.aws_others import OtherCalls
 from mlplatform.aws_pipelines import PipelineCalls
 from mlplatform.aws_quotas import QuotaCalls
 from mlplatform.aws_registry import RegistryCalls
@@ -20,8 +21,10 @@ from mlplatform.aws_spend import HELD, SpendCalls
 from mlplatform.aws_ticks import TickCalls
 from mlplatform.aws_tuning import TuningCalls
 from mlplatform.decisions import (
+    AbandonMove,
     ActivateCostTags,
     AskApproval,
+    ChangeInPlace,
     ClearFailedStart,
     ConfigureAutoscaling,
     Decision,
@@ -35,6 +38,7 @@ from mlplatform.decisions import (
     HoldLaunches,
     KeepLiveModel,
     LiftHold,
+    MakeComponent,
     Notify,
     RecordLineage,
     RecordSaving,
@@ -43,29 +47,36 @@ from mlplatform.decisions import (
     RejectDataset,
     RejectUpdate,
     ReportCosts,
+    ReportUntagged,
     Request,
     RestoreCapacity,
     RestoreEndpoint,
+    RetireStandIn,
     ShareTraffic,
     Skip,
     StartAbTest,
     StartEndpoint,
+    StartMove,
     StartPipeline,
     StartTraining,
     StartTuning,
     StopEndpoint,
     StopTuning,
+    SwitchOver,
     TagResource,
     WarnOfEnd,
 )
 from mlplatform.deployment import scalable_target
-from mlplatform.endpoint_alarms import differing
+from mlplatform.endpoint_alarms import differing, dimensions
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
+    DATASET_TAG,
+    Component,
     CostFacts,
     DatasetArrived,
     Drop,
     Endpoint,
+    HostingKind,
     JobStatus,
     ModelCard,
     Owned,
@@ -73,12 +84,15 @@ from mlplatform.facts import (
     Sample,
     StoredObject,
     TrainingJob,
+    Unasked,
     UnreadableCard,
     Variant,
 )
 from mlplatform.kinds import kind_of
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, model_version, parse_card
 from mlplatform.quotas import LIMIT_EXCEEDED, limit_reached_by
+from mlplatform.sleeping import asleep, scaled
+from mlplatform.sleeping import dimensions as sleeper_dimensions
 
 if TYPE_CHECKING:
     from mlplatform.recommendations import AdviceFacts
@@ -89,11 +103,24 @@ _CARD_FILE_BYTES = 8 * 1024 * 1024
 _REPORT_BYTES = 1024 * 1024
 _CONFIG_ATTEMPTS = 6
 _UPDATE_ATTEMPTS = 60  # a canary of a tenth is missed by all of them once in 500 times, and there is a second look
+_COMPONENT_ATTEMPTS = 20  # a second each
+_GONE_ATTEMPTS = 40  # as below
+_QUEUE_ATTEMPTS = 30  # a second each
 _UPDATE_SECONDS = 30.0  # of a function's minute; what is slower than that rings the alarm for latency
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls, PipelineCalls, TickCalls, QuotaCalls):
+class Aws(
+    OfficeHoursCalls,
+    SpendCalls,
+    CostTagCalls,
+    RegistryCalls,
+    TuningCalls,
+    PipelineCalls,
+    TickCalls,
+    QuotaCalls,
+    OtherCalls,
+):
     """One account and region, as one function's role sees them."""
 
     # ---- facts: datasets ----
@@ -207,9 +234,12 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         if config_name:
             config = self._found("sagemaker", "describe_endpoint_config", EndpointConfigName=config_name) or {}
         variant = _live_variant(config)
+        kind = kind_of(config)
+        component = self._component(name) if kind is HostingKind.SCALE_TO_ZERO else None
+        model_name = component.model_name if component else variant.get("ModelName")
         model: Mapping[str, Any] = {}
-        if "ModelName" in variant:
-            model = self._found("sagemaker", "describe_model", ModelName=variant["ModelName"]) or {}
+        if model_name:
+            model = self._found("sagemaker", "describe_model", ModelName=model_name) or {}
         running = _live_variant(found)
         fleets = {one["VariantName"]: one for one in found.get("ProductionVariants", [])}
         serverless = variant.get("ServerlessConfig", {})
@@ -222,7 +252,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             variant_name=variant.get("VariantName"),
             instance_type=capacity.wanted_type(variant),
             instance_count=running.get("CurrentInstanceCount", variant.get("InitialInstanceCount")),
-            model_name=variant.get("ModelName"),
+            model_name=model_name,
             artifact_uri=model.get("PrimaryContainer", {}).get("ModelDataUrl"),
             tags=self._tags(found["EndpointArn"]),
             created=_utc(found["CreationTime"]),
@@ -242,9 +272,22 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 )
                 for one in config.get("ProductionVariants", [])
             ),
-            kind=kind_of(config),
+            kind=kind,
             memory_gb=serverless["MemorySizeInMB"] // 1024 if serverless else None,
             max_concurrency=serverless.get("MaxConcurrency"),
+            component=component,
+        )
+
+    def _component(self, name: str) -> Component | None:
+        found = self._found("sagemaker", "describe_inference_component", InferenceComponentName=name)
+        if found is None:
+            return None
+        return Component(
+            found["InferenceComponentStatus"],
+            found.get("Specification", {}).get("ModelName"),
+            found.get("RuntimeConfig", {}).get("CurrentCopyCount", 0),
+            found["InferenceComponentArn"],
+            found.get("FailureReason"),
         )
 
     def live_variant(self, endpoint: Endpoint) -> Mapping[str, Any]:
@@ -292,6 +335,34 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         card = parse_card(files)
         return card if isinstance(card, ModelCard) else None
 
+    def calls(self, endpoint: Endpoint, since: datetime) -> int:
+        """How many requests it got, or has waiting. An asynchronous endpoint counts what it has processed."""
+        queued = endpoint.kind is HostingKind.ASYNCHRONOUS
+        metric = "InvocationsProcessed" if queued else "Invocations"
+        wanted = [(metric, dimensions(endpoint.name), "Sum")]
+        if endpoint.kind is HostingKind.SCALE_TO_ZERO:
+            wanted = [(metric, sleeper_dimensions(endpoint), "Sum")]
+        if queued:
+            wanted.append(("ApproximateBacklogSize", sleeper_dimensions(endpoint), "Maximum"))
+        found = self._call(
+            "cloudwatch",
+            "get_metric_data",
+            MetricDataQueries=[
+                {
+                    "Id": f"m{number}",
+                    "MetricStat": {
+                        "Metric": {"Namespace": "AWS/SageMaker", "MetricName": name, "Dimensions": scope},
+                        "Period": 60,
+                        "Stat": statistic,
+                    },
+                }
+                for number, (name, scope, statistic) in enumerate(wanted)
+            ],
+            StartTime=since,
+            EndTime=self.now(),
+        )
+        return int(sum(sum(one["Values"]) for one in found["MetricDataResults"]))
+
     def scaling_bounds(self, endpoint: Endpoint) -> tuple[int, int] | None:
         """The fewest and the most instances that its scaling allows now; None where nothing scales it.
 
@@ -301,14 +372,22 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             "application-autoscaling",
             "describe_scalable_targets",
             ServiceNamespace="sagemaker",
-            ResourceIds=[scalable_target(endpoint.name)["ResourceId"]],
+            ResourceIds=[scaled(endpoint)["ResourceId"]],
         )["ScalableTargets"]
         if found:
             return (found[0]["MinCapacity"], found[0]["MaxCapacity"])
         return names.tagged_bounds(endpoint.tags.get(names.TAKEN_TAG))
 
-    def smoke_test(self, endpoint: Endpoint, sample_json: bytes) -> Prediction:
-        """Asks for the prediction of sample.json; what the model itself refuses is an answer, and no error."""
+    def smoke_test(self, endpoint: Endpoint, sample_json: bytes) -> Prediction | Unasked:
+        """Asks for the prediction of sample.json; what the model itself refuses is an answer, and no error.
+
+        What sleeps is not woken: every scaling ends in an event that comes here, so that it would never sleep again.
+        """
+        why = asleep(endpoint)
+        if why:
+            return Unasked(why)
+        if endpoint.kind is HostingKind.ASYNCHRONOUS:
+            return self._smoke_test_queue(endpoint, sample_json)
         try:
             return compare_prediction(sample_json, *self._asked(endpoint, sample_json))
         except AwsError as error:
@@ -336,6 +415,30 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 return compare_prediction(sample_json, status, content)
         return None
 
+    def _smoke_test_queue(self, endpoint: Endpoint, sample_json: bytes) -> Prediction | Unasked:
+        """The same through S3 and the queue. Others may be before it, so that no answer in time proves nothing."""
+        bucket = self._settings.artifact_bucket
+        key = f"{names.queue_prefix(endpoint.tags[DATASET_TAG], 'inputs')}smoke-test.json"
+        self._put(bucket, key, json.dumps(json.loads(sample_json)["request"]).encode())
+        queued = self._call(
+            "sagemaker-runtime",
+            "invoke_endpoint_async",
+            EndpointName=endpoint.name,
+            ContentType="application/json",
+            Accept="application/json",
+            InputLocation=f"s3://{bucket}/{key}",
+        )
+        answer, failure = (queued[one].removeprefix(f"s3://{bucket}/") for one in ("OutputLocation", "FailureLocation"))
+        for _ in range(_QUEUE_ATTEMPTS):
+            for location, wrong in ((answer, ""), (failure, "the model refused it: ")):
+                if self._object_exists(bucket, location):
+                    content = self._call("s3", "get_object", Bucket=bucket, Key=location)["Body"].read()
+                    if wrong:
+                        return Prediction(False, f"{wrong}{content[:500].decode(errors='replace')}")
+                    return compare_prediction(sample_json, 200, content)
+            self._sleep(1.0)
+        return Unasked(f"its queue has not come to the stored row within {_QUEUE_ATTEMPTS} seconds")
+
     def _asked(self, endpoint: Endpoint, sample_json: bytes) -> tuple[int, bytes]:
         """The status and the body of the answer to a sample's request: of several variants, the named one's.
 
@@ -351,6 +454,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
             ContentType="application/json",
             Accept="application/json",
             Body=json.dumps(json.loads(sample_json)["request"]).encode(),
+            **({"InferenceComponentName": endpoint.name} if endpoint.component else {}),
         )
         return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Body"].read()
 
@@ -363,7 +467,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         before an error is finished when the event comes again: whatever marks it as done is written last.
         """
         match decision:
-            case Skip():
+            case Skip() | ReportUntagged():
                 return decision
             case Notify():
                 return self._notify(decision)
@@ -388,7 +492,22 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 return self._finish(self._registered(decision))
             case FinishDeployment():
                 self._update_endpoint(decision.endpoint, decision.model, decision.deregister, decision.alarms)
+                self._update_component(decision.component)
                 return decision
+            case MakeComponent():
+                return self._make_component(decision)
+            case ChangeInPlace():
+                return self._change_in_place(decision)
+            case StartMove():
+                return self._start_move(decision)
+            case SwitchOver():
+                return self._switch_over(decision)
+            case RetireStandIn():
+                self._delete_endpoint(decision.endpoint_name, has_component=decision.has_component)
+                self._announce(decision)
+                return decision
+            case AbandonMove():
+                return self._abandon_move(decision)
             case Refuse():
                 return decision
             case StartAbTest():
@@ -543,13 +662,16 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
         name = decision.endpoint["EndpointName"]
         if decision.replace:
-            self._unless(is_missing, "sagemaker", "delete_endpoint", EndpointName=name)
+            self._delete_endpoint(name, has_component=decision.has_component)
             raise TryAgain(
                 f"Endpoint {name} was past repair and is being deleted; {decision.job_name} takes its place."
             )
         try:
             if decision.parked is not None:
                 self._move_parking(decision.parked, decision.job_name, decision.endpoint_tags)
+            elif decision.move is not None:
+                self._tag_endpoint(decision.move.endpoint_name, decision.endpoint_tags)
+                self._start_move(decision.move)
             elif decision.exists:
                 self._update_to(decision)
             else:
@@ -574,6 +696,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         try:
             model = decision.asks or decision.job_name
             self._update_endpoint(decision.endpoint, model, decision.deregister, decision.alarms)
+            self._update_component(decision.component)
         except AwsError as error:
             if error.code == LIMIT_EXCEEDED:
                 self._tag_endpoint(name, {key: before.get(key, "") for key in decision.endpoint_tags})
@@ -693,6 +816,104 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         at = self.now().isoformat(timespec="seconds")
         self._tag_endpoint(request["EndpointName"], {names.ASKED_TAG: model, names.ASKED_AT_TAG: at})
 
+    def _update_component(self, request: Request | None) -> None:
+        """Gives the component of an endpoint that is free another model; a busy one gets it when it is looked at again.
+
+        That has to come, so that it is asked for first: no event tells of a component ("Events that Amazon SageMaker AI
+        sends to Amazon EventBridge", SageMaker developer guide).
+        """
+        if request is None:
+            return
+        name, model = request["InferenceComponentName"], request["Specification"]["ModelName"]
+        self._tag_endpoint(name, {names.LOOK_TAG: "component"})
+        there = self._component(name)
+        if there is None or there.status != "InService" or there.model_name == model:
+            return
+        if self._call("sagemaker", "describe_endpoint", EndpointName=name)["EndpointStatus"] != "InService":
+            return
+        self._call("sagemaker", "update_inference_component", **request)
+        self._tag_endpoint(name, {names.ASKED_TAG: model, names.ASKED_AT_TAG: self.now().isoformat(timespec="seconds")})
+
+    def _make_component(self, decision: MakeComponent) -> MakeComponent | Skip:
+        self._tag_endpoint(decision.endpoint_name, {names.LOOK_TAG: "component"})
+        if not self._unless(_exists, "sagemaker", "create_inference_component", **decision.component):
+            return Skip(f"{decision.endpoint_name} has its inference component already.")
+        for _ in range(_COMPONENT_ATTEMPTS):  # a laptop's is there in seconds; AWS takes minutes, and a tick goes on
+            made = self._component(decision.endpoint_name)
+            if made is not None and made.status != "Creating":
+                break
+            self._sleep(1.0)
+        return decision
+
+    def _change_in_place(self, decision: ChangeInPlace) -> Decision:
+        self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
+        name = decision.endpoint_name
+        if not self._unless(_is_in_progress, "sagemaker", "update_endpoint", **decision.endpoint):
+            return Skip(f"{name} is being updated; the end of that will bring it here again.")
+        at = self.now().isoformat(timespec="seconds")
+        self._tag_endpoint(name, {**decision.endpoint_tags, names.ASKED_TAG: decision.model, names.ASKED_AT_TAG: at})
+        self._announce(decision)
+        return decision
+
+    def _start_move(self, decision: StartMove) -> Decision:
+        """The tag first: by it the next tick finds what was only begun."""
+        self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
+        self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
+        there = self._found("sagemaker", "describe_endpoint", EndpointName=decision.endpoint["EndpointName"])
+        if there is not None:
+            return Skip(f"{decision.endpoint['EndpointName']} is there already.")
+        self._create_endpoint(decision.endpoint)
+        self._announce(decision)
+        return decision
+
+    def _switch_over(self, decision: SwitchOver) -> Decision:
+        """As quickly as AWS lets it: calls fail until this is over. An event or a tick finishes what takes longer."""
+        name = decision.endpoint_name
+        if decision.deletes:
+            self._notify(Notify(decision.reason, f"Endpoint {name} moves", decision.once, routine=True))
+            self._delete_endpoint(name, has_component=decision.has_component)
+        for _ in range(_GONE_ATTEMPTS):
+            if self._found("sagemaker", "describe_endpoint", EndpointName=name) is None:
+                self._create_endpoint(decision.endpoint)
+                return decision
+            self._sleep(1.0)
+        return decision
+
+    def _abandon_move(self, decision: AbandonMove) -> Decision:
+        """People and the endpoint's tags first: what is tried again begins with the stand-in, which goes last."""
+        done: Decision = decision
+        if decision.once:
+            subject = f"Endpoint {decision.endpoint_name} stays as it is"
+            done = self._notify(Notify(decision.reason, subject, decision.once))
+        if decision.endpoint_tags:
+            self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
+        if decision.stand_in:
+            self._delete_endpoint(decision.stand_in, has_component=decision.has_component)
+        return decision if isinstance(done, Notify) else done
+
+    def _delete_endpoint(self, name: str, *, has_component: bool) -> None:
+        """Its inference component first, and the scaling of that. Raises TryAgain where the component takes too long.
+
+        The scaling of an endpoint's variants goes with it (DeleteEndpoint, SageMaker API reference).
+        """
+        if has_component and self._component(name) is not None:
+            self._unless(
+                is_missing,
+                "application-autoscaling",
+                "deregister_scalable_target",
+                ServiceNamespace="sagemaker",
+                ResourceId=f"inference-component/{name}",
+                ScalableDimension="sagemaker:inference-component:DesiredCopyCount",
+            )
+            self._unless(is_missing, "sagemaker", "delete_inference_component", InferenceComponentName=name)
+            for _ in range(_GONE_ATTEMPTS):
+                if self._component(name) is None:
+                    break
+                self._sleep(1.0)
+            else:
+                raise TryAgain(f"The inference component of {name} is being deleted; the endpoint follows.")
+        self._unless(is_missing, "sagemaker", "delete_endpoint", EndpointName=name)
+
     def _remember_taken(self, endpoint_name: str, deregister: Request) -> None:
         """Deregistering forgets the bounds, and people may have set them. A challenger's go with it."""
         if deregister["ResourceId"] != scalable_target(endpoint_name)["ResourceId"]:
@@ -738,9 +959,11 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
 
     def _configure_autoscaling(self, decision: ConfigureAutoscaling) -> Decision:
         """Every scaling action ends with another event of an endpoint in service, so what is there is left alone."""
-        scaled = bool(decision.target) and self._scale(decision)
+        changed = bool(decision.target) and self._scale(decision)
         watched = self._put_alarms(decision.alarms, decision.ended)
-        if not scaled and not watched:
+        if decision.looked:
+            self._tag_endpoint(decision.endpoint_name, {names.LOOK_TAG: ""})
+        if not changed and not watched:
             return Skip(f"As it is already: {decision.reason}")
         self._announce(decision)
         return decision
@@ -754,11 +977,12 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
                 found.append("it does not scale: its scaling is not registered.")
             elif not as_wanted:
                 found.append("its scaling is registered otherwise than the platform would, or lacks a policy.")
-        if decision.alarms:
-            wanted = [one["AlarmName"] for one in decision.alarms]
+        alarms = (*decision.alarms, *self._waking(decision))
+        if alarms:
+            wanted = [one["AlarmName"] for one in alarms]
             there = self._call("cloudwatch", "describe_alarms", AlarmNames=wanted)["MetricAlarms"]
             kept = {one["AlarmName"] for one in there}
-            for alarm in differing(decision.alarms, there):
+            for alarm in differing(alarms, there):
                 wrong = "watches something else than it should" if alarm["AlarmName"] in kept else "is missing"
                 found.append(f"its alarm {alarm['AlarmName']} {wrong}.")
         return tuple(found)
@@ -800,7 +1024,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         targets, as_wanted = self._scaling_there(decision)
         if as_wanted:
             self._remember_bounds(decision)
-            return False
+            return self._put_alarms(self._waking(decision), ())
         target = dict(decision.target)
         # RegisterScalableTarget, API reference: Tags are for a new target only
         tags = target.pop("Tags")
@@ -809,7 +1033,23 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
         self._remember_bounds(decision)
         for policy in decision.policies:
             self._call(service, "put_scaling_policy", **policy)
+        self._put_alarms(self._waking(decision), ())
         return True
+
+    def _waking(self, decision: ConfigureAutoscaling) -> tuple[Request, ...]:
+        """The alarm that wakes a sleeper, with its action, which AWS names when there is the policy."""
+        if decision.wake is None:
+            return ()
+        policy = decision.policies[-1]
+        found = self._call(
+            "application-autoscaling",
+            "describe_scaling_policies",
+            ServiceNamespace=policy["ServiceNamespace"],
+            ResourceId=policy["ResourceId"],
+            PolicyNames=[policy["PolicyName"]],
+        )["ScalingPolicies"]
+        actions = [one["PolicyARN"] for one in found if one["PolicyName"] == policy["PolicyName"]]
+        return ({**decision.wake, "AlarmActions": actions},)
 
     def _put_alarms(self, alarms: tuple[Request, ...], ended: tuple[str, ...]) -> bool:
         """Whether there was anything to put; those that ended are deleted."""
@@ -905,7 +1145,7 @@ class Aws(OfficeHoursCalls, SpendCalls, CostTagCalls, RegistryCalls, TuningCalls
 
     def _end_endpoint(self, decision: EndEndpoint) -> EndEndpoint:
         if decision.running:
-            self._unless(is_missing, "sagemaker", "delete_endpoint", EndpointName=decision.endpoint_name)
+            self._delete_endpoint(decision.endpoint_name, has_component=decision.has_component)
         self._end_parking(decision.config_arn, decision.alarms)
         self._announce(decision)
         return decision

@@ -24,7 +24,8 @@ from mlplatform.decisions import (
     StopEndpoint,
 )
 from mlplatform.errors import AwsError, TryAgain
-from mlplatform.facts import STACK_TAG, Endpoint, HostedEndpoint, Parked
+from mlplatform.facts import STACK_TAG, Endpoint, HostedEndpoint, HostingKind, Parked
+from mlplatform.kinds import kind_of
 from mlplatform.parking import BadRecord, parking_record, parking_tags, read_record, record_tags
 
 
@@ -164,8 +165,9 @@ class OfficeHoursCalls(Calls):
                 f"{name} is {found['EndpointStatus'] if found else 'gone'} meanwhile; the next tick looks again."
             )
         config = self._call("sagemaker", "describe_endpoint_config", EndpointConfigName=found["EndpointConfigName"])
-        if not any(wanted_type(variant) for variant in config["ProductionVariants"]):
-            return Skip(f"{name} has no instances of its own: while nobody asks, it costs nothing.")
+        kind = kind_of(config)
+        if kind is not HostingKind.REAL_TIME:
+            return Skip(f"{name} is {kind.value}: while nobody asks, it costs nothing.")
         models = {one["VariantName"]: one["ModelName"] for one in config["ProductionVariants"] if "ModelName" in one}
         model = names.models_config(name, models)
         own = names.own_config(config["EndpointConfigName"], model, self._settings.stack_name)

@@ -13,11 +13,17 @@ from typing import Any, assert_never
 from mlplatform import names
 from mlplatform.decisions import EndResource
 from mlplatform.errors import AwsError
-from mlplatform.facts import STACK_TAG, Owned
+from mlplatform.facts import STACK_TAG, Owned, OwnedKind
 from mlplatform.pipelines import DEFINITIONS
 
 Call = Callable[..., dict[str, Any]]  # (service, operation, **parameters); raises AwsError
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints/"
+COMPONENT_LOGS = "/aws/sagemaker/InferenceComponents/"
+_COMPONENT = "inference-component/"
+_DIMENSIONS = {
+    "scaling-target": "variant:DesiredInstanceCount",
+    "component-scaling": "inference-component:DesiredCopyCount",
+}
 
 
 def stack_status(call: Call, stack_id: str) -> str:
@@ -31,7 +37,7 @@ def read_owned(call: Call, stack: str) -> tuple[Owned, ...]:
     found = [*_jobs(call, stack, tagged), *_hosting(call, stack, tagged)]
     groups = [
         (entry["ModelPackageGroupName"], entry["ModelPackageGroupArn"])
-        for entry in _pages(
+        for entry in pages(
             call, "ModelPackageGroupSummaryList", "sagemaker", "list_model_package_groups", NameContains=f"{stack}-"
         )
         if entry["ModelPackageGroupArn"] in tagged
@@ -49,7 +55,7 @@ def read_owned(call: Call, stack: str) -> tuple[Owned, ...]:
                 about=group,
                 description=entry.get("ModelPackageDescription", ""),
             )
-            for entry in _pages(
+            for entry in pages(
                 call, "ModelPackageSummaryList", "sagemaker", "list_model_packages", ModelPackageGroupName=group
             )
         ]
@@ -76,8 +82,20 @@ def running_configs(call: Call, endpoints: Iterable[str]) -> frozenset[str]:
             if not _gone(error):
                 raise
             continue
-        found |= {one["ModelName"] for one in described["ProductionVariants"] if "ModelName" in one}
+        models = {one["ModelName"] for one in described["ProductionVariants"] if "ModelName" in one}
+        found |= models or _components_model(call, endpoint)
     return frozenset(found)
+
+
+def _components_model(call: Call, endpoint: str) -> set[str]:
+    """The model of an endpoint that scales to zero, once it has one."""
+    try:
+        component = call("sagemaker", "describe_inference_component", InferenceComponentName=endpoint)
+    except AwsError as error:
+        if not _gone(error):
+            raise
+        return set()
+    return {component["Specification"]["ModelName"]}
 
 
 def end(call: Call, decision: EndResource) -> None:
@@ -94,13 +112,15 @@ def end(call: Call, decision: EndResource) -> None:
                 call("sagemaker", "stop_training_job", TrainingJobName=name)
             case "endpoint":
                 call("sagemaker", "delete_endpoint", EndpointName=name)
-            case "scaling-target":
+            case "inference-component":
+                call("sagemaker", "delete_inference_component", InferenceComponentName=name)
+            case "scaling-target" | "component-scaling":
                 call(
                     "application-autoscaling",
                     "deregister_scalable_target",
                     ServiceNamespace="sagemaker",
                     ResourceId=name,
-                    ScalableDimension="sagemaker:variant:DesiredInstanceCount",
+                    ScalableDimension=f"sagemaker:{_DIMENSIONS[decision.kind]}",
                 )
             case "endpoint-config":
                 call("sagemaker", "delete_endpoint_config", EndpointConfigName=name)
@@ -143,7 +163,7 @@ def _tagged(call: Call, stack: str) -> dict[str, dict[str, str]]:
         token = {"PaginationToken": page["PaginationToken"]}
 
 
-def _pages(call: Call, member: str, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+def pages(call: Call, member: str, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
     token: dict[str, str] = {}
     while True:
         page = call(service, operation, **parameters, **token)
@@ -160,7 +180,7 @@ def _jobs(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> It
     for definition in DEFINITIONS:
         try:
             executions = list(
-                _pages(
+                pages(
                     call,
                     "PipelineExecutionSummaries",
                     "sagemaker",
@@ -176,7 +196,7 @@ def _jobs(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> It
             if entry["PipelineExecutionStatus"] in ("Executing", "Stopping"):
                 yield Owned("pipeline-execution", entry["PipelineExecutionArn"], entry["PipelineExecutionStatus"])
     for status in ("InProgress", "Stopping"):
-        for entry in _pages(
+        for entry in pages(
             call,
             "HyperParameterTuningJobSummaries",
             "sagemaker",
@@ -186,7 +206,7 @@ def _jobs(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> It
         ):
             if entry["HyperParameterTuningJobArn"] in tagged:
                 yield Owned("tuning-job", entry["HyperParameterTuningJobName"], status)
-        for entry in _pages(
+        for entry in pages(
             call, "TrainingJobSummaries", "sagemaker", "list_training_jobs", StatusEquals=status, NameContains=prefix
         ):
             if entry["TrainingJobArn"] in tagged:
@@ -195,17 +215,27 @@ def _jobs(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> It
 
 def _hosting(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> Iterator[Owned]:
     prefix = f"{stack}-"
-    for entry in _pages(call, "Endpoints", "sagemaker", "list_endpoints", NameContains=prefix):
+    for entry in pages(call, "Endpoints", "sagemaker", "list_endpoints", NameContains=prefix):
         if (arn := entry["EndpointArn"]) in tagged:
             name = entry["EndpointName"]
             yield Owned("endpoint", name, entry["EndpointStatus"], arn, entry["CreationTime"], tagged[arn], name)
-    for entry in _pages(call, "EndpointConfigs", "sagemaker", "list_endpoint_configs", NameContains=prefix):
+    components = any(":inference-component/" in arn for arn in tagged)
+    for entry in (
+        pages(call, "InferenceComponents", "sagemaker", "list_inference_components", NameContains=prefix)
+        if components
+        else ()
+    ):
+        if (arn := entry["InferenceComponentArn"]) in tagged:
+            status, created = entry["InferenceComponentStatus"], entry["CreationTime"]
+            name, about = entry["InferenceComponentName"], entry["EndpointName"]
+            yield Owned("inference-component", name, status, arn, created, tagged[arn], about)
+    for entry in pages(call, "EndpointConfigs", "sagemaker", "list_endpoint_configs", NameContains=prefix):
         if (arn := entry["EndpointConfigArn"]) in tagged:
             yield Owned("endpoint-config", entry["EndpointConfigName"], "", arn, entry["CreationTime"], tagged[arn])
-    for entry in _pages(call, "Models", "sagemaker", "list_models", NameContains=prefix):
+    for entry in pages(call, "Models", "sagemaker", "list_models", NameContains=prefix):
         if (arn := entry["ModelArn"]) in tagged:
             yield Owned("model", entry["ModelName"], "", arn, entry["CreationTime"], tagged[arn])
-    for entry in _pages(
+    for entry in pages(
         call,
         "ScalableTargets",
         "application-autoscaling",
@@ -214,32 +244,35 @@ def _hosting(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) ->
     ):
         # Gone with its endpoint as a rule; asked for its own tags, since nothing else is left to tell whose it was.
         resource, arn = entry["ResourceId"], entry.get("ScalableTargetARN", "")
-        if resource.startswith(f"endpoint/{prefix}"):
+        if resource.startswith((f"endpoint/{prefix}", f"{_COMPONENT}{prefix}")):
+            kind: OwnedKind = "component-scaling" if resource.startswith(_COMPONENT) else "scaling-target"
             tags = call("application-autoscaling", "list_tags_for_resource", ResourceARN=arn)["Tags"]
             if tags.get(STACK_TAG) == stack:
-                yield Owned("scaling-target", resource, "", arn, entry["CreationTime"], tags, resource.split("/")[1])
+                yield Owned(kind, resource, "", arn, entry["CreationTime"], tags, resource.split("/")[1])
 
 
 def _logs(call: Call, stack: str, owners: set[str]) -> Iterator[Owned]:
     """SageMaker makes an endpoint's log group without tags; training logs lie in a group of the whole account's."""
-    token: dict[str, str] = {}
-    while True:
-        page = call("logs", "describe_log_groups", logGroupNamePrefix=f"{ENDPOINT_LOGS}{stack}-", **token)
-        for group in page["logGroups"]:
-            owner = group["logGroupName"].removeprefix(ENDPOINT_LOGS)
-            if owner in owners:
-                created = datetime.fromtimestamp(group["creationTime"] / 1000, UTC)
-                yield Owned("log-group", group["logGroupName"], created=created, about=owner)
-        if not page.get("nextToken"):
-            return
-        token = {"nextToken": page["nextToken"]}
+    for kind in (ENDPOINT_LOGS, COMPONENT_LOGS):
+        token: dict[str, str] = {}
+        while True:
+            page = call("logs", "describe_log_groups", logGroupNamePrefix=f"{kind}{stack}-", **token)
+            for group in page["logGroups"]:
+                about = group["logGroupName"].removeprefix(kind)
+                if names.bare(about) in owners:
+                    created = datetime.fromtimestamp(group["creationTime"] / 1000, UTC)
+                    yield Owned("log-group", group["logGroupName"], created=created, about=about)
+            if not page.get("nextToken"):
+                break
+            token = {"nextToken": page["nextToken"]}
 
 
 def _alarms(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> Iterator[Owned]:
     """CloudFormation's own alarms lack the tag; those of target tracking go with their policy."""
-    for entry in _pages(call, "MetricAlarms", "cloudwatch", "describe_alarms", AlarmNamePrefix=f"{stack}-"):
+    for entry in pages(call, "MetricAlarms", "cloudwatch", "describe_alarms", AlarmNamePrefix=f"{stack}-"):
         if (arn := entry["AlarmArn"]) in tagged:
-            endpoints = [one["Value"] for one in entry.get("Dimensions", ()) if one["Name"] == "EndpointName"]
+            scopes = ("EndpointName", "InferenceComponentName")  # a component has its endpoint's name
+            endpoints = [one["Value"] for one in entry.get("Dimensions", ()) if one["Name"] in scopes]
             about = endpoints[0] if endpoints else ""
             yield Owned("alarm", entry["AlarmName"], arn=arn, tags=tagged[arn], about=about)
 

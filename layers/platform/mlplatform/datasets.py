@@ -10,7 +10,7 @@ import difflib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
@@ -63,7 +63,7 @@ def plan_dataset(drop: Drop, longest_name: int) -> tuple[Table, JobSpec]:
     columns = _columns(main, header)
     for other in files[1:]:
         _assert_same_columns(main, other, header)
-    label, label_sentence = _find_label(main.name, columns, header, spec.label)
+    label, label_sentence = _find_label(main.name, columns, header, spec.label, _empty_end(main) if header else 0)
     if header:
         _assert_named_once(f"{main.name}, line {main.line_of(0)}", main.rows[0], label)
     labelled = [_Labelled(rows, header, label, columns[label]) for rows in files]
@@ -75,7 +75,9 @@ def plan_dataset(drop: Drop, longest_name: int) -> tuple[Table, JobSpec]:
     sentences = [
         label_sentence,
         task_sentence,
+        "" if task is Task.REGRESSION else _alike(labelled[0].values.counts),
         _layout_sentence(main, header),
+        _comma_sentence(main, header, columns, set() if task is Task.REGRESSION else {label}),
         _renamed(main.rows[0], columns) if header else "",
         *(text.remark for text in texts),
         *(part.left_out() for part in labelled),
@@ -171,10 +173,25 @@ def _assert_table(main: Rows) -> None:
             f"{main.name} has a single column (no comma, semicolon, tab or pipe separates its fields evenly); it needs "
             f"a label and at least one other column."
         )
+    _assert_no_title(main)
     if len(main.rows) == 1 and main.complete:
         numbers = any(_number(cell, main.delimiter) is not None for cell in main.rows[0])
         what = "a single row" if numbers else "only a header line"
         raise DataRejected(f"{main.name} holds {what}; at least {MINIMUM_ROWS} rows with a label are needed.")
+
+
+def _assert_no_title(main: Rows) -> None:
+    """What spreadsheets put above a table: a line of one text, the other fields empty, over lines that are full."""
+    first, width = [cell.strip() for cell in main.rows[0]], len(main.rows[0])
+    below = main.rows[1:_HEADER_ROWS]
+    if width < 3 or sum(map(bool, first)) != 1 or not any(all(cell.strip() for cell in row) for row in below):
+        return
+    place = next(at for at, cell in enumerate(first) if cell)
+    if _number(first[place], main.delimiter) is None and all(row[place].strip() != first[place] for row in below):
+        raise DataRejected(
+            f'{main.name}, line {main.line_of(0)} holds "{_short(first[place])}" alone, which is a title and no '
+            "header; remove the lines above the one that names the columns."
+        )
 
 
 def _has_header(main: Rows, wished: str | int | None) -> bool:
@@ -271,8 +288,10 @@ def _assert_same_columns(main: Rows, other: Rows, header: bool) -> None:
             )
 
 
-def _find_label(name: str, columns: Sequence[str], header: bool, wished: str | int | None) -> tuple[int, str]:
-    """The label's position, and a sentence on why it is that one."""
+def _find_label(
+    name: str, columns: Sequence[str], header: bool, wished: str | int | None, empty_end: int = 0
+) -> tuple[int, str]:
+    """The label's position, and a sentence on why it is that one. The `empty_end` last columns hold nothing."""
     if isinstance(wished, int):
         if not -len(columns) <= wished < len(columns):
             raise DataRejected(
@@ -309,8 +328,15 @@ def _find_label(name: str, columns: Sequence[str], header: bool, wished: str | i
             )
         if found:
             return found[0], f"The label is {_column(columns, header, found[0])}, because of its name."
-    last = len(columns) - 1
+    last = len(columns) - 1 - empty_end
     return last, f"The label is {_column(columns, header, last)}, the last, because no column is called {known}."
+
+
+def _empty_end(main: Rows) -> int:
+    """How many columns at the end have neither a name nor a value, as where each line of a file ends in a delimiter."""
+    width = len(main.rows[0])
+    filled = max((at for row in main.rows for at, cell in enumerate(row, 1) if cell.strip()), default=width)
+    return min(width - filled, width - 1)
 
 
 def _assert_named_once(where: str, cells: Sequence[str], label: int) -> None:
@@ -592,9 +618,76 @@ def _parquet_task(main: str, title: str, footer: Footer, label: int, wished: Tas
     return task, f"The task is {task}, because the label has {distinct:,} different values."
 
 
+def _alike(classes: Collection[str]) -> str:
+    """That two classes may be meant to be one; empty where all differ by more than their letters' case."""
+    folded: dict[str, str] = {}
+    for one in sorted(classes):
+        other = folded.setdefault(one.casefold(), one)
+        if other != one:
+            return (
+                f'The classes "{_short(other)}" and "{_short(one)}" differ in the case of their letters alone; if they '
+                "are the same, write them alike."
+            )
+    return ""
+
+
 def _layout_sentence(main: Rows, header: bool) -> str:
     separated = f"fields are separated by {main.delimiter}s"
     return f"The first line is the header, and {separated}." if header else f"No header line, and {separated}."
+
+
+_ONE_GROUP = re.compile(r"[1-9]\d{0,2},\d{3}")
+_CURRENCY = re.compile(r"[^\d.,\s()%'\u2019+\-\u2212]")  # what a number that is written with more than digits has else
+
+
+def _comma_sentence(main: Rows, header: bool, columns: Sequence[str], texts: Collection[int]) -> str:
+    """How the training job will read a column of which each comma has three digits behind it, which leaves open whether
+    it parts thousands (model_code/dataset.py, _spelling); empty where there is none. Those of `texts` are no numbers.
+
+    With semicolons between the fields a comma is decimal, but in money, and beside numbers with a decimal point.
+    """
+    rows = main.rows[header:]
+    for position in range(len(columns)):
+        if position in texts or not any("," in row[position] for row in rows):
+            continue
+        values = {cell for row in rows if not _missing(cell := row[position].strip())}
+        digits = {re.sub(r"[^\d.,]", "", cell) for cell in values}
+        commas = [cell for cell in values if "," in cell]
+        if any("." in cell for cell in digits) or not all(_ONE_GROUP.fullmatch(c) for c in digits if "," in c):
+            continue
+        if not commas or any(_number(cell, main.delimiter) is None for cell in values):
+            continue
+        example = min(commas, key=lambda cell: (len(cell), cell))
+        plain = re.sub(r"[^\d,]", "", example)
+        if any(_CURRENCY.search(cell) for cell in commas):
+            why = "it is money"
+        elif main.delimiter != "semicolon":
+            why = "nothing says that its commas are decimal"
+        elif any(_has_points(rows, other) for other in range(len(columns))):
+            why = "other columns have decimal points"
+        else:
+            return (
+                f"In {columns[position]!r}, {_short(example)!r} is read as {plain.replace(',', '.')}, because "
+                "semicolons separate the fields; if its commas part thousands, write it without them."
+            )
+        return (
+            f"In {columns[position]!r}, {_short(example)!r} is read as {plain.replace(',', '')}, because {why}; if its "
+            "commas are decimal, write points in their place."
+        )
+    return ""
+
+
+def _has_points(rows: Sequence[Sequence[str]], position: int) -> bool:
+    """Whether a column's values are plain numbers, and any has a decimal point."""
+    found = False
+    for row in rows:
+        if _missing(row[position]):
+            continue
+        try:
+            found = found or float(row[position]) % 1 != 0
+        except ValueError:
+            return False
+    return found
 
 
 def _listed(train: _Labelled) -> str:

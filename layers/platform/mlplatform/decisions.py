@@ -118,7 +118,10 @@ class DeployModel:
     card: ModelCard | None
     asks: str = ""  # the model of its next update: where an A/B test has to end first, the live one
     replace: bool = False  # the endpoint is past updating: delete it first
+    has_component: bool = False  # and before it its inference component
+    move: StartMove | None = None  # the endpoint is of another kind: in place of an update
     deregister: Request | None = None  # DeregisterScalableTarget: the instance type changes, which scaling forbids
+    component: Request | None = None  # UpdateInferenceComponent, of an endpoint that scales to zero
     parked: Parked | None = None  # the endpoint is parked: nothing starts, and its record goes to the new config
     difference: tuple[str, ...] = ()  # what changes for people: sentences
     package: str = ""  # the package's ARN, once there is one
@@ -167,7 +170,17 @@ class FinishDeployment:
     endpoint: Request  # UpdateEndpoint
     model: str  # that it is updated to
     deregister: Request | None = None
+    component: Request | None = None  # as in DeployModel
     alarms: tuple[Request, ...] = ()  # as in DeployModel
+
+
+@dataclass(frozen=True)
+class MakeComponent:
+    """An endpoint that scales to zero is in service and has no model yet: it gets it as an inference component."""
+
+    reason: str
+    endpoint_name: str
+    component: Request  # CreateInferenceComponent
 
 
 @dataclass(frozen=True)
@@ -215,6 +228,62 @@ class EndAbTest:
 
 
 @dataclass(frozen=True)
+class ChangeInPlace:
+    """An endpoint becomes another kind by an update."""
+
+    reason: str
+    endpoint_name: str
+    endpoint_config: Request  # CreateEndpointConfig
+    endpoint: Request  # UpdateEndpoint
+    model: str  # that it serves then
+    endpoint_tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StartMove:
+    """An endpoint is to become another kind, which no update does: one of that kind is made to stand in for it."""
+
+    reason: str
+    endpoint_name: str
+    endpoint_config: Request  # CreateEndpointConfig
+    endpoint: Request  # CreateEndpoint: the stand-in
+    endpoint_tags: Mapping[str, str]  # of the endpoint that moves
+
+
+@dataclass(frozen=True)
+class SwitchOver:
+    """The stand-in has proven itself: the endpoint is deleted, and made anew of the new kind."""
+
+    reason: str
+    endpoint_name: str
+    deletes: bool  # whether there is still something to delete
+    has_component: bool  # that has to go before it
+    endpoint: Request  # CreateEndpoint
+    once: str  # as in Notify
+
+
+@dataclass(frozen=True)
+class RetireStandIn:
+    """The endpoint is of the new kind and in service, and nobody calls what stood in for it."""
+
+    reason: str
+    endpoint_name: str  # the stand-in's
+    has_component: bool
+
+
+@dataclass(frozen=True)
+class AbandonMove:
+    """An endpoint does not become what it was to be, and stays what it is."""
+
+    reason: str
+    endpoint_name: str
+    stand_in: str  # that goes; empty where there is none
+    has_component: bool  # of the stand-in
+    endpoint_tags: Mapping[str, str]  # of the endpoint, as they were before
+    once: str  # as in Notify; empty where people need not know
+
+
+@dataclass(frozen=True)
 class RejectUpdate:
     """The new fleet of an update answers wrongly: SageMaker is told by the alarm that it watches, and goes back."""
 
@@ -235,6 +304,8 @@ class ConfigureAutoscaling:
     endpoint_tags: Mapping[str, str] = field(default_factory=dict)  # the bounds, where they are newly the platform's
     alarms: tuple[Request, ...] = ()  # PutMetricAlarm
     ended: tuple[str, ...] = ()  # names of alarms that only an update needed, which is over
+    wake: Request | None = None  # PutMetricAlarm without its action, which is the last of the policies
+    looked: bool = False  # what was begun there, of whose end no event tells, is over
 
 
 @dataclass(frozen=True)
@@ -398,6 +469,7 @@ class EndEndpoint:
     running: bool
     config_arn: str
     alarms: tuple[str, ...]  # that are switched off while it is parked
+    has_component: bool = False  # that has to go first
 
 
 @dataclass(frozen=True)
@@ -408,6 +480,14 @@ class TagResource:
     kind: OwnedKind
     arn: str
     tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ReportUntagged:
+    """Something that the platform did not make lacks required tags. It is told, and never touched."""
+
+    reason: str
+    arn: str
 
 
 Decision = (
@@ -422,6 +502,12 @@ Decision = (
     | KeepLiveModel
     | AskApproval
     | FinishDeployment
+    | MakeComponent
+    | ChangeInPlace
+    | StartMove
+    | SwitchOver
+    | RetireStandIn
+    | AbandonMove
     | Refuse
     | StartAbTest
     | ShareTraffic
@@ -446,4 +532,5 @@ Decision = (
     | WarnOfEnd
     | EndEndpoint
     | TagResource
+    | ReportUntagged
 )

@@ -8,7 +8,7 @@ approved, for one that is rolled back to (releases.py).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +36,8 @@ from mlplatform.model_cost import wished_hosting_cost
 from mlplatform.parking import without_variant
 from mlplatform.prices import usd_per_hour
 from mlplatform.settings import Settings
+from mlplatform.sleeping import component_update
+from mlplatform.stand_ins import MOVE, start_move
 
 _LAUNCH_SECONDS = 1800  # for an update beside its waits: instances that start, and models that load
 # SageMaker API reference, DescribeTrainingJob, SecondaryStatus: how a Stopped job came to stop.
@@ -55,6 +57,7 @@ class Live:
     job: TrainingJob | None  # that trained the live model
     card: ModelCard | None  # as registered with it
     parked: Parked | None = None
+    standing_in: bool = False  # the endpoint is being made anew: this is what stands in for it, see moving.py
 
 
 @dataclass(frozen=True)
@@ -299,12 +302,10 @@ def deployment(
         raise TryAgain(f"Endpoint {name} is being deleted; {model.name} can be deployed once it is gone.")
     parked = live.parked if live else None
     tested = names.challenger_wishes(live.endpoint.tags) if live else {}
-    exists = live is not None and parked is None and not live.endpoint.dead
+    exists = live is not None and parked is None and not live.standing_in and not live.endpoint.dead
     serving = live.endpoint if live and exists else None
     wanted = kinds.hosting({names.HOSTING_TAG: model.hosting}, settings, live.endpoint if live else None)
-    if serving and not kinds.in_place(serving.kind, wanted.kind):
-        reason += f" It stays {serving.kind.value}: AWS can't make a {wanted.kind.value} endpoint of it in place."
-        wanted = replace(wanted, kind=serving.kind)
+    moved = serving if serving and not kinds.in_place(serving.kind, wanted.kind) else None
     woken: dict[str, str] = {}
     if parked and wanted.kind is not HostingKind.REAL_TIME:
         # What costs nothing while nobody asks need not wait for the morning; office hours forget the record.
@@ -313,9 +314,11 @@ def deployment(
     tags = names.tags(settings.required_tags, stack=settings.stack_name, dataset=model.dataset)
     # Empty rather than absent: an update must also clear what an earlier job.json asked for.
     deployed = tags | {names.HOSTING_TAG: kinds.tag(model.hosting, wanted), names.WANTED_TAG: model.name}
-    if wanted.kind is not HostingKind.REAL_TIME or (serving and serving.kind is not wanted.kind):
+    if moved is None and (wanted.kind is not HostingKind.REAL_TIME or (serving and serving.kind is not wanted.kind)):
         deployed |= kinds.kind_tag(wanted.kind)
         reason += f" It is hosted {wanted.said}."
+    if wanted.kind is HostingKind.SCALE_TO_ZERO:
+        deployed |= {names.LOOK_TAG: "component"}
     if tested:
         deployed |= {names.CHALLENGER_TAG: ""}
         reason += f" The A/B test of {model.dataset}/{tested.get('version', '?')} ends with that."
@@ -323,10 +326,16 @@ def deployment(
         reason += f" The endpoint is {live.endpoint.status}; the model follows when that is over."
     if parked:
         reason += " The endpoint is stopped now, and will come back with this model."
-    way = way_to(serving, model.name, model.dataset, wanted, settings) if serving else None
+    way = way_to(serving, model.name, model.dataset, wanted, settings) if serving and not moved else None
+    move = None
+    if moved is not None:
+        was = moved.tags.get(names.BEFORE_TAG) or moved.tags.get(names.HOSTING_TAG, "")
+        deployed |= {names.BEFORE_TAG: was, names.LOOK_TAG: MOVE}
+        move = start_move(moved, model.name, wanted, {**moved.tags, **deployed}, was, settings)
+        reason += f" {move.reason}"
     create: Request = {
         "EndpointName": name,
-        "EndpointConfigName": kinds.config_name(model.name, wanted),
+        "EndpointConfigName": kinds.config_name(wanted, model.name, name),
         "Tags": names.tag_list(woken | deployed | {names.ASKED_TAG: model.name}),
     }
     return DeployModel(
@@ -335,16 +344,19 @@ def deployment(
         job_name=model.name,
         model_package=model_package,
         model=model_request(model, settings),
-        endpoint_config=kinds.config_request(model.name, wanted, tags),
-        endpoint=way.endpoint if way else create,
+        endpoint_config=kinds.config_request(wanted, model.name, name, tags, settings),
+        endpoint=way.endpoint if way else move.endpoint if move else create,
         alarms=way.alarms if way else (),
         endpoint_tags=deployed,
         exists=exists,
         asks=way.model if way else "",
         card=card,
-        replace=live is not None and live.endpoint.dead,
+        replace=live is not None and live.endpoint.dead and not live.standing_in,
+        has_component=live is not None and live.endpoint.component is not None,
         deregister=way.deregister if way else None,
+        component=way.component if way else None,
         parked=without_variant(parked, CHALLENGER) if parked and tested else parked,
+        move=move,
         difference=difference,
         package=package,
         release=release,
@@ -370,6 +382,7 @@ class Way:
     model: str  # that it is updated to
     deregister: Request | None = None
     alarms: tuple[Request, ...] = ()
+    component: Request | None = None  # UpdateInferenceComponent, of an endpoint that scales to zero
 
 
 def way_to(endpoint: Endpoint, model: str, dataset: str, wanted: Hosting, settings: Settings) -> Way:
@@ -385,6 +398,7 @@ def way_to(endpoint: Endpoint, model: str, dataset: str, wanted: Hosting, settin
         model,
         deregistration(endpoint, wanted),
         watching(endpoint, model, dataset, wanted, settings),
+        component_update(endpoint, model, wanted) if endpoint.component else None,
     )
 
 
@@ -419,9 +433,10 @@ def update_request(endpoint: Endpoint, model: str, wanted: Hosting, settings: Se
     part of a single instance is: there all traffic moves at once, and the old instance waits for as long as the new one
     is watched. Without RetainAllVariantProperties a scaled-out fleet would be reset to its initial size.
 
-    What is or was serverless has no fleet to shift, to keep or to watch (kinds.py).
+    What is or was serverless has no fleet to shift, to keep or to watch (kinds.py). What sleeps begins anew with one
+    instance, so that the new model is seen to start; one that scales to zero gets its model by another call.
     """
-    config = kinds.config_name(model, wanted)
+    config = kinds.config_name(wanted, model, endpoint.name)
     if not guarded(endpoint, wanted):
         return {"EndpointName": endpoint.name, "EndpointConfigName": config}
     wait = settings.baking_seconds
@@ -465,7 +480,7 @@ def deregistration(endpoint: Endpoint, wanted: Hosting) -> Request | None:
     A variant that is registered for scaling can't change its instance type ("Update or delete endpoints that use
     automatic scaling", SageMaker developer guide). configure-autoscaling registers it again after the update.
     """
-    if endpoint.instance_type in {None, wanted.instance_type}:
+    if endpoint.instance_type in {None, wanted.instance_type} or wanted.kind is HostingKind.SCALE_TO_ZERO:
         return None
     return scalable_target(endpoint.name)
 

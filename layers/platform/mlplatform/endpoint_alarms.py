@@ -9,13 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mlplatform import names
+from mlplatform import names, sleeping
 from mlplatform.decisions import Request
-from mlplatform.facts import CHALLENGER, DATASET_TAG, Endpoint
+from mlplatform.facts import CHALLENGER, DATASET_TAG, Endpoint, HostingKind
 from mlplatform.instances import vcpus
+from mlplatform.kinds import SLEEPERS
 from mlplatform.settings import Settings
 
-WATCHED = ("latency", "errors", "cpu")
+WATCHED = {
+    HostingKind.REAL_TIME: ("latency", "errors", "cpu"),
+    HostingKind.SERVERLESS: ("latency", "errors"),
+    HostingKind.SCALE_TO_ZERO: ("latency", "errors"),
+    HostingKind.ASYNCHRONOUS: ("queue", "errors", "cpu"),
+}
+QUEUE_SECONDS = 1800  # three times as long as an instance takes to start
 LATENCY_SECONDS = 1
 ERRORS = 10  # more of them in five minutes than that
 OWN_NAMESPACE = "ml-platform"
@@ -31,21 +38,32 @@ CPU_PERCENT = 90  # of all cores; scaling begins far below, so that it had its t
 
 
 def endpoint_alarms(endpoint: Endpoint, settings: Settings) -> tuple[Request, ...]:
-    """PutMetricAlarm for each alarm of an endpoint; of a serverless one there is no CPU that could be too small."""
+    """PutMetricAlarm for each alarm of an endpoint, which are those of its kind in WATCHED.
+
+    A serverless endpoint has no CPU that could be too small; of what is queued nobody waits for a second, but for its
+    turn ("Monitor asynchronous endpoint", SageMaker developer guide).
+    """
+    return tuple(_alarm(endpoint, what, settings) for what in WATCHED[endpoint.kind])
+
+
+def _alarm(endpoint: Endpoint, what: str, settings: Settings) -> Request:
     dataset, variant = endpoint.tags[DATASET_TAG], endpoint.variant_name or names.VARIANT
     about = endpoint.name if variant == names.VARIANT else f"The challenger of {endpoint.name}"
     logs = f"its log: mlp logs {dataset}; the model before it: mlp rollback {dataset}"
+    scope = dimensions(endpoint.name, variant)
+    if endpoint.kind is HostingKind.SCALE_TO_ZERO:
+        scope = sleeping.dimensions(endpoint)
     common = {
-        "Dimensions": dimensions(endpoint.name, variant),
+        "AlarmName": names.alarm(endpoint.name, what, variant),
+        "Dimensions": scope,
         "ComparisonOperator": "GreaterThanThreshold",
         "TreatMissingData": "notBreaching",  # an endpoint that nobody asks, or that is parked, has no numbers
         "AlarmActions": [settings.alerts_topic_arn],
         "Tags": names.tag_list(names.tags(settings.required_tags, stack=settings.stack_name, dataset=dataset)),
     }
-    answers: tuple[Request, ...] = (
-        {
+    if what == "latency":
+        return {
             **common,
-            "AlarmName": names.alarm(endpoint.name, "latency", variant),
             "AlarmDescription": f"{about} takes more than {LATENCY_SECONDS} s to answer; {logs}.",
             "Namespace": "AWS/SageMaker",
             "MetricName": "ModelLatency",  # in microseconds
@@ -54,39 +72,48 @@ def endpoint_alarms(endpoint: Endpoint, settings: Settings) -> tuple[Request, ..
             "EvaluationPeriods": 5,
             "DatapointsToAlarm": 3,
             "Threshold": LATENCY_SECONDS * 1_000_000,
-        },
-        {
+        }
+    if what == "errors":
+        queued = endpoint.kind is HostingKind.ASYNCHRONOUS
+        return {
             **common,
-            "AlarmName": names.alarm(endpoint.name, "errors", variant),
             "AlarmDescription": f"{about} failed more than {ERRORS} requests in five minutes; {logs}.",
             "Namespace": "AWS/SageMaker",
-            "MetricName": "Invocation5XXErrors",
+            "MetricName": "InvocationFailures" if queued else "Invocation5XXErrors",
             "Statistic": "Sum",
             "Period": 300,
             "EvaluationPeriods": 1,
             "Threshold": ERRORS,
-        },
-    )
-    if endpoint.instance_type is None:
-        return answers
-    cores = vcpus(endpoint.instance_type)
-    return (
-        *answers,
-        {
+        }
+    if what == "queue":
+        return {
             **common,
-            "AlarmName": names.alarm(endpoint.name, "cpu", variant),
             "AlarmDescription": (
-                f"{about} has used more than {CPU_PERCENT} % of its {cores} cores for a quarter of an hour, on "
-                f"all the instances that it has; allow it more, or larger ones, in job.json; {logs}."
+                f"A request has waited for more than {QUEUE_SECONDS // 60} minutes in the queue of {about}: it can't "
+                f"start an instance, or is too small; {logs}."
             ),
-            "Namespace": "/aws/sagemaker/Endpoints",
-            "MetricName": "CPUUtilization",  # the sum over the cores, 0 to 100 % each
-            "Statistic": "Average",
+            "Dimensions": sleeping.dimensions(endpoint),
+            "Namespace": "AWS/SageMaker",
+            "MetricName": "ApproximateAgeOfOldestRequest",  # in seconds
+            "Statistic": "Maximum",
             "Period": 300,
-            "EvaluationPeriods": 3,
-            "Threshold": CPU_PERCENT * cores,
-        },
-    )
+            "EvaluationPeriods": 1,
+            "Threshold": QUEUE_SECONDS,
+        }
+    cores = vcpus(endpoint.instance_type or "")
+    return {
+        **common,
+        "AlarmDescription": (
+            f"{about} has used more than {CPU_PERCENT} % of its {cores} cores for a quarter of an hour, on "
+            f"all the instances that it has; allow it more, or larger ones, in job.json; {logs}."
+        ),
+        "Namespace": "/aws/sagemaker/Endpoints",
+        "MetricName": "CPUUtilization",  # the sum over the cores, 0 to 100 % each
+        "Statistic": "Average",
+        "Period": 300,
+        "EvaluationPeriods": 3,
+        "Threshold": CPU_PERCENT * cores,
+    }
 
 
 def update_alarms(endpoint_name: str, config: str, dataset: str, settings: Settings) -> tuple[Request, ...]:
@@ -132,9 +159,18 @@ def update_alarm_names(*configs: str | None) -> tuple[str, ...]:
     return tuple(names.update_alarm(one, what) for one in dict.fromkeys(filter(None, configs)) for what in UPDATE_SIGNS)
 
 
+def others_alarms(endpoint: Endpoint) -> tuple[str, ...]:
+    """Names of those that an endpoint of other kinds would have; none where it never was of another."""
+    if names.KIND_TAG not in endpoint.tags:
+        return ()
+    own = {*WATCHED[endpoint.kind], *([sleeping.WAKE] if endpoint.kind in SLEEPERS else [])}
+    known = dict.fromkeys((*(what for watched in WATCHED.values() for what in watched), sleeping.WAKE))
+    return tuple(names.alarm(endpoint.name, what) for what in known if what not in own)
+
+
 def challenger_alarms(endpoint_name: str) -> tuple[str, ...]:
     """Names of those that an endpoint has for the challenger of an A/B test."""
-    return tuple(names.alarm(endpoint_name, what, CHALLENGER) for what in WATCHED)
+    return tuple(names.alarm(endpoint_name, what, CHALLENGER) for what in WATCHED[HostingKind.REAL_TIME])
 
 
 def dimensions(endpoint_name: str, variant: str = names.VARIANT) -> list[dict[str, str]]:

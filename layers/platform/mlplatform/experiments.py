@@ -349,7 +349,7 @@ def plan_variants(endpoint: Endpoint, settings: Settings) -> FinishDeployment | 
 
 
 def _finish(reason: str, way: Way) -> FinishDeployment:
-    return FinishDeployment(reason, way.endpoint, way.model, way.deregister, way.alarms)
+    return FinishDeployment(reason, way.endpoint, way.model, way.deregister, alarms=way.alarms)
 
 
 def plan_share(endpoint: Endpoint, prediction: Prediction, settings: Settings) -> ShareTraffic | EndAbTest | None:

@@ -296,6 +296,24 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Component:
+    """The inference component of an endpoint that scales to zero, as DescribeInferenceComponent tells it."""
+
+    status: str  # SageMaker's InferenceComponentStatus: InService, Creating, Updating, Failed or Deleting
+    model_name: str | None
+    copies: int  # that serve now
+    arn: str = ""
+    failure_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Unasked:
+    """An endpoint in service was not asked for a prediction, or has not answered yet, which is nothing wrong."""
+
+    why: str  # a clause
+
+
+@dataclass(frozen=True)
 class Endpoint:
     """An endpoint as DescribeEndpoint and its config tell it; of several variants, what is told is the live model's."""
 
@@ -318,6 +336,7 @@ class Endpoint:
     kind: HostingKind = HostingKind.REAL_TIME  # of the config that it runs
     memory_gb: int | None = None  # of a serverless one
     max_concurrency: int | None = None  # the same
+    component: Component | None = None  # of one that scales to zero, once it is made
     variants: tuple[Variant, ...] = ()  # of its config, all of them
 
     @property
@@ -663,6 +682,8 @@ OwnedKind = Literal[
     "tuning-job",
     "pipeline-execution",
     "training-job",
+    "component-scaling",
+    "inference-component",
     "endpoint",
     "scaling-target",
     "endpoint-config",
@@ -697,3 +718,33 @@ class Ticking:
     state: str | None = None  # Scheduler's ENABLED or DISABLED; None where there is no such schedule
     changed: datetime | None = None  # when the schedule was made or changed last
     last_run: datetime | None = None  # to five minutes, of the last two days
+
+
+OtherKind = Literal["endpoint", "notebook-instance", "training-job", "processing-job", "transform-job", "bucket"]
+
+
+@dataclass(frozen=True)
+class Other:
+    """Something in the account and region that may cost money, whoever made it."""
+
+    kind: OtherKind
+    name: str
+    arn: str
+    created: datetime
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Who called the API that made something, as CloudTrail tells it."""
+
+    said: str  # "alice", "the role deploy in the session build-42", ...
+    person: str = ""  # a name that may stand for a person; empty for a service, root, or a role of programs
+
+
+@dataclass(frozen=True)
+class Makers:
+    """What CloudTrail told, by the ARN of what was made."""
+
+    by_arn: Mapping[str, Maker] = field(default_factory=dict)
+    not_asked: str = ""  # why it was asked about none, or not about all

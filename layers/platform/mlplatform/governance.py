@@ -23,7 +23,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from mlplatform import kinds, names
 from mlplatform.decisions import Decision, EndEndpoint, EndResource, Notify, Skip, TagResource, WarnOfEnd
-from mlplatform.facts import DATASET_TAG, Approval, HostedEndpoint, Owned
+from mlplatform.facts import DATASET_TAG, Approval, HostedEndpoint, HostingKind, Owned
 from mlplatform.registry import package_description
 from mlplatform.settings import Settings
 
@@ -31,7 +31,7 @@ ORPHAN_AGE = timedelta(days=1)
 ALWAYS = "always"
 Governing = EndResource | EndEndpoint | WarnOfEnd | TagResource | Notify | Skip
 
-_TAGGABLE = frozenset({"endpoint", "endpoint-config", "model", "model-package-group", "alarm"})
+_TAGGABLE = frozenset({"endpoint", "inference-component", "endpoint-config", "model", "model-package-group", "alarm"})
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def _age(endpoint: HostedEndpoint, estate: Estate, settings: Settings, now: date
         running=endpoint.status is not None,
         config_arn=config.arn,
         alarms=endpoint.parked.alarms if endpoint.parked else (),
+        has_component=kinds.tagged_kind(endpoint.tags) is HostingKind.SCALE_TO_ZERO,
     )
 
 
@@ -117,7 +118,9 @@ def _config(endpoint: HostedEndpoint, estate: Estate, settings: Settings) -> Own
 
 
 def _wanted_config(endpoint: HostedEndpoint, settings: Settings) -> str:
-    return kinds.config_name(endpoint.tags.get(names.WANTED_TAG, ""), kinds.hosting(endpoint.tags, settings))
+    return kinds.config_name(
+        kinds.hosting(endpoint.tags, settings), endpoint.tags.get(names.WANTED_TAG, ""), endpoint.name
+    )
 
 
 def _kept(tags: Mapping[str, str], now: datetime) -> str:
@@ -150,7 +153,7 @@ def _orphans(estate: Estate, settings: Settings, now: datetime) -> Iterator[EndR
             case "endpoint-config" | "model":
                 if one.name not in used:
                     yield EndResource(f"No endpoint runs or sleeps with the {kind} {one.name}.", one.kind, one.name)
-            case "scaling-target" | "log-group":
+            case "scaling-target" | "component-scaling" | "log-group":
                 if one.about not in there:
                     yield EndResource(f"There is no endpoint to the {kind} {one.name} any more.", one.kind, one.name)
             case "alarm":

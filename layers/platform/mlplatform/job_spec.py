@@ -47,9 +47,11 @@ _HOSTING_NUMBERS: Mapping[str, tuple[int, int]] = {
 _INSTANCES = ("instance_type", "min_instances", "max_instances", "invocations_per_instance")
 _SERVERLESS = ("memory_gb", "max_concurrency")
 # kind -> the keys that mean something to it
-_HOSTING_KEYS: Mapping[str, tuple[str, ...]] = {
+HOSTING_KEYS: Mapping[str, tuple[str, ...]] = {
     HostingKind.REAL_TIME: _INSTANCES,
     HostingKind.SERVERLESS: _SERVERLESS,
+    HostingKind.SCALE_TO_ZERO: ("instance_type", "max_instances", "invocations_per_instance", "memory_gb"),
+    HostingKind.ASYNCHRONOUS: ("instance_type", "max_instances"),
 }
 # name -> (smallest, largest): what SageMaker allows without asking ("Resource Limits for Automatic Model Tuning",
 # SageMaker developer guide), and for a trial's run time CreateTrainingJob.
@@ -297,7 +299,7 @@ def _values(path: str, name: str, values: Any) -> tuple[str, ...]:
 def _hosting(value: Any) -> dict[str, Any]:
     wishes = _object("hosting", value)
     _only_known("hosting", wishes, ("kind", "instance_type", *_HOSTING_NUMBERS))
-    kind = _one_of("hosting.kind", wishes.get("kind", HostingKind.REAL_TIME.value), tuple(_HOSTING_KEYS))
+    kind = _one_of("hosting.kind", wishes.get("kind", HostingKind.REAL_TIME.value), tuple(HOSTING_KEYS))
     if "instance_type" in wishes:
         _instance_type("hosting.instance_type", wishes["instance_type"], instances.HOSTING, "hosts", "ml.c5.large")
     for name, (smallest, largest) in _HOSTING_NUMBERS.items():
@@ -309,8 +311,8 @@ def _hosting(value: Any) -> dict[str, Any]:
             f"has 'hosting.min_instances' {fewest} above 'hosting.max_instances' {most}; lower one or raise the other"
         )
     for name in wishes:
-        if name != "kind" and name not in _HOSTING_KEYS[kind]:
-            whose = [one for one, keys in _HOSTING_KEYS.items() if name in keys]
+        if name != "kind" and name not in HOSTING_KEYS[kind]:
+            whose = [one for one, keys in HOSTING_KEYS.items() if name in keys]
             said = f"it is {kind}" if "kind" in wishes else "there is none"
             _reject(
                 f"has 'hosting.{name}', which belongs to the 'hosting.kind' {' or '.join(whose)}, but {said}; leave "

@@ -6,6 +6,12 @@ What AWS allows, and where it says so (SageMaker developer guide unless named ot
   models with Amazon SageMaker Serverless Inference"; ProductionVariantServerlessConfig, API reference). "You cannot
   convert your instance-based, real-time endpoint to a serverless endpoint": a ValidationError. A serverless one becomes
   real-time in place, and there is no way back (same page, "Feature exclusions").
+- What is asynchronous stays so: "The AsyncInferenceConfig parameter cannot be removed from this endpoint" (in the words
+  of the service, github.com/aws/sagemaker-python-sdk/pull/3124). Nor does an endpoint that was made with a model take
+  inference components: "Inference Components are not supported in this Endpoint" (the same,
+  github.com/hashicorp/terraform-provider-aws/issues/40644).
+- An asynchronous endpoint tells of what is done by SNS where it is asked to. It is not: each input that a model refuses
+  would be an alert to people, and callers find its failure in S3.
 - Deployment guardrails, which are canaries, alarms and rollback, are for real-time and asynchronous endpoints alone
   ("Deployment guardrails for updating models in production").
 """
@@ -17,7 +23,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlplatform import names
-from mlplatform.facts import Endpoint, HostingKind
+from mlplatform.facts import DATASET_TAG, Endpoint, HostingKind
 from mlplatform.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,6 +37,7 @@ USUAL_MEMORY_GB = 2
 USUAL_CONCURRENCY = 5
 _LETTERS = {HostingKind.SERVERLESS: "s", HostingKind.SCALE_TO_ZERO: "z", HostingKind.ASYNCHRONOUS: "q"}
 _DIGEST_LENGTH = 7
+SLEEPERS = frozenset({HostingKind.SCALE_TO_ZERO, HostingKind.ASYNCHRONOUS})  # their instances go while nobody asks
 
 
 @dataclass(frozen=True)
@@ -39,14 +46,17 @@ class Hosting:
 
     kind: HostingKind
     instance_type: str  # of the kinds that have instances
-    fewest: int  # instances
-    memory_gb: int = USUAL_MEMORY_GB  # serverless
+    fewest: int  # instances; of those that sleep, none
+    most: int  # instances
+    memory_gb: int = USUAL_MEMORY_GB  # serverless; of a copy of a model that scales to zero
     max_concurrency: int = USUAL_CONCURRENCY  # serverless
 
     @property
     def said(self) -> str:
         if self.kind is HostingKind.SERVERLESS:
             return f"serverless, {self.memory_gb} GB, up to {self.max_concurrency} requests at a time"
+        if self.kind in SLEEPERS:
+            return f"{self.kind.value}, 0 to {self.most} x {self.instance_type}"
         return f"{self.kind.value} on {self.instance_type}"
 
 
@@ -57,10 +67,13 @@ def hosting(tags: Mapping[str, str], settings: Settings, live: Endpoint | None =
     usual = live.kind if live else HostingKind.REAL_TIME
     kind = usual if wished == AUTO else HostingKind(wished)
     same = live if live is not None and live.kind is kind else None
+    fewest = 0 if kind in SLEEPERS else int(wishes.get("min_instances", settings.min_instances))
     return Hosting(
         kind,
         wishes.get("instance_type", settings.hosting_instance_type),
-        int(wishes.get("min_instances", settings.min_instances)),
+        fewest,
+        # job.json may ask for more than the stack's usual: the larger bound follows the smaller.
+        max(int(wishes.get("max_instances", settings.max_instances)), fewest),
         int(wishes.get("memory_gb") or (same and same.memory_gb) or USUAL_MEMORY_GB),
         int(wishes.get("max_concurrency") or (same and same.max_concurrency) or USUAL_CONCURRENCY),
     )
@@ -77,32 +90,57 @@ def tag(hosting_text: str, wanted: Hosting) -> str:
     return names.hosting_tag(wishes)[names.HOSTING_TAG]
 
 
-def config_name(model: str, wanted: Hosting) -> str:
+def config_name(wanted: Hosting, model: str, endpoint: str) -> str:
     """A config can't be changed, so that its name tells it from the model's other ones; a real-time one has the
-    model's name. At most names.NAME_LIMIT characters, which begin with those of the model."""
+    model's name, and one that scales to zero, which knows no model, begins with the endpoint's.
+
+    At most names.NAME_LIMIT characters.
+    """
     if wanted.kind is HostingKind.REAL_TIME:
         return model
-    digest = hashlib.sha256(f"{model}\0{wanted.said}".encode()).hexdigest()[:_DIGEST_LENGTH]
+    if wanted.kind is HostingKind.SERVERLESS:
+        about, size = model, f"{wanted.memory_gb} {wanted.max_concurrency}"
+    elif wanted.kind is HostingKind.ASYNCHRONOUS:
+        about, size = model, wanted.instance_type
+    else:
+        about, size = names.bare(endpoint), f"{wanted.instance_type} {wanted.most}"
+    digest = hashlib.sha256(f"{about}\0{wanted.kind.value}\0{size}".encode()).hexdigest()[:_DIGEST_LENGTH]
     end = f"--{_LETTERS[wanted.kind]}{digest}"
-    return f"{model[: names.NAME_LIMIT - len(end)].rstrip('-')}{end}"
+    return f"{about[: names.NAME_LIMIT - len(end)].rstrip('-')}{end}"
 
 
-def config_request(model: str, wanted: Hosting, tags: Mapping[str, str]) -> dict[str, Any]:
-    """CreateEndpointConfig."""
-    variant: dict[str, Any] = {"VariantName": names.VARIANT, "ModelName": model}
+def config_request(
+    wanted: Hosting, model: str, endpoint: str, tags: Mapping[str, str], settings: Settings
+) -> dict[str, Any]:
+    """CreateEndpointConfig. What sleeps begins with one instance, which shows that the model can be served."""
+    variant: dict[str, Any] = {"VariantName": names.VARIANT}
+    request: dict[str, Any] = {"EndpointConfigName": config_name(wanted, model, endpoint)}
+    if wanted.kind is not HostingKind.SCALE_TO_ZERO:
+        variant["ModelName"] = model
     if wanted.kind is HostingKind.SERVERLESS:
         variant["ServerlessConfig"] = {
             "MemorySizeInMB": wanted.memory_gb * 1024,
             "MaxConcurrency": wanted.max_concurrency,
         }
     else:
-        variant |= {"InstanceType": wanted.instance_type, "InitialInstanceCount": wanted.fewest}
-    variant["InitialVariantWeight"] = 1.0
-    return {
-        "EndpointConfigName": config_name(model, wanted),
-        "ProductionVariants": [variant],
-        "Tags": names.tag_list(tags),
-    }
+        variant |= {"InstanceType": wanted.instance_type, "InitialInstanceCount": max(wanted.fewest, 1)}
+    if wanted.kind is HostingKind.ASYNCHRONOUS:
+        bucket, dataset = settings.artifact_bucket, tags[DATASET_TAG]
+        request["AsyncInferenceConfig"] = {
+            "OutputConfig": {
+                "S3OutputPath": f"s3://{bucket}/{names.queue_prefix(dataset, 'answers')}",
+                "S3FailurePath": f"s3://{bucket}/{names.queue_prefix(dataset, 'failures')}",
+            }
+        }
+    if wanted.kind is HostingKind.SCALE_TO_ZERO:
+        variant |= {
+            "ManagedInstanceScaling": {"Status": "ENABLED", "MinInstanceCount": 0, "MaxInstanceCount": wanted.most},
+            "RoutingConfig": {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"},
+        }
+        request |= {"ExecutionRoleArn": settings.training_role_arn, **settings.vpc_config}
+    else:
+        variant["InitialVariantWeight"] = 1.0
+    return {**request, "ProductionVariants": [variant], "Tags": names.tag_list(tags)}
 
 
 def in_place(live: HostingKind, wanted: HostingKind) -> bool:

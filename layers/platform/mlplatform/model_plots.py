@@ -181,7 +181,7 @@ def residuals(report: Mapping[str, Any]) -> str:
         "Right of the dashed line it was more than predicted, left of it less. A heap that does not stand on the line "
         "is a bias.",
         plot.svg("Histogram of the differences between actual and predicted values", drawn),
-        [("On average off by", number(found["mean"]))],
+        [("Bias: actual less predicted, on average", number(found["mean"]))],
     )
 
 
@@ -413,7 +413,8 @@ def _column(one: Mapping[str, Any], rows: int) -> str:
             others = f"{percent(int(one['others']) / present if present else None)} others"
             said = f"{said}, {others}" if said else "no value is shared by five rows"
     else:
-        quantiles = [plain(value) for value in one.get("quantiles", [])]
+        dated = one["kind"] == "date"
+        quantiles = [escaped(str(value), 10) if dated else plain(value) for value in one.get("quantiles", [])]
         drawn = spark([int(count) for count in one.get("histogram", {}).get("counts", [])][:_MOST_BINS])
         said = ""
         if distinct == 1 and quantiles:

@@ -29,10 +29,14 @@ HOSTING_TAG = "ml-platform:hosting"  # on a training job and an endpoint: what j
 WANTED_TAG = "ml-platform:wanted-config"  # on an endpoint: the config that it should run
 ASKED_TAG = "ml-platform:asked-config"  # on an endpoint: the config of the last create or update call
 ASKED_AT_TAG = "ml-platform:asked-at"  # on an endpoint: when it was last updated, so that each failure is told of
+LOOK_TAG = "ml-platform:look-again"  # on an endpoint: what was begun there, of whose end no event tells
 BOUNDS_TAG = "ml-platform:scaling-bounds"  # on an endpoint: those that the platform set last, see bounds_tag
 TAKEN_TAG = "ml-platform:scaling-before-update"  # on an endpoint: the bounds that a change of its type took, as above
 KIND_TAG = "ml-platform:kind"  # on an endpoint: how it is hosted, where that is not in real time
 CHALLENGER_TAG = "ml-platform:challenger"  # on an endpoint: the A/B test that it should run, see challenger_tag
+ASKED_KIND_TAG = "ml-platform:asked-kind"  # on an endpoint: the kind of the last update that was to change it
+STANDS_IN_TAG = "ml-platform:stands-in-for"  # on an endpoint of another kind: the one that becomes like it
+BEFORE_TAG = "ml-platform:hosting-before"  # on an endpoint that moves, or its stand-in: the hosting tag that it had
 APPROVAL_TAG = "ml-platform:approval"  # on a training job: "manual" where job.json wants a person to approve its model
 HOURS_TAG = "ml-platform:hours"  # on an endpoint, or its config while parked: opening hours, see opening_hours.py
 KEEP_TAG = "ml-platform:keep"  # on anything that functions made: "always", or a day up to which governance leaves it
@@ -42,6 +46,7 @@ KEEP_ON_TAG = "ml-platform:keep-on-until"  # the same: a moment before which it 
 PARKED_TAG = "ml-platform:parked-"  # and a number from 0, on an endpoint config: pieces of the record, see parking.py
 REPORTS_PREFIX = "reports/"  # in the artifact bucket
 HOLIDAYS_KEY = "config/holidays.ics"  # in the artifact bucket
+STAND_IN = "--stand-in"
 ASKED_SUFFIX = "-asked.json"
 VARIANT = "AllTraffic"  # must stay the same over updates, or scaling and retained instance counts are lost
 _VERSION_LENGTH = 12
@@ -62,6 +67,21 @@ def dataset_version(objects: Iterable[StoredObject]) -> str:
 def endpoint(stack: str, dataset: str) -> str:
     """Also the name of the dataset's model package group."""
     return f"{stack}-{dataset}"
+
+
+def bare(endpoint_name: str) -> str:
+    """The name of the endpoint that this one stands in for, or its own."""
+    return endpoint_name.removesuffix(STAND_IN)
+
+
+def stand_in(endpoint_name: str) -> str:
+    """The name of an endpoint that answers in the place of one that becomes another kind. No dataset is called so."""
+    return f"{endpoint_name}{STAND_IN}"
+
+
+def queue_prefix(dataset: str, what: str) -> str:
+    """In the artifact bucket: the `inputs`, the `answers` or the `failures` of an asynchronous endpoint."""
+    return f"queued/{dataset}/{what}/"
 
 
 def training_job(stack: str, dataset: str, version: str, code_digest: str) -> str:

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from mlplatform import aws_messages, registry
+from mlplatform import aws_messages, names, registry
 from mlplatform.decisions import (
     AskApproval,
     CardPage,
+    ChangeInPlace,
     ConfigureAutoscaling,
     Decision,
     DeployModel,
@@ -33,8 +34,10 @@ from mlplatform.decisions import (
     ReportCosts,
     Request,
     RestoreEndpoint,
+    RetireStandIn,
     ShareTraffic,
     StartAbTest,
+    StartMove,
     StopTuning,
     WarnOfEnd,
 )
@@ -108,6 +111,12 @@ def for_decision(decision: Decision, *, stack: str, environment: str) -> Notice 
         case ConfigureAutoscaling():
             text = f"{decision.reason}\n\nIn {where}."
             return Notice(f"{stack}: {decision.endpoint_name} is in service", text, Severity.INFO)
+        case StartMove():
+            text = f"{decision.reason}\n\nIn {where}."
+            return Notice(f"{stack}: {decision.endpoint_name} moves", text, Severity.INFO)
+        case ChangeInPlace() | RetireStandIn():
+            text = f"{decision.reason}\n\nIn {where}."
+            return Notice(f"{stack}: {names.bare(decision.endpoint_name)} has moved", text, Severity.INFO)
         case StartAbTest():
             text = f"{decision.reason}\n\nModel {decision.job_name}, in {where}."
             return Notice(f"{stack}: an A/B test of {decision.dataset} begins", text, Severity.INFO)

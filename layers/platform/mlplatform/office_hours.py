@@ -45,7 +45,7 @@ class CheckAgain:
 
     reason: str
     endpoint_name: str
-    parked: Parked
+    parked: Parked | None  # None where something else was begun, of whose end no event tells
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ def _plan(
     if endpoint.status in _SETTLING:
         return Skip(f"{name} is {endpoint.status}; the next tick looks again when that is over.")
     kind = tagged_kind(tags)
+    if tags.get(names.LOOK_TAG) and endpoint.parked is None:
+        return CheckAgain(f"{name} has something unfinished: {tags[names.LOOK_TAG]}.", name, None)
     if kind is not HostingKind.REAL_TIME and endpoint.parked is None:
         return Skip(f"{name} is {kind.value} and costs nothing while nobody asks, so that it has no hours.")
     environment = tags.get("Environment", settings.environment)
@@ -154,6 +156,18 @@ def on_stretches(
     elif not wish.now.open and _started_after_hours(endpoint, wish):
         found.append((now, min(wish.now.until or end, end)))
     return joined(found)
+
+
+def on_anyway(
+    endpoint: HostedEndpoint, settings: Settings, holidays: frozenset[date], now: datetime
+) -> datetime | None:
+    """Up to when a running endpoint is on for sure without a snooze; None where it is not. Raises BadHours.
+
+    The end of a snooze is a boundary, so that one within this time would shorten it.
+    """
+    wish = read_wish(endpoint.tags, settings, holidays, now)
+    wanted = not wish.kept_on(now) and _started_after_hours(endpoint, wish)
+    return wish.now.until if endpoint.status is not None and (wish.now.open or wanted) else None
 
 
 def _started_after_hours(endpoint: HostedEndpoint, wish: Wish) -> bool:

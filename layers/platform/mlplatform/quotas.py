@@ -17,7 +17,8 @@ from mlplatform import capacity, instances, names, prices, registry
 from mlplatform.decisions import AskApproval, DeployModel, HoldDataset, StartPipeline, StartTraining, StartTuning
 from mlplatform.deployment import Live
 from mlplatform.errors import UnknownPrice
-from mlplatform.facts import Approval
+from mlplatform.facts import Approval, HostingKind
+from mlplatform.kinds import kind_of
 from mlplatform.settings import Settings
 
 Quotas = Mapping[str, float]  # by name, as far as the account tells them
@@ -147,7 +148,8 @@ def fit_deployment(
         for one in capacity.same_size(wanted, "hosting", settings.aws_region)
         if quotas.get(quota_name(one, "endpoint"), 0) >= fleet
     ]
-    if not instead:
+    # A fleet of several types is offered for real-time endpoints; nobody says that what sleeps may have one.
+    if not instead or kind_of(decision.endpoint_config) is not HostingKind.REAL_TIME:
         return replace(decision, reason=reason)
     config = {**decision.endpoint_config, "ProductionVariants": [capacity.pooled(variant, instead)]}
     return replace(decision, reason=reason, endpoint_config=config)
@@ -160,7 +162,8 @@ def limit_reached_by(decision: DeployModel, aws_message: str) -> AskApproval:
 
 def _waiting(decision: DeployModel, why: str) -> AskApproval:
     """The model is as good as it was, and is deployed when a person approves it: by then there are instances."""
-    reason = f"{decision.reason} It is not deployed yet, because {why}. What serves now goes on."
+    goes_on = " What serves now goes on." if decision.exists else ""
+    reason = f"{decision.reason} But not yet: {why}.{goes_on}"
     registered, update = decision.model_package, None
     if registered is not None:
         known = {**registered["CustomerMetadataProperties"], "asked": "quota"}

@@ -37,6 +37,7 @@ PROPERTIES_LIMIT = 50
 _DESCRIPTION_LIMIT = 1024
 _VALUE_LIMIT = 256
 _KEY_LIMIT = 128
+_GATE_SAID = "The gate said: "
 # \w has the letters and digits of all languages, as \p{L} and \p{N} have.
 _NOT_IN_A_VALUE = re.compile(r"[^\w \u00a0.:/=+\-@]")
 _MODEL_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
@@ -173,6 +174,28 @@ def model_name(package: ModelPackage) -> str:
     trial = names.is_tuning_job(tuning) and package.group.startswith(names.tuned_for(tuning))
     own = job.startswith((f"{package.group}-", *([f"{tuning}-"] if trial else []))) and _MODEL_NAME.fullmatch(job)
     return job if own else names.package_model(package.group, package.version)
+
+
+def gate_said(package: ModelPackage) -> str:
+    """The gate's finding: in the description of what it registered itself, else in what it said when it judged."""
+    begins, _, own = package.description.partition(". ")
+    if own or not package.description.startswith("Trained by "):
+        return own if begins.startswith("Trained by ") else package.description
+    answered = {"approved_by", "rejected_by"} & set(package.properties)
+    before, _, kept = package.approval_description.partition(_GATE_SAID)
+    return kept or ("" if answered else before)
+
+
+def person_said(package: ModelPackage) -> str:
+    """The words of who approved or rejected it last."""
+    return package.approval_description.partition(_GATE_SAID)[0].strip()
+
+
+def answer(reason: str, package: ModelPackage) -> str:
+    """A person's ApprovalDescription: it takes the place of the gate's, which is kept where it stands nowhere else."""
+    gate = gate_said(package)
+    kept = f"{_GATE_SAID}{gate}" if gate and gate not in package.description else ""
+    return one_line(f"{reason} {kept}")
 
 
 def passed_gate(package: ModelPackage) -> bool:

@@ -100,7 +100,7 @@ def plan_release(
     if not changed.new and not registry.passed_gate(package) and "forced_by" not in package.properties:
         return Notify(
             f"Model package {name} was approved, but it failed its gate, so that it is not deployed: "
-            f"{package.description} To deploy it all the same: mlp approve {name} --force --reason TEXT",
+            f"{registry.gate_said(package)} To deploy it all the same: mlp approve {name} --force --reason TEXT",
             f"Approval of {name} was not acted upon",
             told,
         )
@@ -219,8 +219,8 @@ def _rejected(package: ModelPackage, name: str, dataset: str, running: Live | No
     if running is None or "rolled_back_to" in package.properties:
         return Skip(f"Model package {name} was rejected; it is not live, so that nothing changes.")
     return Notify(
-        f"Model package {name} was rejected ({package.approval_description or 'no reason was given'}), but it is live, "
-        f"and stays so until another one is: a rejection stops no endpoint. To go back to the model before it: "
+        f"Model package {name} was rejected ({registry.person_said(package) or 'no reason was given'}), but it is "
+        f"live, and stays so until another one is: a rejection stops no endpoint. To go back to the model before it: "
         f"mlp rollback {dataset}",
         f"The live model of {dataset} was rejected",
         key,
@@ -230,7 +230,8 @@ def _rejected(package: ModelPackage, name: str, dataset: str, running: Live | No
 def _why(package: ModelPackage, name: str, known: Known) -> str:
     by = f" by {package.properties['approved_by']}" if "approved_by" in package.properties else ""
     forced = ", although it failed its gate" if not registry.passed_gate(package) else ""
-    said = f" ({package.approval_description.rstrip('.')})" if package.approval_description else ""
+    words = registry.person_said(package).rstrip(".")
+    said = f" ({words})" if words else ""
     what = f"Model package {name} was approved{by}{forced}{said}"
     if known.live_version is not None and package.version < known.live_version:
         return f"{what}; it is older than the live version {known.live_version}, so that this is a rollback to it."

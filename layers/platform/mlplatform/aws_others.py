@@ -1,0 +1,133 @@
+"""What is in the account and region beside the platform's own, and who made it: a part of Aws (aws.py).
+
+Pages of what exists and one list of tags, never a call for each thing; of CloudTrail, one for each that lacks tags.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from mlplatform.aws_calls import Calls
+from mlplatform.aws_owned import pages
+from mlplatform.errors import AwsError
+from mlplatform.facts import Maker, Makers, Other, OtherKind
+from mlplatform.untagged import maker
+
+# "The rate of lookup requests is limited to two per second, per account, per Region", and to the last 90 days
+# (LookupEvents, CloudTrail API reference). Others in the account ask as well.
+_LOOKUP_PAUSE_SECONDS = 0.6
+_MOST_LOOKUPS = 20
+_REMEMBERED = timedelta(days=90)
+_AROUND = timedelta(minutes=5)  # when an event is dated and when its resource says that it was made are not the same
+# The call that makes each kind, and the member of its request that names it, as CloudTrail spells it ("Log Amazon
+# SageMaker AI API calls with CloudTrail", SageMaker developer guide; "CloudTrail events", S3 user guide). Looked up by
+# the call's name: nothing says that resources of SageMaker are found by theirs.
+_MADE_BY: dict[OtherKind, tuple[str, str]] = {
+    "endpoint": ("CreateEndpoint", "endpointName"),
+    "notebook-instance": ("CreateNotebookInstance", "notebookInstanceName"),
+    "training-job": ("CreateTrainingJob", "trainingJobName"),
+    "processing-job": ("CreateProcessingJob", "processingJobName"),
+    "transform-job": ("CreateTransformJob", "transformJobName"),
+    "bucket": ("CreateBucket", "bucketName"),
+}
+_REFUSED = ("AccessDeniedException", "AccessDenied", "OperationNotPermittedException", "UnsupportedOperationException")
+
+
+class OtherCalls(Calls):
+    """Mixed into Aws."""
+
+    def others(self) -> tuple[Other, ...]:
+        """Endpoints, buckets, and notebooks and jobs that run, with their tags. Raises AwsError."""
+        tags = self._all_tags()
+        return tuple(
+            Other(kind, name, arn, created.astimezone(UTC), tags.get(arn, {}))
+            for kind, name, arn, created in (*self._running(), *self._buckets())
+        )
+
+    def makers(self, others: Iterable[Other], now: datetime) -> Makers:
+        """Who made each of the first of them, as far as CloudTrail tells. Raises AwsError but for a refusal."""
+        found: dict[str, Maker] = {}
+        asked = 0
+        for one in others:
+            if now - one.created > _REMEMBERED:
+                continue  # nothing is remembered of it any more
+            if asked == _MOST_LOOKUPS:
+                return Makers(found, f"CloudTrail is asked about {_MOST_LOOKUPS} a day.")
+            if asked:
+                self._sleep(_LOOKUP_PAUSE_SECONDS)
+            asked += 1
+            try:
+                made_by = self._maker(one)
+            except AwsError as error:
+                if error.code not in _REFUSED:
+                    raise
+                return Makers(found, f"Who made it can't be told: CloudTrail refuses to say ({error.code}).")
+            if made_by is not None:
+                found[one.arn] = made_by
+        return Makers(found)
+
+    def _maker(self, one: Other) -> Maker | None:
+        operation, member = _MADE_BY[one.kind]
+        answer = self._call(
+            "cloudtrail",
+            "lookup_events",
+            LookupAttributes=[{"AttributeKey": "EventName", "AttributeValue": operation}],
+            StartTime=one.created - _AROUND,
+            EndTime=one.created + _AROUND,
+        )
+        for event in answer.get("Events", []):
+            record: dict[str, Any] = json.loads(event["CloudTrailEvent"])
+            if "errorCode" not in record and (record.get("requestParameters") or {}).get(member) == one.name:
+                return maker(record)
+        return None
+
+    def _running(self) -> Iterator[tuple[OtherKind, str, str, datetime]]:
+        """Kind, name, ARN and time of creation. An endpoint costs money in nearly every state."""
+        for one in pages(self._call, "Endpoints", "sagemaker", "list_endpoints"):
+            yield "endpoint", one["EndpointName"], one["EndpointArn"], one["CreationTime"]
+        notebooks = pages(
+            self._call, "NotebookInstances", "sagemaker", "list_notebook_instances", StatusEquals="InService"
+        )
+        for one in notebooks:
+            yield "notebook-instance", one["NotebookInstanceName"], one["NotebookInstanceArn"], one["CreationTime"]
+        status = {"StatusEquals": "InProgress"}
+        for one in pages(self._call, "TrainingJobSummaries", "sagemaker", "list_training_jobs", **status):
+            yield "training-job", one["TrainingJobName"], one["TrainingJobArn"], one["CreationTime"]
+        for one in pages(self._call, "ProcessingJobSummaries", "sagemaker", "list_processing_jobs", **status):
+            yield "processing-job", one["ProcessingJobName"], one["ProcessingJobArn"], one["CreationTime"]
+        for one in pages(self._call, "TransformJobSummaries", "sagemaker", "list_transform_jobs", **status):
+            yield "transform-job", one["TransformJobName"], one["TransformJobArn"], one["CreationTime"]
+
+    def _buckets(self) -> Iterator[tuple[OtherKind, str, str, datetime]]:
+        """Those of the region, whose tags and events are here too (ListBuckets, S3 API reference)."""
+        region = self._settings.aws_region
+        partition = self._settings.alerts_topic_arn.split(":")[1]
+        token: dict[str, str] = {}
+        while True:
+            page = self._call("s3", "list_buckets", BucketRegion=region, **token)
+            for one in page.get("Buckets", []):
+                yield "bucket", one["Name"], f"arn:{partition}:s3:::{one['Name']}", one["CreationDate"]
+            if not page.get("ContinuationToken"):
+                return
+            token = {"ContinuationToken": page["ContinuationToken"]}
+
+    def _all_tags(self) -> dict[str, dict[str, str]]:
+        """ARN -> tags of what has, or had, any."""
+        found: dict[str, dict[str, str]] = {}
+        token: dict[str, str] = {}
+        while True:
+            page = self._call(
+                "resourcegroupstaggingapi",
+                "get_resources",
+                ResourceTypeFilters=["sagemaker", "s3"],
+                ResourcesPerPage=100,
+                **token,
+            )
+            for one in page["ResourceTagMappingList"]:
+                found[one["ResourceARN"]] = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
+            if not page.get("PaginationToken"):
+                return found
+            token = {"PaginationToken": page["PaginationToken"]}

@@ -1,0 +1,87 @@
+"""A drop whose job.json asks for another kind of hosting is deployed so, answers, and has what its kind needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from mlplatform import names
+
+from .conftest import STACK, Laptop
+from .test_loop import customers
+
+pytestmark = pytest.mark.xdist_group("laptop")
+NEW = "age,income,plan\n70,900,basic\n20,3500,pro\n"
+
+
+def drop(laptop: Laptop, dataset: str, hosting: dict[str, Any]) -> str:
+    """The name of the model that came of it, once its endpoint is configured."""
+    spec = {"label": "stays", "hyperparameters": {"network": "mlp", "epochs": 2}, "hosting": hosting}
+    laptop.put(dataset, names.JOB_SPEC_FILE, json.dumps(spec))
+    laptop.put(dataset, "customers.csv", customers(200))
+    verdict = laptop.verdict(dataset)
+    assert verdict["verdict"] == "accepted", verdict["reason"]
+    laptop.job_end(verdict["job_name"])
+    return str(verdict["job_name"])
+
+
+def predicted(laptop: Laptop, dataset: str, tmp_path: Path) -> list[str]:
+    """What `mlp predict` answers for two new customers."""
+    file = tmp_path / "new.csv"
+    file.write_text(NEW)
+    ran = CliRunner().invoke(app, ["predict", dataset, str(file)], env={"AWS_ENDPOINT_URL": laptop.url})
+    assert ran.exit_code == 0, ran.output
+    return list(json.loads(ran.stdout)["predictions"])
+
+
+def test_serverless(laptop: Laptop, tmp_path: Path) -> None:
+    model = drop(laptop, "seldom", {"kind": "serverless", "memory_gb": 2, "max_concurrency": 3})
+    said = laptop.function_entry("configure-autoscaling", f"{STACK}-seldom serves {model}", 60)
+    assert "nothing to scale" in json.dumps(said)
+    assert len(predicted(laptop, "seldom", tmp_path)) == 2
+
+
+def test_real_time_moves_to_serverless_and_the_stand_in_answers_meanwhile(laptop: Laptop, tmp_path: Path) -> None:
+    drop(laptop, "mover", {})
+    laptop.function_entry("configure-autoscaling", f"{STACK}-mover serves", 60)
+    env = {"AWS_ENDPOINT_URL": laptop.url}
+    ran = CliRunner().invoke(app, ["hosting", "mover", "--move-to", "serverless", "--memory-gb", "2"], env=env)
+    assert ran.exit_code == 0, ran.output
+    assert "First ml-platform-mover--stand-in is made and judged" in ran.output
+    laptop.function_entry("configure-autoscaling", f"{STACK}-mover is made anew, serverless", 60)
+    laptop.function_entry("configure-autoscaling", "up to 5 requests at a time with 2 GB each", 60)
+    assert len(predicted(laptop, "mover", tmp_path)) == 2
+    said = CliRunner().invoke(app, ["hosting", "mover"], env=env).output
+    assert "ml-platform-mover--stand-in is InService" in said
+    assert "It is hosted serverless now" in said
+
+
+def test_asynchronous(laptop: Laptop, tmp_path: Path) -> None:
+    model = drop(laptop, "patient", {"kind": "asynchronous", "max_instances": 2})
+    said = laptop.function_entry("configure-autoscaling", f"{STACK}-patient serves {model}", 60)
+    assert "it scales from 0 to 2 instances" in json.dumps(said)
+    assert len(predicted(laptop, "patient", tmp_path)) == 2
+    policies = laptop.scaling_policies("patient")
+    assert {one["PolicyType"] for one in policies} == {"TargetTrackingScaling", "StepScaling"}
+    [alarm] = laptop.client("cloudwatch").describe_alarms(AlarmNames=[f"{STACK}-patient-wake"])["MetricAlarms"]
+    assert alarm["AlarmActions"] == [one["PolicyARN"] for one in policies if one["PolicyType"] == "StepScaling"]
+
+
+def test_scale_to_zero(laptop: Laptop, tmp_path: Path) -> None:
+    model = drop(laptop, "dozer", {"kind": "scale-to-zero", "memory_gb": 1, "max_instances": 2})
+    said = laptop.function_entry("configure-autoscaling", f"{STACK}-dozer serves {model}", 60)
+    assert "it scales from 0 to 2 copies" in json.dumps(said)
+    assert len(predicted(laptop, "dozer", tmp_path)) == 2
+    resource = f"inference-component/{STACK}-dozer"
+    [target] = laptop.connection.autoscaling.describe_scalable_targets(
+        ServiceNamespace="sagemaker", ResourceIds=[resource]
+    )["ScalableTargets"]
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (0, 2)
+    [alarm] = laptop.client("cloudwatch").describe_alarms(AlarmNames=[f"{STACK}-dozer-wake"])["MetricAlarms"]
+    assert alarm["MetricName"] == "NoCapacityInvocationFailures"
+    assert "policyName/ml-platform-dozer-wake" in alarm["AlarmActions"][0]

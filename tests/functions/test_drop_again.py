@@ -1,0 +1,76 @@
+"""`mlp drop` tells one dataset's decisions from another's, and what became of a version that is known. On moto."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from rich.console import Console
+from trained_account import ARTIFACTS, end, train
+
+import builders
+from builders import JOB, VERSION, Account
+from cli.connection import Connection
+from cli.follow import Follower, known
+from mlplatform import names
+
+
+@pytest.mark.parametrize(
+    ("entry", "mine"),
+    [
+        ({"dataset": "people", "message": "..."}, True),
+        ({"dataset": "people-x", "message": "of people"}, False),
+        ({"endpoint_name": "ml-platform-people", "message": "..."}, True),
+        ({"endpoint_name": "ml-platform-people-x", "message": "..."}, False),
+        ({"message": "Version 88952c6cf0b3 of people already has its verdict"}, True),
+        ({"message": "The update of endpoint ml-platform-people to ... failed"}, True),
+        ({"message": "ml-platform-people-0123456789ab-abcde was not compared"}, True),
+        ({"message": "ml-platform-people-x-0123456789ab-abcde was not compared"}, False),
+        ({"message": "Model package people/1 was registered by the gate"}, True),
+        ({"message": "Model package people-x/1 was registered by the gate"}, False),
+        ({"message": "Model package my-people/1 was registered by the gate"}, False),
+        ({"message": "People were told already; people know"}, False),
+    ],
+)
+def test_a_decision_is_about_the_dataset_that_it_names_and_no_other(entry: dict[str, Any], mine: bool) -> None:
+    follower = Follower(Connection("ml-platform", None, "us-east-1"), Console(), "people", "88952c6cf0b3", 0.0)
+    assert follower._is_mine(entry) is mine
+
+
+def verdict(account: Account, said: str, job: str | None = JOB) -> None:
+    key = names.verdict_key("churn", VERSION)
+    account.put(key, json.dumps({"verdict": said, "reason": "line 3 is odd", "job_name": job}).encode())
+
+
+def look(account: Account, seconds_later: float = 60) -> Any:
+    connection = Connection("ml-platform", None, builders.REGION)
+    connection.__dict__["outputs"] = {"DataBucketName": account.settings.data_bucket, "ArtifactBucketName": ARTIFACTS}
+    return known(connection, "churn", VERSION, time.time() + seconds_later)
+
+
+def test_a_version_that_was_deployed_before_is_told_with_what_became_of_it(account: Account) -> None:
+    train(account)
+    end(account)
+    verdict(account, "accepted")
+    found = look(account)
+    assert found.kind == "known"
+    assert f"Version {VERSION} of churn is known since " in found.reason
+    assert "the first model goes live" in found.reason
+    assert look(account, seconds_later=-60) is None  # the verdict is this drop's own
+
+
+def test_a_version_that_was_rejected_before_is_told_so_again(account: Account) -> None:
+    verdict(account, "rejected", None)
+    found = look(account)
+    assert (found.kind, found.good) == ("rejected", False)
+    assert found.reason.endswith("when it was rejected: line 3 is odd")
+
+
+def test_a_version_that_still_trains_or_waits_is_followed(account: Account) -> None:
+    assert look(account) is None
+    verdict(account, "held", None)
+    assert look(account) is None
+    verdict(account, "accepted")  # whose job has no outcome yet
+    assert look(account) is None

@@ -1,0 +1,171 @@
+"""An endpoint moves to another kind of hosting, event by event, whatever step fails. On moto."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from deployed_endpoint import ENDPOINT, answers, deploy
+from trained_account import better_than, deploy_first, end, train
+
+import builders
+from builders import JOB, LIVE_JOB, Account
+from configure_autoscaling import configure_autoscaling
+from mlplatform import names
+from mlplatform.decisions import (
+    AbandonMove,
+    Decision,
+    DeployModel,
+    RetireStandIn,
+    Skip,
+    StartMove,
+    SwitchOver,
+)
+from mlplatform.errors import AwsError
+from mlplatform.facts import EndpointChanged
+
+STAND_IN = names.stand_in(ENDPOINT)
+
+
+def event(account: Account, name: str = ENDPOINT) -> Decision:
+    return configure_autoscaling(account.app(), EndpointChanged(name, "InService"))
+
+
+def wish(account: Account, hosting: str) -> None:
+    """As `mlp hosting --move-to` writes it."""
+    arn = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)["EndpointArn"]
+    tags = {names.HOSTING_TAG: hosting, names.BEFORE_TAG: "kind=real-time", names.LOOK_TAG: "move"}
+    account.client("sagemaker").add_tags(ResourceArn=arn, Tags=names.tag_list(tags))
+
+
+def kinds(account: Account) -> dict[str, str]:
+    """Each endpoint that is there: serverless or real-time."""
+    sagemaker, found = account.client("sagemaker"), {}
+    for entry in sagemaker.list_endpoints()["Endpoints"]:
+        config = sagemaker.describe_endpoint(EndpointName=entry["EndpointName"])["EndpointConfigName"]
+        variant = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"][0]
+        found[entry["EndpointName"]] = "serverless" if variant.get("ServerlessConfig") else "real-time"
+    return found
+
+
+def quiet_for_an_hour(account: Account) -> None:
+    """Nobody calls the stand-in, and the endpoint was made an hour ago."""
+    account.answers["get_metric_data"] = {"MetricDataResults": [{"Id": "m0", "Values": []}]}
+
+    def earlier(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = account.client("sagemaker").describe_endpoint(**parameters)
+        except ClientError:
+            return None
+        return found | {key: found[key] - timedelta(hours=1) for key in ("CreationTime", "LastModifiedTime")}
+
+    account.answers["describe_endpoint"] = earlier
+
+
+def settle(account: Account) -> list[str]:
+    """Ticks until nothing changes any more: the decisions of the way."""
+    done: list[str] = []
+    quiet = 0
+    for _ in range(12):
+        before = len(done)
+        for name in (STAND_IN, ENDPOINT):
+            try:
+                decision = event(account, name)
+            except AwsError:
+                done.append("error")
+                continue
+            if not isinstance(decision, Skip):
+                done.append(type(decision).__name__)
+        quiet = quiet + 1 if len(done) == before else 0
+        if quiet == 2:
+            return done
+    raise AssertionError(f"it does not settle: {done}")
+
+
+def test_a_real_time_endpoint_becomes_serverless_by_way_of_a_stand_in(account: Account) -> None:
+    deploy(account)
+    event(account)
+    wish(account, "kind=serverless memory_gb=4 max_concurrency=9")
+    assert isinstance(event(account), StartMove)
+    assert kinds(account) == {ENDPOINT: "real-time", STAND_IN: "serverless"}
+    assert isinstance(event(account, STAND_IN), SwitchOver)
+    assert kinds(account) == {ENDPOINT: "serverless", STAND_IN: "serverless"}
+    account.answers["get_metric_data"] = {"MetricDataResults": [{"Id": "m0", "Values": [1.0]}]}
+    configured = event(account)
+    assert isinstance(configured, Skip)
+    assert "nothing to scale" in configured.reason
+    alarms = account.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{ENDPOINT}-")["MetricAlarms"]
+    assert {one["AlarmName"] for one in alarms} == {f"{ENDPOINT}-latency", f"{ENDPOINT}-errors"}, (
+        "none for a CPU is left"
+    )
+    assert isinstance(event(account, STAND_IN), Skip), "somebody calls it"
+    quiet_for_an_hour(account)
+    assert isinstance(event(account, STAND_IN), RetireStandIn)
+    assert kinds(account) == {ENDPOINT: "serverless"}
+    assert settle(account) == []
+
+
+def test_a_new_kind_that_answers_wrongly_leaves_the_endpoint_as_it_was(account: Account) -> None:
+    deploy(account)
+    event(account)
+    account.alerts()
+    wish(account, "kind=serverless")
+    event(account)
+    answers(account, {"predictions": ["no"]})
+    assert isinstance(event(account, STAND_IN), AbandonMove)
+    assert kinds(account) == {ENDPOINT: "real-time"}
+    told = [one["Subject"] for one in account.alerts()]
+    assert any("stays as it is" in one for one in told), told
+    answers(account, builders.SAMPLE_JSON["response"])
+    assert settle(account) == []
+
+
+@pytest.mark.parametrize(
+    "operation", ["create_endpoint_config", "create_endpoint", "delete_endpoint", "add_tags", "publish"]
+)
+@pytest.mark.parametrize("after", [False, True])
+def test_whatever_call_fails_or_is_the_last_one_the_next_ticks_finish_the_move(
+    account: Account, operation: str, after: bool
+) -> None:
+    deploy(account)
+    event(account)
+    wish(account, "kind=serverless")
+    quiet_for_an_hour(account)
+    failures = [operation]
+
+    def fail(parameters: Mapping[str, Any]) -> None:
+        if failures:
+            failures.pop()
+            if after:
+                service = "sns" if operation == "publish" else "sagemaker"
+                getattr(account.client(service), operation)(**parameters)
+            raise AwsError("sagemaker", operation, "ThrottlingException", "Rate exceeded")
+
+    account.answers[operation] = fail
+    assert "error" in settle(account)
+    assert kinds(account) == {ENDPOINT: "serverless"}
+
+
+def test_a_job_that_asks_for_another_kind_starts_the_move_with_its_model(account: Account) -> None:
+    live = deploy_first(account)
+    train(account, metrics=better_than(0.8), live=live)
+    arn = f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{JOB}"
+    account.client("sagemaker").add_tags(
+        ResourceArn=arn, Tags=[{"Key": names.HOSTING_TAG, "Value": "kind=serverless memory_gb=3"}]
+    )
+    decision = end(account)
+    assert isinstance(decision, DeployModel)
+    assert "First ml-platform-churn--stand-in is made and judged" in decision.reason
+    assert kinds(account) == {ENDPOINT: "real-time", STAND_IN: "serverless"}
+    found = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)
+    assert found["EndpointConfigName"] == LIVE_JOB
+    answers(account, builders.SAMPLE_JSON["response"])
+    quiet_for_an_hour(account)
+    assert settle(account) == ["SwitchOver", "ConfigureAutoscaling", "RetireStandIn"]
+    assert kinds(account) == {ENDPOINT: "serverless"}
+    config = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)["EndpointConfigName"]
+    [variant] = account.client("sagemaker").describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
+    assert (variant["ModelName"], variant["ServerlessConfig"]["MemorySizeInMB"]) == (JOB, 3072)
