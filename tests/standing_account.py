@@ -405,7 +405,9 @@ class StandingAccount:
         for number, execution in enumerate(self._executions()):
             found[f"execution {execution.display_name} {number}"] = [execution.status, execution.parameters]
         for arn, tags in self.aws.tags.items():
-            kept = {key: value for key, value in tags.items() if not key.startswith(names.PARKED_TAG)}
+            kept = {
+                key: value for key, value in tags.items() if not key.startswith((names.PARKED_TAG, names.ASKED_AT_TAG))
+            }
             found[f"tags of {arn}"] = {**kept, "parked": vars(parked) if (parked := read_record(tags)) else None}
         scaling = applicationautoscaling_backends[ACCOUNT_ID][REGION]
         for targets in scaling.targets.values():

@@ -168,7 +168,7 @@ class Explorer:
         ways = [_forked(lambda: self._redelivered(deliveries, late=False))]
         if self._to_tear_down():
             ways.append(_forked(self._torn_down))
-        if deliveries and self.account.under_way:
+        if deliveries and self.scenario.late and self.account.under_way:
             ways.append(_forked(lambda: self._redelivered(deliveries, late=True)))
         problems = [problem for way in ways for problem in way["problems"]]
         return {"problems": problems, "ways": len(ways)}
@@ -223,13 +223,15 @@ class Explorer:
             if there[key] != wanted[key]
         ]
         sent = Counter(self.account.sent)
-        problems += [f"nobody hears {message}" for message in told if not sent[message]]
+        lost = self.scenario.may_be_lost
+        problems += [f"nobody hears {message}" for message in told if not sent[message] and message[1] not in lost]
         problems += [
             f"{message} is told {count} times in place of {told[message]}"
             for message, count in sent.items()
             if count > told[message] + 1 or (message not in told and not (trouble and self.scenario.tells_trouble))
         ]
-        return problems[:_MOST_SHOWN]
+        differs = self.scenario.may_differ if trouble else ""
+        return [problem for problem in problems if not differs or differs not in problem][:_MOST_SHOWN]
 
 
 def _difference(actual: Any, wanted: Any) -> str:

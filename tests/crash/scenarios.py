@@ -96,6 +96,11 @@ class Scenario:
     tick: Callable[[StandingAccount, App, Any], Any] | None = None  # the next one, of what a clock starts
     settings: Mapping[str, Any] = field(default_factory=dict)
     tells_trouble: bool = False  # it goes on with the rest when something fails, and tells people
+    late: bool = True  # whether the event may come again after what was under way has ended
+    # Subjects of routine messages: what a tick has tidied up. The next tick finds nothing to tell of.
+    may_be_lost: frozenset[str] = frozenset()
+    # Where something failed that the function goes on without: what may be otherwise then, and says so.
+    may_differ: str = ""
     settle: Callable[[StandingAccount], None] = settle
 
 
@@ -487,6 +492,7 @@ scenario(
     "RejectUpdate",
     prepare=wrong_answers,
     deliver=lambda _, app, event: check_canary(app, event),
+    late=False,  # an update that is over can't be rejected
 )
 
 
@@ -555,7 +561,13 @@ def deployed_by_hand(account: StandingAccount) -> datetime:
     return MORNING
 
 
-hours: dict[str, Any] = {"deliver": tick, "tick": next_tick, "tells_trouble": True}
+hours: dict[str, Any] = {
+    "deliver": tick,
+    "tick": next_tick,
+    "tells_trouble": True,
+    # Of a failed start the event of the endpoint tells by itself.
+    "may_be_lost": frozenset({"Office hours: 1 stopped", "Office hours: 1 failed to start"}),
+}
 scenario("keep_office_hours", "stop", "StopEndpoint", prepare=evening, **hours)
 scenario("keep_office_hours", "start", "StartEndpoint RestoreEndpoint", prepare=morning, **hours)
 scenario("keep_office_hours", "failed-start", "ClearFailedStart", prepare=failed_start, **hours)
@@ -631,6 +643,8 @@ scenario(
     "ReportCosts",
     prepare=morning_after,
     deliver=lambda _, app, now: report_costs(app, now),
+    tells_trouble=True,
+    may_differ="/reports/",  # it says what it could not look at
 )
 
 
@@ -682,7 +696,13 @@ def untagged(account: StandingAccount) -> datetime:
     return account.later(hours=1)
 
 
-governing: dict[str, Any] = {"deliver": govern, "tick": next_day, "tells_trouble": True}
+governing: dict[str, Any] = {
+    "deliver": govern,
+    "tick": next_day,
+    "tells_trouble": True,
+    "may_be_lost": frozenset({"Tidied up"}),
+    "may_differ": names.ENDS_TAG,  # who is warned a day later ends a day later
+}
 scenario("govern_resources", "old", "WarnOfEnd", prepare=old, **governing)
 scenario("govern_resources", "end", "EndEndpoint", prepare=warned, **governing)
 scenario("govern_resources", "orphans", "EndResource", prepare=orphans, **governing)

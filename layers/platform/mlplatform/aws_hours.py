@@ -18,7 +18,6 @@ from mlplatform.decisions import (
     ClearFailedStart,
     ForgetParking,
     RestoreCapacity,
-    RestoreEndpoint,
     Skip,
     StartEndpoint,
     StopEndpoint,
@@ -261,9 +260,8 @@ class OfficeHoursCalls(Calls):
             return Skip(f"{decision.endpoint_name} is being updated; the end of that will bring it here again.")
         return decision
 
-    def _restore_scaling(self, decision: RestoreEndpoint) -> None:
-        """Each call leaves things as they are when it is made again; the record goes last."""
-        parked = decision.parked
+    def _restore_scaling(self, parked: Parked) -> None:
+        """Each call leaves things as they are when it is made again."""
         for target in parked.targets:
             request = dict(target)
             known = self._call(
@@ -281,7 +279,6 @@ class OfficeHoursCalls(Calls):
             # One time that has passed while it was parked: there is nothing left to schedule.
             once = str(action["Schedule"]).startswith("at(")
             self._unless(_is_refused if once else _never, "application-autoscaling", "put_scheduled_action", **action)
-        self._end_parking(decision.config_arn, parked.alarms)
 
     def _forget_parking(self, decision: ForgetParking) -> ForgetParking:
         if decision.endpoint_tags:
