@@ -51,11 +51,10 @@ _SERVICES = (
     *("iam", "bill", "logs", "training", "tuning", "processing", "registry", "pipelines", "hosting", "search"),
     *("quotas", "savings_plans", "scaling", "tagging", "cost_explorer", "anomalies", "budgets"),
 )
-# What functions ask for; their clients are made once, since each reads its service's model.
+# What most functions ask for; their clients are made once, since each reads its service's model.
 CLIENTS = (
-    *("s3", "sagemaker", "sagemaker-runtime", "sns", "ssm", "cloudwatch", "logs", "application-autoscaling", "ce"),
-    *("resourcegroupstaggingapi", "budgets", "iam", "cloudformation", "pricing", "ec2", "elbv2", "ecs", "lambda"),
-    *("efs", "rds", "savingsplans", "service-quotas", "dynamodb", "sqs", "events", "kms", "cloudtrail"),
+    *("s3", "sagemaker", "sagemaker-runtime", "sns", "ssm", "cloudwatch", "logs", "application-autoscaling"),
+    *("resourcegroupstaggingapi", "service-quotas"),
 )
 _DATE = "%a, %d %b %Y %H:%M:%S GMT"  # of an answer, by AWS's clock
 _JOBS_OWN = ("job-", "pipeline-", "log-")  # threads that would run programs
@@ -379,7 +378,8 @@ class StandingAccount:
         """The new fleet of an update is up, and gets its first traffic."""
         hosted = self._operation("CreateEndpoint").__self__
         endpoint, self._going_on = hosted.endpoints[name], True
-        endpoint.pending = hosted._launch(endpoint, hosted._config(endpoint.pending_config), {})
+        config = self._operation("DescribeEndpointConfig")({"EndpointConfigName": endpoint.pending_config})
+        endpoint.pending = hosted._launch(endpoint, config, {})
         endpoint.share, self._going_on = 1.0, False
 
     # ---- what there is ----
@@ -429,7 +429,8 @@ class StandingAccount:
             found[f"metric {metric.namespace} {metric.name} {where} {metric.value}"] = True
         for bucket in s3_backends[ACCOUNT_ID]["aws"].buckets.values():
             for key, stored in bucket.keys.items():
-                found[f"object {bucket.name}/{key}"] = [_content(key, stored.value), dict(stored.metadata)]
+                kept = {name: one for name, one in stored.metadata.items() if not name.startswith("x-amz-content-")}
+                found[f"object {bucket.name}/{key}"] = [_content(key, stored.value), kept]
         for name in ssm_backends[ACCOUNT_ID][REGION]._parameters:
             found[f"parameter {name}"] = True
         for name in logs_backends[ACCOUNT_ID][REGION].groups:

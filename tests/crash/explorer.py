@@ -165,11 +165,12 @@ class Explorer:
 
     def _findings(self, deliveries: int) -> Findings:
         self.account.between = in_short
-        ways = [_forked(lambda: self._redelivered(deliveries, late=False))]
+        ways = []
         if self._to_tear_down():
             ways.append(_forked(self._torn_down))
         if deliveries and self.scenario.late and self.account.under_way:
             ways.append(_forked(lambda: self._redelivered(deliveries, late=True)))
+        ways.append(self._redelivered(deliveries, late=False))  # this process has nothing else to do
         problems = [problem for way in ways for problem in way["problems"]]
         return {"problems": problems, "ways": len(ways)}
 
@@ -230,8 +231,8 @@ class Explorer:
             for message, count in sent.items()
             if count > told[message] + 1 or (message not in told and not (trouble and self.scenario.tells_trouble))
         ]
-        differs = self.scenario.may_differ if trouble else ""
-        return [problem for problem in problems if not differs or differs not in problem][:_MOST_SHOWN]
+        differs = self.scenario.may_differ if trouble else ()
+        return [one for one in problems if not any(part in one for part in differs)][:_MOST_SHOWN]
 
 
 def _difference(actual: Any, wanted: Any) -> str:

@@ -108,13 +108,7 @@ class OfficeHoursCalls(Calls):
 
     def parked_endpoint(self, name: str) -> tuple[Endpoint, Parked] | None:
         """What a stopped endpoint will come back as: its parked config's model, type and tags. Its status is Parked."""
-        for arn, tags in self._tags_of_stack().items():
-            try:
-                parked = read_record(tags) if ":endpoint-config/" in arn else None
-            except BadRecord:
-                continue  # nobody knows whose it is; office hours tell of it
-            if parked is None or parked.endpoint != name:
-                continue
+        for arn, parked in self._records(name):
             config = self._found("sagemaker", "describe_endpoint_config", EndpointConfigName=parked.config) or {}
             variant: Mapping[str, Any] = next(iter(config.get("ProductionVariants", [])), {})
             model: Mapping[str, Any] = {}
@@ -136,6 +130,16 @@ class OfficeHoursCalls(Calls):
             return endpoint, parked
         return None
 
+    def _records(self, endpoint: str) -> Iterator[tuple[str, Parked]]:
+        """Those of a stopped endpoint, each with the ARN of its config; two where a move was cut short."""
+        for arn, tags in self._tags_of_stack().items():
+            try:
+                parked = read_record(tags) if ":endpoint-config/" in arn else None
+            except BadRecord:
+                continue  # nobody knows whose it is; office hours tell of it
+            if parked is not None and parked.endpoint == endpoint:
+                yield arn, parked
+
     # ---- decisions ----
 
     def _move_parking(self, parked: Parked, config: str, tags: Mapping[str, str]) -> None:
@@ -145,9 +149,13 @@ class OfficeHoursCalls(Calls):
         """
         moved = replace(parked, config=config, tags={**parked.tags, **tags, names.ASKED_TAG: config})
         new = self._call("sagemaker", "describe_endpoint_config", EndpointConfigName=config)["EndpointConfigArn"]
-        old = self._call("sagemaker", "describe_endpoint_config", EndpointConfigName=parked.config)["EndpointConfigArn"]
         self._call("sagemaker", "add_tags", ResourceArn=new, Tags=names.tag_list(record_tags(moved, self._tags(new))))
-        if new != old:
+        # The list of tags may lag behind, but what is known of the old record is from there.
+        known = {
+            f"{new.rpartition('/')[0]}/{parked.config.lower()}",
+            *(arn for arn, _ in self._records(parked.endpoint)),
+        }
+        for old in sorted(known - {new}):
             keys = parking_tags(self._tags(old))
             if keys:
                 self._call("sagemaker", "delete_tags", ResourceArn=old, TagKeys=keys)
