@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date, timedelta
 from typing import Annotated
 
@@ -20,21 +19,18 @@ console = Terminal(soft_wrap=True, highlight=False)
 def govern(
     context: typer.Context,
     yes: Annotated[bool, typer.Option("--yes", help="Do it now; without, it is only shown.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show it, as without --yes.")] = False,
 ) -> None:
     """What is old, orphaned or badly tagged, and what will be done about it: every decision with its reason.
 
     What others made without the required tags is told too, with whoever made it. It is never touched.
-    The stack does the same by itself every morning. Example: `mlp govern`, `mlp govern --yes`
+    The stack does the same by itself every morning. Example: `mlp govern`, `mlp govern --dry-run`, `mlp govern --yes`
     """
+    if yes and dry_run:
+        raise CommandError("Give --yes or --dry-run, not both.")
     connection: Connection = context.obj
     moment = f"{connection.now():%Y-%m-%dT%H:%M:%SZ}"
-    answer = connection.client("lambda").invoke(
-        FunctionName=f"{connection.stack}-govern-resources",
-        Payload=json.dumps({"scheduled_time": moment, "dry_run": not yes}).encode(),
-    )
-    decisions = json.loads(answer["Payload"].read())
-    if "FunctionError" in answer:
-        raise CommandError(f"govern-resources failed: {decisions.get('errorMessage')}. See mlp logs govern-resources.")
+    decisions = connection.decide("govern-resources", {"scheduled_time": moment, "dry_run": not yes})
     for one in decisions:
         console.print(f"{one['decision']:<14} {one['reason']}", markup=False)
     acts = sum(one["decision"] not in ("Skip", "ReportUntagged") for one in decisions)

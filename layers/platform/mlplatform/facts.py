@@ -588,7 +588,7 @@ class CostFacts:
 
 # ---- savings ----
 
-SavingKind = Literal["spot", "night", "scale-in", "serverless"]
+SavingKind = Literal["spot", "night", "scale-in", "serverless", "scale-to-zero"]
 
 
 @dataclass(frozen=True)
@@ -621,6 +621,8 @@ class Run:
     fleet: tuple[tuple[str, int], ...]  # instance types and how many of each there are now
     billable_seconds: int | None = None  # of a job that ended
     spot: bool = False
+    # of a serverless endpoint: UTC day of the month -> seconds that its requests took, times its memory in GB
+    gb_seconds: Mapping[str, Decimal] | None = None
 
     @property
     def job(self) -> bool:
