@@ -92,8 +92,9 @@ def _other_type(endpoint: Endpoint) -> str:
         return ""
     dataset = endpoint.tags[DATASET_TAG]
     return (
-        " That passes with time: mlp approve with the model's number, which mlp models "
-        f"{dataset} shows, tries again. Or set another hosting.instance_type in job.json and drop the data again."
+        " That passes with time. What wakes in the morning is tried again every quarter of an hour; anything else by "
+        f"mlp approve with the model's number, which mlp models {dataset} shows. Or set another hosting.instance_type "
+        "in job.json and drop the data again."
     )
 
 
