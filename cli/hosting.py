@@ -13,7 +13,7 @@ import typer
 from botocore.exceptions import ClientError
 from rich.table import Table
 
-from cli import costs, doctor, hours
+from cli import costs, hours
 from cli.advice import caller
 from cli.connection import CommandError, Connection
 from cli.terminal import Terminal
@@ -188,7 +188,7 @@ def _move(
         "detail-type": "SageMaker Endpoint State Change",
         "detail": {"EndpointName": serving.name, "EndpointStatus": "IN_SERVICE"},
     }
-    [said] = doctor.invoked(connection, "configure-autoscaling", event)
+    [said] = connection.decide("configure-autoscaling", event)
     console.print(said["reason"], markup=False)
     console.print(f"How far it has come: mlp hosting {dataset}", markup=False)
 

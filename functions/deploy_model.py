@@ -29,7 +29,7 @@ from mlplatform.ledger import plan_spot_saving
 from mlplatform.observability import decided, observed
 from mlplatform.pipelines import plan_outcome
 from mlplatform.quotas import fit_deployment
-from mlplatform.releases import Known, as_it_is, lost_approval, plan_release, skip_package
+from mlplatform.releases import Known, as_it_is, as_it_was, lost_approval, plan_release, skip_package
 from mlplatform.tuning import Judged, skip_tuning, spending, told, without_best
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def finish_pipeline(app: App, ended: PipelineEnded) -> Decision:
 
 def release_model(app: App, changed: PackageChanged) -> Decision:
     dataset = registry.dataset_of(changed.group, app.settings.stack_name)
-    package = app.aws.model_package(changed.arn) if dataset else None
+    package = as_it_was(app.aws.model_package(changed.arn) if dataset else None, changed)
     changed = as_it_is(package, changed)
     acted_upon = dataset is not None and app.aws.acted_upon(dataset, changed.version, changed.stamp)
     skip = skip_package(package, changed, acted_upon, app.settings)

@@ -33,6 +33,7 @@ main{max-width:1500px}.board svg text{font-size:13px}.board .legend{font-size:12
 """
 _SEARCH = re.compile(r"""SEARCH\(\s*'\s*(?:\{(?P<schema>[^}]*)\})?(?P<terms>[^']*)'\s*,\s*'(?P<stat>[^']+)'.*\)""")
 _TERM = re.compile(r"""(?:([\w.:-]+)\s*=\s*)?(?:"([^"]*)"|([^\s"]+))""")
+_USUAL = ("VariantName", "AllTraffic")  # the only variant of most endpoints, which needs no name
 _TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 
 
@@ -143,7 +144,7 @@ def _has(parts: Mapping[str, str], designator: str, exact: str, token: str) -> b
 
 def _name(key: Key, label: str) -> str:
     """What tells a line of a search from its neighbours: the values of its dimensions."""
-    values = [value for name, value in sorted(key[2]) if name not in ("VariantName", "Stack")]
+    values = [value for name, value in sorted(key[2]) if name != "Stack" and (name, value) != _USUAL]
     return " ".join([label, *values]).strip() or key[1]
 
 

@@ -11,6 +11,7 @@ from deployed_endpoint import ENDPOINT, card, deploy, in_service
 
 import builders
 from builders import LIVE_JOB, Account
+from cli.doctor import examine
 from compare_models import compare_models
 from mlplatform import events
 from mlplatform.decisions import (
@@ -20,8 +21,10 @@ from mlplatform.decisions import (
     Skip,
     StartAbTest,
 )
+from mlplatform.deployment import scalable_target
 from mlplatform.endpoint_alarms import challenger_alarms
 from mlplatform.errors import AwsError
+from mlplatform.facts import CHALLENGER
 
 
 def package(account: Account) -> str:
@@ -111,6 +114,22 @@ def test_a_challenger_gets_traffic_once_it_answered_and_is_scaled_and_watched_an
     assert list(variants(account)) == ["AllTraffic"]
     assert scaled(account) == {"AllTraffic"}
     assert not set(challenger_alarms(ENDPOINT)) & alarms(account)
+
+
+def test_the_doctor_finds_what_a_challenger_lacks_and_configure_autoscaling_gives_it(account: Account) -> None:
+    begun(account)
+    [unasked] = [one.reason for one in examine(account.app()) if "traffic" in one.reason]
+    assert unasked == "its challenger gets 0 % of the traffic, and not what it should."
+    in_service(account)
+    assert list(examine(account.app())) == []
+    account.client("cloudwatch").delete_alarms(AlarmNames=[challenger_alarms(ENDPOINT)[0]])
+    account.client("application-autoscaling").deregister_scalable_target(**scalable_target(ENDPOINT, CHALLENGER))
+    assert [one.reason for one in examine(account.app())] == [
+        "it does not scale: its scaling is not registered.",
+        "its alarm ml-platform-churn-Challenger-latency is missing.",
+    ]
+    in_service(account)
+    assert list(examine(account.app())) == []
 
 
 def test_a_challenger_that_answers_wrongly_gets_no_request(account: Account) -> None:
