@@ -221,6 +221,9 @@ def _planned(
     asked = bool({"min_instances", "max_instances"} & wishes.keys())
     (smallest, largest), whose = _bounds(own, bounds, endpoint.tags.get(names.BOUNDS_TAG), asked)
     remember = names.bounds_tag(own) if (smallest, largest) == own else {}
+    if endpoint.tags.get(names.WANTED_TAG) in {endpoint.config_name, endpoint.model_name}:
+        # Who asked for it may have ended before it could say so.
+        remember |= {names.ASKED_TAG: endpoint.tags[names.WANTED_TAG]}
     invocations = int(wishes.get("invocations_per_instance", settings.invocations_per_instance))
     cores = vcpus(instance_type)
     beside = " as the challenger of an A/B test" if endpoint.variant_name == CHALLENGER else ""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, assert_never
 
 from mlplatform import capacity, ledger, names
@@ -83,6 +84,7 @@ from mlplatform.facts import (
     Prediction,
     Sample,
     StoredObject,
+    Traffic,
     TrainingJob,
     Unasked,
     UnreadableCard,
@@ -334,6 +336,11 @@ class Aws(
                 files[name] = self._call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
         card = parse_card(files)
         return card if isinstance(card, ModelCard) else None
+
+    def traffic(self, endpoint: str) -> Traffic:
+        from mlplatform.aws_traffic import read_traffic  # few deployments compare kinds of hosting
+
+        return read_traffic(self._call, endpoint, self.now())
 
     def calls(self, endpoint: Endpoint, since: datetime) -> int:
         """How many requests it got, or has waiting. An asynchronous endpoint counts what it has processed."""
@@ -958,15 +965,16 @@ class Aws(
         return decision
 
     def _configure_autoscaling(self, decision: ConfigureAutoscaling) -> Decision:
-        """Every scaling action ends with another event of an endpoint in service, so what is there is left alone."""
-        changed = bool(decision.target) and self._scale(decision)
-        watched = self._put_alarms(decision.alarms, decision.ended)
+        """Every scaling action ends with another event of an endpoint in service, so what is there is left alone.
+
+        People are told before the first change: an event that comes again after the last would find nothing to tell.
+        """
+        tell = cache(lambda: self._announce(decision))
+        changed = bool(decision.target) and self._scale(decision, tell)
+        watched = self._put_alarms(decision.alarms, decision.ended, tell)
         if decision.looked:
             self._tag_endpoint(decision.endpoint_name, {names.LOOK_TAG: ""})
-        if not changed and not watched:
-            return Skip(f"As it is already: {decision.reason}")
-        self._announce(decision)
-        return decision
+        return decision if changed or watched else Skip(f"As it is already: {decision.reason}")
 
     def lacking(self, decision: ConfigureAutoscaling) -> tuple[str, ...]:
         """What applying it would change, in sentences; nothing is changed."""
@@ -1019,12 +1027,13 @@ class Aws(
         as_wanted = bool(targets) and _holds(targets[0], target)
         return targets, as_wanted and all(any(_holds(one, wanted) for one in policies) for wanted in decision.policies)
 
-    def _scale(self, decision: ConfigureAutoscaling) -> bool:
-        """Whether there was anything to change."""
+    def _scale(self, decision: ConfigureAutoscaling, tell: Callable[[], None]) -> bool:
+        """Whether there was anything to change, of which people are then told."""
         targets, as_wanted = self._scaling_there(decision)
         if as_wanted:
             self._remember_bounds(decision)
-            return self._put_alarms(self._waking(decision), ())
+            return self._put_alarms(self._waking(decision), (), tell)
+        tell()
         target = dict(decision.target)
         # RegisterScalableTarget, API reference: Tags are for a new target only
         tags = target.pop("Tags")
@@ -1033,7 +1042,7 @@ class Aws(
         self._remember_bounds(decision)
         for policy in decision.policies:
             self._call(service, "put_scaling_policy", **policy)
-        self._put_alarms(self._waking(decision), ())
+        self._put_alarms(self._waking(decision), (), tell)
         return True
 
     def _waking(self, decision: ConfigureAutoscaling) -> tuple[Request, ...]:
@@ -1051,8 +1060,8 @@ class Aws(
         actions = [one["PolicyARN"] for one in found if one["PolicyName"] == policy["PolicyName"]]
         return ({**decision.wake, "AlarmActions": actions},)
 
-    def _put_alarms(self, alarms: tuple[Request, ...], ended: tuple[str, ...]) -> bool:
-        """Whether there was anything to put; those that ended are deleted."""
+    def _put_alarms(self, alarms: tuple[Request, ...], ended: tuple[str, ...], tell: Callable[[], None]) -> bool:
+        """Whether there was anything to put, of which people are then told; those that ended are deleted."""
         wanted = [one["AlarmName"] for one in alarms]
         if not wanted and not ended:
             return False
@@ -1061,6 +1070,8 @@ class Aws(
         if left:
             self._unless(is_missing, "cloudwatch", "delete_alarms", AlarmNames=left)
         new = differing(alarms, there)
+        if new:
+            tell()
         for alarm in new:
             self._call("cloudwatch", "put_metric_alarm", **alarm)
         return bool(new)
@@ -1070,15 +1081,16 @@ class Aws(
             self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
 
     def _restore_endpoint(self, decision: RestoreEndpoint) -> Decision:
-        """The record is what brings it here again after an error, so that it goes last but for the message."""
+        """The record is what brings it here again after an error, so that it goes last."""
         if decision.saving is not None:
             self._put_once(
                 self._settings.artifact_bucket,
                 ledger.object_key(decision.saving),
                 ledger.document(decision.saving),
             )
-        self._restore_scaling(decision)
+        self._restore_scaling(decision.parked)
         self._announce(decision)
+        self._end_parking(decision.config_arn, decision.parked.alarms)
         return decision
 
     def _report_costs(self, decision: ReportCosts) -> Decision:
@@ -1144,10 +1156,11 @@ class Aws(
         return decision
 
     def _end_endpoint(self, decision: EndEndpoint) -> EndEndpoint:
+        """The message first, as with a warning: of an endpoint that is gone nobody would be told any more."""
+        self._announce(decision)
+        self._end_parking(decision.config_arn, decision.alarms)
         if decision.running:
             self._delete_endpoint(decision.endpoint_name, has_component=decision.has_component)
-        self._end_parking(decision.config_arn, decision.alarms)
-        self._announce(decision)
         return decision
 
     def _tag_resource(self, decision: TagResource) -> TagResource:

@@ -262,10 +262,10 @@ def _weigh(
     if running is None:
         return Refuse(f"No A/B test runs on {dataset}. To start one: mlp ab {dataset} VERSION --weight 0.1.")
     name = f"{dataset}/{running.version}"
-    if same_weight(running.weight, asked.weight):
+    proven = endpoint.challenger is not None and bool(endpoint.challenger.weight) and not endpoint.busy
+    if same_weight(running.weight, asked.weight) and (not proven or same_weight(share_of(endpoint), asked.weight)):
         return Skip(f"{name} is to get {_percent(asked.weight)} of the traffic already.")
     tags = names.challenger_tag(running.model, running.version, asked.weight, running.since)
-    proven = endpoint.challenger is not None and bool(endpoint.challenger.weight) and not endpoint.busy
     when = "" if proven else f" The endpoint is {endpoint.status}; it follows when its challenger serves."
     return ShareTraffic(
         f"{name} gets {_percent(asked.weight)} of the traffic of {endpoint.name}, where it got "
