@@ -84,6 +84,7 @@ from mlplatform.facts import (
     Prediction,
     Sample,
     StoredObject,
+    Traffic,
     TrainingJob,
     Unasked,
     UnreadableCard,
@@ -335,6 +336,11 @@ class Aws(
                 files[name] = self._call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
         card = parse_card(files)
         return card if isinstance(card, ModelCard) else None
+
+    def traffic(self, endpoint: str) -> Traffic:
+        from mlplatform.aws_traffic import read_traffic  # few deployments compare kinds of hosting
+
+        return read_traffic(self._call, endpoint, self.now())
 
     def calls(self, endpoint: Endpoint, since: datetime) -> int:
         """How many requests it got, or has waiting. An asynchronous endpoint counts what it has processed."""
