@@ -16,7 +16,7 @@ import typer
 
 from cli import hours
 from cli.advice import caller, described_stack
-from cli.connection import AWS_ERRORS, Connection
+from cli.connection import Connection
 from cli.doctor import PersonsAws
 from cli.terminal import Terminal
 from mlplatform import names
@@ -407,19 +407,11 @@ def quotas(stack: Stack) -> Found:
     settings = stack.settings
     wanted = (
         Need(settings.training_instance_type, "spot training job", 1, "a training"),
-        Need(settings.hosting_instance_type, "endpoint", settings.min_instances, "an endpoint"),
+        Need(settings.hosting_instance_type, "endpoint", 2 * settings.min_instances, "an endpoint that is updated"),
     )
-    try:
-        pages = stack.connection.client("service-quotas").get_paginator("list_service_quotas")
-        there = {
-            one["QuotaName"]: one["Value"]
-            for page in pages.paginate(ServiceCode="sagemaker")
-            for one in page.get("Quotas", ())
-        }
-    except AWS_ERRORS as error:  # not everybody may look, and the quotas hold all the same
-        return Found((), f"nobody could look: {error}", skipped=True)
-    if not there:
-        return Found((), "this account tells no quotas", skipped=True)
+    there = stack.aws.quotas()
+    if not there:  # not everybody may look, and the quotas hold all the same
+        return Found((), "this account tells no quotas, or not to you", skipped=True)
     wrong = tuple(f"{said}; ask for more in Service Quotas" for need in wanted if (said := short(need, there)))
     known = (f"{one.quota}: {there[one.quota]:g}" if one.quota in there else f"{one.quota}: not told" for one in wanted)
     return Found(wrong, ", ".join(known))

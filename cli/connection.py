@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -76,6 +78,16 @@ class Connection:
                 ) from error
             raise
         return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
+
+    def decide(self, function: str, event: Mapping[str, Any]) -> list[dict[str, str]]:
+        """What one of the stack's functions decides, each with its reason. Raises CommandError where it fails."""
+        answer = self.client("lambda").invoke(
+            FunctionName=f"{self.stack}-{function}", Payload=json.dumps(event).encode()
+        )
+        said = json.loads(answer["Payload"].read())
+        if "FunctionError" in answer:
+            raise CommandError(f"{function} failed: {said.get('errorMessage')}. See mlp logs {function}.")
+        return said if isinstance(said, list) else [said]
 
     def now(self) -> datetime:
         """The account's time, to the second: AWS's clock, or the laptop's, which may have been moved."""

@@ -5,7 +5,6 @@ The findings are the platform's own planners' on the account as it is now. Nothi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -13,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cli import hours
-from cli.connection import CommandError, Connection
+from cli.connection import Connection
 from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.app import App
@@ -60,8 +59,7 @@ def doctor(
     The exit code is 1 if something is wrong that was not mended. Example: `mlp doctor`, `mlp doctor --mend`
     """
     connection: Connection = context.obj
-    settings = hours.stack_settings(connection)
-    app = App(settings, PersonsAws(connection, settings))
+    app = app_of(connection)
     findings = [*examine(app), *_orphans(connection)]
     open_ = 0
     for one in findings:
@@ -78,6 +76,12 @@ def doctor(
         console.print("Every endpoint has what it should have.")
     elif open_:
         raise typer.Exit(1)
+
+
+def app_of(connection: Connection) -> App:
+    """What the functions work with, with the rights of the person at the terminal."""
+    settings = hours.stack_settings(connection)
+    return App(settings, PersonsAws(connection, settings))
 
 
 def examine(app: App) -> Iterator[Finding]:
@@ -150,7 +154,7 @@ def _lacking(
 
 def _orphans(connection: Connection) -> Iterator[Finding]:
     """What govern-resources would end, of things that nobody uses."""
-    for one in invoked(connection, "govern-resources", {"dry_run": True}):
+    for one in connection.decide("govern-resources", {**_now(connection), "dry_run": True}):
         if one["decision"] == "EndResource":
             yield Finding("left over", one["reason"], "mlp govern --yes", "govern")
 
@@ -160,24 +164,16 @@ def _mend(connection: Connection, app: App, finding: Finding) -> str:
     if finding.mend == "clamp":
         return app.aws.clamp(finding.about)
     if finding.mend == "govern":
-        invoked(connection, "govern-resources", {"dry_run": False})
+        connection.decide("govern-resources", {**_now(connection), "dry_run": False})
         return "govern-resources has tidied up"
     event = {
         "source": "aws.sagemaker",
         "detail-type": "SageMaker Endpoint State Change",
         "detail": {"EndpointName": finding.about, "EndpointStatus": "IN_SERVICE"},
     }
-    [one] = invoked(connection, "configure-autoscaling", event)
-    return str(one["reason"])
+    [one] = connection.decide("configure-autoscaling", event)
+    return one["reason"]
 
 
-def invoked(connection: Connection, function: str, event: dict[str, Any]) -> list[dict[str, str]]:
-    if function == "govern-resources":
-        event = {"scheduled_time": f"{connection.now():%Y-%m-%dT%H:%M:%SZ}", **event}
-    answer = connection.client("lambda").invoke(
-        FunctionName=f"{connection.stack}-{function}", Payload=json.dumps(event).encode()
-    )
-    decisions = json.loads(answer["Payload"].read())
-    if "FunctionError" in answer:
-        raise CommandError(f"{function} failed: {decisions.get('errorMessage')}. See mlp logs {function}.")
-    return decisions if isinstance(decisions, list) else [decisions]
+def _now(connection: Connection) -> dict[str, str]:
+    return {"scheduled_time": f"{connection.now():%Y-%m-%dT%H:%M:%SZ}"}

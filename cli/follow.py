@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from cli.connection import Connection
 from cli.pipeline import find_execution, steps
+from cli.serving import live
 from mlplatform import names
 from mlplatform.tuning import shortened
 
@@ -285,7 +286,7 @@ class Follower:
             self._say("endpoint", f"{name} is {self._endpoint_status}")
         if endpoint["EndpointStatus"] == "Failed":
             return Outcome("failed", endpoint.get("FailureReason", "The endpoint failed."), self._job_name)
-        if endpoint["EndpointStatus"] != "InService" or endpoint["EndpointConfigName"] != self._job_name:
+        if endpoint["EndpointStatus"] != "InService" or live(self.connection, name)[0] != self._job_name:
             return None
         settled = [
             decision

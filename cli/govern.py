@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date, timedelta
 from typing import Annotated
 
@@ -31,13 +30,7 @@ def govern(
         raise CommandError("Give --yes or --dry-run, not both.")
     connection: Connection = context.obj
     moment = f"{connection.now():%Y-%m-%dT%H:%M:%SZ}"
-    answer = connection.client("lambda").invoke(
-        FunctionName=f"{connection.stack}-govern-resources",
-        Payload=json.dumps({"scheduled_time": moment, "dry_run": not yes}).encode(),
-    )
-    decisions = json.loads(answer["Payload"].read())
-    if "FunctionError" in answer:
-        raise CommandError(f"govern-resources failed: {decisions.get('errorMessage')}. See mlp logs govern-resources.")
+    decisions = connection.decide("govern-resources", {"scheduled_time": moment, "dry_run": not yes})
     for one in decisions:
         console.print(f"{one['decision']:<14} {one['reason']}", markup=False)
     acts = sum(one["decision"] not in ("Skip", "ReportUntagged") for one in decisions)

@@ -22,6 +22,7 @@ from cli import hours as office_hours
 from cli import models as registered
 from cli import status as overview
 from cli import summary as deployed
+from cli.ab import ab
 from cli.check import check
 from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
 from cli.doctor import doctor
@@ -63,6 +64,7 @@ costs.app.command()(advice.apply)
 app.command()(office_hours.hours)
 app.command()(office_hours.snooze)
 app.command()(cards.card)
+app.command()(ab)
 app.command()(check)
 app.command()(doctor)
 app.command()(govern.govern)

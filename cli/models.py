@@ -19,6 +19,7 @@ from cli.connection import CommandError, Connection
 from cli.terminal import Terminal
 from mlplatform import names, registry
 from mlplatform.aws_registry import read_package
+from mlplatform.experiments import AbTest, wanted_test
 from mlplatform.facts import Approval, ModelPackage
 
 console = Terminal(soft_wrap=True)
@@ -38,6 +39,8 @@ class Group:
     live: ModelPackage | None  # or what will be: the endpoint is on the way to it, or stopped
     parked: bool
     failed: bool = False  # the endpoint could not be updated to it
+    challenger: ModelPackage | None = None  # that an A/B test puts beside the live one, or is to
+    share: float = 0  # of the traffic, that it is to get
 
     def version(self, number: int) -> ModelPackage:
         for package in self.packages:
@@ -77,13 +80,9 @@ def table(group: Group) -> Table:
         said = package.properties
         objective = said.get("objective", "")
         score = said.get(f"test_{objective}", "")
-        state = _APPROVALS[package.approval]
-        if package is group.live:
-            parts = ["live", "stopped" if group.parked else "", state if state != "approved" else ""]
-            state = ", ".join(part for part in parts if part)
         shown.add_row(
             f"{group.dataset}/{package.version}",
-            state,
+            _state(group, package),
             said.get("gate", "none"),
             f"{'' if metric else objective} {float(score):.4f}".strip() if score else "",
             said.get("hosting_usd_per_month", ""),
@@ -91,6 +90,19 @@ def table(group: Group) -> Table:
             f"{package.created:%Y-%m-%d %H:%M}",
         )
     return shown
+
+
+def _state(group: Group, package: ModelPackage) -> str:
+    """Whether it serves, and what people said of it."""
+    state = _APPROVALS[package.approval]
+    if package is group.challenger:
+        serves = f"challenger, {group.share * 100:g} %"
+    elif package is group.live:
+        serves = "live"
+    else:
+        return state
+    parts = [serves, "stopped" if group.parked else "", state if state != "approved" else ""]
+    return ", ".join(part for part in parts if part)
 
 
 def approve(
@@ -130,11 +142,11 @@ def approve(
         )
     if force and not reason:
         raise CommandError("--force needs --reason: both are kept with the model.")
-    by = _who(connection)
+    by = who(connection)
     said = {"approved_by": by}
     if force and not registry.passed_gate(chosen):
         said |= {"forced_by": by, "forced_at": f"{connection.now():%Y-%m-%dT%H:%M:%SZ}", "forced_because": reason}
-    _release(connection, group, chosen, reason, said)
+    release(connection, group, chosen, reason, said)
 
 
 def reject(context: typer.Context, package: Package, reason: Reason) -> None:
@@ -150,7 +162,7 @@ def reject(context: typer.Context, package: Package, reason: Reason) -> None:
         ModelPackageArn=chosen.arn,
         ModelApprovalStatus=Approval.REJECTED.value,
         ApprovalDescription=registry.answer(reason, chosen),
-        CustomerMetadataProperties=registry.properties({"rejected_by": _who(connection)}),
+        CustomerMetadataProperties=registry.properties({"rejected_by": who(connection)}),
     )
     console.print(f"{group.dataset}/{chosen.version} is rejected", highlight=False)
     if chosen is group.live:
@@ -177,9 +189,9 @@ def rollback(
         raise CommandError(f"{name} is live already.")
     if not registry.passed_gate(chosen) and "forced_by" not in chosen.properties:
         raise CommandError(f"{name} failed its gate. If you want it all the same: mlp approve {name} --force.")
-    by = _who(connection)
+    by = who(connection)
     because = reason or f"Rolled back from {group.dataset}/{bad.version}"
-    _release(connection, group, chosen, because, {"approved_by": by})
+    release(connection, group, chosen, because, {"approved_by": by})
     connection.sagemaker.update_model_package(
         ModelPackageArn=bad.arn,
         ModelApprovalStatus=Approval.REJECTED.value,
@@ -201,9 +213,10 @@ def read_group(connection: Connection, dataset: str) -> Group:
         packages = ()
     if not packages:
         raise CommandError(f"No model of {dataset} is registered. `mlp status` shows the datasets.")
-    model, parked, failed = _wanted(connection, dataset)
+    model, test, parked, failed = _wanted(connection, dataset)
     live = next((package for package in packages if registry.model_name(package) == model), None)
-    return Group(dataset, packages, live, parked, failed)
+    challenger = next((package for package in packages if test and package.version == test.version), None)
+    return Group(dataset, packages, live, parked, failed, challenger, test.weight if test else 0)
 
 
 def _packages(connection: Connection, group: str) -> Iterator[ModelPackage]:
@@ -216,16 +229,17 @@ def _packages(connection: Connection, group: str) -> Iterator[ModelPackage]:
             yield read_package(found)
 
 
-def _wanted(connection: Connection, dataset: str) -> tuple[str | None, bool, bool]:
-    """The model that the endpoint serves, or is to serve; whether it is stopped; and whether its last update failed."""
+def _wanted(connection: Connection, dataset: str) -> tuple[str | None, AbTest | None, bool, bool]:
+    """The model that the endpoint serves, or is to serve, and its A/B test, if any; whether it is stopped; and whether
+    its last update failed."""
     try:
         endpoint, _, _ = hours.find(connection, dataset)
     except CommandError:
-        return None, False, False
+        return None, None, False, False
     failed = endpoint.status is not None and "FailureReason" in connection.sagemaker.describe_endpoint(
         EndpointName=endpoint.name
     )
-    return endpoint.tags.get(names.WANTED_TAG), endpoint.status is None, failed
+    return endpoint.tags.get(names.WANTED_TAG), wanted_test(endpoint.tags), endpoint.status is None, failed
 
 
 def find(connection: Connection, text: str) -> tuple[Group, ModelPackage | None]:
@@ -237,7 +251,8 @@ def find(connection: Connection, text: str) -> tuple[Group, ModelPackage | None]
     return group, group.version(int(version)) if version else None
 
 
-def _who(connection: Connection) -> str:
+def who(connection: Connection) -> str:
+    """The ARN of who gives the command."""
     return str(connection.client("sts").get_caller_identity()["Arn"])
 
 
@@ -283,7 +298,7 @@ def _records(connection: Connection, prefix: str) -> list[dict[str, Any]]:
     ]
 
 
-def _release(connection: Connection, group: Group, package: ModelPackage, reason: str, said: dict[str, str]) -> None:
+def release(connection: Connection, group: Group, package: ModelPackage, reason: str, said: dict[str, str]) -> None:
     """Approves, and waits to say what came of it. One that is approved already is set back first: only a change of the
     approval deploys."""
     prefix = names.releases_prefix(group.dataset, package.version)

@@ -56,12 +56,7 @@ def start(
     connection: Connection = context.obj
     parameters = dict(map(_read, parameter or []))
     asked = {"dataset": dataset, "parameters": parameters, "stamp": connection.now().isoformat()}
-    answer = connection.client("lambda").invoke(
-        FunctionName=f"{connection.stack}-start-training", Payload=json.dumps({"start_pipeline": asked}).encode()
-    )
-    said = json.loads(answer["Payload"].read())
-    if "FunctionError" in answer:
-        raise CommandError(f"start-training failed: {said.get('errorMessage', said)}")
+    [said] = connection.decide("start-training", {"start_pipeline": asked})
     if said["decision"] != "StartPipeline":
         raise CommandError(said["reason"])
     console.print(said["reason"], highlight=False)

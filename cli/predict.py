@@ -65,14 +65,20 @@ def _sized(file: Path, content: bytes) -> bytes:
     return content
 
 
-def invoke(connection: Connection, dataset: str, body: bytes, content_type: str, accept: str) -> str:
-    """The answer as text. Raises CommandError with the model's own sentence when it refuses the input.
+def invoke(
+    connection: Connection, dataset: str, body: bytes, content_type: str, accept: str, variant: str | None = None
+) -> str:
+    """The answer as text, of the variant that is named or that SageMaker chooses.
+
+    Raises CommandError with the model's own sentence when it refuses the input.
 
     SageMaker wraps a container's 4xx in ModelError and puts the original body into OriginalMessage:
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
     """
     name = connection.endpoint_name(dataset)
     request: dict[str, Any] = {"EndpointName": name, "Body": body, "ContentType": content_type, "Accept": accept}
+    if variant is not None:
+        request["TargetVariant"] = variant
     runtime = connection.client("sagemaker-runtime")
     try:
         try:

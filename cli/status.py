@@ -14,9 +14,9 @@ from rich.table import Table
 from cli import hours, pipeline, tuning
 from cli.connection import Connection
 from cli.follow import outcome_of
+from cli.serving import live
 from mlplatform import names
-from mlplatform.facts import Approval, HostingKind
-from mlplatform.kinds import kind_of
+from mlplatform.facts import Approval
 
 # A log group, the prefix of its streams' names and a filter pattern.
 LogQuery = tuple[str, str | None, str | None]
@@ -71,13 +71,13 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
         endpoint = connection.endpoint_name(dataset)
         if only and not (verdict or job or dataset in executed or endpoint in endpoints or endpoint in asleep):
             continue
-        live, instances = _live(connection, endpoint) if endpoint in endpoints else ("", "")
+        model, instances = live(connection, endpoint) if endpoint in endpoints else ("", "")
         found.append(
             Row(
                 dataset,
                 verdict.get("verdict", "not judged yet"),
                 executed.get(dataset, "") if "pipeline" in verdict else _job(connection, verdict, job),
-                live,
+                model,
                 endpoints.get(endpoint) or (f"asleep {asleep[endpoint]}" if endpoint in asleep else "none"),
                 instances,
                 verdict.get("reason", ""),
@@ -200,44 +200,3 @@ def _newest_by_dataset(
         if len(newest) == len(datasets):
             break
     return newest
-
-
-def _live(connection: Connection, endpoint: str) -> tuple[str, str]:
-    """The live model, which the config of most endpoints is named like, and what it runs on."""
-    sagemaker = connection.sagemaker
-    described = sagemaker.describe_endpoint(EndpointName=endpoint)
-    variants = described.get("ProductionVariants", [])
-    config = sagemaker.describe_endpoint_config(EndpointConfigName=described["EndpointConfigName"])
-    kind = kind_of(config)
-    if kind is HostingKind.REAL_TIME:
-        counts = "+".join(str(variant.get("CurrentInstanceCount", "?")) for variant in variants)
-        resources = [f"endpoint/{endpoint}/variant/{variant['VariantName']}" for variant in variants]
-        return described["EndpointConfigName"], f"{counts}{_bounds(connection, resources)}"
-    model = config["ProductionVariants"][0].get("ModelName", "")
-    if kind is HostingKind.SERVERLESS:
-        size = config["ProductionVariants"][0]["ServerlessConfig"]
-        return model, f"serverless, {size['MemorySizeInMB'] // 1024} GB x {size['MaxConcurrency']}"
-    count = variants[0].get("CurrentInstanceCount", 0)
-    resource = f"endpoint/{endpoint}/variant/{config['ProductionVariants'][0]['VariantName']}"
-    if kind is HostingKind.SCALE_TO_ZERO:
-        resource = f"inference-component/{endpoint}"
-        model, count = _component(connection, endpoint)
-    return model, f"{kind.value}, {count or 'asleep: 0'}{_bounds(connection, [resource])}"
-
-
-def _component(connection: Connection, name: str) -> tuple[str, int]:
-    """The model of what scales to zero, and how many copies serve; neither before it has one."""
-    try:
-        found = connection.sagemaker.describe_inference_component(InferenceComponentName=name)
-    except ClientError as error:
-        if "could not find" not in str(error).lower():
-            raise
-        return "", 0
-    return found["Specification"].get("ModelName", ""), found.get("RuntimeConfig", {}).get("CurrentCopyCount", 0)
-
-
-def _bounds(connection: Connection, resources: list[str]) -> str:
-    targets = connection.autoscaling.describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=resources)[
-        "ScalableTargets"
-    ]
-    return f" of {targets[0]['MinCapacity']}..{targets[0]['MaxCapacity']}" if targets else ", not scaled"

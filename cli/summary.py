@@ -245,6 +245,8 @@ class _Deployed:
         match kind:
             case "AWS::Logs::LogGroup":
                 return f"The log of {of('LogGroupName').rsplit('/', 1)[-1]}."
+            case "AWS::Logs::QueryDefinition":
+                return f"A query for Logs Insights: {of('Name').rpartition('/')[2].lower()}."
             case "AWS::IAM::Role":
                 trusted = [
                     self.text(statement.get("Principal", {}).get("Service", "somebody"))

@@ -3,7 +3,7 @@
 The body's form: CloudWatch API reference, "Dashboard Body Structure and Syntax". Drawn are metric widgets as lines,
 with metrics that are named or searched for ("CloudWatch search expression syntax", user guide), and alarm widgets; what
 else there is, is named as not drawn. A minute of the time axis is one of laptop/metrics.py, two seconds long.
-Percentiles are drawn as the average, because only sums are kept.
+Percentiles are as exact as laptop/metrics.py counts them.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ main{max-width:1500px}.board svg text{font-size:13px}.board .legend{font-size:12
 """
 _SEARCH = re.compile(r"""SEARCH\(\s*'\s*(?:\{(?P<schema>[^}]*)\})?(?P<terms>[^']*)'\s*,\s*'(?P<stat>[^']+)'.*\)""")
 _TERM = re.compile(r"""(?:([\w.:-]+)\s*=\s*)?(?:"([^"]*)"|([^\s"]+))""")
+_USUAL = ("VariantName", "AllTraffic")  # the only variant of most endpoints, which needs no name
 _TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 
 
@@ -61,8 +62,8 @@ def page(account: Account, store: MetricStore, name: str) -> str:
         name,
         [
             f"<header><div><div class='kicker'>Dashboard</div><h1>{escape(name)}</h1></div>"
-            f"<div class='meta'>{account.clock.now():%Y-%m-%d %H:%M:%S} UTC<br>the last {minutes}, measured here; "
-            "percentiles drawn as averages</div></header>",
+            f"<div class='meta'>{account.clock.now():%Y-%m-%d %H:%M:%S} UTC<br>the last {minutes}, measured here"
+            "</div></header>",
             "<div class='board'>",
             *(_widget(widget, store, states) for widget in body["widgets"]),
             "</div>",
@@ -143,7 +144,7 @@ def _has(parts: Mapping[str, str], designator: str, exact: str, token: str) -> b
 
 def _name(key: Key, label: str) -> str:
     """What tells a line of a search from its neighbours: the values of its dimensions."""
-    values = [value for name, value in sorted(key[2]) if name not in ("VariantName", "Stack")]
+    values = [value for name, value in sorted(key[2]) if name != "Stack" and (name, value) != _USUAL]
     return " ".join([label, *values]).strip() or key[1]
 
 

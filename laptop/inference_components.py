@@ -143,6 +143,7 @@ class Machines:
         self.least, self.most = _bounds(variant)
         self.all: tuple[Machine, ...] = ()
         self._lock = threading.RLock()
+        self._closed = False
         for _ in range(int(variant.get("InitialInstanceCount", 1))):
             self._add()
 
@@ -153,6 +154,8 @@ class Machines:
     def place(self, copy: Instance, needs: Needs) -> None:
         """On an instance with room, or on a new one. Raises LaunchError."""
         with self._lock:
+            if self._closed:
+                raise LaunchError("The endpoint is being deleted.")
             machine = next((one for one in self.all if one.has_room(needs)), None)
             if machine is None:
                 roomy = any(Machine(kind).has_room(needs) for kind in types_of(self.variant))
@@ -179,6 +182,7 @@ class Machines:
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             for machine in self.all:
                 self._remove(machine)
 
@@ -425,8 +429,7 @@ class Components:
         try:
             if missing > 0:
                 added = self._start(component, component.specification, missing)
-                with component.lock:
-                    component.copies = (*component.copies, *added)
+                self._keep(component, (*component.copies, *added))
             elif missing < 0:
                 with component.lock:
                     removed = component.copies[missing:]
@@ -439,16 +442,27 @@ class Components:
             self._settle(component, "InService", None)
 
     def _replace_all(self, component: Component, specification: Mapping[str, Any]) -> None:
+        old = component.copies
         try:
-            added = self._start(component, specification, component.desired)
+            self._keep(component, self._start(component, specification, component.desired))
         except LaunchError as error:
             self._settle(component, "InService", str(error))
             return
-        with component.lock:
-            old, component.copies = component.copies, added
-            component.specification = specification
+        component.specification = specification
         stop_all(old, drain=True)
         self._settle(component, "InService", None)
+
+    @staticmethod
+    def _keep(component: Component, copies: tuple[Instance, ...]) -> None:
+        """Raises LaunchError, and ends them, if the endpoint was deleted meanwhile."""
+        with component.lock:
+            component.copies = copies
+            gone = component.machines is None
+            if gone:
+                component.copies = ()
+        if gone:
+            stop_all(copies, drain=False)
+            raise LaunchError("The endpoint is being deleted.")
 
     def _start(self, component: Component, specification: Mapping[str, Any], count: int) -> tuple[Instance, ...]:
         machines = component.machines

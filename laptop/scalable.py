@@ -73,7 +73,7 @@ def _component(hosting: Hosting, component: Component) -> Scalable:
         settled=component.status == "InService" and component.machines is not None,
         lowest=0,
         what="copy count",
-        told={"component": component.name},
+        told={"endpoint": component.endpoint.name, "component": component.name},
         set=change,
         changing=lambda: component.status == "Updating",
         failure=lambda: component.failure_reason,

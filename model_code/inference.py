@@ -10,6 +10,7 @@ import csv
 import http
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ WEIGHTS_FILE = "model.safetensors"
 SCHEMA_FILE = "schema.json"
 JSON = "application/json"
 CSV = "text/csv"
+_UNNAMED = re.compile(r"column_\d+")
 _MOST_NAMED = 12  # columns in a message
 
 
@@ -491,7 +493,7 @@ def _header(model: Model, row: list[str]) -> list[int | None] | None:
     not match would be scored as values like any other. What taught the model nothing, such as an id, may be left out,
     and stands nowhere. Raises BadRequest for a header of other columns.
     """
-    cells = [str(cell).strip() for cell in row]
+    cells = _as_trained(model, [str(cell).strip() for cell in row])
     if set(cells) == set(model.names) and len(cells) == len(model.names):
         return [cells.index(name) for name in model.names]
     folded = {name.casefold(): name for name in model.names}
@@ -518,6 +520,22 @@ def _header(model: Model, row: list[str]) -> list[int | None] | None:
     ]
     said = " and ".join(part for part in wrong if part)
     raise BadRequest(f"The header {said}. The model takes {_listed(model.names)}, in any order, or no header at all.")
+
+
+def _as_trained(model: Model, cells: list[str]) -> list[str]:
+    """A header's cells by the names that training gave: an unnamed one got its place, a second of one name a number."""
+    named = set(cells)
+    unnamed = iter([name for name in model.names if _UNNAMED.fullmatch(name) and name not in named])
+    seen: dict[str, int] = {}
+    found = []
+    for cell in cells:
+        seen[cell] = seen.get(cell, 0) + 1
+        again = f"{cell}_{seen[cell]}"
+        if not cell:
+            found.append(next(unnamed, cell))
+        else:
+            found.append(again if seen[cell] > 1 and again in model.places and again not in named else cell)
+    return found
 
 
 def _listed(names: Sequence[str]) -> str:

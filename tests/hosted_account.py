@@ -252,6 +252,31 @@ class Served:
         )
         return {key: max(point[key] for point in found) for key in ("SampleCount", "Maximum", "Sum")}
 
+    def wake(self, target: dict[str, str], metric: str, dimension: str, value: str) -> None:
+        """A step policy that adds one, and the alarm that calls it as soon as the metric's sum in a minute is 1."""
+        policy = self.scaling.put_scaling_policy(
+            **target,
+            PolicyName="wake",
+            PolicyType="StepScaling",
+            StepScalingPolicyConfiguration={
+                "AdjustmentType": "ChangeInCapacity",
+                "Cooldown": 300,
+                "StepAdjustments": [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}],
+            },
+        )["PolicyARN"]
+        self.cloudwatch.put_metric_alarm(
+            AlarmName=f"wake-{value}",
+            Namespace="AWS/SageMaker",
+            MetricName=metric,
+            Dimensions=[{"Name": dimension, "Value": value}],
+            Statistic="Sum",
+            Period=60,
+            EvaluationPeriods=1,
+            Threshold=1,
+            ComparisonOperator="GreaterThanOrEqualToThreshold",
+            AlarmActions=[policy],
+        )
+
     def entries(self, kind: str, **fields: str) -> list[dict[str, Any]]:
         """The event log's entries of a kind."""
         return [

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from crash.scenarios import SCENARIOS
 
+FUNCTIONS = Path(__file__).parents[2] / "functions"
 Explore = Callable[[str], dict[str, Any]]
 
 
@@ -67,3 +68,7 @@ def test_a_crash_at_any_call_changes_nothing_in_the_end(name: str, explore: Expl
     told = [(case["number"], case["mode"]) for case in found["cases"]]
     made = [(number, mode) for number, _ in enumerate(found["calls"]) for mode in ("fails", "killed after")]
     assert told == made, "every call gives its two cases, and none was left out"
+
+
+def test_every_function_has_its_scenarios() -> None:
+    assert {scenario.function for scenario in SCENARIOS.values()} == {path.stem for path in FUNCTIONS.glob("*.py")}

@@ -72,3 +72,13 @@ def test_what_lies_beside_a_new_file_can_be_removed_with_the_drop(laptop: Laptop
     assert sorted(dropping.clear(laptop.connection, [Path("february.csv")], "twice")) == ["january.csv", "job.json"]
     stored = laptop.s3.list_objects_v2(Bucket=laptop.connection.data_bucket, Prefix="datasets/twice/")["Contents"]
     assert [one["Key"] for one in stored] == ["datasets/twice/february.csv"]
+
+
+def test_machines_that_the_account_may_not_have_are_refused_by_their_quotas_name(laptop: Laptop) -> None:
+    laptop.put("greedy", "job.json", json.dumps({"instance_type": "ml.p3.2xlarge"}))
+    laptop.put("greedy", "data.csv", GOOD)
+    verdict = laptop.verdict("greedy")
+    assert (verdict["verdict"], verdict["job_name"]) == ("held", None)
+    assert '"ml.p3.2xlarge for spot training job usage" is 0, and the training needs 1' in verdict["reason"]
+    assert laptop.inbox("greedy version")
+    assert laptop.sagemaker.list_training_jobs(NameContains=f"{STACK}-greedy-")["TrainingJobSummaries"] == []

@@ -224,8 +224,8 @@ def test_an_endpoint_that_comes_back_in_the_middle_of_it_makes_the_event_come_ag
     park(account)
     absent = {"describe_endpoint": 0}
 
-    def back(_: Mapping[str, Any]) -> dict[str, Any] | None:
-        absent["describe_endpoint"] += 1
+    def back(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+        absent["describe_endpoint"] += parameters["EndpointName"] == "ml-platform-churn"
         return {"EndpointStatus": "Creating"} if absent["describe_endpoint"] > 1 else None
 
     account.answers["describe_endpoint"] = back

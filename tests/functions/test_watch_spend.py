@@ -285,3 +285,21 @@ def test_a_schedule_that_is_on_and_calls_nothing_is_seen_by_the_functions_own_me
     assert late[0].startswith("ml-platform-keep-office-hours has not run since 2026-11-23 12:00 UTC")
     [asked] = {(one["Period"], one["MetricName"]) for one in account.called("get_metric_statistics")}
     assert asked == (300, "Invocations")
+
+
+def test_a_serverless_endpoint_is_metered_by_what_its_requests_took(account: Account) -> None:
+    """1,000 requests of 0.1 s and 0.064 s around each, with 2 GB: 164 x 2 x 0.00002 USD."""
+    running(account, endpoint())
+    account.answers["describe_endpoint_config"] = {
+        "ProductionVariants": [{"VariantName": "AllTraffic", "ServerlessConfig": {"MemorySizeInMB": 2048}}]
+    }
+    account.answers["get_metric_data"] = {
+        "MetricDataResults": [
+            {"Id": "modellatency", "Timestamps": [NOON], "Values": [100_000_000.0]},
+            {"Id": "overheadlatency", "Timestamps": [NOON], "Values": [64_000_000.0]},
+        ]
+    }
+    for hour in (1, 2):
+        watch_spend(account.app(), NOON + hour * HOUR)
+    month = account.document("spend/2026-11.json", ARTIFACTS)
+    assert (month["usd"], month["unpriced"]) == ("0.006560", [])

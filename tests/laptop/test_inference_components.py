@@ -149,29 +149,7 @@ def test_a_call_without_copies_fails_and_wakes_the_component(laptop: Served) -> 
     assert laptop.scaling.describe_scalable_targets(
         ServiceNamespace="sagemaker", ScalableDimension=TARGET["ScalableDimension"]
     )["ScalableTargets"]
-    policy = laptop.scaling.put_scaling_policy(
-        **TARGET,
-        PolicyName="wake",
-        PolicyType="StepScaling",
-        StepScalingPolicyConfiguration={
-            "AdjustmentType": "ChangeInCapacity",
-            "MetricAggregationType": "Maximum",
-            "Cooldown": 60,
-            "StepAdjustments": [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}],
-        },
-    )["PolicyARN"]
-    laptop.cloudwatch.put_metric_alarm(
-        AlarmName="asleep",
-        Namespace="AWS/SageMaker",
-        MetricName="NoCapacityInvocationFailures",
-        Dimensions=[{"Name": "InferenceComponentName", "Value": COMPONENT}],
-        Statistic="Sum",
-        Period=60,
-        EvaluationPeriods=1,
-        Threshold=1,
-        ComparisonOperator="GreaterThanOrEqualToThreshold",
-        AlarmActions=[policy],
-    )
+    laptop.wake(TARGET, "NoCapacityInvocationFailures", "InferenceComponentName", COMPONENT)
     message = refused(laptop.invoke, name=HOST, InferenceComponentName=COMPONENT)
     assert message.startswith("Inference Component has no capacity to process this request. ApplicationAutoScaling may")
     until(lambda: answered(laptop))

@@ -372,5 +372,24 @@ def test_what_taught_the_model_nothing_may_be_left_out_of_a_header(tmp_path: Pat
     assert refusal(model, b"lid,front,back\nblue,red\n", "text/csv")[1] == "Row 1 has 2 columns; the header has 3."
 
 
+@pytest.mark.parametrize(
+    ("names", "header"),
+    [
+        # The label stood second: places count it, and a request has it not.
+        (("column_0", "back", "column_3"), b",back,"),
+        (("front", "front_2", "lid"), b"front,front,lid"),
+        (("front", "front_2", "lid"), b"front,front_2,lid"),
+        (("column_0", "back", "lid"), b"column_0,back,lid"),
+    ],
+)
+def test_a_header_may_name_columns_as_the_training_file_did(
+    names: tuple[str, ...], header: bytes, tmp_path: Path
+) -> None:
+    columns = [{**column, "name": name} for column, name in zip(WORDS, names, strict=True)]
+    model = make(tmp_path, columns)
+    wanted = ask(model, b"red,blue,blue\n", "text/csv")["probabilities"]
+    assert ask(model, header + b"\nred,blue,blue\n", "text/csv")["probabilities"] == wanted
+
+
 def test_values_that_training_never_saw_are_no_header(wordy: Model) -> None:
     assert len(ask(wordy, b"lid,green,pink\nred,blue,red\n", "text/csv")["predictions"]) == 2

@@ -7,6 +7,7 @@ import pytest
 import builders
 from builders import endpoint
 from laptop.service_model import model, validate
+from mlplatform import names
 from mlplatform.autoscaling import check_endpoint, plan_autoscaling
 from mlplatform.decisions import ConfigureAutoscaling
 from mlplatform.facts import Prediction
@@ -81,3 +82,25 @@ def test_no_burstable_type_is_scaled_and_all_of_them_are_known() -> None:
         assert isinstance(decision, ConfigureAutoscaling)
         assert (decision.target, decision.policies) == ({}, ())
         assert instance_type in decision.reason
+
+
+NO_MACHINES = (
+    "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. Please retry using a "
+    "different ML instance type or after some time."
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "wanted", "what"),
+    [
+        ("InService", builders.JOB, "The update of endpoint ml-platform-churn"),
+        ("Failed", builders.LIVE_JOB, "ml-platform-churn is Failed and serves nobody"),
+    ],
+)
+def test_an_update_or_a_start_that_found_no_machines_says_how_to_try_again(status: str, wanted: str, what: str) -> None:
+    tags = endpoint().tags | {names.WANTED_TAG: wanted, names.ASKED_TAG: wanted}
+    told = check_endpoint(endpoint(failure_reason=NO_MACHINES, status=status, tags=tags), builders.settings())
+    assert told is not None
+    assert what in told.reason
+    assert "That passes with time." in told.reason
+    assert "mlp models churn" in told.reason

@@ -90,6 +90,7 @@ def test_a_share_is_more_than_nothing_and_at_most_half(weight: float) -> None:
             "is asleep. To wake it: mlp snooze churn",
         ),
         ({"endpoint": endpoint(status="Failed")}, "is Failed"),
+        ({"endpoint": endpoint(tags={**endpoint().tags, names.LOOK_TAG: "move"})}, "to another kind of hosting"),
         ({"endpoint": endpoint(status="Deleting")}, "is Deleting"),
         (
             {"endpoint": endpoint(instance_type=None, kind=HostingKind.SERVERLESS)},

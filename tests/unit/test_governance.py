@@ -148,6 +148,13 @@ def test_what_a_sleeping_endpoint_comes_back_with_is_kept() -> None:
     assert ended(*things, endpoints=(endpoint(None),)) == []
 
 
+def test_the_challenger_of_an_a_b_test_is_kept_while_the_endpoint_runs_and_while_it_sleeps() -> None:
+    test = names.challenger_tag("shop-flowers-other", 2, 0.1, "2026-11-22T12:00:00+00:00")
+    for status in ("InService", None):
+        assert ended(owned("model", "shop-flowers-other"), endpoints=(endpoint(status, **test),)) == []
+    assert ended(owned("model", "shop-flowers-other"), endpoints=(endpoint(),)) == ["shop-flowers-other"]
+
+
 def test_of_each_datasets_packages_the_newest_are_kept_and_the_live_one_whatever_its_age() -> None:
     def package(number: int, **more: Any) -> Owned:
         return owned("model-package", f"arn:package/{ENDPOINT}/{number}", 100 - number, about=ENDPOINT, **more)

@@ -67,10 +67,10 @@ def test_whatever_people_wrote_the_package_can_be_registered() -> None:
 
 def test_a_judgement_of_what_others_registered_is_a_request_that_sagemaker_accepts() -> None:
     found = {"test_roc_auc": "0.500000"}
-    update = registry.verdict(model_package().arn, found, Approval.REJECTED, "It has\nroc_auc 0.5 (no better).")
+    update = registry.verdict(model_package().arn, found, "1764", Approval.REJECTED, "It has\nroc_auc 0.5 (no better).")
     assert validate("sagemaker", "UpdateModelPackage", update) == []
     assert update["ApprovalDescription"] == "It has roc_auc 0.5 (no better)."
-    assert update["CustomerMetadataProperties"] == {"gate": "failed", "test_roc_auc": "0.500000"}
+    assert update["CustomerMetadataProperties"] == {"gate": "failed", "judged": "1764", "test_roc_auc": "0.500000"}
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from builders import NOON, settings
-from mlplatform import spend
-from mlplatform.decisions import HoldLaunches, LiftHold, Notify, RecordSpend
+from mlplatform import names, spend
+from mlplatform.decisions import HoldLaunches, LiftHold, Notify, RecordSaving, RecordSpend
 from mlplatform.facts import DATASET_TAG, Hold, Run, SpendFacts, SpendMonth
 
 REGION = "us-east-1"
@@ -131,6 +131,45 @@ def test_scaling_in_saves_what_the_days_largest_fleet_would_have_cost_more() -> 
     assert decision.saving.usd == Decimal("2.346")
     assert (decision.saving.kind, decision.saving.dataset, decision.saving.at.day) == ("scale-in", "churn", 23)
     assert "3.00 hours x (0.408 - 0.102) USD/hour + 7.00 hours x (0.408 - 0.204) USD/hour" in decision.saving.formula
+
+
+def serverless(usd_on_the_23rd: str, **changed: Any) -> Run:
+    """Made at noon of Monday the 23rd; what it cost comes of GB-seconds at 0.00002 USD."""
+    seconds = {"2026-11-23": Decimal(usd_on_the_23rd) / Decimal("0.00002")}
+    tags = {**TAGS, names.KIND_TAG: "serverless", names.HOSTING_TAG: "kind=serverless memory_gb=2"}
+    return endpoint(fleet=(), gb_seconds=seconds, tags=tags, **changed)
+
+
+def by_kind(run: Run, since: datetime | None, now: datetime, **changed: Any) -> list[tuple[str, Decimal]]:
+    month = metered([run], now - NOON)
+    found = spend.by_kind(month, [run], since, now, settings(**changed))
+    return [(one.saving.kind, one.saving.usd) for one in found]
+
+
+def test_a_serverless_endpoint_costs_what_its_requests_took_however_often_that_is_looked_at() -> None:
+    assert usd(metered([serverless("0.30")], HOUR, 2 * HOUR, 2 * HOUR)) == Decimal("0.30")
+
+
+def test_what_serverless_saved_is_what_a_real_time_endpoint_would_have_cost_in_its_open_hours() -> None:
+    """From noon to 18:00 it would have been open: 6 x 0.102 = 0.612 USD, of which 0.30 were spent."""
+    after = MIDNIGHT + HOUR
+    assert by_kind(serverless("0.30"), NOON, after) == [("serverless", Decimal("0.312"))]
+    assert by_kind(serverless("1.612"), NOON, after) == [("serverless", Decimal("-1.000"))]
+    assert by_kind(serverless("0.30"), NOON, after, office_hours="always-on") == [("serverless", Decimal("0.924"))]
+    assert by_kind(serverless("0.30"), NOON, MIDNIGHT - HOUR) == []
+    assert by_kind(serverless("0.30"), after - HOUR / 2, after) == [], "the tick before had that day"
+    assert by_kind(endpoint(), NOON, after) == []
+
+
+def test_what_sleeps_is_held_against_a_real_time_endpoint_and_not_against_its_own_largest_fleet() -> None:
+    """One instance for 2 of the 6 open hours: 0.612 - 0.204 USD."""
+    tags = {**TAGS, names.KIND_TAG: "asynchronous"}
+    runs = [fleet(1, tags=tags)], [fleet(0, tags=tags)]
+    month = metered(runs[1], 12 * HOUR, month=metered(runs[0], 2 * HOUR))
+    facts = SpendFacts(MIDNIGHT + HOUR, replace(month, through=NOON), None, tuple(runs[1]), None)
+    found = [one.saving for one in spend.plan_spend(facts, settings()) if isinstance(one, RecordSaving)]
+    assert [(one.kind, one.usd) for one in found] == [("scale-to-zero", Decimal("0.408"))]
+    assert "6.00 open hours x 1 x ml.c5.large at 0.102 USD/hour in real time - 0.2040 USD" in found[0].formula
 
 
 def test_a_day_that_is_not_over_and_a_fleet_that_stood_still_save_nothing_by_scaling_in() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, assert_never
 
 from mlplatform import capacity, ledger, names
@@ -83,6 +84,7 @@ from mlplatform.facts import (
     Prediction,
     Sample,
     StoredObject,
+    Traffic,
     TrainingJob,
     Unasked,
     UnreadableCard,
@@ -334,6 +336,11 @@ class Aws(
                 files[name] = self._call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
         card = parse_card(files)
         return card if isinstance(card, ModelCard) else None
+
+    def traffic(self, endpoint: str) -> Traffic:
+        from mlplatform.aws_traffic import read_traffic  # few deployments compare kinds of hosting
+
+        return read_traffic(self._call, endpoint, self.now())
 
     def calls(self, endpoint: Endpoint, since: datetime) -> int:
         """How many requests it got, or has waiting. An asynchronous endpoint counts what it has processed."""
@@ -958,25 +965,28 @@ class Aws(
         return decision
 
     def _configure_autoscaling(self, decision: ConfigureAutoscaling) -> Decision:
-        """Every scaling action ends with another event of an endpoint in service, so what is there is left alone."""
-        changed = bool(decision.target) and self._scale(decision)
-        watched = self._put_alarms(decision.alarms, decision.ended)
+        """Every scaling action ends with another event of an endpoint in service, so what is there is left alone.
+
+        People are told before the first change: an event that comes again after the last would find nothing to tell.
+        """
+        tell = cache(lambda: self._announce(decision))
+        changed = bool(decision.target) and self._scale(decision, tell)
+        watched = self._put_alarms(decision.alarms, decision.ended, tell)
         if decision.looked:
             self._tag_endpoint(decision.endpoint_name, {names.LOOK_TAG: ""})
-        if not changed and not watched:
-            return Skip(f"As it is already: {decision.reason}")
-        self._announce(decision)
-        return decision
+        return decision if changed or watched else Skip(f"As it is already: {decision.reason}")
 
     def lacking(self, decision: ConfigureAutoscaling) -> tuple[str, ...]:
         """What applying it would change, in sentences; nothing is changed."""
         found = []
         if decision.target:
-            targets, as_wanted = self._scaling_there(decision)
+            targets, as_wanted, surplus = self._scaling_there(decision)
             if not targets:
                 found.append("it does not scale: its scaling is not registered.")
             elif not as_wanted:
                 found.append("its scaling is registered otherwise than the platform would, or lacks a policy.")
+            elif surplus:
+                found.append(f"it still scales by {', '.join(surplus)}, which nobody asks for any more.")
         alarms = (*decision.alarms, *self._waking(decision))
         if alarms:
             wanted = [one["AlarmName"] for one in alarms]
@@ -1004,8 +1014,8 @@ class Aws(
         self._call("application-autoscaling", "register_scalable_target", **variant, **bounds)
         return f"it goes to {bounds['MinCapacity']} to {bounds['MaxCapacity']} instances"
 
-    def _scaling_there(self, decision: ConfigureAutoscaling) -> tuple[list[dict[str, Any]], bool]:
-        """The scalable target, if any, and whether it and its policies are as they are wanted."""
+    def _scaling_there(self, decision: ConfigureAutoscaling) -> tuple[list[dict[str, Any]], bool, list[str]]:
+        """The scalable target, if any, whether it and its policies are as they are wanted, and unwanted policies."""
         target = {key: value for key, value in decision.target.items() if key != "Tags"}
         resource = {"ServiceNamespace": target["ServiceNamespace"], "ResourceId": target["ResourceId"]}
         service = "application-autoscaling"
@@ -1017,23 +1027,30 @@ class Aws(
         )["ScalableTargets"]
         policies = self._call(service, "describe_scaling_policies", **resource)["ScalingPolicies"]
         as_wanted = bool(targets) and _holds(targets[0], target)
-        return targets, as_wanted and all(any(_holds(one, wanted) for one in policies) for wanted in decision.policies)
+        as_wanted = as_wanted and all(any(_holds(one, wanted) for one in policies) for wanted in decision.policies)
+        surplus = [one["PolicyName"] for one in policies if one["PolicyName"] in decision.unwanted]
+        return targets, as_wanted, surplus
 
-    def _scale(self, decision: ConfigureAutoscaling) -> bool:
-        """Whether there was anything to change."""
-        targets, as_wanted = self._scaling_there(decision)
+    def _scale(self, decision: ConfigureAutoscaling, tell: Callable[[], None]) -> bool:
+        """Whether there was anything to change, of which people are then told."""
+        targets, as_wanted, surplus = self._scaling_there(decision)
+        if surplus or not as_wanted:
+            tell()
+        target = dict(decision.target)
+        resource = {key: target[key] for key in ("ServiceNamespace", "ResourceId", "ScalableDimension")}
+        for policy in surplus:
+            self._unless(is_missing, "application-autoscaling", "delete_scaling_policy", PolicyName=policy, **resource)
         if as_wanted:
             self._remember_bounds(decision)
-            return self._put_alarms(self._waking(decision), ())
-        target = dict(decision.target)
+            return self._put_alarms(self._waking(decision), (), tell) or bool(surplus)
         # RegisterScalableTarget, API reference: Tags are for a new target only
         tags = target.pop("Tags")
         service = "application-autoscaling"
         self._call(service, "register_scalable_target", **target, **({} if targets else {"Tags": tags}))
         self._remember_bounds(decision)
-        for policy in decision.policies:
-            self._call(service, "put_scaling_policy", **policy)
-        self._put_alarms(self._waking(decision), ())
+        for wanted in decision.policies:
+            self._call(service, "put_scaling_policy", **wanted)
+        self._put_alarms(self._waking(decision), (), tell)
         return True
 
     def _waking(self, decision: ConfigureAutoscaling) -> tuple[Request, ...]:
@@ -1051,8 +1068,8 @@ class Aws(
         actions = [one["PolicyARN"] for one in found if one["PolicyName"] == policy["PolicyName"]]
         return ({**decision.wake, "AlarmActions": actions},)
 
-    def _put_alarms(self, alarms: tuple[Request, ...], ended: tuple[str, ...]) -> bool:
-        """Whether there was anything to put; those that ended are deleted."""
+    def _put_alarms(self, alarms: tuple[Request, ...], ended: tuple[str, ...], tell: Callable[[], None]) -> bool:
+        """Whether there was anything to put, of which people are then told; those that ended are deleted."""
         wanted = [one["AlarmName"] for one in alarms]
         if not wanted and not ended:
             return False
@@ -1061,6 +1078,8 @@ class Aws(
         if left:
             self._unless(is_missing, "cloudwatch", "delete_alarms", AlarmNames=left)
         new = differing(alarms, there)
+        if new:
+            tell()
         for alarm in new:
             self._call("cloudwatch", "put_metric_alarm", **alarm)
         return bool(new)
@@ -1070,15 +1089,16 @@ class Aws(
             self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
 
     def _restore_endpoint(self, decision: RestoreEndpoint) -> Decision:
-        """The record is what brings it here again after an error, so that it goes last but for the message."""
+        """The record is what brings it here again after an error, so that it goes last."""
         if decision.saving is not None:
             self._put_once(
                 self._settings.artifact_bucket,
                 ledger.object_key(decision.saving),
                 ledger.document(decision.saving),
             )
-        self._restore_scaling(decision)
+        self._restore_scaling(decision.parked)
         self._announce(decision)
+        self._end_parking(decision.config_arn, decision.parked.alarms)
         return decision
 
     def _report_costs(self, decision: ReportCosts) -> Decision:
@@ -1144,10 +1164,11 @@ class Aws(
         return decision
 
     def _end_endpoint(self, decision: EndEndpoint) -> EndEndpoint:
+        """The message first, as with a warning: of an endpoint that is gone nobody would be told any more."""
+        self._announce(decision)
+        self._end_parking(decision.config_arn, decision.alarms)
         if decision.running:
             self._delete_endpoint(decision.endpoint_name, has_component=decision.has_component)
-        self._end_parking(decision.config_arn, decision.alarms)
-        self._announce(decision)
         return decision
 
     def _tag_resource(self, decision: TagResource) -> TagResource:

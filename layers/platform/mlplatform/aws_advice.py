@@ -8,6 +8,7 @@ others go on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -15,8 +16,9 @@ from typing import Any, TypeVar
 from mlplatform import names
 from mlplatform.capacity import wanted_type
 from mlplatform.errors import AwsError
-from mlplatform.facts import STACK_TAG
+from mlplatform.facts import STACK_TAG, HostingKind
 from mlplatform.hosting import HOURS_PER_WEEK
+from mlplatform.kinds import kind_of
 from mlplatform.opening_hours import BadHours, hours_per_week
 from mlplatform.recommendations import (
     AdviceFacts,
@@ -162,34 +164,43 @@ class _Reader:
         used_configs: set[str] = set()
         used_models: set[str] = set()
         variants: dict[str, list[Mapping[str, Any]]] = {}
+        kinds: dict[str, HostingKind] = {}
         for record in records:
             tags, config = _tags(record), record.get("EndpointConfigName")
-            used_configs |= {tags[tag] for tag in (names.WANTED_TAG, names.ASKED_TAG) if tag in tags}
+            wanted = {tags[tag] for tag in (names.WANTED_TAG, names.ASKED_TAG) if tag in tags}
+            used_configs |= wanted
+            used_models |= wanted  # of what scales to zero, no config tells the model
             if config:
                 used_configs.add(config)
-            variants[record["EndpointName"]] = self._variants(config) if config else []
+            described = self._config(config) if config else {}
+            variants[record["EndpointName"]] = list(described.get("ProductionVariants", ()))
+            kinds[record["EndpointName"]] = kind_of(described)
             used_models |= {one["ModelName"] for one in variants[record["EndpointName"]] if "ModelName" in one}
         serving = [
             record for record in records if record["EndpointStatus"] == "InService" and variants[record["EndpointName"]]
         ]
         used = self._use_of_endpoints(serving, variants)
         return (
-            tuple(self._endpoint(record, variants[record["EndpointName"]], used) for record in serving)
+            tuple(
+                replace(
+                    self._endpoint(record, variants[record["EndpointName"]], used), kind=kinds[record["EndpointName"]]
+                )
+                for record in serving
+            )
             # Those that come or go are listed without a type: nothing is advised about them, and they are there.
             + tuple(self._endpoint(record, [], {}) for record in records if record not in serving),
             frozenset(used_configs),
             frozenset(used_models),
         )
 
-    def _variants(self, config: str) -> list[Mapping[str, Any]]:
-        """None of a config that was deleted, which an endpoint survives."""
+    def _config(self, config: str) -> Mapping[str, Any]:
+        """Nothing of a config that was deleted, which an endpoint survives."""
         try:
-            found = self._call("sagemaker", "describe_endpoint_config", EndpointConfigName=config)
+            return self._call("sagemaker", "describe_endpoint_config", EndpointConfigName=config)
         except AwsError as error:
             if "could not find" in error.aws_message.lower():
-                return []
+                return {}
             raise
-        return list(found.get("ProductionVariants", ()))
 
     def _endpoint(
         self,

@@ -18,7 +18,6 @@ from mlplatform.decisions import (
     ClearFailedStart,
     ForgetParking,
     RestoreCapacity,
-    RestoreEndpoint,
     Skip,
     StartEndpoint,
     StopEndpoint,
@@ -109,13 +108,7 @@ class OfficeHoursCalls(Calls):
 
     def parked_endpoint(self, name: str) -> tuple[Endpoint, Parked] | None:
         """What a stopped endpoint will come back as: its parked config's model, type and tags. Its status is Parked."""
-        for arn, tags in self._tags_of_stack().items():
-            try:
-                parked = read_record(tags) if ":endpoint-config/" in arn else None
-            except BadRecord:
-                continue  # nobody knows whose it is; office hours tell of it
-            if parked is None or parked.endpoint != name:
-                continue
+        for arn, parked in self._records(name):
             config = self._found("sagemaker", "describe_endpoint_config", EndpointConfigName=parked.config) or {}
             variant: Mapping[str, Any] = next(iter(config.get("ProductionVariants", [])), {})
             model: Mapping[str, Any] = {}
@@ -137,6 +130,16 @@ class OfficeHoursCalls(Calls):
             return endpoint, parked
         return None
 
+    def _records(self, endpoint: str) -> Iterator[tuple[str, Parked]]:
+        """Those of a stopped endpoint, each with the ARN of its config; two where a move was cut short."""
+        for arn, tags in self._tags_of_stack().items():
+            try:
+                parked = read_record(tags) if ":endpoint-config/" in arn else None
+            except BadRecord:
+                continue  # nobody knows whose it is; office hours tell of it
+            if parked is not None and parked.endpoint == endpoint:
+                yield arn, parked
+
     # ---- decisions ----
 
     def _move_parking(self, parked: Parked, config: str, tags: Mapping[str, str]) -> None:
@@ -146,9 +149,13 @@ class OfficeHoursCalls(Calls):
         """
         moved = replace(parked, config=config, tags={**parked.tags, **tags, names.ASKED_TAG: config})
         new = self._call("sagemaker", "describe_endpoint_config", EndpointConfigName=config)["EndpointConfigArn"]
-        old = self._call("sagemaker", "describe_endpoint_config", EndpointConfigName=parked.config)["EndpointConfigArn"]
         self._call("sagemaker", "add_tags", ResourceArn=new, Tags=names.tag_list(record_tags(moved, self._tags(new))))
-        if new != old:
+        # The list of tags may lag behind, but what is known of the old record is from there.
+        known = {
+            f"{new.rpartition('/')[0]}/{parked.config.lower()}",
+            *(arn for arn, _ in self._records(parked.endpoint)),
+        }
+        for old in sorted(known - {new}):
             keys = parking_tags(self._tags(old))
             if keys:
                 self._call("sagemaker", "delete_tags", ResourceArn=old, TagKeys=keys)
@@ -261,9 +268,8 @@ class OfficeHoursCalls(Calls):
             return Skip(f"{decision.endpoint_name} is being updated; the end of that will bring it here again.")
         return decision
 
-    def _restore_scaling(self, decision: RestoreEndpoint) -> None:
-        """Each call leaves things as they are when it is made again; the record goes last."""
-        parked = decision.parked
+    def _restore_scaling(self, parked: Parked) -> None:
+        """Each call leaves things as they are when it is made again."""
         for target in parked.targets:
             request = dict(target)
             known = self._call(
@@ -281,7 +287,6 @@ class OfficeHoursCalls(Calls):
             # One time that has passed while it was parked: there is nothing left to schedule.
             once = str(action["Schedule"]).startswith("at(")
             self._unless(_is_refused if once else _never, "application-autoscaling", "put_scheduled_action", **action)
-        self._end_parking(decision.config_arn, parked.alarms)
 
     def _forget_parking(self, decision: ForgetParking) -> ForgetParking:
         if decision.endpoint_tags:

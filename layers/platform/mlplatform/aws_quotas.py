@@ -9,7 +9,8 @@ from mlplatform.aws_calls import Calls
 from mlplatform.errors import AwsError
 
 _KEPT_SECONDS = 60.0  # a batch of drops asks once; who has just got more need not wait for it
-_FORBIDDEN = {"AccessDeniedException", "NoSuchResourceException"}
+# Forbidden, not there, or asked for too often: the list has dozens of pages.
+_NOT_TOLD = {"AccessDeniedException", "NoSuchResourceException", "TooManyRequestsException"}
 
 
 class QuotaCalls(Calls):
@@ -19,7 +20,7 @@ class QuotaCalls(Calls):
     _quotas_at = 0.0
 
     def quotas(self) -> Mapping[str, float]:
-        """SageMaker's quotas by name; none where nobody may look. Raises AwsError for what passes by itself."""
+        """SageMaker's quotas by name; none where the account does not tell them. Raises AwsError for what heals."""
         if self._quotas is not None and time.monotonic() < self._quotas_at + _KEPT_SECONDS:
             return self._quotas
         try:
@@ -27,7 +28,7 @@ class QuotaCalls(Calls):
             found = {one["QuotaName"]: float(one["Value"]) for page in pages for one in page.get("Quotas", ())}
         except AwsError as error:
             # SageMaker holds to its quotas all the same, and what it refuses is told; only later.
-            if error.code not in _FORBIDDEN:
+            if error.code not in _NOT_TOLD:
                 raise
             found = {}
         self._quotas, self._quotas_at = found, time.monotonic()

@@ -15,19 +15,21 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from mlplatform import ledger, names, spend
 from mlplatform.aws_calls import Calls
 from mlplatform.capacity import wanted_type
 from mlplatform.decisions import Decision, HoldDataset, HoldLaunches, LiftHold, RecordSaving, RecordSpend, Skip
+from mlplatform.endpoint_alarms import dimensions
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG, Hold, Run, Saving, SpendFacts, SpendMonth
 
 Call = Callable[..., dict[str, Any]]
 Configs = Mapping[str, tuple[tuple[str, str], ...]]
 
-SERVERLESS = "a serverless variant"  # has no instance type, and so no price by the hour
+SERVERLESS = "serverless-"  # and the GB of memory, in place of the instance type
 # EndpointStatus, DescribeEndpoint in the SageMaker API reference: the states in which instances run.
 _BILLED = {"Creating", "Updating", "SystemUpdating", "RollingBack", "InService", "UpdateRollbackFailed"}
 _PAGE = 100
@@ -35,7 +37,9 @@ HELD = "held"  # metadata of a verdict that is to be replaced: the period of the
 _RUNNING_JOB = ("InProgress", "Stopping")
 
 
-def read_runs(call: Call, stack: str, month: SpendMonth, since: datetime) -> tuple[tuple[Run, ...], SpendMonth]:
+def read_runs(
+    call: Call, stack: str, month: SpendMonth, since: datetime, now: datetime
+) -> tuple[tuple[Run, ...], SpendMonth]:
     """What runs in the stack now, and the jobs that ended after `since`; and the month with newly seen configs in it.
 
     `call` makes one AWS call by service and operation, spelled as in Python, and raises AwsError.
@@ -45,8 +49,9 @@ def read_runs(call: Call, stack: str, month: SpendMonth, since: datetime) -> tup
     configs = _configs(
         call, month.configs, {one["EndpointConfigName"] for one in billed if "EndpointConfigName" in one}
     )
+    used = _used(call, billed, configs, spend.month_start(month.month), now)
     runs = [
-        *(_endpoint(one, configs) for one in billed),
+        *(replace(_endpoint(one, configs), gb_seconds=used.get(one["EndpointName"])) for one in billed),
         *(training_run(one) for one in _jobs(call, stack, since)),
         *_tagged(call, stack, since),
     ]
@@ -92,9 +97,67 @@ def _configs(call: Call, known: Configs, wanted: Iterable[str]) -> Configs:
     for name in sorted(set(wanted) - found.keys()):
         config = call("sagemaker", "describe_endpoint_config", EndpointConfigName=name)
         found[name] = tuple(
-            (variant["VariantName"], wanted_type(variant) or SERVERLESS)
+            (variant["VariantName"], wanted_type(variant) or _memory(variant))
             for variant in (*config["ProductionVariants"], *config.get("ShadowProductionVariants", ()))
         )
+    return found
+
+
+def _memory(variant: Mapping[str, Any]) -> str:
+    return f"{SERVERLESS}{variant.get('ServerlessConfig', {}).get('MemorySizeInMB', 0) // 1024}"
+
+
+def _used(
+    call: Call, endpoints: Iterable[Mapping[str, Any]], configs: Configs, start: datetime, now: datetime
+) -> dict[str, dict[str, Decimal]]:
+    """What the requests of each serverless endpoint took, by UTC day since the month began or it was made.
+
+    The model's time and SageMaker's around it, which is counted as billed to be on the safe side, as hosting.py does.
+    Of the whole month at each tick, so that nothing is added up: a tick that comes twice changes nothing.
+    """
+    found: dict[str, dict[str, Decimal]] = {}
+    for endpoint in endpoints:
+        sizes = [
+            kind for _, kind in configs.get(endpoint.get("EndpointConfigName", ""), ()) if kind.startswith(SERVERLESS)
+        ]
+        if not sizes:
+            continue
+        name, gb = endpoint["EndpointName"], Decimal(sizes[0].removeprefix(SERVERLESS))
+        days: dict[str, Decimal] = {}
+        token: dict[str, str] = {}
+        while True:
+            page = call(
+                "cloudwatch",
+                "get_metric_data",
+                MetricDataQueries=[
+                    {
+                        "Id": metric.lower(),
+                        "MetricStat": {
+                            "Metric": {
+                                "Namespace": "AWS/SageMaker",
+                                "MetricName": metric,  # in microseconds
+                                "Dimensions": dimensions(name),
+                            },
+                            "Period": 3600,
+                            "Stat": "Sum",
+                        },
+                    }
+                    for metric in ("ModelLatency", "OverheadLatency")
+                ],
+                StartTime=max(
+                    start, endpoint["CreationTime"].astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+                ),
+                EndTime=now,
+                **token,
+            )
+            for result in page["MetricDataResults"]:
+                for at, value in zip(result["Timestamps"], result["Values"], strict=True):
+                    day = spend.day_of(at)
+                    days[day] = days.get(day, Decimal(0)) + Decimal(str(value)) / 10**6 * gb
+            if not page.get("NextToken"):
+                break
+            token = {"NextToken": page["NextToken"]}
+        found[name] = days
     return found
 
 
@@ -111,7 +174,7 @@ def _endpoint(found: Mapping[str, Any], configs: Configs) -> Run:
         fleet=tuple(
             (kind, variant.get("CurrentInstanceCount", 0))
             for variant in (*found.get("ProductionVariants", ()), *found.get("ShadowProductionVariants", ()))
-            if (kind := types.get(variant["VariantName"], SERVERLESS)) != SERVERLESS
+            if not (kind := types.get(variant["VariantName"], SERVERLESS)).startswith(SERVERLESS)
         ),
     )
 
@@ -223,7 +286,7 @@ class SpendCalls(Calls):
         since = min(spend.changed_since(one) for one in (month, previous) if one is not None)
         if previous is not None:
             month = replace(month, configs=previous.configs)
-        runs, month = read_runs(self._call, self._settings.stack_name, month, since)
+        runs, month = read_runs(self._call, self._settings.stack_name, month, since, now)
         return SpendFacts(now, month, previous, runs, self.hold(), self._resumed())
 
     def hold(self) -> Hold | None:

@@ -102,16 +102,15 @@ class TuningCalls(Calls):
         raise NotAsPlanned(f"Tuning job {name} was stopped, because {' and '.join(wrong)} although that was asked for.")
 
     def _stop_tuning(self, decision: StopTuning) -> Decision:
+        """The message first, as for a hold: one that is stopped is looked at no more."""
+        self._announce(decision)
         stopped = self._unless(
             _has_ended,
             "sagemaker",
             "stop_hyper_parameter_tuning_job",
             HyperParameterTuningJobName=decision.tuning_name,
         )
-        if not stopped:
-            return Skip(f"{decision.tuning_name} had ended already.")
-        self._announce(decision)
-        return decision
+        return decision if stopped else Skip(f"{decision.tuning_name} had ended already.")
 
 
 def _has_ended(error: AwsError) -> bool:

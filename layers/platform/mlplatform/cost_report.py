@@ -596,6 +596,10 @@ _CAVEATS = {
     "night": "A closed endpoint refuses every request, and AWS counts none of them: who called at night is not known.",
     "scale-in": "Against the largest fleet of the same day, while it was on, by the hourly meter: changes that people "
     "make by hand count too, and so do the hours before the load came.",
+    "serverless": "Against the real-time endpoint that it would have been, in its office hours. Where serverless cost "
+    "more, the entry is a loss.",
+    "scale-to-zero": "Against the real-time endpoint that it would have been, in its office hours, asynchronous ones "
+    "included. While one wakes, callers get errors, or wait.",
 }
 
 

@@ -314,6 +314,8 @@ def deployment(
     tags = names.tags(settings.required_tags, stack=settings.stack_name, dataset=model.dataset)
     # Empty rather than absent: an update must also clear what an earlier job.json asked for.
     deployed = tags | {names.HOSTING_TAG: kinds.tag(model.hosting, wanted), names.WANTED_TAG: model.name}
+    if release:
+        deployed |= {names.RELEASE_TAG: release}
     if moved is None and (wanted.kind is not HostingKind.REAL_TIME or (serving and serving.kind is not wanted.kind)):
         deployed |= kinds.kind_tag(wanted.kind)
         reason += f" It is hosted {wanted.said}."

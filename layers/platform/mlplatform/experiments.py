@@ -119,11 +119,9 @@ def plan_ab_test(
 ) -> Refuse | Skip | StartAbTest | ShareTraffic | EndAbTest:
     """`package` and its `card` are the challenger's, where one is to come."""
     endpoint, dataset = place.endpoint, asked.dataset
-    if asked.action != "drop" and not 0 < asked.weight <= MOST_SHARE:  # which no NaN is either
-        return Refuse(
-            f"A challenger's weight is its share of the traffic: more than 0 and at most {MOST_SHARE:g}, such as 0.1; "
-            f"{asked.weight:g} is not."
-        )
+    bad = bad_share(asked.weight) if asked.action != "drop" else None
+    if bad is not None:
+        return Refuse(bad)
     if endpoint is None:
         return Refuse(f"{dataset} has no endpoint that a challenger could come to. Its models: mlp models {dataset}.")
     if place.parked is not None:
@@ -155,6 +153,10 @@ def _start(
         return Refuse(f"{name} is no model of {dataset}. Those that there are: mlp models {dataset}.")
     if endpoint.kind is not HostingKind.REAL_TIME or endpoint.instance_type is None:
         return Refuse(f"The endpoint of {dataset} is {endpoint.kind.value}, and only a real-time one has two models.")
+    if endpoint.tags.get(names.LOOK_TAG):
+        return Refuse(
+            f"The endpoint of {dataset} is on its way to another kind of hosting. Ask again when it is there."
+        )
     wanted = endpoint.tags.get(names.WANTED_TAG, endpoint.model_name)
     if endpoint.busy and wanted != endpoint.model_name:
         return Refuse(
@@ -260,10 +262,10 @@ def _weigh(
     if running is None:
         return Refuse(f"No A/B test runs on {dataset}. To start one: mlp ab {dataset} VERSION --weight 0.1.")
     name = f"{dataset}/{running.version}"
-    if same_weight(running.weight, asked.weight):
+    proven = endpoint.challenger is not None and bool(endpoint.challenger.weight) and not endpoint.busy
+    if same_weight(running.weight, asked.weight) and (not proven or same_weight(share_of(endpoint), asked.weight)):
         return Skip(f"{name} is to get {_percent(asked.weight)} of the traffic already.")
     tags = names.challenger_tag(running.model, running.version, asked.weight, running.since)
-    proven = endpoint.challenger is not None and bool(endpoint.challenger.weight) and not endpoint.busy
     when = "" if proven else f" The endpoint is {endpoint.status}; it follows when its challenger serves."
     return ShareTraffic(
         f"{name} gets {_percent(asked.weight)} of the traffic of {endpoint.name}, where it got "
@@ -382,6 +384,16 @@ def share_of(endpoint: Endpoint) -> float:
     weights = [one.weight or 0.0 for one in endpoint.variants]
     mine = endpoint.challenger.weight if endpoint.challenger else None
     return (mine or 0.0) / sum(weights) if sum(weights) else 0.0
+
+
+def bad_share(weight: float) -> str | None:
+    """What is wrong with a challenger's weight, a sentence; None where it is a share that one can have."""
+    if 0 < weight <= MOST_SHARE:  # which no NaN is
+        return None
+    return (
+        f"A challenger's weight is its share of the traffic: more than 0 and at most {MOST_SHARE:g}, such as 0.1; "
+        f"{weight:g} is not."
+    )
 
 
 def instances_for(share: float, live_instances: int | None, fewest: int, most: int) -> int:

@@ -307,6 +307,16 @@ class Component:
 
 
 @dataclass(frozen=True)
+class Traffic:
+    """What CloudWatch has of an endpoint, hour by hour."""
+
+    requests_per_hour: tuple[Decimal, ...]  # of the hours in which it ran
+    model_seconds: Decimal | None  # the average of its requests
+    overhead_seconds: Decimal | None
+    memory_percent: Decimal | None  # of an instance's, at most
+
+
+@dataclass(frozen=True)
 class Unasked:
     """An endpoint in service was not asked for a prediction, or has not answered yet, which is nothing wrong."""
 
@@ -588,7 +598,7 @@ class CostFacts:
 
 # ---- savings ----
 
-SavingKind = Literal["spot", "night", "scale-in", "serverless"]
+SavingKind = Literal["spot", "night", "scale-in", "serverless", "scale-to-zero"]
 
 
 @dataclass(frozen=True)
@@ -621,6 +631,8 @@ class Run:
     fleet: tuple[tuple[str, int], ...]  # instance types and how many of each there are now
     billable_seconds: int | None = None  # of a job that ended
     spot: bool = False
+    # of a serverless endpoint: UTC day of the month -> seconds that its requests took, times its memory in GB
+    gb_seconds: Mapping[str, Decimal] | None = None
 
     @property
     def job(self) -> bool:

@@ -60,6 +60,8 @@ def plan_governance(estate: Estate, settings: Settings, now: datetime) -> list[G
 
 def _age(endpoint: HostedEndpoint, estate: Estate, settings: Settings, now: datetime) -> Governing:
     name = endpoint.name
+    if endpoint.status == "Deleting":
+        return Skip(f"{name} is being deleted.")
     config = _config(endpoint, estate, settings)
     if config is None or config.created is None:
         return Skip(f"{name} runs with a config that the platform did not make, so nobody knows how old it is.")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 from mlplatform import kinds, names, prices
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import HostingKind, TrainingJob
+from mlplatform.holidays import listed
 from mlplatform.hosting import HOURS_PER_WEEK, SERVERLESS_OVERHEAD_SECONDS, USUAL_MODEL_SECONDS
-from mlplatform.opening_hours import BadHours, hours_per_week
+from mlplatform.opening_hours import BadHours, hours_per_week, openings, parse_hours
 from mlplatform.settings import Settings
 
 _CENT = Decimal("0.01")
@@ -47,6 +49,20 @@ def open_hours_per_week(tags: Mapping[str, str], settings: Settings) -> Decimal:
         return hours_per_week(tags.get(names.HOURS_TAG) or settings.office_hours, settings.time_zone)
     except BadHours:
         return HOURS_PER_WEEK  # a tag that can't be read leaves the endpoint running
+
+
+def open_hours(tags: Mapping[str, str], settings: Settings, begin: datetime, end: datetime) -> Decimal:
+    """For how many hours between two moments an endpoint with these tags would run in real time."""
+    length = Decimal(str((end - begin).total_seconds())) / prices.SECONDS_PER_HOUR
+    if tags.get("Environment", settings.environment) == "prod" and names.HOURS_TAG not in tags:
+        return length
+    try:
+        hours = parse_hours(tags.get(names.HOURS_TAG) or settings.office_hours, settings.time_zone)
+    except BadHours:
+        return length  # as below
+    stretches = openings(hours, listed(settings.holidays), begin, end)
+    seconds = sum((one[1] - one[0]).total_seconds() for one in stretches)
+    return Decimal(str(seconds)) / prices.SECONDS_PER_HOUR
 
 
 def wished_hosting_cost(tags: Mapping[str, str], settings: Settings) -> HostingCost:

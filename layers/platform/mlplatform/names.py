@@ -28,6 +28,7 @@ CEILING_TAG = "ml-platform:max-cost-usd"  # on a tuning job: what it may cost
 HOSTING_TAG = "ml-platform:hosting"  # on a training job and an endpoint: what job.json asked for, see hosting_tag
 WANTED_TAG = "ml-platform:wanted-config"  # on an endpoint: the config that it should run
 ASKED_TAG = "ml-platform:asked-config"  # on an endpoint: the config of the last create or update call
+RELEASE_TAG = "ml-platform:release"  # on an endpoint: the release_key under which its last release is remembered
 ASKED_AT_TAG = "ml-platform:asked-at"  # on an endpoint: when it was last updated, so that each failure is told of
 LOOK_TAG = "ml-platform:look-again"  # on an endpoint: what was begun there, of whose end no event tells
 BOUNDS_TAG = "ml-platform:scaling-bounds"  # on an endpoint: those that the platform set last, see bounds_tag

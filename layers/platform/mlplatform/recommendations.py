@@ -34,6 +34,7 @@ from mlplatform.hosting import (
     DAYS_PER_MONTH,
     HOURS_PER_WEEK,
     USUAL_MODEL_SECONDS,
+    Option,
     PriceList,
     Promise,
     Workload,
@@ -109,6 +110,7 @@ class EndpointUse:
     latency_seconds: Decimal | None = None  # the model's, on average
     cpu_peak_percent: Decimal | None = None  # of all its cores
     memory_peak_percent: Decimal | None = None
+    kind: HostingKind = HostingKind.REAL_TIME
 
 
 @dataclass(frozen=True)
@@ -342,8 +344,8 @@ def _spot_without_checkpoints(facts: AdviceFacts, prices: PriceList) -> Iterator
 
 def _endpoints(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendation]:
     for endpoint in facts.endpoints:
-        if endpoint.instance_type is None:
-            continue
+        if endpoint.instance_type is None or endpoint.kind is not HostingKind.REAL_TIME:
+            continue  # what costs nothing while nobody asks is neither idle nor too large
         try:
             hour = prices.usd_per_hour(endpoint.instance_type, "hosting", facts.region) * endpoint.instance_count
             yield from _endpoint(facts, prices, endpoint, hour)
@@ -380,6 +382,17 @@ def _endpoint(
             "Host on ml.c5.large or larger, or on serverless inference; this is about answers, not dollars.",
             subject=endpoint.arn,
         )
+
+
+def _how_to_move(facts: AdviceFacts, endpoint: EndpointUse, option: Option) -> str:
+    """The command, for an endpoint that the platform made."""
+    if endpoint.tags.get(STACK_TAG) != facts.stack:
+        return ""
+    memory = f" --memory-gb {option.gb}" if option.gb else ""
+    return (
+        f"mlp hosting {endpoint.name} --move-to {option.kind.value}{memory} (docs/hosting.md says what callers see "
+        "meanwhile)"
+    )
 
 
 def _low_traffic(
@@ -420,7 +433,8 @@ def _low_traffic(
             "seconds.",
             saves,
             Confidence.MEDIUM if latency is not None else Confidence.LOW,
-            f"Deploy its model to a new endpoint with ServerlessConfig {{MemorySizeInMB: {(option.gb or 0) * 1024}, "
+            _how_to_move(facts, endpoint, option)
+            or f"Deploy its model to a new endpoint with ServerlessConfig {{MemorySizeInMB: {(option.gb or 0) * 1024}, "
             f"MaxConcurrency: 5}}, move the callers, then delete {endpoint.name}: a real-time endpoint cannot be "
             "updated to a serverless one. docs/hosting.md compares the kinds of hosting.",
             subject=endpoint.arn,
@@ -433,7 +447,8 @@ def _low_traffic(
             "Above 5 requests an hour nothing is gained.",
             saves,
             Confidence.LOW,
-            "Host the model as an inference component with ManagedInstanceScaling.MinInstanceCount 0, and a step "
+            _how_to_move(facts, endpoint, option)
+            or "Host the model as an inference component with ManagedInstanceScaling.MinInstanceCount 0, and a step "
             "scaling policy on NoCapacityInvocationFailures.",
             subject=endpoint.arn,
         )

@@ -34,6 +34,7 @@ from mlplatform.model_cost import HostingCost, training_usd
 from mlplatform.settings import Settings
 
 PROPERTIES_LIMIT = 50
+JUDGED = "judged"  # a property of a package: the stamp of the change because of which it was judged
 _DESCRIPTION_LIMIT = 1024
 _VALUE_LIMIT = 256
 _KEY_LIMIT = 128
@@ -132,16 +133,21 @@ def properties(values: Mapping[str, str]) -> dict[str, str]:
     return dict([pair for pair in fitting.items() if pair[1]][: PROPERTIES_LIMIT - 8])  # 8 for what people add
 
 
-def judgement(package_arn: str, found: Mapping[str, str], *, passed: bool, asked: str = "") -> dict[str, Any]:
-    """UpdateModelPackage for what something else registered, and the gate then judged: what it found."""
-    known = {"gate": "passed" if passed else "failed", "asked": asked, **found}
+def judgement(
+    package_arn: str, found: Mapping[str, str], stamp: str, *, passed: bool, asked: str = ""
+) -> dict[str, Any]:
+    """UpdateModelPackage for what something else registered, and the gate then judged: what it found, and because of
+    which change of the package."""
+    known = {"gate": "passed" if passed else "failed", JUDGED: stamp, "asked": asked, **found}
     return {"ModelPackageArn": package_arn, "CustomerMetadataProperties": properties(known)}
 
 
-def verdict(package_arn: str, found: Mapping[str, str], approval: Approval, reason: str, asked: str = "") -> Request:
+def verdict(
+    package_arn: str, found: Mapping[str, str], stamp: str, approval: Approval, reason: str, asked: str = ""
+) -> Request:
     """The same where the approval changes too."""
     return {
-        **judgement(package_arn, found, passed=approval is not Approval.REJECTED, asked=asked),
+        **judgement(package_arn, found, stamp, passed=approval is not Approval.REJECTED, asked=asked),
         "ModelApprovalStatus": approval.value,
         "ApprovalDescription": one_line(reason),
     }

@@ -12,13 +12,14 @@ from datetime import datetime, timedelta
 
 from mlplatform import approval, names, registry
 from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify, Skip
-from mlplatform.deployment import Candidate, Live, Model, deployment, judge
+from mlplatform.deployment import Candidate, Live, Model, deployment, is_begun, judge, judged_before
 from mlplatform.facts import STACK_TAG, Approval, ModelCard, ModelPackage, PackageChanged, UnreadableCard
 from mlplatform.model_cost import wished_hosting_cost
 from mlplatform.settings import Settings
 
 _ON_ITS_WAY = timedelta(minutes=10)
 _FORGOTTEN = timedelta(days=14)
+FOUND = "found"  # the stamp of an approval whose event was lost
 _ANSWERED_FOR = frozenset({"gate", "approved_by", "forced_by"})  # properties of a package
 
 
@@ -29,6 +30,17 @@ class Known:
     live: Live | None
     live_version: int | None  # of the live model's package, where it is known
     card: ModelCard | UnreadableCard | None  # the changed package's model
+
+
+def as_it_was(package: ModelPackage | None, changed: PackageChanged) -> ModelPackage | None:
+    """The package without what was written on it because of this very change of it.
+
+    A function that ended between that and what was to follow from it has to go on with the same event.
+    """
+    if package is None or package.properties.get(registry.JUDGED) != changed.stamp:
+        return package
+    properties = {key: one for key, one in package.properties.items() if key not in {"gate", registry.JUDGED}}
+    return replace(package, approval=changed.approval, properties=properties)
 
 
 def as_it_is(package: ModelPackage | None, changed: PackageChanged) -> PackageChanged:
@@ -79,7 +91,7 @@ def lost_approval(package: ModelPackage, acted_upon: bool, now: datetime) -> Pac
     if acted_upon or package.approval is not Approval.APPROVED or not _ON_ITS_WAY < age < _FORGOTTEN:
         return None
     return PackageChanged(
-        package.arn, package.group, package.version, package.approval, new=False, fields=None, stamp="found"
+        package.arn, package.group, package.version, package.approval, new=False, fields=None, stamp=FOUND
     )
 
 
@@ -90,7 +102,8 @@ def plan_release(
     name = registry.spoken(package.arn, settings.stack_name)
     dataset = registry.dataset_of(package.group, settings.stack_name) or ""
     told = names.asked_key(dataset, package.version, changed.stamp)
-    running = _runs(known.live, registry.model_name(package))
+    begun = _is_begun(known.live, dataset, package, changed)
+    running = None if begun else _runs(known.live, registry.model_name(package))
     if package.approval is Approval.REJECTED:
         return _rejected(package, name, dataset, running, told)
     if package.approval is Approval.PENDING and not changed.new:
@@ -113,7 +126,7 @@ def plan_release(
             told,
         )
     if changed.new:
-        return _judge(package, name, known, known.card, changed.stamp, settings)
+        return _judge(package, name, known, known.card, changed.stamp, settings, begun=begun)
     return _deploy(_why(package, name, known), package, known, known.card, changed.stamp, settings)
 
 
@@ -124,6 +137,8 @@ def _judge(
     card: ModelCard,
     stamp: str,
     settings: Settings,
+    *,
+    begun: bool,
 ) -> KeepLiveModel | AskApproval | DeployModel:
     """The gate, for what was registered by something that left the judgement to it: a pipeline, or people."""
     serving = known.live if known.live and not known.live.endpoint.dead else None
@@ -131,7 +146,10 @@ def _judge(
     compared = package.properties.get("compared_with")
     if compared is None and card.metrics.live_score is not None and serving is not None:
         compared = serving.endpoint.artifact_uri
-    good, finding, action = judge(Candidate(name, package.created, compared), card.metrics, serving)
+    candidate = Candidate(name, package.created, compared)
+    good, finding, action = judge(candidate, card.metrics, serving)
+    if begun:
+        good, (finding, action) = True, judged_before(candidate, card.metrics)
     finding = f"{card.metrics.choice} {finding}".lstrip()
     dataset, model = registry.dataset_of(package.group, settings.stack_name) or "", registry.model_name(package)
     told = names.asked_key(dataset, package.version, stamp)
@@ -139,7 +157,7 @@ def _judge(
     found = registry.findings(card, cost)
     if not good:
         reason = f"{finding}; {action}."
-        update = registry.verdict(package.arn, found, Approval.REJECTED, reason)
+        update = registry.verdict(package.arn, found, stamp, Approval.REJECTED, reason)
         return KeepLiveModel(reason, dataset, model, None, card, package.arn, update=update, release=told)
     ask = approval.why_ask(
         card,
@@ -150,9 +168,9 @@ def _judge(
         requested="asked" in package.properties,
         tested=names.challenger_wishes(serving.endpoint.tags) if serving else None,
     )
-    if ask is None and package.approval is Approval.APPROVED:
+    if begun or (ask is None and package.approval is Approval.APPROVED):
         decision = _deploy(f"{finding}; {action}.", package, known, card, stamp, settings)
-        return replace(decision, update=registry.judgement(package.arn, found, passed=True))
+        return replace(decision, update=registry.judgement(package.arn, found, stamp, passed=True))
     why = ask.reason if ask else "it was registered to wait for that"
     reason = f"{finding}; it waits for a person's approval, because {why}."
     return AskApproval(
@@ -163,7 +181,7 @@ def _judge(
         card,
         tuple(approval.difference(card, serving.endpoint if serving else None, cost, settings)),
         package.arn,
-        update=registry.verdict(package.arn, found, Approval.PENDING, reason, ask.kinds if ask else "requested"),
+        update=registry.verdict(package.arn, found, stamp, Approval.PENDING, reason, ask.kinds if ask else "requested"),
         release=told,
     )
 
@@ -202,6 +220,17 @@ def packaged(package: ModelPackage, dataset: str) -> Model:
         "Environment": dict(package.environment),
     }
     return Model(dataset, registry.model_name(package), container, package.properties.get("hosting", ""))
+
+
+def _is_begun(live: Live | None, dataset: str, package: ModelPackage, changed: PackageChanged) -> bool:
+    """Whether this change of the package is what the endpoint is on its way to its model for, as it says itself: the
+    function ended before it could remember, and tell, that it is done."""
+    if live is None or live.endpoint.dead or not is_begun(live, registry.model_name(package)):
+        return False
+    release = live.endpoint.tags.get(names.RELEASE_TAG, "")
+    if changed.stamp == FOUND:
+        return release.startswith(names.releases_prefix(dataset, package.version))
+    return release == names.release_key(dataset, package.version, changed.stamp)
 
 
 def _runs(live: Live | None, model: str) -> Live | None:

@@ -420,6 +420,7 @@ def _saving(kind: SavingsOfKind) -> str:
         "night": "Endpoints closed outside of office hours",
         "scale-in": "Smaller fleets than the day's largest",
         "serverless": "Serverless instead of an instance",
+        "scale-to-zero": "No instances while nobody asks",
     }
     rows = "".join(
         f'<tr><td>{_long(one.at.date())}</td><td class="formula">{escape(one.formula)}</td>'

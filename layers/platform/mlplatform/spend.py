@@ -3,6 +3,8 @@
 How it counts. Each tick looks at what exists, and computes what each thing has cost *up to now*; it never adds "an
 hour's worth". The month's object (`spend/<yyyy-mm>.json`) holds one entry per run, and two rules keep it right:
 
+- A serverless endpoint's entry is replaced as a whole: what CloudWatch has of its requests' time in the month, times
+  its memory, times the price of a GB-second. Time that passed with another memory is counted at the present one.
 - A job's entry is replaced as a whole: instances x seconds x price, from the job's own times. While it runs, the
   seconds are those since its start; once it has ended, SageMaker's billable seconds. Looking at a job twice, or not
   for a day, makes no difference.
@@ -39,8 +41,20 @@ from typing import Any
 from mlplatform import ledger, prices
 from mlplatform.decisions import Decision, HoldLaunches, LiftHold, Notify, RecordSaving, RecordSpend, Request
 from mlplatform.errors import UnknownPrice
-from mlplatform.facts import DATASET_TAG, Hold, Metered, Run, SpendFacts, SpendMonth
-from mlplatform.names import REQUIRED_TAGS
+from mlplatform.facts import (
+    DATASET_TAG,
+    Hold,
+    HostingKind,
+    Metered,
+    Run,
+    Saving,
+    SavingKind,
+    SpendFacts,
+    SpendMonth,
+)
+from mlplatform.kinds import tagged_kind
+from mlplatform.model_cost import open_hours
+from mlplatform.names import REQUIRED_TAGS, bare, hosting_wishes
 from mlplatform.settings import Settings
 
 PREFIX = "spend/"
@@ -120,6 +134,12 @@ def meter(month: SpendMonth, runs: Iterable[Run], until: datetime, region: str) 
         except UnknownPrice as error:
             unpriced.append(f"{run.name} is not counted: {error}")
             continue
+        if run.gb_seconds is not None:
+            try:
+                items[run.key] = _by_use(run, region, month.month, end)
+            except UnknownPrice as error:
+                unpriced.append(f"{run.name} is not counted: {error}")
+            continue
         count = _job if run.job else _standing
         items[run.key] = count(run, before, per_hour, month_start(month.month), end)
     through = end if month.through is None else max(month.through, end)
@@ -143,6 +163,16 @@ def _job(run: Run, _before: Metered | None, per_hour: Decimal, start: datetime, 
     ended = run.ended is not None and run.ended <= end
     known = ended and not (run.spot and run.billable_seconds is None)
     return Metered(run.use, run.name, _kept(run.tags), days, stopped, final=known, estimate=run.spot and not known)
+
+
+def _by_use(run: Run, region: str, month: str, end: datetime) -> Metered:
+    price = prices.usd("serverless.gb_second", region)
+    days = {
+        day: (seconds * price).quantize(_MICRO)
+        for day, seconds in (run.gb_seconds or {}).items()
+        if day.startswith(month)
+    }
+    return Metered(run.use, run.name, _kept(run.tags), days, end)
 
 
 def _standing(run: Run, before: Metered | None, per_hour: Decimal, start: datetime, end: datetime) -> Metered:
@@ -170,16 +200,73 @@ def _seconds_by_day(start: datetime, end: datetime) -> Iterable[tuple[str, Decim
         start = stop
 
 
-def scaled_in(month: SpendMonth, since: datetime | None, now: datetime, region: str) -> list[RecordSaving]:
+def by_kind(
+    month: SpendMonth, runs: Iterable[Run], since: datetime | None, now: datetime, settings: Settings
+) -> list[RecordSaving]:
+    """What endpoints that cost nothing while nobody asks saved on each day that is over, but was not yet at `since`.
+
+    Against the real-time endpoint that each would have been: the stack's fewest instances, of the type that its
+    job.json asks for, in the office hours of the day in which it was there. Where it cost more than that, the entry is
+    a loss. An endpoint that is gone before its day is over has no entry.
+    """
+    today = _midnight(now)
+    savings = []
+    for run in runs:
+        kind = tagged_kind(run.tags)
+        if run.use != "hosting" or kind is HostingKind.REAL_TIME or run.started is None or bare(run.name) != run.name:
+            continue
+        day = _midnight(max(run.started, since or run.started, month_start(month.month)))
+        while day < min(today, month_end(month.month)):
+            item = month.items.get(run.key)
+            cost = item.days.get(day_of(day), Decimal(0)) if item else Decimal(0)
+            try:
+                saving = _against_real_time(run, kind, day, cost, settings)
+            except UnknownPrice:
+                break  # the meter tells of a price that is missing
+            if saving.usd:
+                reason = f"{run.name} was {kind.value} on {day_of(day)}: {saving.formula}."
+                savings.append(RecordSaving(reason, saving))
+            day += timedelta(days=1)
+    return savings
+
+
+def _midnight(moment: datetime) -> datetime:
+    """That its UTC day began with."""
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _against_real_time(run: Run, kind: HostingKind, day: datetime, cost: Decimal, settings: Settings) -> Saving:
+    assert run.started is not None
+    instance_type = hosting_wishes(run.tags).get("instance_type", settings.hosting_instance_type)
+    hourly = settings.min_instances * prices.usd_per_hour(instance_type, "hosting", settings.aws_region)
+    end = day + timedelta(days=1)
+    hours = open_hours(run.tags, settings, max(run.started, day), end)
+    usd = hours * hourly - cost
+    formula = (
+        f"{hours:.2f} open hours x {settings.min_instances} x {instance_type} at {hourly} USD/hour in real time - "
+        f"{cost:.4f} USD {kind.value} = {usd:.4f} USD (list prices in {settings.aws_region})"
+    )
+    what: SavingKind = "serverless" if kind is HostingKind.SERVERLESS else "scale-to-zero"
+    at = end - timedelta(seconds=1)
+    return ledger.entry(what, f"{run.key} {day:%Y-%m-%d}", usd, formula, at, run.tags.get(DATASET_TAG))
+
+
+def scaled_in(
+    month: SpendMonth, since: datetime | None, now: datetime, region: str, but: Iterable[str] = ()
+) -> list[RecordSaving]:
     """What scaling in saved on each day that is over, but was not yet at `since`.
 
     Against the largest fleet that the endpoint had on that day: what it would have cost to stand so big for all the
-    time that it was on. Hours of the night are in none of it, because nothing is metered then.
+    time that it was on. Hours of the night are in none of it, because nothing is metered then. `but` has the keys of
+    runs that by_kind is about.
     """
     first, today = ("" if since is None else day_of(since)), day_of(now)
     found: dict[tuple[str, str], dict[Decimal, Decimal]] = {}
     of: dict[str, Metered] = {}
+    others = frozenset(but)
     for key, item in month.items.items():
+        if key in others:
+            continue
         arn = key.partition(" ")[0]
         of[arn] = item
         for day, fleets in item.fleets.items():
@@ -267,11 +354,11 @@ def plan_spend(facts: SpendFacts, settings: Settings) -> list[Decision]:
     if facts.previous is not None:
         closed = meter(facts.previous, facts.runs, facts.now, settings.aws_region)
         # Before what says up to when was counted: after an error they are found again, and kept once.
-        decisions += scaled_in(closed, facts.previous.through, facts.now, settings.aws_region)
+        decisions += _saved(closed, facts.previous.through, facts, settings)
         reason = f"{closed.month} is over: {_dollars(total(closed, closed.month))} in all."
         decisions.append(RecordSpend(reason, month_key(closed.month), document(closed), ()))
     month = meter(facts.month, facts.runs, facts.now, settings.aws_region)
-    decisions += scaled_in(month, facts.month.through, facts.now, settings.aws_region)
+    decisions += _saved(month, facts.month.through, facts, settings)
     today = day_of(facts.now)
     reason = (
         f"{_dollars(total(month, today))} today and {_dollars(total(month, month.month))} this month (UTC) for "
@@ -296,6 +383,14 @@ def plan_spend(facts: SpendFacts, settings: Settings) -> list[Decision]:
         elif spent >= WARN_AT * ceiling:
             decisions.append(_warning(period, spent, ceiling, name, estimated=spent - certain))
     return decisions + _at_a_ceiling(breaches, facts, settings)
+
+
+def _saved(month: SpendMonth, since: datetime | None, facts: SpendFacts, settings: Settings) -> list[RecordSaving]:
+    others = [run.key for run in facts.runs if tagged_kind(run.tags) is not HostingKind.REAL_TIME]
+    return [
+        *scaled_in(month, since, facts.now, settings.aws_region, others),
+        *by_kind(month, facts.runs, since, facts.now, settings),
+    ]
 
 
 def _warning(period: str, spent: Decimal, ceiling: Decimal, name: str, estimated: Decimal) -> Notify:
