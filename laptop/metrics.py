@@ -329,6 +329,17 @@ def put_invocations(
     per_instance = Statistics(n, n * each, each, each) if n else zero
     store.put("AWS/SageMaker", "Invocations", dimensions, requests, unit="None", at=at)
     store.put("AWS/SageMaker", "InvocationsPerInstance", dimensions, per_instance, unit="None", at=at)
+    # How many requests a model has at a time, on the average of the minute: the time that they took, over the minute's
+    # (Little's law). On AWS a sample every ten seconds.
+    concurrent = counters.model_us.total / (MINUTE_SECONDS * 1e6) * each
+    store.put(
+        "AWS/SageMaker",
+        "ConcurrentRequestsPerModel",
+        dimensions,
+        Statistics(1, concurrent, concurrent, concurrent),
+        unit="None",
+        at=at,
+    )
     store.put("AWS/SageMaker", "OverheadLatency", dimensions, counters.overhead_us, unit="Microseconds", at=at)
     put_answers(store, dimensions, counters, at)
 
