@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -15,12 +14,14 @@ from botocore.exceptions import ClientError
 from rich.table import Table
 
 from cli import costs, hours
+from cli.advice import caller
 from cli.connection import CommandError, Connection
 from cli.terminal import Terminal
 from mlplatform import instances, kinds, names, prices
+from mlplatform.aws_traffic import WINDOW_DAYS, read_traffic
 from mlplatform.dollars import precise
 from mlplatform.errors import DataRejected, UnknownPrice
-from mlplatform.facts import HostingKind
+from mlplatform.facts import HostingKind, Traffic
 from mlplatform.hosting import (
     COLD_START_SECONDS,
     LONGEST_WAIT_SECONDS,
@@ -42,18 +43,6 @@ from mlplatform.settings import Settings
 from mlplatform.stand_ins import MOVE
 
 console = Terminal(soft_wrap=True, highlight=False)
-WINDOW_DAYS = 14
-_HOUR = 3600
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What CloudWatch has of an endpoint, hour by hour."""
-
-    requests_per_hour: tuple[Decimal, ...]  # of the hours in which it ran
-    model_seconds: Decimal | None  # the average of its requests
-    overhead_seconds: Decimal | None
-    memory_percent: Decimal | None  # of an instance's, at most
 
 
 @dataclass(frozen=True)
@@ -105,7 +94,7 @@ def hosting(
         sizes = {"memory_gb": None if memory_gb is None else int(memory_gb), "max_concurrency": max_concurrency}
         _move(connection, serving, move_to, {key: value for key, value in sizes.items() if value}, settings)
         return
-    measured = measure(connection, serving.name)
+    measured = read_traffic(caller(connection), serving.name, connection.now())
     wishes = names.hosting_wishes(serving.tags)
     open_hours = open_hours_per_week(serving.tags, settings)
     declared = None if requests_per_day_ is None else flat_rate(Decimal(str(requests_per_day_)), open_hours)
@@ -232,55 +221,7 @@ def sample(connection: Connection, serving: Serving) -> bytes | None:
         return None
 
 
-def measure(connection: Connection, endpoint: str) -> Measured:
-    """The last two weeks by the hour ("Metrics for monitoring Amazon SageMaker AI", SageMaker developer guide)."""
-    now = connection.now()
-    wanted = {
-        "requests": ("AWS/SageMaker", "Invocations", "Sum"),
-        "model": ("AWS/SageMaker", "ModelLatency", "Sum"),
-        "models": ("AWS/SageMaker", "ModelLatency", "SampleCount"),
-        "overhead": ("AWS/SageMaker", "OverheadLatency", "Sum"),
-        "overheads": ("AWS/SageMaker", "OverheadLatency", "SampleCount"),
-        "memory": ("/aws/sagemaker/Endpoints", "MemoryUtilization", "Maximum"),
-    }
-    dimensions = [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": names.VARIANT}]
-    pages = (
-        connection.client("cloudwatch")
-        .get_paginator("get_metric_data")
-        .paginate(
-            MetricDataQueries=[
-                {
-                    "Id": key,
-                    "MetricStat": {
-                        "Metric": {"Namespace": namespace, "MetricName": metric, "Dimensions": dimensions},
-                        "Period": _HOUR,
-                        "Stat": statistic,
-                    },
-                }
-                for key, (namespace, metric, statistic) in wanted.items()
-            ],
-            StartTime=now.replace(minute=0, second=0, microsecond=0) - timedelta(days=WINDOW_DAYS),
-            EndTime=now + timedelta(hours=1),
-        )
-    )
-    found: dict[str, list[Decimal]] = {key: [] for key in wanted}
-    for page in pages:
-        for result in page["MetricDataResults"]:
-            found[result["Id"]].extend(Decimal(str(value)) for value in result["Values"])
-    return Measured(
-        tuple(found["requests"]),
-        _average(found["model"], found["models"]),
-        _average(found["overhead"], found["overheads"]),
-        max(found["memory"], default=None),
-    )
-
-
-def _average(microseconds: list[Decimal], counts: list[Decimal]) -> Decimal | None:
-    count = sum(counts, Decimal(0))
-    return sum(microseconds, Decimal(0)) / count / 10**6 if count else None
-
-
-def _show(serving: Serving, workload: Workload, measured: Measured, seen: int | None, choice: Choice) -> None:
+def _show(serving: Serving, workload: Workload, measured: Traffic, seen: int | None, choice: Choice) -> None:
     daily = requests_per_day(workload)
     if seen is None:
         source = "as declared"

@@ -6,8 +6,9 @@ Of a tuning, the best trial is judged like any training job; the other trials on
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlplatform import events, names, registry
 from mlplatform.app import App, live_app
@@ -23,12 +24,16 @@ from mlplatform.facts import (
     TrainingJob,
     TuningEnded,
 )
+from mlplatform.kinds import AUTO
 from mlplatform.ledger import plan_spot_saving
 from mlplatform.observability import decided, observed
 from mlplatform.pipelines import plan_outcome
 from mlplatform.quotas import fit_deployment
 from mlplatform.releases import Known, as_it_is, as_it_was, lost_approval, plan_release, skip_package
 from mlplatform.tuning import Judged, skip_tuning, spending, told, without_best
+
+if TYPE_CHECKING:
+    from mlplatform.choosing import Chosen
 
 
 @observed
@@ -88,10 +93,30 @@ def _judged(app: App, job: TrainingJob) -> Judged:
     if job.status is JobStatus.COMPLETED and job.artifact_uri:
         card = app.aws.artifact_card(job.artifact_uri)
     live = _live(app, job.dataset or "")
+    chosen = _chosen(app, job.tags, live)
+    if chosen is not None:
+        job = replace(job, tags={**job.tags, names.HOSTING_TAG: chosen.hosting})
     decision = plan_deployment(job, card, live, app.settings)
     if not isinstance(decision, DeployModel):
         return decision
-    return fit_deployment(decision, live, app.aws.quotas(), app.settings)
+    return fit_deployment(_explained(decision, chosen), live, app.aws.quotas(), app.settings)
+
+
+def _chosen(app: App, tags: Mapping[str, str], live: Live | None) -> Chosen | None:
+    """The kind of hosting, where job.json leaves that to the platform."""
+    if names.hosting_wishes(tags).get("kind") != AUTO:
+        return None
+    from mlplatform.choosing import choose  # as below
+
+    traffic = app.aws.traffic(live.endpoint.name) if live else None
+    return choose(tags[names.HOSTING_TAG], live.endpoint if live else None, traffic, app.settings)
+
+
+def _explained(decision: DeployModel, chosen: Chosen | None) -> DeployModel:
+    if chosen is None:
+        return decision
+    said = f"{decision.reason} {chosen.reason}"
+    return replace(decision, reason=said, difference=(*decision.difference, *chosen.table))
 
 
 def _with_page(
@@ -134,7 +159,12 @@ def release_model(app: App, changed: PackageChanged) -> Decision:
         live_version=app.aws.live_version(package.group, live.endpoint.model_name or "") if live else None,
         card=app.aws.stored_card(dataset, registry.model_name(package)) or app.aws.artifact_card(package.artifact_uri),
     )
+    chosen = _chosen(app, {names.HOSTING_TAG: package.properties.get("hosting", "")}, live)
+    if chosen is not None:
+        package = replace(package, properties={**package.properties, "hosting": chosen.hosting})
     decision: Decision = plan_release(package, changed, known, app.settings)
+    if isinstance(decision, DeployModel):
+        decision = _explained(decision, chosen)
     if isinstance(decision, DeployModel):
         decision = fit_deployment(decision, live, app.aws.quotas(), app.settings)
     if changed.new:  # of what the platform registered itself, the page was made when its training ended
@@ -159,12 +189,11 @@ def _live(app: App, dataset: str) -> Live | None:
     name = names.endpoint(app.settings.stack_name, dataset)
     endpoint, parked = app.aws.endpoint(name), None
     if endpoint is None:
-        endpoint = app.aws.endpoint(names.stand_in(name))
-        if endpoint is not None:
-            return Live(endpoint, *_known(app, dataset, endpoint.model_name), standing_in=True)
         found = app.aws.parked_endpoint(name)
         if found is None:
-            return None
+            stand_in = app.aws.endpoint(names.stand_in(name))
+            known = _known(app, dataset, stand_in.model_name) if stand_in else (None, None)
+            return Live(stand_in, *known, standing_in=True) if stand_in else None
         endpoint, parked = found
     return Live(endpoint, *_known(app, dataset, endpoint.model_name), parked=parked)
 

@@ -3,7 +3,7 @@
 The body's form: CloudWatch API reference, "Dashboard Body Structure and Syntax". Drawn are metric widgets as lines,
 with metrics that are named or searched for ("CloudWatch search expression syntax", user guide), and alarm widgets; what
 else there is, is named as not drawn. A minute of the time axis is one of laptop/metrics.py, two seconds long.
-Percentiles are drawn as the average, because only sums are kept.
+Percentiles are as exact as laptop/metrics.py counts them.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def page(account: Account, store: MetricStore, name: str) -> str:
         name,
         [
             f"<header><div><div class='kicker'>Dashboard</div><h1>{escape(name)}</h1></div>"
-            f"<div class='meta'>{account.clock.now():%Y-%m-%d %H:%M:%S} UTC<br>the last {minutes}, measured here; "
-            "percentiles drawn as averages</div></header>",
+            f"<div class='meta'>{account.clock.now():%Y-%m-%d %H:%M:%S} UTC<br>the last {minutes}, measured here"
+            "</div></header>",
             "<div class='board'>",
             *(_widget(widget, store, states) for widget in body["widgets"]),
             "</div>",

@@ -12,6 +12,7 @@ people move.
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,10 @@ ENDPOINTS = "/aws/sagemaker/Endpoints"  # the namespace of what instances and co
 # moto keeps every datapoint for ever; older ones than this many are dropped so that a long day stays quick
 KEPT_DATAPOINTS = 50_000
 
+# Values of a percentile are counted in classes that are 1 % wide, which is as exact as it comes out.
+_CLASSES = 1 / math.log(1.01)
+_PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)")
+
 Key = tuple[str, str, frozenset[tuple[str, str]]]  # namespace, metric name, dimensions
 
 
@@ -39,21 +44,37 @@ class Statistics:
     total: float = 0.0
     minimum: float = math.inf
     maximum: float = -math.inf
+    classes: dict[int, float] = field(default_factory=dict)  # how many values are about 1.01 ** class
 
     def add(self, value: float) -> None:
+        self._count(value, 1.0)
         self.count += 1
         self.total += value
         self.minimum = min(self.minimum, value)
         self.maximum = max(self.maximum, value)
 
+    def _count(self, value: float, times: float) -> None:
+        if value > 0:
+            place = round(math.log(value) * _CLASSES)
+            self.classes[place] = self.classes.get(place, 0.0) + times
+
     def merge(self, other: Statistics) -> None:
+        if other.classes:
+            for place, times in other.classes.items():
+                self.classes[place] = self.classes.get(place, 0.0) + times
+        elif other.minimum == other.maximum:  # a set whose values are all the same
+            self._count(other.maximum, other.count)
         self.count += other.count
         self.total += other.total
         self.minimum = min(self.minimum, other.minimum)
         self.maximum = max(self.maximum, other.maximum)
 
     def value(self, statistic: str) -> float:
-        """One of CloudWatch's Statistic names; percentiles are not kept and come out as the average."""
+        """One of CloudWatch's Statistic names, or a percentile such as p99.
+
+        Of sets that somebody put without their values there are no percentiles ("Percentiles", CloudWatch user guide);
+        they come out as the average.
+        """
         match statistic:
             case "Sum":
                 return self.total
@@ -64,7 +85,17 @@ class Statistics:
             case "SampleCount":
                 return self.count
             case _:
-                return self.total / self.count
+                wanted = _PERCENTILE.fullmatch(statistic)
+                return self._percentile(float(wanted[1])) if wanted and self.classes else self.total / self.count
+
+    def _percentile(self, percent: float) -> float:
+        """The middle of the class in which that share of the values is reached; what is not above 0 comes first."""
+        below = self.count - sum(self.classes.values())
+        for place, times in sorted(self.classes.items()):
+            below += times
+            if below >= percent / 100 * self.count - 1e-9:
+                return min(max(1.01**place, self.minimum), self.maximum)
+        return self.maximum
 
 
 @dataclass
@@ -147,6 +178,7 @@ class MetricStore:
     """
 
     def __init__(self) -> None:
+        _give_percentiles()
         self._next = 0
         self._minutes: dict[Key, deque[tuple[int, Statistics]]] = {}
         # The same by the account's clock: minutes since 1970. A minute of it holds thirty of the others.
@@ -173,19 +205,19 @@ class MetricStore:
         from moto.cloudwatch.models import MetricAggregatedDatum
 
         if statistics.count:
-            self._backend().metric_data.append(
-                MetricAggregatedDatum(
-                    namespace,
-                    name,
-                    statistics.minimum,
-                    statistics.maximum,
-                    statistics.count,
-                    statistics.total,
-                    [{"Name": key, "Value": value} for key, value in dimensions.items()],
-                    at.astimezone(UTC).replace(tzinfo=None),  # moto compares naive UTC times
-                    unit,
-                )
+            datum: Any = MetricAggregatedDatum(
+                namespace,
+                name,
+                statistics.minimum,
+                statistics.maximum,
+                statistics.count,
+                statistics.total,
+                [{"Name": key, "Value": value} for key, value in dimensions.items()],
+                at.astimezone(UTC).replace(tzinfo=None),  # moto compares naive UTC times
+                unit,
             )
+            datum.classes = statistics.classes
+            self._backend().metric_data.append(datum)
 
     def advance(self) -> None:
         """Ends a minute: whatever was put since the last call belongs to it."""
@@ -197,11 +229,7 @@ class MetricStore:
         self.minute += 1
         for datum in new:
             where = key(datum.namespace, datum.name, ((d.name, d.value) for d in datum.dimensions))
-            one = Statistics()
-            if hasattr(datum, "sample_count"):
-                one.merge(Statistics(datum.sample_count, datum.sum, datum.min, datum.max))
-            else:
-                one.add(datum.value)
+            one = _of(datum)
             _merge_into(self._minutes, where, self.minute, one)
             _merge_into(self._clock_minutes, where, _clock_minute(datum.timestamp), one)
         if len(data) > KEPT_DATAPOINTS:
@@ -222,6 +250,37 @@ class MetricStore:
     def since(self, where: Key, minutes_each: int, count: int, now: datetime) -> list[Statistics | None]:
         """Like `periods`, by the time that the datapoints carry: the periods that end with the minute of `now`."""
         return _gathered(self._clock_minutes.get(where, ()), _clock_minute(now), minutes_each, count)
+
+
+def _of(datum: Any) -> Statistics:
+    """One of moto's data: a value, or a set of them."""
+    one = Statistics()
+    if hasattr(datum, "sample_count"):
+        classes = getattr(datum, "classes", {})
+        one.merge(Statistics(datum.sample_count, datum.sum, datum.min, datum.max, classes))
+    else:
+        one.add(datum.value)
+    return one
+
+
+def _give_percentiles() -> None:
+    """moto answers GetMetricData with no value for a percentile, and then fails at writing that."""
+    from moto.cloudwatch import models
+
+    if hasattr(models.Statistics, "without_percentiles"):
+        return
+    usual = models.Statistics.get_statistics_for_type
+
+    def get_statistics_for_type(self: Any, stat: str) -> Any:
+        if not _PERCENTILE.fullmatch(stat):
+            return usual(self, stat)
+        whole = Statistics()
+        for datum in self.metric_data:
+            whole.merge(_of(datum))
+        return whole.value(stat) if whole.count else None
+
+    given: Any = models.Statistics
+    given.without_percentiles, given.get_statistics_for_type = usual, get_statistics_for_type
 
 
 def _clock_minute(moment: datetime) -> int:
@@ -270,6 +329,17 @@ def put_invocations(
     per_instance = Statistics(n, n * each, each, each) if n else zero
     store.put("AWS/SageMaker", "Invocations", dimensions, requests, unit="None", at=at)
     store.put("AWS/SageMaker", "InvocationsPerInstance", dimensions, per_instance, unit="None", at=at)
+    # How many requests a model has at a time, on the average of the minute: the time that they took, over the minute's
+    # (Little's law). On AWS a sample every ten seconds.
+    concurrent = counters.model_us.total / (MINUTE_SECONDS * 1e6) * each
+    store.put(
+        "AWS/SageMaker",
+        "ConcurrentRequestsPerModel",
+        dimensions,
+        Statistics(1, concurrent, concurrent, concurrent),
+        unit="None",
+        at=at,
+    )
     store.put("AWS/SageMaker", "OverheadLatency", dimensions, counters.overhead_us, unit="Microseconds", at=at)
     put_answers(store, dimensions, counters, at)
 

@@ -30,7 +30,7 @@ from laptop.scaling_policies import COMPONENT_DIMENSION, VARIANT_DIMENSION, chec
 __all__ = ["MINUTE_SECONDS", "Scaling", "install"]
 
 _DIMENSIONS = (VARIANT_DIMENSION, COMPONENT_DIMENSION)
-OUT_PERIODS, IN_PERIODS = 3, 15
+IN_PERIODS = 15
 SCALE_IN_SHARE = 0.9  # the low alarm's threshold, as a share of the target
 DEFAULT_COOLDOWN_SECONDS = 300
 KEPT_ACTIVITIES = 500
@@ -218,7 +218,7 @@ class Scaling:
         alarms = []
         configuration = policy.target_tracking_scaling_policy_configuration
         for side, periods, operator, threshold in (
-            ("AlarmHigh", OUT_PERIODS, "GreaterThanThreshold", metric.target),
+            ("AlarmHigh", metric.out_periods, "GreaterThanThreshold", metric.target),
             ("AlarmLow", IN_PERIODS, "LessThanThreshold", metric.target * SCALE_IN_SHARE),
         ):
             if side == "AlarmLow" and configuration.get("DisableScaleIn"):

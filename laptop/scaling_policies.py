@@ -17,10 +17,16 @@ from laptop.errors import ServiceError
 
 VARIANT_DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 COMPONENT_DIMENSION = "sagemaker:inference-component:DesiredCopyCount"
+CONCURRENCY = "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+# Periods of a minute over the target until it scales out. A high-resolution metric comes every ten seconds on AWS; here
+# it comes with the minute, which is less than AWS's three periods of it take.
+OUT_PERIODS, OUT_PERIODS_OF_HIGH_RESOLUTION = 3, 1
 # Predefined metric -> the scalable dimension it is for, the metric's name and statistic: the average number of times
-# per minute that each instance of a variant, or each copy of an inference component, is invoked.
+# per minute that each instance of a variant, or each copy of an inference component, is invoked; and how many requests
+# a variant's model has at a time.
 PREDEFINED = {
     "SageMakerVariantInvocationsPerInstance": (VARIANT_DIMENSION, "InvocationsPerInstance", "Sum"),
+    CONCURRENCY: (VARIANT_DIMENSION, "ConcurrentRequestsPerModel", "Average"),
     "SageMakerInferenceComponentInvocationsPerCopy": (COMPONENT_DIMENSION, "InvocationsPerCopy", "Sum"),
 }
 
@@ -35,6 +41,7 @@ class TrackedMetric:
     statistic: str
     unit: str | None
     target: float
+    out_periods: int = OUT_PERIODS
 
     def wanted(self, now: int, value: float) -> int:
         """The capacity at which the metric, spread over that much of it, meets its target."""
@@ -52,7 +59,8 @@ def tracked_metric(policy: Any) -> TrackedMetric:
             raise ServiceError(
                 "ValidationException", f"The laptop does not measure {kind} for {policy.scalable_dimension}."
             )
-        return TrackedMetric("AWS/SageMaker", name, _dimensions(policy.resource_id), statistic, None, target)
+        periods = OUT_PERIODS_OF_HIGH_RESOLUTION if kind == CONCURRENCY else OUT_PERIODS
+        return TrackedMetric("AWS/SageMaker", name, _dimensions(policy.resource_id), statistic, None, target, periods)
     custom = configuration.get("CustomizedMetricSpecification", {})
     if not {"MetricName", "Namespace", "Statistic"} <= custom.keys():
         raise ServiceError(

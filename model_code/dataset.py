@@ -12,11 +12,12 @@ import csv
 import io
 import mmap
 import os
+import re
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ _PARQUET_MAGIC = b"PAR1"
 _NULLS = sorted(
     {form for token in MISSING_TOKENS for form in (token, token.upper(), token.capitalize())} | {"NaN", "-NaN"}
 )
+_FEWEST_WITH_UNIT = 3  # different texts; two that end alike might as well be categories
 _LOOKS_NUMERIC = 0.99  # a text column with at least this share of numbers is a numeric column with a mistake in it,
 _MANY_NUMBERS = 20  # if it has more different numbers than this; otherwise its numbers are taken as names of categories
 
@@ -610,11 +612,34 @@ class _Growing:
         places = np.append(kept.indices.fill_null(-1).to_numpy().astype(np.int32), np.int32(-1))
         codes = places[self.array]
         if not as_text:
-            numbers, spelling = _spelled(kept.dictionary, spelling, decimal_comma)
+            numbers, spelling = _numbers(kept.dictionary, spelling, decimal_comma)
             stray = set(kept.dictionary.filter(pa.array(np.isnan(numbers))).to_pylist())
             if stray <= numerals.DASHES and len(stray) < len(numbers):
                 return Numbers(np.append(_finite(numbers), np.nan)[codes], spelling)
         return Texts(codes, kept.dictionary.to_pylist())
+
+
+def _numbers(texts: Any, spelling: Spelling | None, decimal_comma: bool) -> tuple[NDArray[np.float64], Spelling | None]:
+    """As _spelled; where numbers alone do not explain the texts, one unit behind them may."""
+    if spelling is not None:
+        return _spelled(_without(texts, spelling.unit), spelling, decimal_comma)
+    numbers, found = _spelled(texts, None, decimal_comma)
+    unit = _unit(texts.filter(pa.array(np.isnan(numbers)))) if len(texts) >= _FEWEST_WITH_UNIT else ""
+    if not unit:
+        return numbers, found
+    numbers, found = _spelled(_without(texts, unit), None, decimal_comma)
+    return numbers, replace(found or Spelling(), unit=unit)
+
+
+def _unit(texts: Any) -> str:
+    """What stands behind the numbers of all of these texts but dashes; empty where that is not the same."""
+    texts = texts.filter(pc.invert(pc.is_in(texts, value_set=pa.array(sorted(numerals.DASHES)))))
+    units = pc.unique(pc.struct_field(pc.extract_regex(texts, numerals.WITH_UNIT), "unit")).to_pylist()
+    return str(units[0]) if len(units) == 1 and units[0] else ""
+
+
+def _without(texts: Any, unit: str) -> Any:
+    return pc.replace_substring_regex(texts, rf"\s*{re.escape(unit)}$", "") if unit else texts
 
 
 def _spelled(texts: Any, spelling: Spelling | None, decimal_comma: bool) -> tuple[NDArray[np.float64], Spelling | None]:
@@ -666,7 +691,7 @@ def _refuse_stray_text(
     decimal_comma: bool,
 ) -> None:
     """Raises DataError for text among numbers: where only numbers may be, or where nearly everything is a number."""
-    numeric = ~np.isnan(_spelled(pa.array(column.categories, pa.string()), spelling, decimal_comma)[0])
+    numeric = ~np.isnan(_numbers(pa.array(column.categories, pa.string()), spelling, decimal_comma)[0])
     known = column.codes >= 0
     stray = np.append(~numeric, False)[column.codes] & known
     share = 1 - stray.sum() / max(1, known.sum())

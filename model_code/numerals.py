@@ -34,6 +34,8 @@ COMMA = r"^(?:[^,]*\.[^,]*,\d*|\d{1,3}(?:\.\d{3}){2,}|\d*,(?:\d{0,2}|\d{4,})|(?:
 DOT_GROUPS = r"^(?:\d{1,3}(?:\.\d{3})+,\d*|\d{1,3}(?:\.\d{3}){2,})$"
 # A currency's sign or name, of what AFFIXES has matched. Nobody writes money with three decimals.
 MONEY = f"[^0-9.,+\\-\u2212()%'\u2019{_SPACES}]"
+# A number and what it counts: `85 m2`, `12kg`. In Arrow's syntax; serving only has to know how the text ends.
+WITH_UNIT = f"^{_SIGN}[0-9][0-9.,'\u2019{_SPACES}]*(?P<unit>[\\p{{L}}\u00b0\u00b5\u03a9][^\\s]{{0,11}})$"
 # What people write for a missing number, and for nothing else among numbers; elsewhere these may be values.
 DASHES = frozenset({"-", "--", "---", "\u2013", "\u2014", "."})
 ASIDE = _ASIDE
@@ -45,6 +47,7 @@ class Spelling:
 
     decimal: str = "."
     group: str = ","  # besides spaces and apostrophes, which always part thousands; empty: nothing else does
+    unit: str = ""  # that may stand behind them, such as kg
 
     @property
     def body(self) -> str:
@@ -57,6 +60,8 @@ class Spelling:
 
 def number(text: str, spelling: Spelling) -> float | None:
     """The number that a text without spaces around it spells; None if it spells none."""
+    if spelling.unit:
+        text = text.removesuffix(spelling.unit).rstrip()
     found = _affixes.match(text)
     if not found or bool(found["open"]) != bool(found["close"]) or (found["before"] and found["after"]):
         return float(text) if _plain.match(text) else None

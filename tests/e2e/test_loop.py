@@ -6,6 +6,7 @@ import json
 import threading
 import time
 import urllib.request
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -318,6 +319,70 @@ def test_a_better_version_replaces_the_first_without_a_failed_request(laptop: La
             thread.join()
     assert failures == []
     assert len(set(answers)) == 2, "both versions answered, one after the other"
+
+
+def weights(laptop: Laptop, endpoint: str) -> dict[str, float]:
+    """Of an endpoint in service; nothing while it is updated."""
+    found = laptop.sagemaker.describe_endpoint(EndpointName=endpoint)
+    variants = found["ProductionVariants"] if found["EndpointStatus"] == "InService" else []
+    return {one["VariantName"]: round(one["CurrentWeight"], 4) for one in variants}
+
+
+def test_two_models_share_the_traffic_are_compared_and_either_can_stay(
+    laptop: Laptop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the endpoint of the test above: the first of its models comes beside the second."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", laptop.url)
+    monkeypatch.setenv("COLUMNS", "200")
+    endpoint, runtime = names.endpoint(STACK, "better"), laptop.client("sagemaker-runtime")
+    second = laptop.sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
+
+    def mlp(*arguments: str, fails: bool = False) -> str:
+        result = CliRunner().invoke(app, list(arguments))
+        assert (result.exit_code != 0) == fails, result.output
+        return f"{result.output}{result.exception or ''}"
+
+    def shared(live: float, challenger: float) -> None:
+        wanted = {"AllTraffic": live, "Challenger": challenger}
+        eventually(lambda: weights(laptop, endpoint) == wanted or None, 60, f"{live} to {challenger} is not the share")
+
+    def ask(_: int) -> tuple[str, str]:
+        body = json.dumps({"features": [[30, 2500.0, "pro"]]})
+        answer = runtime.invoke_endpoint(EndpointName=endpoint, ContentType="application/json", Body=body)
+        return answer["InvokedProductionVariant"], json.loads(answer["Body"].read())["model_version"]
+
+    assert "at most 0.5" in mlp("ab", "better", "1", "--weight", "0.6", fails=True)
+    assert "is the live model itself" in mlp("ab", "better", "2", fails=True)
+    assert "No A/B test runs" in mlp("ab", "better", fails=True)
+    assert "better/1 comes beside" in mlp("ab", "better", "1", "--weight", "0.3")
+    shared(0.7, 0.3)
+    assert "challenger, 30 %" in mlp("models", "better")
+
+    answered = Counter(map(ask, range(250)))
+    [(_, first)] = answered.keys() - {("AllTraffic", second)}
+    # 0.3 of 250, give or take five standard deviations of 2.9 %; nobody failed, and each variant has its own model
+    assert abs(answered["Challenger", first] / 250 - 0.3) < 0.145
+    said = eventually(
+        lambda: said if "Neither fails a request" in (said := mlp("ab", "better")) else None, 20, "no requests seen"
+    )
+    assert "better/2 is live, and better/1 beside it with 30 % of the traffic" in said
+    (tmp_path / "labelled.csv").write_text(customers(600, seed=9))
+    said = mlp("ab", "better", "--outcomes", str(tmp_path / "labelled.csv"))
+    assert "600 rows of labelled.csv, of which the column stays is right" in said
+    assert "McNemar's exact test" in said
+
+    assert "gets 10 % of the traffic" in mlp("ab", "better", "--weight", "0.1")
+    shared(0.9, 0.1)
+    assert "better/1 leaves" in mlp("ab", "better", "--drop")
+    laptop.endpoint_serving("better", second)
+    assert set(weights(laptop, endpoint)) == {"AllTraffic"}
+
+    mlp("ab", "better", "1", "--weight", "0.5")
+    shared(0.5, 0.5)
+    assert "The A/B test of better/1 ends with that." in mlp("ab", "better", "--promote")
+    laptop.endpoint_serving("better", first, 90)
+    assert set(map(ask, range(10))) == {("AllTraffic", first)}
+    assert laptop.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{endpoint}-Challenger")["MetricAlarms"] == []
 
 
 def test_a_job_that_fails_says_in_one_sentence_why(laptop: Laptop) -> None:

@@ -10,13 +10,17 @@ from typing import Any
 from deployed_endpoint import ENDPOINT, card, deploy, in_service
 
 import builders
-from builders import LIVE_JOB, Account
+from builders import JOB, LIVE_JOB, Account
 from cli.doctor import examine
 from compare_models import compare_models
+from deploy_model import release_model
 from mlplatform import events
 from mlplatform.decisions import (
     Decision,
+    DeployModel,
     EndAbTest,
+    FinishDeployment,
+    Refuse,
     ShareTraffic,
     Skip,
     StartAbTest,
@@ -24,7 +28,7 @@ from mlplatform.decisions import (
 from mlplatform.deployment import scalable_target
 from mlplatform.endpoint_alarms import challenger_alarms
 from mlplatform.errors import AwsError
-from mlplatform.facts import CHALLENGER
+from mlplatform.facts import CHALLENGER, Approval, PackageChanged
 
 
 def package(account: Account) -> str:
@@ -114,6 +118,29 @@ def test_a_challenger_gets_traffic_once_it_answered_and_is_scaled_and_watched_an
     assert list(variants(account)) == ["AllTraffic"]
     assert scaled(account) == {"AllTraffic"}
     assert not set(challenger_alarms(ENDPOINT)) & alarms(account)
+
+
+def test_a_promotion_is_an_approval_and_takes_two_updates_of_which_the_second_is_watched(account: Account) -> None:
+    arn = begun(account)
+    in_service(account)
+    account.calls.clear()
+    approved = PackageChanged(
+        arn, ENDPOINT, 1, Approval.APPROVED, new=False, fields=("ModelApprovalStatus",), stamp="1"
+    )
+    released = release_model(account.app(), approved)
+    assert isinstance(released, DeployModel)
+    assert "The A/B test of churn/1 ends with that." in released.reason
+    assert variants(account).keys() == {"AllTraffic"}
+    assert scaled(account) == {"AllTraffic"}
+    then = in_service(account)
+    assert isinstance(then, FinishDeployment)
+    first, second = account.called("update_endpoint")
+    assert (first["EndpointConfigName"], second["EndpointConfigName"]) == (JOB, LIVE_JOB)
+    assert "DeploymentConfig" not in first
+    assert len(second["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]) == 3
+    assert isinstance(in_service(account), Skip), "its scaling was never gone"
+    assert not set(challenger_alarms(ENDPOINT)) & alarms(account)
+    assert isinstance(ask(account, "drop"), Refuse)
 
 
 def test_the_doctor_finds_what_a_challenger_lacks_and_configure_autoscaling_gives_it(account: Account) -> None:

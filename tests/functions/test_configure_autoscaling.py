@@ -176,6 +176,25 @@ def test_what_job_json_asked_for_goes_before_the_stacks_settings(account: Accoun
     assert decision.policies[0]["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] == 50.0
 
 
+def test_concurrent_requests_are_a_third_policy_for_as_long_as_job_json_asks_for_them(account: Account) -> None:
+    deploy(account, tags=names.hosting_tag({"concurrent_requests_per_instance": 8}))
+    decision = in_service(account)
+    assert "on 1000 invocations a minute, 8 concurrent requests or 70 % CPU each" in decision.reason
+    *_, third = policies(account)
+    assert third["PolicyName"] == f"{ENDPOINT}-concurrency"
+    tracked = third["TargetTrackingScalingPolicyConfiguration"]
+    assert tracked["TargetValue"] == 8.0
+    assert tracked["PredefinedMetricSpecification"] == {
+        "PredefinedMetricType": "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+    }
+    sagemaker = account.client("sagemaker")
+    arn = sagemaker.describe_endpoint(EndpointName=ENDPOINT)["EndpointArn"]
+    sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": names.HOSTING_TAG, "Value": ""}])
+    assert isinstance(in_service(account), ConfigureAutoscaling)
+    assert [one["PolicyName"] for one in policies(account)] == [f"{ENDPOINT}-invocations", f"{ENDPOINT}-cpu"]
+    assert isinstance(in_service(account), Skip), "and then there is nothing to change"
+
+
 @pytest.mark.parametrize(
     ("response", "said"),
     [

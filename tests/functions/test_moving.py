@@ -169,3 +169,16 @@ def test_a_job_that_asks_for_another_kind_starts_the_move_with_its_model(account
     config = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)["EndpointConfigName"]
     [variant] = account.client("sagemaker").describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
     assert (variant["ModelName"], variant["ServerlessConfig"]["MemorySizeInMB"]) == (JOB, 3072)
+
+
+def test_a_job_that_leaves_the_kind_to_the_platform_gets_the_cheapest_and_is_told_why(account: Account) -> None:
+    train(account)
+    arn = f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{JOB}"
+    account.client("sagemaker").add_tags(
+        ResourceArn=arn, Tags=[{"Key": names.HOSTING_TAG, "Value": "kind=auto requests_per_day=1000"}]
+    )
+    decision = end(account)
+    assert isinstance(decision, DeployModel)
+    assert "For 1,000 requests a day: serverless (2 GB) is the cheapest" in decision.reason
+    assert any(line.startswith("real-time (") for line in decision.difference)
+    assert kinds(account) == {ENDPOINT: "serverless"}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 import pytest
+from moto import mock_aws
 from template.template import resources
 
+from builders import NOON
+from laptop.account import REGION
 from laptop.dashboard import Line, NotDrawn, lines, matching
 from laptop.metrics import Key, MetricStore, Statistics, key
 
@@ -90,3 +94,34 @@ def test_the_stacks_own_dashboard_can_be_drawn_whole(store: MetricStore) -> None
     drawn = {w["properties"]["title"]: lines(w["properties"], store) for w in widgets if w["type"] == "metric"}
     assert [line.label for line in drawn["Invocations a minute"]] == ["shop-flowers"]
     assert dashboard["DashboardName"] == "shop-overview"
+
+
+def test_a_percentile_is_one_of_the_values_that_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 to 100 ms, in two minutes: the 99th percentile is 99 ms, to 1 %, in what is drawn and in GetMetricData."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    where = {"EndpointName": "shop-flowers", "VariantName": "Challenger"}
+    with mock_aws():
+        one = MetricStore()
+        for first in (1, 51):
+            values = Statistics()
+            for value in range(first, first + 50):
+                values.add(value * 1000.0)
+            one.put("AWS/SageMaker", "ModelLatency", where, values, unit="Microseconds", at=NOON)
+            one.advance()
+        row = ["AWS/SageMaker", "ModelLatency", *(part for pair in where.items() for part in pair)]
+        [line] = lines({"metrics": [row], "period": 120, "stat": "p99"}, one)
+        assert line.points[-1] == pytest.approx(99_000, rel=0.01)
+        metric = {
+            "Namespace": "AWS/SageMaker",
+            "MetricName": "ModelLatency",
+            "Dimensions": [{"Name": name, "Value": value} for name, value in where.items()],
+        }
+        asked = boto3.client("cloudwatch", region_name=REGION).get_metric_data(
+            MetricDataQueries=[
+                {"Id": stat, "MetricStat": {"Metric": metric, "Period": 60, "Stat": stat}} for stat in ("p50", "p99")
+            ],
+            StartTime=NOON - timedelta(minutes=1),
+            EndTime=NOON + timedelta(minutes=1),
+        )["MetricDataResults"]
+        assert [found["Values"][0] for found in asked] == pytest.approx([50_000, 99_000], rel=0.01)

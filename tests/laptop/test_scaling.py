@@ -86,6 +86,7 @@ class Here:
     def __init__(self, account: LocalAccount, instance_type: str = "ml.c5.large") -> None:
         self.account = account
         self.hosting = Fleet(account)
+        account.closers.append(self.hosting.close)
         self.scaling = Scaling(account, self.hosting)
         now = account.clock.now()
         fleet: Any = (Process(5.0),)
@@ -132,6 +133,8 @@ def account(tmp_path: Path) -> Iterator[LocalAccount]:
         made = LocalAccount(port=0, home=tmp_path, clock=clock, journal=Journal(clock))
         made.events = Events()
         yield made
+        for close in made.closers:
+            close()
 
 
 @pytest.fixture
@@ -150,6 +153,22 @@ def test_three_minutes_over_the_target_scale_out_to_what_the_traffic_needs(here:
     here.policy("invocations", INVOCATIONS)
     assert here.minutes(2, requests=350) == 1
     assert here.minutes(1, requests=350) == 4  # 350 requests at 100 per instance
+
+
+def test_concurrent_requests_over_the_target_scale_out_after_one_minute(here: Here) -> None:
+    here.register()
+    here.policy(
+        "concurrency",
+        {
+            "TargetValue": 2.0,
+            "PredefinedMetricSpecification": {
+                "PredefinedMetricType": "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+            },
+        },
+    )
+    for _ in range(50):
+        here.variant.counters.record(200, 0.28, 0.0001)  # 14 s of work in a minute of 2 s: 7 at a time
+    assert here.minutes(1, requests=0) == 4
 
 
 def test_fifteen_quiet_minutes_scale_in_and_fourteen_do_not(here: Here) -> None:

@@ -95,3 +95,39 @@ def test_a_dash_among_numbers_is_a_missing_one_and_elsewhere_a_value(tmp_path: P
     assert isinstance(column, Numbers)
     assert {None if math.isnan(value) else value for value in column.values.tolist()} == {None, 1250, 7}
     assert read.classes == ["+", "-"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "first", "spelling"),
+    [
+        (["85 m2", "7 m2", "1,250.5 m2"], 85, Spelling(unit="m2")),
+        (["12kg", "7", "3.5kg", "-"], 12, Spelling(unit="kg")),
+        (["1,5 \u00b0C", "-2,5 \u00b0C", "3 \u00b0C"], 1.5, Spelling(",", "", "\u00b0C")),
+        (["60 km/h", "70 km/h", "80 km/h"], 60, Spelling(unit="km/h")),
+        (["1 kg", "2 g", "3 kg"], None, None),  # which are not the same
+        (["2 doors", "4 doors"], None, None),  # which might as well be categories
+        (["A 1", "A 2", "A 3"], None, None),
+        (["1e5", "2e5", "3"], 1e5, None),
+    ],
+)
+def test_a_unit_behind_every_number_of_a_column_is_left_aside(
+    texts: list[str], first: float | None, spelling: Spelling | None
+) -> None:
+    values, found = dataset._numbers(pa.array(texts), None, False)
+    if first is None:
+        assert any(math.isnan(value) for value in values)
+        return
+    assert (values[0], found) == (first, spelling)
+    if spelling:  # a cell that comes to be served may do without
+        assert numerals.number(texts[0], spelling) == first
+        assert numerals.number(texts[0].removesuffix(spelling.unit).rstrip(), spelling) == first
+        # A validation file is read as the training file was.
+        assert dataset._numbers(pa.array(texts), spelling, False)[0][0] == first
+
+
+def test_a_column_with_a_unit_is_a_column_of_numbers(tmp_path: Path) -> None:
+    rows = "".join(f"{10 + i} m2,{'ab'[i % 2]}\n" for i in range(30))
+    (tmp_path / "data.csv").write_text("area,label\n" + rows)
+    read = dataset.load(tmp_path, dataset.Layout(1, True, "comma", "utf-8", "binary"), seed=1)
+    assert isinstance(read.train.columns[0], Numbers)
+    assert read.train.columns[0].spelling == Spelling(unit="m2")

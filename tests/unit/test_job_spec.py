@@ -219,7 +219,7 @@ def test_what_is_not_a_json_object_is_refused(content: bytes, said: str) -> None
         ({"hosting": {"min": 1}}, "the unknown key 'hosting.min'; the keys under 'hosting' are kind, instance_type"),
         (
             {"hosting": {"kind": "serverles"}},
-            'must be one of real-time, serverless, scale-to-zero, asynchronous (did you mean "serverless"?)',
+            'must be one of real-time, serverless, scale-to-zero, asynchronous, auto (did you mean "serverless"?)',
         ),
         (
             {"hosting": {"kind": "serverless", "instance_type": "ml.g5.xlarge"}},
@@ -235,6 +235,7 @@ def test_what_is_not_a_json_object_is_refused(content: bytes, said: str) -> None
             {"hosting": {"memory_gb": 2}},
             "'hosting.memory_gb', which belongs to the 'hosting.kind' serverless or scale-to-zero, but there",
         ),
+        ({"hosting": {"requests_per_day": 5}}, "'hosting.requests_per_day', which belongs to the 'hosting.kind' auto"),
         ({"hosting": {"kind": "asynchronous", "min_instances": 1}}, "'hosting.min_instances', which belongs to"),
         ({"hosting": {"kind": "scale-to-zero", "max_concurrency": 5}}, "'hosting.max_concurrency', which belongs to"),
         ({"hosting": {"min_instances": 0}}, "has 0 as 'hosting.min_instances'; it must be from 1 to 100"),

@@ -225,7 +225,8 @@ def _planned(
         # Who asked for it may have ended before it could say so.
         remember |= {names.ASKED_TAG: endpoint.tags[names.WANTED_TAG]}
     invocations = int(wishes.get("invocations_per_instance", settings.invocations_per_instance))
-    cores = vcpus(instance_type)
+    concurrent = wishes.get("concurrent_requests_per_instance")
+    or_concurrent = f", {concurrent} concurrent requests" if concurrent else ""
     beside = " as the challenger of an A/B test" if endpoint.variant_name == CHALLENGER else ""
     variant = scalable_target(endpoint.name, endpoint.variant_name or names.VARIANT)
     named = names.of_variant(endpoint.name, endpoint.variant_name)
@@ -233,8 +234,8 @@ def _planned(
     return ConfigureAutoscaling(
         reason=(
             f"{endpoint.name} serves {endpoint.model_name}{beside} and answers as expected; it scales from {smallest} "
-            f"to {largest} instances{whose} on {invocations} invocations a minute or {settings.cpu_target_percent} % "
-            "CPU each."
+            f"to {largest} instances{whose} on {invocations} invocations a minute{or_concurrent} or "
+            f"{settings.cpu_target_percent} % CPU each."
         ),
         endpoint_name=endpoint.name,
         alarms=endpoint_alarms(endpoint, settings),
@@ -246,33 +247,56 @@ def _planned(
             "MaxCapacity": largest,
             "Tags": names.tags(settings.required_tags, stack=settings.stack_name, dataset=dataset),
         },
-        policies=(
-            _policy(
-                f"{named}-invocations",
-                variant,
-                float(invocations),
-                {"PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}},
-                settings,
-            ),
-            # CPUUtilization is the sum over the cores, 0 to 100 % each: two cores make 200 % ("Monitor Amazon
-            # SageMaker AI with Amazon CloudWatch", developer guide), so the target is scaled by their number.
-            _policy(
-                f"{named}-cpu",
-                variant,
-                float(settings.cpu_target_percent * cores),
-                {
-                    "CustomizedMetricSpecification": {
-                        "MetricName": "CPUUtilization",
-                        "Namespace": "/aws/sagemaker/Endpoints",
-                        "Dimensions": dimensions(endpoint.name, endpoint.variant_name or names.VARIANT),
-                        "Statistic": "Average",
-                        "Unit": "Percent",
-                    }
-                },
-                settings,
-            ),
-        ),
+        policies=_policies(endpoint, variant, named, settings),
+        unwanted=() if concurrent else (_concurrency_policy(named),),
     )
+
+
+def _policies(
+    endpoint: Endpoint, variant: dict[str, Any], named: str, settings: Settings
+) -> tuple[dict[str, Any], ...]:
+    """Of several policies, the one that wants most instances is followed."""
+    wishes = names.hosting_wishes(endpoint.tags)
+    policies = [
+        _policy(
+            f"{named}-invocations",
+            variant,
+            float(wishes.get("invocations_per_instance", settings.invocations_per_instance)),
+            _predefined("SageMakerVariantInvocationsPerInstance"),
+            settings,
+        ),
+        # CPUUtilization is the sum over the cores, 0 to 100 % each: two cores make 200 % ("Monitor Amazon
+        # SageMaker AI with Amazon CloudWatch", developer guide), so the target is scaled by their number.
+        _policy(
+            f"{named}-cpu",
+            variant,
+            float(settings.cpu_target_percent * vcpus(endpoint.instance_type or "")),
+            {
+                "CustomizedMetricSpecification": {
+                    "MetricName": "CPUUtilization",
+                    "Namespace": "/aws/sagemaker/Endpoints",
+                    "Dimensions": dimensions(endpoint.name, endpoint.variant_name or names.VARIANT),
+                    "Statistic": "Average",
+                    "Unit": "Percent",
+                }
+            },
+            settings,
+        ),
+    ]
+    if concurrent := wishes.get("concurrent_requests_per_instance"):
+        # Written every ten seconds, so that it scales out sooner, though not in ("Define a scaling policy", developer
+        # guide).
+        metric = _predefined("SageMakerVariantConcurrentRequestsPerModelHighResolution")
+        policies.append(_policy(_concurrency_policy(named), variant, float(concurrent), metric, settings))
+    return tuple(policies)
+
+
+def _concurrency_policy(named: str) -> str:
+    return f"{named}-concurrency"
+
+
+def _predefined(metric: str) -> dict[str, Any]:
+    return {"PredefinedMetricSpecification": {"PredefinedMetricType": metric}}
 
 
 def _sleeper(

@@ -84,6 +84,7 @@ from mlplatform.facts import (
     Prediction,
     Sample,
     StoredObject,
+    Traffic,
     TrainingJob,
     Unasked,
     UnreadableCard,
@@ -335,6 +336,11 @@ class Aws(
                 files[name] = self._call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
         card = parse_card(files)
         return card if isinstance(card, ModelCard) else None
+
+    def traffic(self, endpoint: str) -> Traffic:
+        from mlplatform.aws_traffic import read_traffic  # few deployments compare kinds of hosting
+
+        return read_traffic(self._call, endpoint, self.now())
 
     def calls(self, endpoint: Endpoint, since: datetime) -> int:
         """How many requests it got, or has waiting. An asynchronous endpoint counts what it has processed."""
@@ -977,11 +983,13 @@ class Aws(
         """What applying it would change, in sentences; nothing is changed."""
         found = []
         if decision.target:
-            targets, as_wanted = self._scaling_there(decision)
+            targets, as_wanted, surplus = self._scaling_there(decision)
             if not targets:
                 found.append("it does not scale: its scaling is not registered.")
             elif not as_wanted:
                 found.append("its scaling is registered otherwise than the platform would, or lacks a policy.")
+            elif surplus:
+                found.append(f"it still scales by {', '.join(surplus)}, which nobody asks for any more.")
         alarms = (*decision.alarms, *self._waking(decision))
         if alarms:
             wanted = [one["AlarmName"] for one in alarms]
@@ -1009,8 +1017,8 @@ class Aws(
         self._call("application-autoscaling", "register_scalable_target", **variant, **bounds)
         return f"it goes to {bounds['MinCapacity']} to {bounds['MaxCapacity']} instances"
 
-    def _scaling_there(self, decision: ConfigureAutoscaling) -> tuple[list[dict[str, Any]], bool]:
-        """The scalable target, if any, and whether it and its policies are as they are wanted."""
+    def _scaling_there(self, decision: ConfigureAutoscaling) -> tuple[list[dict[str, Any]], bool, list[str]]:
+        """The scalable target, if any, whether it and its policies are as they are wanted, and unwanted policies."""
         target = {key: value for key, value in decision.target.items() if key != "Tags"}
         resource = {"ServiceNamespace": target["ServiceNamespace"], "ResourceId": target["ResourceId"]}
         service = "application-autoscaling"
@@ -1022,23 +1030,29 @@ class Aws(
         )["ScalableTargets"]
         policies = self._call(service, "describe_scaling_policies", **resource)["ScalingPolicies"]
         as_wanted = bool(targets) and _holds(targets[0], target)
-        return targets, as_wanted and all(any(_holds(one, wanted) for one in policies) for wanted in decision.policies)
+        as_wanted = as_wanted and all(any(_holds(one, wanted) for one in policies) for wanted in decision.policies)
+        surplus = [one["PolicyName"] for one in policies if one["PolicyName"] in decision.unwanted]
+        return targets, as_wanted, surplus
 
     def _scale(self, decision: ConfigureAutoscaling, tell: Callable[[], None]) -> bool:
         """Whether there was anything to change, of which people are then told."""
-        targets, as_wanted = self._scaling_there(decision)
+        targets, as_wanted, surplus = self._scaling_there(decision)
+        if surplus or not as_wanted:
+            tell()
+        target = dict(decision.target)
+        resource = {key: target[key] for key in ("ServiceNamespace", "ResourceId", "ScalableDimension")}
+        for policy in surplus:
+            self._unless(is_missing, "application-autoscaling", "delete_scaling_policy", PolicyName=policy, **resource)
         if as_wanted:
             self._remember_bounds(decision)
-            return self._put_alarms(self._waking(decision), (), tell)
-        tell()
-        target = dict(decision.target)
+            return self._put_alarms(self._waking(decision), (), tell) or bool(surplus)
         # RegisterScalableTarget, API reference: Tags are for a new target only
         tags = target.pop("Tags")
         service = "application-autoscaling"
         self._call(service, "register_scalable_target", **target, **({} if targets else {"Tags": tags}))
         self._remember_bounds(decision)
-        for policy in decision.policies:
-            self._call(service, "put_scaling_policy", **policy)
+        for wanted in decision.policies:
+            self._call(service, "put_scaling_policy", **wanted)
         self._put_alarms(self._waking(decision), (), tell)
         return True
 

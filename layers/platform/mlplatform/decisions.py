@@ -301,6 +301,7 @@ class ConfigureAutoscaling:
     endpoint_name: str
     target: Request  # RegisterScalableTarget; empty where its instances can't be scaled
     policies: tuple[Request, ...]  # PutScalingPolicy
+    unwanted: tuple[str, ...] = ()  # names of policies that the platform may have put earlier
     endpoint_tags: Mapping[str, str] = field(default_factory=dict)  # the bounds, where they are newly the platform's
     alarms: tuple[Request, ...] = ()  # PutMetricAlarm
     ended: tuple[str, ...] = ()  # names of alarms that only an update needed, which is over

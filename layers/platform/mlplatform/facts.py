@@ -307,6 +307,16 @@ class Component:
 
 
 @dataclass(frozen=True)
+class Traffic:
+    """What CloudWatch has of an endpoint, hour by hour."""
+
+    requests_per_hour: tuple[Decimal, ...]  # of the hours in which it ran
+    model_seconds: Decimal | None  # the average of its requests
+    overhead_seconds: Decimal | None
+    memory_percent: Decimal | None  # of an instance's, at most
+
+
+@dataclass(frozen=True)
 class Unasked:
     """An endpoint in service was not asked for a prediction, or has not answered yet, which is nothing wrong."""
 

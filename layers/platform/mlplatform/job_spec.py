@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from mlplatform import algorithms, instances
 from mlplatform.errors import DataRejected
 from mlplatform.facts import HostingKind, JobSpec, Range, Scale, Task, TuningSpec
+from mlplatform.kinds import AUTO
 from mlplatform.names import JOB_SPEC_FILE
 
 _KEYS = (
@@ -41,10 +42,19 @@ _HOSTING_NUMBERS: Mapping[str, tuple[int, int]] = {
     "min_instances": (1, 100),
     "max_instances": (1, 100),
     "invocations_per_instance": (1, 10_000_000),
+    "concurrent_requests_per_instance": (1, 1000),
     "memory_gb": (1, 6),  # ProductionVariantServerlessConfig, SageMaker API reference; so is the next
     "max_concurrency": (1, 200),
+    "requests_per_day": (0, 1_000_000_000),
+    "latency_ms": (1, 3_600_000),
 }
-_INSTANCES = ("instance_type", "min_instances", "max_instances", "invocations_per_instance")
+_INSTANCES = (
+    "instance_type",
+    "min_instances",
+    "max_instances",
+    "invocations_per_instance",
+    "concurrent_requests_per_instance",
+)
 _SERVERLESS = ("memory_gb", "max_concurrency")
 # kind -> the keys that mean something to it
 HOSTING_KEYS: Mapping[str, tuple[str, ...]] = {
@@ -52,6 +62,7 @@ HOSTING_KEYS: Mapping[str, tuple[str, ...]] = {
     HostingKind.SERVERLESS: _SERVERLESS,
     HostingKind.SCALE_TO_ZERO: ("instance_type", "max_instances", "invocations_per_instance", "memory_gb"),
     HostingKind.ASYNCHRONOUS: ("instance_type", "max_instances"),
+    AUTO: (*_INSTANCES, "requests_per_day", "latency_ms"),
 }
 # name -> (smallest, largest): what SageMaker allows without asking ("Resource Limits for Automatic Model Tuning",
 # SageMaker developer guide), and for a trial's run time CreateTrainingJob.
