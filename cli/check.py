@@ -240,6 +240,12 @@ def alarms(stack: Stack) -> Found:
         if not one.get("ActionsEnabled") or topic not in one.get("AlarmActions", ())
     ]
     ringing = [name for name, one in found.items() if one.get("StateValue") == "ALARM"]
+    # An alarm that tells of missing data says so by its state: the tick that it watches has not come.
+    ringing += [
+        f"{name} (no data)"
+        for name, one in found.items()
+        if one.get("StateValue") == "INSUFFICIENT_DATA" and one.get("InsufficientDataActions")
+    ]
     said = f"; in alarm now: {', '.join(ringing)}" if ringing else ""
     return Found(tuple(wrong), f"{len(found)} tell the alerts topic{said}")
 
