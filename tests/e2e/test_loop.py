@@ -411,7 +411,9 @@ def _try_both(
     assert "The A/B test of better/1 ends with that." in mlp("ab", "better", "--promote")
     laptop.endpoint_serving("better", first, 90)
     assert set(map(ask, range(10))) == {("AllTraffic", first)}
-    assert laptop.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{endpoint}-Challenger")["MetricAlarms"] == []
+    alarms = laptop.client("cloudwatch").describe_alarms
+    left = f"{endpoint}-Challenger"
+    eventually(lambda: alarms(AlarmNamePrefix=left)["MetricAlarms"] == [] or None, 20, "the challenger's alarms stay")
 
 
 def test_a_job_that_fails_says_in_one_sentence_why(laptop: Laptop) -> None:
