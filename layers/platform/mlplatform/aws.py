@@ -498,8 +498,10 @@ class Aws(
             case AskApproval():
                 return self._finish(self._registered(decision))
             case FinishDeployment():
-                self._update_endpoint(decision.endpoint, decision.model, decision.deregister, decision.alarms)
-                self._update_component(decision.component)
+                if decision.component is not None:
+                    self._update_sleeper(decision.endpoint, decision.component)
+                else:
+                    self._update_endpoint(decision.endpoint, decision.model, decision.deregister, decision.alarms)
                 return decision
             case MakeComponent():
                 return self._make_component(decision)
@@ -705,8 +707,10 @@ class Aws(
         self._tag_endpoint(name, decision.endpoint_tags)
         try:
             model = decision.asks or decision.job_name
-            self._update_endpoint(decision.endpoint, model, decision.deregister, decision.alarms)
-            self._update_component(decision.component)
+            if decision.component is not None:
+                self._update_sleeper(decision.endpoint, decision.component)
+            else:
+                self._update_endpoint(decision.endpoint, model, decision.deregister, decision.alarms)
         except AwsError as error:
             if error.code == LIMIT_EXCEEDED:
                 self._tag_endpoint(name, {key: before.get(key, "") for key in decision.endpoint_tags})
@@ -826,16 +830,23 @@ class Aws(
         at = self.now().isoformat(timespec="seconds")
         self._tag_endpoint(request["EndpointName"], {names.ASKED_TAG: model, names.ASKED_AT_TAG: at})
 
-    def _update_component(self, request: Request | None) -> None:
+    def _update_sleeper(self, endpoint: Request, component: Request) -> None:
+        """An endpoint that scales to zero has its model in its component. Where it changes as well, it does so first:
+        the component follows when the endpoint is looked at again."""
+        found = self._call("sagemaker", "describe_endpoint", EndpointName=endpoint["EndpointName"])
+        self._tag_endpoint(endpoint["EndpointName"], {names.LOOK_TAG: "component"})
+        if found["EndpointStatus"] == "InService" and found["EndpointConfigName"] != endpoint["EndpointConfigName"]:
+            self._unless(_is_in_progress, "sagemaker", "update_endpoint", **endpoint)
+            return
+        self._update_component(component)
+
+    def _update_component(self, request: Request) -> None:
         """Gives the component of an endpoint that is free another model; a busy one gets it when it is looked at again.
 
         That has to come, so that it is asked for first: no event tells of a component ("Events that Amazon SageMaker AI
         sends to Amazon EventBridge", SageMaker developer guide).
         """
-        if request is None:
-            return
         name, model = request["InferenceComponentName"], request["Specification"]["ModelName"]
-        self._tag_endpoint(name, {names.LOOK_TAG: "component"})
         there = self._component(name)
         if there is None or there.status != "InService" or there.model_name == model:
             return
