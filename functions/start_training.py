@@ -14,7 +14,7 @@ from mlplatform.facts import DatasetArrived, Endpoint, PipelineAsked
 from mlplatform.observability import decided, logger, observed
 from mlplatform.quotas import LIMIT_EXCEEDED, hold_launch, limit_reached
 from mlplatform.spend import hold_applies
-from mlplatform.training import plan_training, refuse_launch, skip_drop
+from mlplatform.training import plan_training, refuse_launch, skip_drop, wait_for_missing
 from mlplatform.tuning import with_warm_start
 
 
@@ -51,12 +51,11 @@ def start_training(app: App, arrived: DatasetArrived) -> Decision:
         decision = with_warm_start(decision, app.aws.tunings_of(arrived.dataset))
     if not isinstance(decision, StartTraining | StartTuning | StartPipeline):
         return app.aws.apply(decision)
-    held = _held(app, decision)
-    if held is not None:
-        return app.aws.apply(held)
     try:
-        return app.aws.apply(decision)
+        return app.aws.apply(_held(app, decision) or decision)
     except AwsError as error:
+        if error.missing:
+            return app.aws.apply(wait_for_missing(decision, error.missing))
         if error.code != LIMIT_EXCEEDED:
             raise
         return app.aws.apply(limit_reached(decision, error.aws_message))

@@ -33,6 +33,7 @@ SAMPLE_ROWS = 200_000  # of which quantiles are taken
 ID_SHARE = 0.95  # of rows in which an id differs from all others
 FEWEST_IDS = 30  # rows; in fewer, a good column may differ everywhere
 _ID_NAME = re.compile(r"(?:^|[_ .-])(?:id|uuid|guid|key|index|row|rownum|unnamed: ?\d+)$|[a-z]I[dD]$", re.IGNORECASE)
+_UNNAMED = re.compile(r"column_\d+")  # as dataset.py calls a column whose name is empty, or that stands in no header
 _SPREAD_OF_QUARTILES = 1.349  # the interquartile range of a normal distribution, in standard deviations
 
 
@@ -118,6 +119,10 @@ class Inputs:
 def fit_all(names: Sequence[str], columns: Sequence[Column]) -> list[Encoding]:
     """The encodings of a table's columns, of which at least one is kept."""
     found = [fit(name, column) for name, column in zip(names, columns, strict=True)]
+    if not all(map(_UNNAMED.fullmatch, names)):  # of a table with a header; where there is none, no name says anything
+        for place, (name, column) in enumerate(zip(names, columns, strict=True)):
+            if isinstance(column, Numbers) and _UNNAMED.fullmatch(name) and _numbers_rows(column):
+                found[place] = Dropped(name, "it has no name and numbers the rows")
     if all(isinstance(encoding, Dropped) for encoding in found):
         found[0] = _fit(names[0], columns[0])
     return found
@@ -145,6 +150,17 @@ def _why_not(name: str, column: Column) -> str | None:
         is_date = isinstance(column, Texts) and dates.form_of(column.categories)
         return None if is_date else "it differs in nearly every row, as ids do"
     return None
+
+
+def _numbers_rows(column: Numbers) -> bool:
+    """Whether it counts from 0 or 1, as the index that pandas writes; some rows may be in other splits."""
+    known = column.values[~np.isnan(column.values)]
+    return (
+        differs_everywhere(column)
+        and known.min() in (0, 1)
+        and bool(known.max() < 2 * len(known))
+        and len(known) == len(column.values)
+    )
 
 
 def differs_everywhere(column: Column) -> bool:

@@ -317,6 +317,28 @@ def test_a_model_that_sagemaker_has_no_quota_for_waits_for_an_approval_and_is_to
     assert isinstance(end(account), Skip)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Could not assume role arn:aws:iam::123456789012:role/ml-platform-training. Please ensure that the role exists "
+        "and allows principal 'sagemaker.amazonaws.com' to assume the role.",
+        f"Could not find model data at s3://{ARTIFACTS}/training-output/{JOB}/output/model.tar.gz.",
+    ],
+)
+def test_a_model_whose_role_or_artifact_was_deleted_waits_and_is_told_once(account: Account, said: str) -> None:
+    def refuse(_: Mapping[str, Any]) -> None:
+        raise AwsError("sagemaker", "CreateModel", "ValidationException", said)
+
+    train(account)
+    account.answers["create_model"] = refuse
+    assert isinstance(end(account), AskApproval)
+    [package] = packages(account)
+    assert package["ModelApprovalStatus"] == "PendingManualApproval"
+    [alert] = account.alerts()
+    assert said.partition(". ")[0].rstrip(".") in alert["Message"]
+    assert isinstance(end(account), Skip)
+
+
 def test_an_update_that_is_refused_for_a_quota_leaves_no_wish_behind(account: Account) -> None:
     live = deploy_first(account)
     train(account, metrics=better_than(0.8), live=live)

@@ -311,3 +311,35 @@ def test_what_sagemaker_itself_refuses_because_of_a_quota_is_told_and_not_tried_
     assert said in decision.reason
     del account.answers["create_training_job"]
     assert isinstance(handle(account, event), StartTraining)
+
+
+ROLE_GONE = (
+    "Could not assume role arn:aws:iam::123456789012:role/ml-platform-training. Please ensure that the role exists and "
+    "allows principal 'sagemaker.amazonaws.com' to assume the role."
+)
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "code", "said"),
+    [
+        ("sagemaker", "create_training_job", "ValidationException", ROLE_GONE),
+        ("s3", "put_object", "NoSuchBucket", "The specified bucket does not exist"),
+        ("s3", "put_object", "KMS.NotFoundException", "Key 'arn:aws:kms:us-east-1:123456789012:key/1' does not exist"),
+    ],
+)
+def test_a_deleted_role_bucket_or_key_is_told_once_and_the_drop_waits(
+    account: Account, service: str, operation: str, code: str, said: str
+) -> None:
+    def refuse(parameters: dict[str, Any]) -> None:
+        if parameters.get("Bucket") != account.settings.data_bucket:
+            raise AwsError(service, operation, code, said)
+
+    event = account.put("datasets/churn/data.csv", builders.csv())
+    account.answers[operation] = refuse
+    decisions = [handle(account, event) for _ in range(3)]
+    assert [type(one) for one in decisions] == [HoldDataset, Skip, Skip]
+    assert said.partition(". ")[0] in decisions[0].reason
+    [alert] = account.alerts()
+    assert alert["Subject"] == "ml-platform: dataset churn has to wait"
+    del account.answers[operation]
+    assert isinstance(handle(account, event), StartTraining)

@@ -83,6 +83,20 @@ def test_a_column_that_may_teach_something_is_kept(name: str, column: Any) -> No
     assert not isinstance(fit(name, column), Dropped)
 
 
+@pytest.mark.parametrize(
+    ("names", "first", "kept"),
+    [
+        (["column_0", "temp"], np.delete(np.arange(40.0), [3, 9]), False),  # the index that pandas writes, in part
+        (["column_0", "column_1"], np.delete(np.arange(40.0), [3, 9]), True),  # no header: any column has such a name
+        (["size", "temp"], np.delete(np.arange(40.0), [3, 9]), True),
+        (["column_0", "temp"], np.arange(38.0) + 20, True),
+    ],
+)
+def test_an_unnamed_column_that_numbers_the_rows_is_left_out(names: list[str], first: Any, kept: bool) -> None:
+    found = fit_all(names, [Numbers(first), Numbers(np.sin(np.arange(38.0)))])
+    assert isinstance(found[0], NumericEncoding) is kept
+
+
 def test_of_columns_that_can_teach_nothing_one_is_kept() -> None:
     found = fit_all(["a", "b"], [Numbers(np.ones(3)), Numbers(np.ones(3))])
     assert [type(encoding) for encoding in found] == [NumericEncoding, Dropped]

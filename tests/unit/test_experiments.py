@@ -135,6 +135,9 @@ def test_a_challenger_comes_without_traffic_beside_the_live_model_which_keeps_it
         0.0,
     )
     assert challenger["InitialInstanceCount"] == 2  # a quarter of the traffic: 4 x 0.25 / 0.75 = 1.33
+    # Whatever the stack makes it finds again by its tag, at the latest when it is torn down.
+    for made in (decision.model, decision.endpoint_config):
+        assert {"Key": STACK_TAG, "Value": "ml-platform"} in made["Tags"]
     # Guardrails want the same variants before and after, so that nothing watches this update.
     assert "DeploymentConfig" not in decision.endpoint
     assert decision.endpoint["RetainAllVariantProperties"] is True

@@ -469,3 +469,19 @@ def test_what_is_on_anyway_needs_no_snooze_which_would_end_it_sooner(
 ) -> None:
     found = on_anyway(endpoint, builders.settings(), frozenset(), utc(at))
     assert found == (utc(until) if until else None)
+
+
+@pytest.mark.parametrize("kind", ["serverless", "scale-to-zero", "asynchronous"])
+def test_what_costs_nothing_while_nobody_asks_has_no_hours(kind: str) -> None:
+    decision = decide(running(kind=kind), "2026-11-23 22:00")
+    assert isinstance(decision, Skip)
+    assert f"is {kind} and costs nothing while nobody asks" in decision.reason
+
+
+def test_what_was_begun_and_has_no_event_of_its_end_is_looked_at_by_every_tick() -> None:
+    for endpoint in (running(kind="scale-to-zero", look_again="component"), running(look_again="move")):
+        decision = decide(endpoint, "2026-11-23 22:00")
+        assert isinstance(decision, CheckAgain)
+        assert decision.parked is None
+    became = replace(running(kind="serverless"), parked=record())
+    assert isinstance(decide(became, "2026-11-23 09:00"), CheckAgain), "its record of the night is to be forgotten"

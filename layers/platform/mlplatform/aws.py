@@ -92,7 +92,7 @@ from mlplatform.facts import (
 )
 from mlplatform.kinds import kind_of
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, model_version, parse_card
-from mlplatform.quotas import LIMIT_EXCEEDED, limit_reached_by
+from mlplatform.quotas import LIMIT_EXCEEDED, limit_reached_by, wait_for_missing
 from mlplatform.sleeping import asleep, scaled
 from mlplatform.sleeping import dimensions as sleeper_dimensions
 
@@ -664,16 +664,16 @@ class Aws(
         elif decision.card is not None:
             self._put_card(decision.dataset, decision.job_name, decision.card)
             self._put_page(decision.page)
-        if not self._unless(_exists, "sagemaker", "create_model", **decision.model):
-            self._assert_same_model(decision.model)
-        self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
         name = decision.endpoint["EndpointName"]
-        if decision.replace:
-            self._delete_endpoint(name, has_component=decision.has_component)
-            raise TryAgain(
-                f"Endpoint {name} was past repair and is being deleted; {decision.job_name} takes its place."
-            )
         try:
+            if not self._unless(_exists, "sagemaker", "create_model", **decision.model):
+                self._assert_same_model(decision.model)
+            self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
+            if decision.replace:
+                self._delete_endpoint(name, has_component=decision.has_component)
+                raise TryAgain(
+                    f"Endpoint {name} was past repair and is being deleted; {decision.job_name} takes its place."
+                )
             if decision.parked is not None:
                 self._move_parking(decision.parked, decision.job_name, decision.endpoint_tags)
             elif decision.move is not None:
@@ -684,9 +684,12 @@ class Aws(
             else:
                 self._create_endpoint(decision.endpoint)
         except AwsError as error:
-            if error.code != LIMIT_EXCEEDED:
+            if error.code != LIMIT_EXCEEDED and not error.missing:
                 raise
-            waiting = limit_reached_by(decision, error.aws_message)
+            if error.missing:
+                waiting = wait_for_missing(decision, error.missing)
+            else:
+                waiting = limit_reached_by(decision, error.aws_message)
             if waiting.update is not None:
                 self._call("sagemaker", "update_model_package", **waiting.update)
             return self._finish(waiting)

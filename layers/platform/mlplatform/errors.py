@@ -17,6 +17,14 @@ don't heal, in the function's failure destination, whose alarm reaches people.
 
 from __future__ import annotations
 
+# How SageMaker says that a role, a model's artifact or an input is not there.
+_MISSING = (
+    "could not assume role",
+    "could not find model data",
+    "could not access model data",
+    "no s3 objects found under s3 url",
+)
+
 
 class PlatformError(Exception):
     """The root of the tree."""
@@ -51,6 +59,23 @@ class AwsError(PlatformError):
         self.operation = operation
         self.code = code
         self.aws_message = message
+
+    @property
+    def missing(self) -> str:
+        """What the call stands on and is gone, role, bucket, object or key, and what to do; empty for all else.
+
+        No attempt cures it before somebody puts that back. SageMaker has no codes of its own for it, but words
+        (github.com/awslabs/predictive-maintenance-using-machine-learning/issues/3 for roles,
+        github.com/aws/aws-step-functions-data-science-sdk-python/issues/61 for model data,
+        github.com/aws/amazon-sagemaker-examples/issues/2489 for other objects).
+        """
+        text = self.aws_message.strip()
+        if any(words in text.lower() for words in _MISSING) or self.code == "NoSuchBucket":
+            said = text.partition(". ")[0].rstrip(".")
+            return f"AWS says: {said}. Put it back; what is the stack's own comes back with a deployment of the stack"
+        if self.code.startswith("KMS"):
+            return f"AWS says: {text.rstrip('.')}. Enable the key again, or cancel its deletion"
+        return ""
 
 
 class SlackError(PlatformError):

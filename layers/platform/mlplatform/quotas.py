@@ -160,6 +160,11 @@ def limit_reached_by(decision: DeployModel, aws_message: str) -> AskApproval:
     return _waiting(decision, f"SageMaker says: {aws_message.rstrip('.')}; approve it once that is mended")
 
 
+def wait_for_missing(decision: DeployModel, missing: str) -> AskApproval:
+    """The same where what it stands on is gone; `missing` is of the error."""
+    return _waiting(decision, f"{missing}, and approve it then")
+
+
 def _waiting(decision: DeployModel, why: str) -> AskApproval:
     """The model is as good as it was, and is deployed when a person approves it: by then there are instances."""
     goes_on = " What serves now goes on." if decision.exists else ""
