@@ -19,7 +19,7 @@ from mlplatform.capacity import wanted_type
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import STACK_TAG, HostedEndpoint, HostingKind
 from mlplatform.kinds import tagged_kind
-from mlplatform.office_hours import keep_on_until, on_anyway, on_stretches, plan_office_hours, read_wish
+from mlplatform.office_hours import NO_HOURS, keep_on_until, on_anyway, on_stretches, plan_office_hours, read_wish
 from mlplatform.opening_hours import BadHours, Hours, parse_hours
 from mlplatform.parking import read_record
 from mlplatform.restoring import hourly
@@ -42,7 +42,7 @@ def hours(
     endpoint, variants, _ = find(connection, name)
     kind = tagged_kind(endpoint.tags)
     if kind is not HostingKind.REAL_TIME:
-        console.print(f"{endpoint.name} is {kind.value} and costs nothing while nobody asks, so that it has no hours")
+        console.print(f"{endpoint.name} is {kind.value} {NO_HOURS}")
         return
     closed = holidays(connection, settings, now.date())
     end = now + timedelta(days=days)

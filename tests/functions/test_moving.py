@@ -13,8 +13,9 @@ from trained_account import better_than, deploy_first, end, train
 
 import builders
 from builders import JOB, LIVE_JOB, Account
+from compare_models import compare_models
 from configure_autoscaling import configure_autoscaling
-from mlplatform import names
+from mlplatform import events, names
 from mlplatform.decisions import (
     AbandonMove,
     Decision,
@@ -22,10 +23,12 @@ from mlplatform.decisions import (
     RetireStandIn,
     Skip,
     StartMove,
+    StartTraining,
     SwitchOver,
 )
 from mlplatform.errors import AwsError
-from mlplatform.facts import EndpointChanged
+from mlplatform.facts import AbTestAsked, EndpointChanged
+from start_training import start_training
 
 STAND_IN = names.stand_in(ENDPOINT)
 
@@ -147,6 +150,40 @@ def test_whatever_call_fails_or_is_the_last_one_the_next_ticks_finish_the_move(
     assert kinds(account) == {ENDPOINT: "serverless"}
 
 
+@pytest.mark.parametrize(
+    ("before", "name", "operation", "subject"),
+    [
+        ([], ENDPOINT, "create_endpoint", "ml-platform-churn moves"),
+        ([ENDPOINT], STAND_IN, "delete_endpoint", "Endpoint ml-platform-churn moves"),
+        ([ENDPOINT, STAND_IN, ENDPOINT], STAND_IN, "delete_endpoint", "ml-platform-churn has moved"),
+    ],
+)
+def test_who_dies_after_the_last_change_has_told_people_before_and_they_are_told_once(
+    account: Account, before: list[str], name: str, operation: str, subject: str
+) -> None:
+    deploy(account)
+    event(account)
+    wish(account, "kind=serverless")
+    quiet_for_an_hour(account)
+    for one in before:
+        event(account, one)
+    account.alerts()
+
+    def die(parameters: Mapping[str, Any]) -> None:
+        del account.answers[operation]
+        getattr(account.client("sagemaker"), operation)(**parameters)
+        raise RuntimeError("the function's time is over")
+
+    account.answers[operation] = die
+    with pytest.raises(RuntimeError):
+        event(account, name)
+    [told] = account.alerts()
+    assert subject in told["Subject"]
+    settle(account)
+    assert kinds(account) == {ENDPOINT: "serverless"}
+    assert told["Message"] not in [one["Message"] for one in account.alerts()]
+
+
 def test_a_job_that_asks_for_another_kind_starts_the_move_with_its_model(account: Account) -> None:
     live = deploy_first(account)
     train(account, metrics=better_than(0.8), live=live)
@@ -154,8 +191,11 @@ def test_a_job_that_asks_for_another_kind_starts_the_move_with_its_model(account
     account.client("sagemaker").add_tags(
         ResourceArn=arn, Tags=[{"Key": names.HOSTING_TAG, "Value": "kind=serverless memory_gb=3"}]
     )
+    account.alerts()
     decision = end(account)
     assert isinstance(decision, DeployModel)
+    [told] = [one["Message"] for one in account.alerts() if "moves from real-time" in one["Message"]]
+    assert told.count("moves from real-time") == 1
     assert "First ml-platform-churn--stand-in is made and judged" in decision.reason
     assert kinds(account) == {ENDPOINT: "real-time", STAND_IN: "serverless"}
     found = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)
@@ -167,6 +207,21 @@ def test_a_job_that_asks_for_another_kind_starts_the_move_with_its_model(account
     config = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)["EndpointConfigName"]
     [variant] = account.client("sagemaker").describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
     assert (variant["ModelName"], variant["ServerlessConfig"]["MemorySizeInMB"]) == (JOB, 3072)
+
+
+def test_while_an_endpoint_is_made_anew_its_stand_in_says_what_a_new_model_has_to_beat(account: Account) -> None:
+    dropped = account.put("datasets/churn/data.csv", builders.csv())
+    deploy(account)
+    event(account)
+    wish(account, "kind=serverless")
+    event(account)
+    account.client("sagemaker").delete_endpoint(EndpointName=ENDPOINT)
+    started = start_training(account.app(), events.dataset_arrived(dropped))
+    assert isinstance(started, StartTraining), started.reason
+    channels = {one["ChannelName"]: one["DataSource"]["S3DataSource"] for one in started.request["InputDataConfig"]}
+    assert channels["live_model"]["S3Uri"] == "s3://b/k"
+    refused = compare_models(account.app(), AbTestAsked("churn", "start", "", 0.1))
+    assert "on its way to another kind of hosting" in refused.reason
 
 
 def test_a_job_that_leaves_the_kind_to_the_platform_gets_the_cheapest_and_is_told_why(account: Account) -> None:

@@ -83,6 +83,7 @@ from mlplatform.facts import (
     Owned,
     Prediction,
     Sample,
+    Serving,
     StoredObject,
     Traffic,
     TrainingJob,
@@ -279,6 +280,20 @@ class Aws(
             max_concurrency=serverless.get("MaxConcurrency"),
             component=component,
         )
+
+    def serving(self, dataset: str) -> Serving | None:
+        """What serves a dataset, is parked for the morning, or stands in for what is being made anew."""
+        if not names.is_dataset(self._settings.stack_name, dataset):
+            return None  # it is no endpoint's name either; who plans says so better than SageMaker would
+        name = names.endpoint(self._settings.stack_name, dataset)
+        endpoint = self.endpoint(name)
+        if endpoint is not None:
+            return Serving(endpoint)
+        found = self.parked_endpoint(name)
+        if found is not None:
+            return Serving(found[0], parked=found[1])
+        stand_in = self.endpoint(names.stand_in(name))
+        return Serving(stand_in, standing_in=True) if stand_in is not None else None
 
     def _component(self, name: str) -> Component | None:
         found = self._found("sagemaker", "describe_inference_component", InferenceComponentName=name)
@@ -512,8 +527,8 @@ class Aws(
             case SwitchOver():
                 return self._switch_over(decision)
             case RetireStandIn():
+                self._tell_once(decision)
                 self._delete_endpoint(decision.endpoint_name, has_component=decision.has_component)
-                self._announce(decision)
                 return decision
             case AbandonMove():
                 return self._abandon_move(decision)
@@ -570,13 +585,22 @@ class Aws(
                 assert_never(decision)
 
     def _notify(self, decision: Notify) -> Decision:
+        told = self._tell_once(decision)
+        return decision if told else Skip(f"People were told already: {decision.reason}")
+
+    def _tell_once(self, decision: Notify | ChangeInPlace | StartMove | RetireStandIn) -> bool:
+        """Tells people, unless what the decision remembers that by is there; whether it did.
+
+        What changes something is told before its first change: after the last, no event would bring it here again.
+        """
         bucket = self._settings.artifact_bucket
         if decision.once and self._object_exists(bucket, decision.once):
-            return Skip(f"People were told already: {decision.reason}")
+            return False
         self._announce(decision)
         if decision.once:
-            self._put_once(bucket, decision.once, {"decision": "Notify", "reason": decision.reason})
-        return decision
+            document = {"decision": type(decision).__name__, "reason": decision.reason}
+            self._put_once(bucket, decision.once, document)
+        return True
 
     def _start_training(self, decision: StartTraining) -> Decision:
         self._put(
@@ -680,7 +704,7 @@ class Aws(
                 self._move_parking(decision.parked, decision.job_name, decision.endpoint_tags)
             elif decision.move is not None:
                 self._tag_endpoint(decision.move.endpoint_name, decision.endpoint_tags)
-                self._start_move(decision.move)
+                self._make_stand_in(decision.move)
             elif decision.exists:
                 self._update_to(decision)
             else:
@@ -867,25 +891,28 @@ class Aws(
         return decision
 
     def _change_in_place(self, decision: ChangeInPlace) -> Decision:
+        self._tell_once(decision)
         self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
         name = decision.endpoint_name
         if not self._unless(_is_in_progress, "sagemaker", "update_endpoint", **decision.endpoint):
             return Skip(f"{name} is being updated; the end of that will bring it here again.")
         at = self.now().isoformat(timespec="seconds")
         self._tag_endpoint(name, {**decision.endpoint_tags, names.ASKED_TAG: decision.model, names.ASKED_AT_TAG: at})
-        self._announce(decision)
         return decision
 
     def _start_move(self, decision: StartMove) -> Decision:
+        name = decision.endpoint["EndpointName"]
+        if self._found("sagemaker", "describe_endpoint", EndpointName=name) is not None:
+            return Skip(f"{name} is there already.")
+        self._tell_once(decision)
+        self._make_stand_in(decision)
+        return decision
+
+    def _make_stand_in(self, decision: StartMove) -> None:
         """The tag first: by it the next tick finds what was only begun."""
         self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
         self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
-        there = self._found("sagemaker", "describe_endpoint", EndpointName=decision.endpoint["EndpointName"])
-        if there is not None:
-            return Skip(f"{decision.endpoint['EndpointName']} is there already.")
         self._create_endpoint(decision.endpoint)
-        self._announce(decision)
-        return decision
 
     def _switch_over(self, decision: SwitchOver) -> Decision:
         """As quickly as AWS lets it: calls fail until this is over. An event or a tick finishes what takes longer."""
