@@ -352,10 +352,10 @@ class Aws(
         card = parse_card(files)
         return card if isinstance(card, ModelCard) else None
 
-    def traffic(self, endpoint: str) -> Traffic:
+    def traffic(self, endpoint: Endpoint) -> Traffic:
         from mlplatform.aws_traffic import read_traffic  # few deployments compare kinds of hosting
 
-        return read_traffic(self._call, endpoint, self.now())
+        return read_traffic(self._call, endpoint.name, endpoint.kind, self.now())
 
     def calls(self, endpoint: Endpoint, since: datetime) -> int:
         """How many requests it got, or has waiting. An asynchronous endpoint counts what it has processed."""
