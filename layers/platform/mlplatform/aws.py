@@ -866,14 +866,14 @@ class Aws(
         return decision
 
     def _start_move(self, decision: StartMove) -> Decision:
-        """The tag first: by it the next tick finds what was only begun."""
+        """The tag first: by it the next tick finds what was only begun. The message before what there is to find."""
         self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
         self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
         there = self._found("sagemaker", "describe_endpoint", EndpointName=decision.endpoint["EndpointName"])
         if there is not None:
             return Skip(f"{decision.endpoint['EndpointName']} is there already.")
-        self._create_endpoint(decision.endpoint)
         self._announce(decision)
+        self._create_endpoint(decision.endpoint)
         return decision
 
     def _switch_over(self, decision: SwitchOver) -> Decision:
