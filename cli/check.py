@@ -23,7 +23,8 @@ from mlplatform import names
 from mlplatform.capacity import wanted_type
 from mlplatform.endpoint_alarms import WATCHED
 from mlplatform.errors import AwsError
-from mlplatform.facts import DATASET_TAG, STACK_TAG, HostingKind, Unasked
+from mlplatform.experiments import as_challenger
+from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, HostingKind, Prediction, Unasked
 from mlplatform.kinds import kind_of
 from mlplatform.quotas import Need, short
 from mlplatform.settings import Settings
@@ -151,7 +152,7 @@ def deployed(stack: Stack) -> Found:
 
 
 def endpoints(stack: Stack) -> Found:
-    """Each endpoint is asked for the prediction that its model's training job wrote down; none is woken for that."""
+    """Each endpoint's models are asked for the prediction that their training wrote down; none is woken for that."""
     wrong: list[str] = []
     unasked: list[str] = []
     for arn in stack.endpoints:
@@ -161,18 +162,18 @@ def endpoints(stack: Stack) -> Found:
             if found is None or found.status != "InService":
                 wrong.append(f"{name} is {found.status if found else 'gone'}")
                 continue
-            card = stack.aws.stored_card(found.tags.get(DATASET_TAG, ""), found.model_name or "")
-            if card is None:
-                wrong.append(f"{name} has no model with a stored prediction")
-                continue
-            came = stack.aws.smoke_test(found, card.sample_json)
+            came = [(one, _asked(stack, one)) for one in (found, as_challenger(found)) if one is not None]
         except AwsError as error:
             wrong.append(f"{name} could not be asked: {error}")
             continue
-        if isinstance(came, Unasked):
-            unasked.append(f"{name} was not asked, because {came.why}")
-        elif not came.correct:
-            wrong.append(f"{name} answers wrongly: {came.explanation}")
+        for one, answer in came:
+            said = f"{name}, with {one.model_name}," if len(came) > 1 else name
+            if answer is None:
+                wrong.append(f"{said} has no model with a stored prediction")
+            elif isinstance(answer, Unasked):
+                unasked.append(f"{said} was not asked, because {answer.why}")
+            elif not answer.correct:
+                wrong.append(f"{said} answers wrongly: {answer.explanation}")
     parked = hours.asleep(stack.connection)
     sleep = f", {len(parked)} asleep ({', '.join(sorted(parked))})" if parked else ""
     if not stack.endpoints:
@@ -248,6 +249,12 @@ def alarms(stack: Stack) -> Found:
     ]
     said = f"; in alarm now: {', '.join(ringing)}" if ringing else ""
     return Found(tuple(wrong), f"{len(found)} tell the alerts topic{said}")
+
+
+def _asked(stack: Stack, endpoint: Endpoint) -> Prediction | Unasked | None:
+    """None where nothing is stored that it could be asked for."""
+    card = stack.aws.stored_card(endpoint.tags.get(DATASET_TAG, ""), endpoint.model_name or "")
+    return None if card is None else stack.aws.smoke_test(endpoint, card.sample_json)
 
 
 def _endpoint_alarms(stack: Stack) -> Iterator[str]:

@@ -17,8 +17,9 @@ from mlplatform import holidays as calendars
 from mlplatform import names
 from mlplatform.capacity import wanted_type
 from mlplatform.errors import UnknownPrice
-from mlplatform.facts import STACK_TAG, HostedEndpoint
-from mlplatform.office_hours import keep_on_until, on_anyway, on_stretches, plan_office_hours, read_wish
+from mlplatform.facts import STACK_TAG, HostedEndpoint, HostingKind
+from mlplatform.kinds import tagged_kind
+from mlplatform.office_hours import NO_HOURS, keep_on_until, on_anyway, on_stretches, plan_office_hours, read_wish
 from mlplatform.opening_hours import BadHours, Hours, parse_hours
 from mlplatform.parking import read_record
 from mlplatform.restoring import hourly
@@ -39,6 +40,10 @@ def hours(
     connection: Connection = context.obj
     settings, now = stack_settings(connection), connection.now()
     endpoint, variants, _ = find(connection, name)
+    kind = tagged_kind(endpoint.tags)
+    if kind is not HostingKind.REAL_TIME:
+        console.print(f"{endpoint.name} is {kind.value} {NO_HOURS}")
+        return
     closed = holidays(connection, settings, now.date())
     end = now + timedelta(days=days)
     try:

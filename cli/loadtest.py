@@ -21,6 +21,7 @@ from cli.terminal import Terminal
 from mlplatform import names, prices
 from mlplatform.dollars import money
 from mlplatform.errors import UnknownPrice
+from mlplatform.facts import HostingKind
 
 console = Terminal(soft_wrap=True, highlight=False)
 MOST_CLIENTS = 256
@@ -71,6 +72,10 @@ def loadtest(
     """
     connection: Connection = context.obj
     serving = hosting.find(connection, dataset)
+    if serving.kind is not HostingKind.REAL_TIME:
+        raise CommandError(
+            f"{serving.name} is {serving.kind.value}; how many requests an instance takes is measured in real time."
+        )
     if instances_now(connection, serving.name) == 0:
         raise CommandError(f"{serving.name} has no instance in service. `mlp status` says how far it is.")
     stored = hosting.sample(connection, serving)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -29,7 +30,7 @@ from cli.doctor import doctor
 from cli.follow import DECIDING_FUNCTIONS, TRAINING_LOG_GROUP, Follower, conclude, known
 from cli.hosting import hosting
 from cli.loadtest import loadtest
-from cli.predict import invoke, request_of
+from cli.predict import invoke, predictions
 from cli.teardown import teardown
 from cli.terminal import Terminal
 from cli.tuning import tune
@@ -180,17 +181,21 @@ def predict(
     """
     if (file is None) == (json_body is None):
         raise CommandError("Give either a file or --json with the request.")
+    ask = functools.partial(_ask, context.obj, dataset, "text/csv" if csv else "application/json")
     if json_body is not None:
-        body, content_type = json_body.encode(), "application/json"
+        answer = ask(json_body.encode(), "application/json")
     elif str(file) == "-":
-        body, content_type = request_of(Path("standard input"), sys.stdin.buffer.read())
+        answer = predictions(ask, Path("standard input"), sys.stdin.buffer.read(), as_csv=csv)
     else:
         assert file is not None
         if not file.is_file():
             raise CommandError(f"There is no file {file}.")
-        body, content_type = request_of(file, file.read_bytes())
-    answer = invoke(context.obj, dataset, body, content_type, "text/csv" if csv else "application/json")
+        answer = predictions(ask, file, file.read_bytes(), as_csv=csv)
     sys.stdout.write(answer if csv else json.dumps(json.loads(answer), indent=1, ensure_ascii=False) + "\n")
+
+
+def _ask(connection: Connection, dataset: str, accept: str, body: bytes, content_type: str) -> str:
+    return invoke(connection, dataset, body, content_type, accept)
 
 
 @app.command()

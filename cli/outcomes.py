@@ -144,14 +144,20 @@ def by_class(labels: Sequence[str], live: Answers, challenger: Answers, spoken: 
         spoken[1],
         better=better,
         size=f"{abs(found.difference) * 1000:.0f} more of 1,000 such rows {'right' if better else 'wrong'}",
-        interval=f"{(found.low or 0) * 1000:+.0f} to {(found.high or 0) * 1000:+.0f}",
+        interval="{:.0f} to {:.0f}".format(*_sizes(found, 1000)),
         rows=rows,
     )
 
 
 def _odds(only_live: int, only_challenger: int) -> str:
     """The effect's size: Agresti, Categorical Data Analysis, 11.2.1, the conditional odds ratio of matched pairs."""
-    return f", {only_challenger / only_live:.2g} to 1" if only_live and only_challenger else ""
+    fewer, more = sorted((only_live, only_challenger))
+    return f", {more / fewer:.2g} to 1" if fewer else ""
+
+
+def _sizes(found: Finding, times: float) -> list[float]:
+    """The interval of a difference that is not 0, whichever of the two is ahead."""
+    return sorted(abs(one or 0) * times for one in (found.low, found.high))
 
 
 def by_error(labels: Sequence[str], live: Answers, challenger: Answers, spoken: tuple[str, str]) -> Iterator[str]:
@@ -170,7 +176,7 @@ def by_error(labels: Sequence[str], live: Answers, challenger: Answers, spoken: 
         spoken[1],
         better=found.difference < 0,
         size=f"{'nearer' if found.difference < 0 else 'farther off'} by {abs(found.difference):.3g} on average",
-        interval=f"{found.low or 0:+.3g} to {found.high or 0:+.3g}",
+        interval="{:.3g} to {:.3g}".format(*_sizes(found, 1)),
         rows=len(labels),
     )
 
@@ -180,7 +186,7 @@ def _verdict(found: Finding, challenger: str, *, better: bool, size: str, interv
         return f"On these rows {challenger} is neither better nor worse."
     told = f"{found.test}, p {'< 0.001' if (found.p_value or 0) < 0.001 else f'= {found.p_value:.2g}'}"
     if found.significant:
-        return f"{challenger} is {'better' if better else 'worse'}: {size} ({interval} in 95 of 100 cases; {told})."
+        return f"{challenger} is {'better' if better else 'worse'}: {size} ({interval}, 95 % interval; {told})."
     more = "a few more rows should tell"
     if found.needed is not None and found.needed > rows:
         more = f"about {rounded(found.needed - rows):,} more rows would tell a difference of this size"

@@ -1,4 +1,4 @@
-"""Invokes a dataset's endpoint and explains what it refuses."""
+"""Asks a dataset's endpoint, in as many requests as a file needs, and explains what it refuses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 import sys
 import time
 import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,52 +18,95 @@ from botocore.exceptions import ClientError
 from cli import hours
 from cli.connection import CommandError, Connection
 from mlplatform import names
-from mlplatform.delimited import Text, decode, parse, sniff
+from mlplatform.delimited import DELIMITERS, decode, parse, sniff
 from mlplatform.errors import DataRejected
 from mlplatform.facts import HostingKind
 from mlplatform.kinds import kind_of
 
 _LONGEST_SECONDS = 20 * 60  # an instance takes less to start
-MOST_BYTES = 6_291_456  # BodyBlob of InvokeEndpoint, SageMaker runtime's service model
+# Of one request: BodyBlob of InvokeEndpoint (service model) has 6 MB, serverless 4 ("Inference options", SageMaker
+# developer guide).
+MOST_BYTES = 4 * 1024**2
+BATCH_BYTES = (
+    1024**2
+)  # of a table that is split anyway: an answer has 60 s (InvokeEndpoint), and 4 MB may take half of it
+_CODECS = {"utf-8": "utf-8-sig", "utf-16": "utf-16", "latin-1": "latin-1"}
+Ask = Callable[[bytes, str], str]  # body and content type -> answer
 
 
-def request_of(file: Path, content: bytes) -> tuple[bytes, str]:
-    """The body and its content type: `.json` as it is, everything else as the CSV that an endpoint takes.
+def predictions(ask: Ask, file: Path, content: bytes, *, as_csv: bool) -> str:
+    """What an endpoint says of a file: `.json` is sent as it is, the rest as CSV, in as many requests as it needs.
 
     A table is read as a drop's is: compressed or not, in UTF-8, UTF-16 or Latin-1, separated by commas, semicolons,
-    tabs or pipes. Raises CommandError for what is no table, and for more than a request may hold.
+    tabs or pipes. Raises CommandError for what is no table, and for JSON of more than a request may hold.
     """
     if not content.strip():
         raise CommandError(f"{file.name} is empty.")
     if file.suffix == ".json":
-        return _sized(file, content), "application/json"
+        if len(content) > MOST_BYTES:
+            raise CommandError(
+                f"{file.name} has {len(content):,} bytes, and a request may hold {MOST_BYTES:,}; split it into "
+                f"{-(-len(content) // MOST_BYTES)} files or more, or send CSV, which is split by itself."
+            )
+        return ask(content, "application/json")
+    table = _as_csv(file, content)
+    if len(table) <= BATCH_BYTES:
+        return ask(table, "text/csv")
+    answers, header = [], b""
+    for first, count, body in _batches(table):
+        answers.append(ask(header + body, "text/csv"))
+        if len(answers) == 1 and _count(answers[0], as_csv) == count - 1:
+            header = first  # the first row was none of values, and stands above the other requests too
+    return "".join(answers) if as_csv else _joined(answers)
+
+
+def _as_csv(file: Path, content: bytes) -> bytes:
     try:
         text = decode(file.name, content, complete=True)
+        delimiter = sniff(text)
         if text.complete:
-            content = _as_csv(text)
-        elif file.suffix == ".gz":
-            content = gzip.decompress(content)  # so that its size can be told
+            return text.content.encode() if delimiter == "comma" else _written(parse(text, delimiter).rows)
+        whole = gzip.decompress(content) if file.suffix == ".gz" else content
+        lines = io.StringIO(whole.decode(_CODECS[text.encoding]), newline="")
+        return _written(row for row in csv.reader(lines, delimiter=DELIMITERS[delimiter], strict=True) if row)
     except DataRejected as error:
         raise CommandError(str(error)) from error
-    return _sized(file, content), "text/csv"
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CommandError(f"{file.name} can't be read beyond its beginning: {error}. Save it as UTF-8.") from error
 
 
-def _as_csv(text: Text) -> bytes:
-    delimiter = sniff(text)
-    if delimiter == "comma":
-        return text.content.encode()
+def _written(rows: Iterable[Sequence[str]]) -> bytes:
     written = io.StringIO(newline="")
-    csv.writer(written, lineterminator="\n").writerows(parse(text, delimiter).rows)
+    csv.writer(written, lineterminator="\n").writerows(rows)
     return written.getvalue().encode()
 
 
-def _sized(file: Path, content: bytes) -> bytes:
-    if len(content) > MOST_BYTES:
-        raise CommandError(
-            f"{file.name} comes to {len(content):,} bytes, and a request may hold {MOST_BYTES:,}; split it into "
-            f"{-(-len(content) // MOST_BYTES)} files or more."
-        )
-    return content
+def _batches(table: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+    """The table's first row, and in turn the rows and the text of each part, which leaves room for that row."""
+    lines = [line.encode() for line in io.StringIO(table.decode(), newline="")]
+    reader = csv.reader(line.decode() for line in lines)
+    first, start, end, rows, size = b"", 0, 0, 0, 0
+    for cells in reader:
+        row = b"".join(lines[end : reader.line_num])
+        first = first or row
+        if rows and size + len(row) + len(first) > BATCH_BYTES:
+            yield first, rows, b"".join(lines[start:end])
+            start, rows, size = end, 0, 0
+        end, rows, size = reader.line_num, rows + bool(cells), size + len(row)
+    yield first, rows, b"".join(lines[start:])
+
+
+def _count(answer: str, as_csv: bool) -> int:
+    return sum(1 for _ in csv.reader(io.StringIO(answer))) if as_csv else len(json.loads(answer)["predictions"])
+
+
+def _joined(answers: Sequence[str]) -> str:
+    """One answer of several: what goes by rows one after the other, the rest as in the first."""
+    parts = [json.loads(answer) for answer in answers]
+    by_rows = {
+        key: [one for part in parts for one in part[key]] for key in ("predictions", "probabilities") if key in parts[0]
+    }
+    return json.dumps({**parts[0], **by_rows}, ensure_ascii=False)
 
 
 def invoke(

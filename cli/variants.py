@@ -70,9 +70,14 @@ def measure(connection: Connection, endpoint: str, since: datetime, now: datetim
     for page in pages:
         for result in page["MetricDataResults"]:
             found[result["Id"]].update(zip(result["Timestamps"], result["Values"], strict=True))
-    began = [at for at, count in found[f"requests_{CHALLENGER.lower()}"].items() if count]
-    first = min(began, default=now)
+    first = beginning(found[f"requests_{CHALLENGER.lower()}"], now)
     return seen(found, names.VARIANT, first, period), seen(found, CHALLENGER, first, period)
+
+
+def beginning(requests: Mapping[datetime, float], now: datetime) -> datetime:
+    """The first period that the challenger had its share in: in part of the very first one it did not."""
+    began = sorted(at for at, count in requests.items() if count)
+    return began[1] if len(began) > _FEWEST_PERIODS else min(began, default=now)
 
 
 def seen(found: Mapping[str, Mapping[datetime, float]], variant: str, first: datetime, period: int) -> Seen:
@@ -126,14 +131,14 @@ def _rate(does: str, which: str, live: Seen, challenger: Seen) -> str:
     if not any(counts):
         most = significance.at_most(0, challenger.requests)
         return (
-            f"Neither {does} a request so far. Of {challenger.requests:,} without any one can say, 95 times of 100 "
-            f"rightly, that the challenger {does} less than {most * 100:.2g} %."
+            f"Neither {does} a request so far. After {challenger.requests:,} of them, that the challenger {does} less "
+            f"than {most * 100:.2g} % can be said at 95 % confidence."
         )
     shares = f"{counts[1] / challenger.requests * 100:.3g} % against {counts[0] / live.requests * 100:.3g} %"
     if found.significant:
         more = "more" if found.difference > 0 else "less"
         interval = f"{(found.low or 0) * 100:+.2g} to {(found.high or 0) * 100:+.2g} points"
-        return f"The challenger {does} {more} often: {shares} ({interval} in 95 of 100 cases; {_told(found)})."
+        return f"The challenger {does} {more} often: {shares} ({interval}, 95 % interval; {_told(found)})."
     return f"Whether the challenger {does} more or less often is undecided: {shares} ({_told(found)}). " + _more(
         found, live.requests + challenger.requests, "requests"
     )
@@ -152,7 +157,7 @@ def _latency(live: Seen, challenger: Seen) -> str:
     if found.significant:
         slower = "slower" if found.difference > 0 else "faster"
         interval = f"{(found.low or 0) / 1000:+.3g} to {(found.high or 0) / 1000:+.3g} ms"
-        return f"The challenger is {slower} by {size} on average ({interval} in 95 of 100 cases; {_told(found)})."
+        return f"The challenger is {slower} by {size} on average ({interval}, 95 % interval; {_told(found)})."
     return f"Whether the challenger is slower or faster is undecided: {size} apart ({_told(found)}). " + _more(
         found, min(periods), f"times {each} with requests on both" if live.period_minutes > 1 else "minutes"
     )

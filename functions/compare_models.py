@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlplatform import events, names, registry
+from mlplatform import events, registry
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision
 from mlplatform.experiments import Place, plan_ab_test
@@ -23,7 +23,7 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, str]:
 
 
 def compare_models(app: App, asked: AbTestAsked) -> Decision:
-    place = _place(app, names.endpoint(app.settings.stack_name, asked.dataset))
+    place = _place(app, asked.dataset)
     package = app.aws.model_package(asked.package) if asked.package else None
     card = None
     if package is not None:
@@ -32,10 +32,7 @@ def compare_models(app: App, asked: AbTestAsked) -> Decision:
     return app.aws.apply(plan_ab_test(asked, place, package, card, app.settings))
 
 
-def _place(app: App, endpoint_name: str) -> Place:
-    """The endpoint, or what it will come back as."""
-    endpoint, parked = app.aws.endpoint(endpoint_name), None
-    if endpoint is None:
-        endpoint, parked = app.aws.parked_endpoint(endpoint_name) or (None, None)
-    variant = app.aws.live_variant(endpoint) if endpoint is not None else {}
-    return Place(app.aws.now(), endpoint, parked, variant, app.aws.quotas())
+def _place(app: App, dataset: str) -> Place:
+    serving = app.aws.serving(dataset)
+    variant = app.aws.live_variant(serving.endpoint) if serving is not None else {}
+    return Place(app.aws.now(), serving, variant, app.aws.quotas())

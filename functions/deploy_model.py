@@ -185,17 +185,12 @@ def find_lost_approvals(app: App, now: datetime) -> list[Decision]:
 
 
 def _live(app: App, dataset: str) -> Live | None:
-    """What serves the dataset, or is parked for the morning."""
-    name = names.endpoint(app.settings.stack_name, dataset)
-    endpoint, parked = app.aws.endpoint(name), None
-    if endpoint is None:
-        found = app.aws.parked_endpoint(name)
-        if found is None:
-            stand_in = app.aws.endpoint(names.stand_in(name))
-            known = _known(app, dataset, stand_in.model_name) if stand_in else (None, None)
-            return Live(stand_in, *known, standing_in=True) if stand_in else None
-        endpoint, parked = found
-    return Live(endpoint, *_known(app, dataset, endpoint.model_name), parked=parked)
+    """What serves the dataset, or is to serve it again, with what its model is judged by."""
+    found = app.aws.serving(dataset)
+    if found is None:
+        return None
+    known = _known(app, dataset, found.endpoint.model_name)
+    return Live(found.endpoint, *known, parked=found.parked, standing_in=found.standing_in)
 
 
 def _known(app: App, dataset: str, model: str | None) -> tuple[TrainingJob | None, ModelCard | None]:

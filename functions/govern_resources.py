@@ -24,24 +24,15 @@ def handler(event: Mapping[str, Any], _context: object) -> list[dict[str, str]]:
     app = live_app()
     now = events.scheduled_time(event) or app.aws.now()
     if event.get("dry_run") is True:
-        return [{"decision": type(one).__name__, "reason": one.reason} for one in planned(app, now)]
-    return [decided(one) for one in govern_resources(app, now)]
+        every = (*planned(app, now), *untagged(app, now))
+        return [{"decision": type(one).__name__, "reason": one.reason} for one in every]
+    return [decided(one) for govern in (govern_resources, report_untagged) for one in govern(app, now)]
 
 
-def planned(app: App, now: datetime) -> list[Governing | ReportUntagged]:
+def planned(app: App, now: datetime) -> list[Governing]:
     endpoints = tuple(app.aws.hosted_endpoints())
     running = app.aws.running_configs(one.name for one in endpoints if one.status)
-    own = plan_governance(Estate(app.aws.owned(), endpoints, running), app.settings, now)
-    return [*own, *untagged(app, now)]
-
-
-def untagged(app: App, now: datetime) -> list[ReportUntagged | Skip]:
-    """What others left without tags. That it can't be seen must not keep the platform from tidying up its own."""
-    try:
-        found = lacking(app.aws.others(), app.settings.stack_name, now)
-        return [*plan_untagged(found, app.aws.makers(found, now))]
-    except AwsError as error:
-        return [Skip(f"What others left untagged could not be seen: {error}")]
+    return plan_governance(Estate(app.aws.owned(), endpoints, running), app.settings, now)
 
 
 def govern_resources(app: App, now: datetime) -> list[Decision]:
@@ -54,9 +45,25 @@ def govern_resources(app: App, now: datetime) -> list[Decision]:
             # Not swallowed: people are told below, and tomorrow's run, which is the retry, finds the same again.
             refused.append(str(error))
             done.append(Skip(f"{decision.reason} It could not be done: {error}"))
-    for said in (summary(done), report(done, now)):
-        if said is not None:
-            app.aws.apply(said)
+    said = summary(done)
+    if said is not None:
+        app.aws.apply(said)
     if refused:
         done.append(app.aws.apply(trouble(refused, now)))
     return done
+
+
+def untagged(app: App, now: datetime) -> list[ReportUntagged | Skip]:
+    """What others left without tags. That it can't be seen must not keep the platform from tidying up its own."""
+    try:
+        found = lacking(app.aws.others(), app.settings.stack_name, now)
+        return [*plan_untagged(found, app.aws.makers(found, now))]
+    except AwsError as error:
+        return [Skip(f"What others left untagged could not be seen: {error}")]
+
+
+def report_untagged(app: App, now: datetime) -> list[Decision]:
+    """Tells what others left without tags, and changes nothing."""
+    found: list[Decision] = [*untagged(app, now)]
+    said = report(found, now)
+    return found if said is None else [*found, app.aws.apply(said)]

@@ -10,7 +10,7 @@ from mlplatform.app import App, live_app
 from mlplatform.datasets import data_files
 from mlplatform.decisions import Decision, HoldDataset, Skip, StartPipeline, StartTraining, StartTuning
 from mlplatform.errors import AwsError
-from mlplatform.facts import DatasetArrived, Endpoint, PipelineAsked
+from mlplatform.facts import DatasetArrived, PipelineAsked
 from mlplatform.observability import decided, logger, observed
 from mlplatform.quotas import LIMIT_EXCEEDED, hold_launch, limit_reached
 from mlplatform.spend import hold_applies
@@ -46,7 +46,7 @@ def start_training(app: App, arrived: DatasetArrived) -> Decision:
     if skip is not None:
         return skip
     drop = app.aws.read_drop(arrived, objects)
-    decision: Decision = plan_training(drop, _live(app, arrived.dataset), app.settings)
+    decision: Decision = plan_training(drop, app.aws.serving(arrived.dataset), app.settings)
     if isinstance(decision, StartTuning) and decision.warm_start:
         decision = with_warm_start(decision, app.aws.tunings_of(arrived.dataset))
     if not isinstance(decision, StartTraining | StartTuning | StartPipeline):
@@ -70,23 +70,11 @@ def start_pipeline(app: App, asked: PipelineAsked) -> Decision:
     if not data_files(objects):
         return Skip(f"There is no data under {arrived.prefix}; drop some first.")
     drop = app.aws.read_drop(arrived, objects)
-    decision = plan_training(drop, _live(app, asked.dataset), app.settings, asked)
+    decision = plan_training(drop, app.aws.serving(asked.dataset), app.settings, asked)
     if not isinstance(decision, StartPipeline):
         return Skip(f"Nothing was started: {decision.reason}")
     held = _held(app, decision)
     return Skip(f"Nothing was started: {held.reason}") if held else app.aws.apply(decision)
-
-
-def _live(app: App, dataset: str) -> Endpoint | None:
-    """What serves the dataset, or is parked for the morning: the new model has to beat that too."""
-    stack = app.settings.stack_name
-    if not names.is_dataset(stack, dataset):
-        return None  # it is no endpoint's name either; the planner says so better than SageMaker would
-    name, parked = names.endpoint(stack, dataset), None
-    serving = app.aws.endpoint(name)
-    if serving is None:
-        parked = app.aws.parked_endpoint(name)
-    return parked[0] if parked else serving
 
 
 def _held(app: App, decision: StartTraining | StartTuning | StartPipeline) -> HoldDataset | None:

@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -351,6 +352,34 @@ def test_two_models_share_the_traffic_are_compared_and_either_can_stay(
         answer = runtime.invoke_endpoint(EndpointName=endpoint, ContentType="application/json", Body=body)
         return answer["InvokedProductionVariant"], json.loads(answer["Body"].read())["model_version"]
 
+    stop, failures = threading.Event(), list[str]()
+
+    def ask_on() -> None:
+        while not stop.wait(0.1):
+            try:
+                ask(0)
+            except ClientError as error:
+                failures.append(str(error))
+
+    asking = threading.Thread(target=ask_on)
+    asking.start()
+    try:
+        _try_both(laptop, endpoint, second, mlp, shared, ask, tmp_path / "labelled.csv")
+    finally:
+        stop.set()
+        asking.join()
+    assert failures == [], "whatever comes and goes, the endpoint answers"
+
+
+def _try_both(
+    laptop: Laptop,
+    endpoint: str,
+    second: str,
+    mlp: Callable[..., str],
+    shared: Callable[[float, float], None],
+    ask: Callable[[int], tuple[str, str]],
+    labelled: Path,
+) -> None:
     assert "at most 0.5" in mlp("ab", "better", "1", "--weight", "0.6", fails=True)
     assert "is the live model itself" in mlp("ab", "better", "2", fails=True)
     assert "No A/B test runs" in mlp("ab", "better", fails=True)
@@ -366,8 +395,8 @@ def test_two_models_share_the_traffic_are_compared_and_either_can_stay(
         lambda: said if "Neither fails a request" in (said := mlp("ab", "better")) else None, 20, "no requests seen"
     )
     assert "better/2 is live, and better/1 beside it with 30 % of the traffic" in said
-    (tmp_path / "labelled.csv").write_text(customers(600, seed=9))
-    said = mlp("ab", "better", "--outcomes", str(tmp_path / "labelled.csv"))
+    labelled.write_text(customers(600, seed=9))
+    said = mlp("ab", "better", "--outcomes", str(labelled))
     assert "600 rows of labelled.csv, of which the column stays is right" in said
     assert "McNemar's exact test" in said
 
@@ -382,7 +411,9 @@ def test_two_models_share_the_traffic_are_compared_and_either_can_stay(
     assert "The A/B test of better/1 ends with that." in mlp("ab", "better", "--promote")
     laptop.endpoint_serving("better", first, 90)
     assert set(map(ask, range(10))) == {("AllTraffic", first)}
-    assert laptop.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{endpoint}-Challenger")["MetricAlarms"] == []
+    alarms = laptop.client("cloudwatch").describe_alarms
+    left = f"{endpoint}-Challenger"
+    eventually(lambda: alarms(AlarmNamePrefix=left)["MetricAlarms"] == [] or None, 20, "the challenger's alarms stay")
 
 
 def test_a_job_that_fails_says_in_one_sentence_why(laptop: Laptop) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from builders import NOON, Account
-from govern_resources import govern_resources, untagged
+from govern_resources import report_untagged, untagged
 from mlplatform.decisions import ReportUntagged, Skip
 from mlplatform.errors import AwsError
 from mlplatform.names import REQUIRED_TAGS
@@ -97,24 +97,25 @@ def test_cloudtrail_is_asked_about_twenty_at_most_and_about_nothing_that_it_has_
     assert empty.called("lookup_events") == []
 
 
-def test_that_cloudtrail_may_not_be_asked_is_said_and_asked_once(empty: Account) -> None:
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ThrottlingException"])
+def test_that_cloudtrail_does_not_answer_is_said_and_no_error(empty: Account, code: str) -> None:
     there(empty, "list_endpoints", "endpoint", "one", "two")
 
     def refuse(_: Mapping[str, Any]) -> None:
-        raise AwsError("cloudtrail", "LookupEvents", "AccessDeniedException", "with an explicit deny")
+        raise AwsError("cloudtrail", "LookupEvents", code, "with an explicit deny")
 
     empty.answers["lookup_events"] = refuse
     told = untagged(empty.app(), NOW)
     assert [type(one) for one in told] == [ReportUntagged, ReportUntagged]
-    assert all("CloudTrail refuses to say (AccessDeniedException)" in one.reason for one in told)
+    assert all(f"CloudTrail refuses to say ({code})" in one.reason for one in told)
     assert len(empty.called("lookup_events")) == 1
 
 
 def test_what_others_left_is_told_once_and_never_touched(empty: Account) -> None:
     there(empty, "list_endpoints", "endpoint", "demo")
-    empty.app()
-    for _ in range(2):
-        govern_resources(empty.app(), NOW)
+    first, second = (report_untagged(empty.app(), NOW) for _ in range(2))
+    assert [type(one).__name__ for one in first] == ["ReportUntagged", "Notify"]
+    assert [type(one).__name__ for one in second] == ["ReportUntagged", "Skip"]
     [alert] = empty.alerts()
     assert alert["Subject"] == "1 things without required tags"
     changed = [name for name, _ in empty.calls if name.startswith(("delete", "add", "put_bucket", "tag", "stop"))]

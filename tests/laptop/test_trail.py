@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import boto3
@@ -26,6 +27,7 @@ def server() -> Iterator[Server]:
     running.stop()
 
 
+@cache
 def client(server: Server, service: str, key: str = "somebody", secret: str = "x", token: str | None = None) -> Any:
     return boto3.client(
         service,

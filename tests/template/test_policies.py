@@ -250,7 +250,7 @@ def applied(decisions: set[str]) -> list[Place]:
 
 
 def asked(call: ast.Call, texts: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """A service and an operation side by side among the arguments: the call that is made, by whatever helper."""
+    """A service and an operation side by side among the arguments: the call that is made, by whichever function."""
     said = [
         argument.value if isinstance(argument, ast.Constant) else texts.get(getattr(argument, "id", ""))
         for argument in call.args

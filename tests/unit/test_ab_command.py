@@ -14,7 +14,7 @@ import pytest
 from builders import NOON
 from cli.connection import CommandError, Connection
 from cli.outcomes import Answers, Labelled, ask, by_class, by_error, read, same
-from cli.variants import Seen, findings, measure, period_of, rounded, seen
+from cli.variants import Seen, beginning, findings, measure, period_of, rounded, seen
 from laptop.service_model import validate
 
 SPOKEN = ("churn/2", "churn/3")
@@ -30,7 +30,7 @@ def test_failures_are_told_with_the_difference_its_chance_and_what_it_takes() ->
     assert failures.startswith("The challenger fails more often: 3 % against 1 % (+0.92 to +3.1 points")
     assert "two-proportion z-test, p < 0.001" in failures
     # 1 - 0.05 ** (1 / 1000) is 0.299 %
-    assert refusals.startswith("Neither refuses a request so far. Of 1,000 without any")
+    assert refusals.startswith("Neither refuses a request so far. After 1,000 of them")
     assert "less than 0.3 %" in refusals
     assert "5 of them at least, and there are 0 and 0" in latency
 
@@ -68,6 +68,13 @@ def test_what_came_before_the_challengers_first_request_does_not_count() -> None
     }
     found = seen(values, "AllTraffic", after, 60)
     assert (found.requests, found.failed, found.mean_microseconds, found.means) == (3, 3, 3.0, (3.0,))
+
+
+def test_the_period_in_which_the_challenger_came_counts_only_where_there_are_few() -> None:
+    minutes = [NOON + timedelta(minutes=n) for n in range(8)]
+    counts = dict.fromkeys(minutes, 0.0) | dict.fromkeys(minutes[2:], 4.0)
+    assert beginning(counts, NOON) == minutes[3]
+    assert beginning({minutes[1]: 0.0, minutes[2]: 4.0}, NOON) == minutes[2]
 
 
 def test_one_call_brings_all_numbers_of_both_models() -> None:
@@ -118,7 +125,7 @@ def test_classes_are_compared_on_the_rows_that_only_one_has_right() -> None:
         "churn/3 has 16 right (80.0 %).",
         "2 rows only churn/2 has right, 10 only churn/3, 5 to 1.",
     ]
-    assert said[3].startswith("churn/3 is better: 400 more of 1,000 such rows right (+")
+    assert said[3].startswith("churn/3 is better: 400 more of 1,000 such rows right (")
     assert "McNemar's exact test, p = 0.039" in said[3]
 
 

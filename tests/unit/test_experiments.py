@@ -35,6 +35,7 @@ from mlplatform.facts import (
     HostingKind,
     Parked,
     Prediction,
+    Serving,
     UnreadableCard,
     Variant,
 )
@@ -62,7 +63,9 @@ def ask(action: Any = "start", weight: float = 0.1, **changed: Any) -> Any:
     package, card = changed.pop("package", PACKAGE), changed.pop("card", builders.card())
     variant = {"VariantName": "AllTraffic", "ModelName": LIVE_JOB, "InitialInstanceCount": 1, "InitialVariantWeight": 1}
     variant |= {"InstanceType": "ml.c5.large"}
-    place = Place(NOON, **{"endpoint": endpoint(), "variant": variant, **changed})
+    place = Place(
+        NOON, changed.pop("serving", Serving(changed.pop("endpoint", endpoint()))), **{"variant": variant, **changed}
+    )
     return plan_ab_test(AbTestAsked("churn", action, PACKAGE.arn, weight), place, package, card, SETTINGS)
 
 
@@ -84,9 +87,10 @@ def test_a_share_is_more_than_nothing_and_at_most_half(weight: float) -> None:
         ({"package": model_package(3, properties={"gate": "failed"})}, "a challenger is a model that passed its gate"),
         ({"card": UnreadableCard("its metrics.json is missing")}, "its metrics.json is missing"),
         ({"card": None}, "there is nothing at s3://"),
-        ({"endpoint": None}, "has no endpoint"),
+        ({"serving": None}, "has no endpoint"),
+        ({"serving": Serving(endpoint(), standing_in=True)}, "on its way to another kind of hosting"),
         (
-            {"endpoint": endpoint(status="Parked"), "parked": Parked("ml-platform-churn", LIVE_JOB, NOON, {}, ())},
+            {"serving": Serving(endpoint(status="Parked"), Parked("ml-platform-churn", LIVE_JOB, NOON, {}, ()))},
             "is asleep. To wake it: mlp snooze churn",
         ),
         ({"endpoint": endpoint(status="Failed")}, "is Failed"),
@@ -135,6 +139,9 @@ def test_a_challenger_comes_without_traffic_beside_the_live_model_which_keeps_it
         0.0,
     )
     assert challenger["InitialInstanceCount"] == 2  # a quarter of the traffic: 4 x 0.25 / 0.75 = 1.33
+    # Whatever the stack makes it finds again by its tag, at the latest when it is torn down.
+    for made in (decision.model, decision.endpoint_config):
+        assert {"Key": STACK_TAG, "Value": "ml-platform"} in made["Tags"]
     # Guardrails want the same variants before and after, so that nothing watches this update.
     assert "DeploymentConfig" not in decision.endpoint
     assert decision.endpoint["RetainAllVariantProperties"] is True

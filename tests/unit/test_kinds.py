@@ -325,3 +325,10 @@ def test_in_a_network_of_its_own_serverless_is_refused_before_anything_is_traine
     assert isinstance(decision, RejectDataset)
     assert "'hosting.kind' serverless" in decision.reason
     assert not isinstance(plan_training(builders.drop(job_json=job_json), None, SETTINGS), RejectDataset)
+
+
+def test_who_goes_back_to_an_older_model_keeps_the_kind_that_is_live() -> None:
+    assert kinds.as_live(SERVERLESS, endpoint()) == "kind=real-time"
+    assert kinds.as_live(SERVERLESS, serverless()) == SERVERLESS
+    assert kinds.as_live("min_instances=2", endpoint()) == "min_instances=2"
+    assert kinds.as_live("min_instances=2", serverless()) == "kind=serverless"

@@ -9,16 +9,18 @@ from typing import get_args
 import pytest
 
 from mlplatform.decisions import Decision, Skip, WarnOfEnd
-from mlplatform.observability import ABOUT, decided, logger
+from mlplatform.observability import ABOUT, decided, logger, metrics
 
 
 def test_a_line_tells_the_decision_its_reason_and_what_it_is_about(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "shop")
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "tests")
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "tests")  # what is made here is kept for the tests that follow
     monkeypatch.setattr(logger().registered_handler, "stream", __import__("sys").stdout)
     decided(WarnOfEnd("It ends tomorrow.", "shop-churn", "arn:config", {}))
     decided(Skip("Nothing to do."))
+    metrics().clear_metrics()
     warned, skipped = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert (warned["decision"], warned["message"]) == ("WarnOfEnd", "It ends tomorrow.")
     assert warned["endpoint_name"] == "shop-churn"

@@ -240,6 +240,7 @@ def test_a_tick_that_comes_late_is_about_now_and_not_about_an_hour_that_is_over(
             replace(running(), tags=TAGS | {"Environment": "prod"}),
             [("2026-11-27 12:00", "2026-11-30 12:00")],
         ),
+        (running(kind="serverless"), [("2026-11-27 12:00", "2026-11-30 12:00")]),  # it has no hours
     ],
 )
 def test_the_plan_of_a_weekend(endpoint: HostedEndpoint, expected: list[tuple[str, str]]) -> None:
@@ -469,3 +470,28 @@ def test_what_is_on_anyway_needs_no_snooze_which_would_end_it_sooner(
 ) -> None:
     found = on_anyway(endpoint, builders.settings(), frozenset(), utc(at))
     assert found == (utc(until) if until else None)
+
+
+@pytest.mark.parametrize("kind", ["serverless", "scale-to-zero", "asynchronous"])
+def test_what_costs_nothing_while_nobody_asks_has_no_hours(kind: str) -> None:
+    decision = decide(running(kind=kind), "2026-11-23 22:00")
+    assert isinstance(decision, Skip)
+    assert f"is {kind} and costs nothing while nobody asks" in decision.reason
+    assert "hold" not in decision.reason
+
+
+@pytest.mark.parametrize("kind", ["serverless", "scale-to-zero", "asynchronous"])
+def test_a_spending_hold_leaves_what_costs_only_while_it_is_asked_and_says_so(kind: str) -> None:
+    hold = Hold("2026-11-23", "The daily ceiling is reached.", utc("2026-11-23 11:00"))
+    decision = decide(running(kind=kind), "2026-11-23 12:00", hold)
+    assert isinstance(decision, Skip)
+    assert decision.reason.endswith("A spending hold does not stop it: it costs only while it is asked.")
+
+
+def test_what_was_begun_and_has_no_event_of_its_end_is_looked_at_by_every_tick() -> None:
+    for endpoint in (running(kind="scale-to-zero", look_again="component"), running(look_again="move")):
+        decision = decide(endpoint, "2026-11-23 22:00")
+        assert isinstance(decision, CheckAgain)
+        assert decision.parked is None
+    became = replace(running(kind="serverless"), parked=record())
+    assert isinstance(decide(became, "2026-11-23 09:00"), CheckAgain), "its record of the night is to be forgotten"

@@ -353,6 +353,7 @@ def test_at_100_percent_launches_are_held_for_the_period(daily: int, monthly: in
     assert isinstance(held, HoldLaunches)
     assert held.hold.period == period
     assert "mlp costs resume" in held.reason
+    assert "except serverless, asynchronous and scale-to-zero ones" in held.reason
 
 
 def test_the_months_ceiling_goes_before_the_days() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from cli.teardown import Kept, what_it_costs
+from mlplatform import aws_owned
+from mlplatform.decisions import EndResource
+from mlplatform.errors import AwsError
 from mlplatform.facts import Owned, OwnedKind
 from mlplatform.teardown import plan_teardown, said
 
@@ -28,6 +33,8 @@ def test_where_nothing_is_left_there_is_nothing_to_do() -> None:
         ("tuning-job", "training-job"),
         ("pipeline-execution", "endpoint"),
         ("training-job", "endpoint"),
+        ("component-scaling", "inference-component"),
+        ("inference-component", "endpoint"),
         ("endpoint", "endpoint-config"),
         ("endpoint", "model"),
         ("endpoint", "scaling-target"),
@@ -77,3 +84,74 @@ def test_what_a_bucket_costs_that_has_no_price_is_unknown_and_not_nothing() -> N
     assert what_it_costs([data, models]) == (
         "What models costs is unknown; the rest that was kept costs $0.2500 a month."
     )
+
+
+def test_an_inference_component_its_scaling_alarm_and_log_are_found_and_ended_by_their_own_names() -> None:
+    """It has its endpoint's name, by which what can't be tagged is known to be the stack's."""
+    tagged = [{"Key": "ml-platform:stack", "Value": STACK}]
+    arn, at = "arn:aws:sagemaker:us-east-1:123456789012:", datetime(2026, 11, 28, tzinfo=UTC)
+    component = {"InferenceComponentName": "shop-flowers", "InferenceComponentArn": f"{arn}inference-component/f"}
+    alarm = {"AlarmName": "shop-flowers-wake", "AlarmArn": "arn:alarm"}
+    target = {"ResourceId": "inference-component/shop-flowers", "ScalableTargetARN": "arn:t", "CreationTime": at}
+    ended: list[tuple[str, dict[str, Any]]] = []
+    answers: dict[str, Any] = {
+        "get_resources": {
+            "ResourceTagMappingList": [
+                {"ResourceARN": one, "Tags": tagged}
+                for one in (component["InferenceComponentArn"], f"{arn}endpoint/e", "arn:alarm")
+            ]
+        },
+        "list_inference_components": {
+            "InferenceComponents": [
+                {
+                    **component,
+                    "InferenceComponentStatus": "InService",
+                    "EndpointName": "shop-flowers",
+                    "CreationTime": at,
+                }
+            ]
+        },
+        "list_endpoints": {
+            "Endpoints": [
+                {
+                    "EndpointName": "shop-flowers",
+                    "EndpointArn": f"{arn}endpoint/e",
+                    "EndpointStatus": "InService",
+                    "CreationTime": at,
+                }
+            ]
+        },
+        "describe_scalable_targets": {"ScalableTargets": [target]},
+        "list_tags_for_resource": {"Tags": {"ml-platform:stack": STACK}},
+        "describe_alarms": {
+            "MetricAlarms": [
+                {**alarm, "Dimensions": [{"Name": "InferenceComponentName", "Value": "shop-flowers"}]},
+            ]
+        },
+    }
+
+    def call(service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        if operation == "get_parameter":
+            raise AwsError("ssm", operation, "ParameterNotFound", "")
+        if operation == "describe_log_groups":
+            prefix = parameters["logGroupNamePrefix"]
+            return {"logGroups": [{"logGroupName": f"{prefix}flowers", "creationTime": 0}]}
+        if operation.startswith(("delete", "deregister")):
+            ended.append((operation, parameters))
+        return dict(answers.get(operation, {}))
+
+    found = aws_owned.read_owned(call, STACK)
+    assert {(one.kind, one.about) for one in found} == {
+        ("inference-component", "shop-flowers"),
+        ("component-scaling", "shop-flowers"),
+        ("endpoint", "shop-flowers"),
+        ("log-group", "shop-flowers"),
+        ("alarm", "shop-flowers"),
+    }
+    assert sum(one.kind == "log-group" for one in found) == 2
+    for one in found:
+        if one.kind in ("inference-component", "component-scaling"):
+            aws_owned.end(call, EndResource("it goes", one.kind, one.name))
+    assert sorted(operation for operation, _ in ended) == ["delete_inference_component", "deregister_scalable_target"]
+    [scaling] = [parameters for operation, parameters in ended if operation == "deregister_scalable_target"]
+    assert scaling["ScalableDimension"] == "sagemaker:inference-component:DesiredCopyCount"

@@ -14,12 +14,13 @@ from builders import arrived, drop, stored
 from laptop.service_model import validate
 from mlplatform import names
 from mlplatform.decisions import RejectDataset, StartTraining
-from mlplatform.facts import Endpoint
+from mlplatform.facts import Endpoint, Serving
 from mlplatform.training import plan_training, skip_drop
 
 
 def started(*, live: Endpoint | None = None, job_json: Any = None, content: bytes | None = None, **changed: Any) -> Any:
-    decision = plan_training(drop(content, job_json=job_json), live, builders.settings(**changed))
+    serving = Serving(live) if live else None
+    decision = plan_training(drop(content, job_json=job_json), serving, builders.settings(**changed))
     assert isinstance(decision, StartTraining), decision.reason
     return decision
 

@@ -83,6 +83,7 @@ from mlplatform.facts import (
     Owned,
     Prediction,
     Sample,
+    Serving,
     StoredObject,
     Traffic,
     TrainingJob,
@@ -279,6 +280,20 @@ class Aws(
             max_concurrency=serverless.get("MaxConcurrency"),
             component=component,
         )
+
+    def serving(self, dataset: str) -> Serving | None:
+        """What serves a dataset, is parked for the morning, or stands in for what is being made anew."""
+        if not names.is_dataset(self._settings.stack_name, dataset):
+            return None  # it is no endpoint's name either; who plans says so better than SageMaker would
+        name = names.endpoint(self._settings.stack_name, dataset)
+        endpoint = self.endpoint(name)
+        if endpoint is not None:
+            return Serving(endpoint)
+        found = self.parked_endpoint(name)
+        if found is not None:
+            return Serving(found[0], parked=found[1])
+        stand_in = self.endpoint(names.stand_in(name))
+        return Serving(stand_in, standing_in=True) if stand_in is not None else None
 
     def _component(self, name: str) -> Component | None:
         found = self._found("sagemaker", "describe_inference_component", InferenceComponentName=name)

@@ -33,7 +33,13 @@ _MADE_BY: dict[OtherKind, tuple[str, str]] = {
     "transform-job": ("CreateTransformJob", "transformJobName"),
     "bucket": ("CreateBucket", "bucketName"),
 }
-_REFUSED = ("AccessDeniedException", "AccessDenied", "OperationNotPermittedException", "UnsupportedOperationException")
+# What is no fault of ours: a policy above the role, or others who ask CloudTrail as often as it answers.
+_REFUSED = (
+    "AccessDeniedException",
+    "OperationNotPermittedException",
+    "UnsupportedOperationException",
+    "ThrottlingException",
+)
 
 
 class OtherCalls(Calls):

@@ -41,8 +41,8 @@ from mlplatform.facts import (
     HostingKind,
     ModelCard,
     ModelPackage,
-    Parked,
     Prediction,
+    Serving,
     UnreadableCard,
 )
 from mlplatform.model_cost import hosting_cost
@@ -72,8 +72,7 @@ class Place:
     """What there is at the moment a person asks for an A/B test."""
 
     now: datetime
-    endpoint: Endpoint | None  # the dataset's; of a parked one, what it will come back as
-    parked: Parked | None = None
+    serving: Serving | None  # the dataset's
     variant: Request = field(default_factory=dict)  # of its config: the live model's
     quotas: Quotas = field(default_factory=dict)
 
@@ -118,14 +117,17 @@ def plan_ab_test(
     settings: Settings,
 ) -> Refuse | Skip | StartAbTest | ShareTraffic | EndAbTest:
     """`package` and its `card` are the challenger's, where one is to come."""
-    endpoint, dataset = place.endpoint, asked.dataset
+    serving, dataset = place.serving, asked.dataset
     bad = bad_share(asked.weight) if asked.action != "drop" else None
     if bad is not None:
         return Refuse(bad)
-    if endpoint is None:
+    if serving is None:
         return Refuse(f"{dataset} has no endpoint that a challenger could come to. Its models: mlp models {dataset}.")
-    if place.parked is not None:
+    if serving.parked is not None:
         return Refuse(f"The endpoint of {dataset} is asleep. To wake it: mlp snooze {dataset} --hours 2.")
+    if serving.standing_in:
+        return Refuse(_on_its_way(dataset))
+    endpoint = serving.endpoint
     if endpoint.dead or endpoint.status == "Deleting":
         return Refuse(f"The endpoint of {dataset} is {endpoint.status}; what is wrong: mlp doctor.")
     running = wanted_test(endpoint.tags)
@@ -133,19 +135,19 @@ def plan_ab_test(
         return _drop(endpoint, running, dataset)
     if asked.action == "weigh":
         return _weigh(asked, endpoint, running, settings)
-    return _start(asked, replace(place, endpoint=endpoint), running, package, card, settings)
+    return _start(asked, place, endpoint, running, package, card, settings)
 
 
 def _start(
     asked: AbTestAsked,
     place: Place,
+    endpoint: Endpoint,
     running: AbTest | None,
     package: ModelPackage | None,
     card: ModelCard | UnreadableCard | None,
     settings: Settings,
 ) -> Refuse | Skip | StartAbTest:
-    dataset, endpoint = asked.dataset, place.endpoint
-    assert endpoint is not None
+    dataset = asked.dataset
     name = registry.spoken(asked.package, settings.stack_name)
     if package is None:
         return Refuse(f"There is no model {name}. Those that there are: mlp models {dataset}.")
@@ -154,9 +156,7 @@ def _start(
     if endpoint.kind is not HostingKind.REAL_TIME or endpoint.instance_type is None:
         return Refuse(f"The endpoint of {dataset} is {endpoint.kind.value}, and only a real-time one has two models.")
     if endpoint.tags.get(names.LOOK_TAG):
-        return Refuse(
-            f"The endpoint of {dataset} is on its way to another kind of hosting. Ask again when it is there."
-        )
+        return Refuse(_on_its_way(dataset))
     wanted = endpoint.tags.get(names.WANTED_TAG, endpoint.model_name)
     if endpoint.busy and wanted != endpoint.model_name:
         return Refuse(
@@ -190,6 +190,10 @@ def _start(
     if lacking:
         return Refuse(f"{name} can't come: {' and '.join(lacking)}. Ask for more in the Service Quotas console.")
     return decision
+
+
+def _on_its_way(dataset: str) -> str:
+    return f"The endpoint of {dataset} is on its way to another kind of hosting. Ask again when it is there."
 
 
 def _needs(decision: StartAbTest, endpoint: Endpoint) -> list[Need]:

@@ -381,6 +381,15 @@ class Parked:
 
 
 @dataclass(frozen=True)
+class Serving:
+    """What serves a dataset, or is to serve it again: the one reading of it for trainings, releases and A/B tests."""
+
+    endpoint: Endpoint  # of a parked one, what it will come back as
+    parked: Parked | None = None
+    standing_in: bool = False  # the endpoint is being made anew: this is what stands in for it, see moving.py
+
+
+@dataclass(frozen=True)
 class HostedEndpoint:
     """An endpoint that runs or is parked, as the lists of an account tell it: no call was made for it alone."""
 

@@ -90,6 +90,14 @@ def tag(hosting_text: str, wanted: Hosting) -> str:
     return names.hosting_tag(wishes)[names.HOSTING_TAG]
 
 
+def as_live(hosting_text: str, live: Endpoint) -> str:
+    """The value of a hosting tag for a model that is gone back to: that must be quick, and so moves no endpoint."""
+    wishes = names.hosting_wishes({names.HOSTING_TAG: hosting_text})
+    if wishes.get("kind", HostingKind.REAL_TIME.value) == live.kind.value:
+        return hosting_text
+    return names.hosting_tag({"kind": live.kind.value})[names.HOSTING_TAG]
+
+
 def config_name(wanted: Hosting, model: str, endpoint: str) -> str:
     """A config can't be changed, so that its name tells it from the model's other ones; a real-time one has the
     model's name, and one that scales to zero, which knows no model, begins with the endpoint's.

@@ -1,8 +1,8 @@
 """What people are told: one Notice, from a decision or from whatever reaches the alerts topic, in e-mail and in Slack.
 
 Messages come to the topic from this platform and from AWS: budgets, cost anomalies, alarms, AWS Health, functions that
-failed (aws_messages.py). Each is turned into the same short form; what is not recognised is passed on whole and marked,
-because an alert that is dropped is worse than one that is ugly.
+failed (topic_messages.py). Each is turned into the same short form; what is not recognised is passed on whole and
+marked, because an alert that is dropped is worse than one that is ugly.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from mlplatform import aws_messages, names, registry
+from mlplatform import names, registry, topic_messages
 from mlplatform.decisions import (
     AskApproval,
     CardPage,
@@ -214,7 +214,7 @@ def from_sns(record: Mapping[str, Any]) -> Notice:
     own = _own(content) if content.get("notice") == 1 else None
     if own is not None:
         return own
-    reading = aws_messages.read(subject, message, content)
+    reading = topic_messages.read(subject, message, content)
     if reading is not None:
         return Notice(reading.subject, reading.text, Severity(reading.severity))
     topic = str(sns.get("TopicArn", "")).rsplit(":", 1)[-1]
@@ -226,7 +226,7 @@ def from_sns(record: Mapping[str, Any]) -> Notice:
 
 def from_event(event: Mapping[str, Any]) -> Notice | None:
     """What an alarm or a rule sends to a function directly, without the topic; None for anything else."""
-    reading = aws_messages.read("", "", event) if event else None
+    reading = topic_messages.read("", "", event) if event else None
     return Notice(reading.subject, reading.text, Severity(reading.severity)) if reading else None
 
 

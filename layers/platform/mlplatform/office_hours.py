@@ -37,6 +37,7 @@ from mlplatform.spend import hold_applies
 
 _SETTLING = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
 _FAILED = {"Failed", "UpdateRollbackFailed"}
+NO_HOURS = "and costs nothing while nobody asks, so that it has no hours"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def plan_office_hours(
     now: datetime,
     hold: Hold | None = None,
 ) -> list[Decision | CheckAgain]:
-    """One decision for each endpoint of the stack. A spending hold closes those of Environment dev."""
+    """One decision for each endpoint of the stack. A spending hold closes those of Environment dev that have hours."""
     return [_plan(endpoint, settings, holidays, now, hold) for endpoint in endpoints]
 
 
@@ -83,12 +84,13 @@ def _plan(
         )
     if endpoint.status in _SETTLING:
         return Skip(f"{name} is {endpoint.status}; the next tick looks again when that is over.")
-    kind = tagged_kind(tags)
+    environment = tags.get("Environment", settings.environment)
+    held = hold if environment == "dev" and hold is not None and hold_applies(hold, now) else None
     if tags.get(names.LOOK_TAG) and endpoint.parked is None:
         return CheckAgain(f"{name} has something unfinished: {tags[names.LOOK_TAG]}.", name, None)
-    if kind is not HostingKind.REAL_TIME and endpoint.parked is None:
-        return Skip(f"{name} is {kind.value} and costs nothing while nobody asks, so that it has no hours.")
-    environment = tags.get("Environment", settings.environment)
+    if not _has_hours(endpoint):
+        also = " A spending hold does not stop it: it costs only while it is asked." if held else ""
+        return Skip(f"{name} is {tagged_kind(tags).value} {NO_HOURS}.{also}")
     if environment == "prod" and names.HOURS_TAG not in tags:
         return _open(endpoint, f"it is in prod and not tagged {names.HOURS_TAG}")
     try:
@@ -102,11 +104,16 @@ def _plan(
             f"Bad office hours of {name}",
             said,
         )
-    if hold is not None and hold_applies(hold, now) and environment == "dev":
-        return _closed(endpoint, wish, now, f"a spending ceiling is reached, see `mlp costs`; {hold.period} is on hold")
+    if held:
+        return _closed(endpoint, wish, now, f"a spending ceiling is reached, see `mlp costs`; {held.period} is on hold")
     if wish.now.open or wish.kept_on(now):
         return _open(endpoint, _why_open(wish, now))
     return _closed(endpoint, wish, now)
+
+
+def _has_hours(endpoint: HostedEndpoint) -> bool:
+    """What is not real-time has none, unless it was parked when it became so: that record has to go."""
+    return tagged_kind(endpoint.tags) is HostingKind.REAL_TIME or endpoint.parked is not None
 
 
 def _open(endpoint: HostedEndpoint, why: str) -> Decision | CheckAgain:
@@ -147,7 +154,8 @@ def on_stretches(
     endpoint: HostedEndpoint, settings: Settings, holidays: frozenset[date], now: datetime, end: datetime
 ) -> list[Opening]:
     """When it will be on from now to `end`, as far as its tags tell now. Raises BadHours."""
-    if endpoint.tags.get("Environment", settings.environment) == "prod" and names.HOURS_TAG not in endpoint.tags:
+    prod = endpoint.tags.get("Environment", settings.environment) == "prod"
+    if not _has_hours(endpoint) or (prod and names.HOURS_TAG not in endpoint.tags):
         return [(now, end)]
     wish = read_wish(endpoint.tags, settings, holidays, now)
     found = openings(wish.hours, holidays, now, end)

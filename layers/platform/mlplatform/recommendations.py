@@ -584,7 +584,9 @@ def _log_groups(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendatio
     """Groups that this stack writes are set together; all others are one piece of advice each."""
     gb_month = prices.usd("logs.gb_month", facts.region)
     ours: list[tuple[LogGroupUse, Decimal]] = []
-    prefixes = tuple(f"/aws/{what}/{facts.stack}-" for what in ("lambda", "sagemaker/Endpoints"))
+    prefixes = tuple(
+        f"/aws/{what}/{facts.stack}-" for what in ("lambda", "sagemaker/Endpoints", "sagemaker/InferenceComponents")
+    )
     for group in facts.log_groups:
         if group.retention_days is not None:
             continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from mlplatform import approval, names, registry
+from mlplatform import approval, kinds, names, registry
 from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify, Skip
 from mlplatform.deployment import Candidate, Live, Model, deployment, is_begun, judge, judged_before
 from mlplatform.facts import STACK_TAG, Approval, ModelCard, ModelPackage, PackageChanged, UnreadableCard
@@ -199,6 +199,8 @@ def _deploy(
         package.properties.get("hosting", ""),
     )
     serving = known.live.endpoint if known.live and not known.live.endpoint.dead else None
+    if serving is not None and known.live_version is not None and package.version < known.live_version:
+        hosting = kinds.as_live(hosting, serving)
     cost = wished_hosting_cost({names.HOSTING_TAG: hosting}, settings)
     return deployment(
         reason,

@@ -25,7 +25,8 @@ knows nothing.
 
 At a ceiling the meter itself stops nothing. It writes the hold (`spend/hold.json`), which start_training obeys at the
 next drop and keep_office_hours at its next tick: while it is there, dev endpoints are closed, and parked like every
-night. One function decides what runs, so that no two of them can pull in different directions.
+night; those that have no hours, being serverless, asynchronous or scaled to zero, are not. One function
+decides what runs, so that no two of them can pull in different directions.
 
 Days and months are UTC, as in AWS's bill.
 """
@@ -63,6 +64,10 @@ RESUMED_KEY = f"{PREFIX}resumed.json"
 TOLD = f"{PREFIX}told/"  # remembers what people were told
 METRIC = "SpendUsd"
 WARN_AT = Decimal("0.8")
+STOPPED = (
+    "dev endpoints are stopped (except serverless, asynchronous and scale-to-zero ones, which cost only while they are "
+    "asked)"
+)
 # The tags by which spending is split: where all runs have the same value, the stack's own sum says it already.
 SPLIT_BY = REQUIRED_TAGS
 _MICRO = Decimal("0.000001")
@@ -397,7 +402,7 @@ def _warning(period: str, spent: Decimal, ceiling: Decimal, name: str, estimated
     part = f", {_dollars(estimated)} of it for spot jobs that still run, before their discount" if estimated else ""
     return Notify(
         f"{_dollars(spent)} of the {name} ceiling of {_dollars(ceiling)} are spent for {period} (UTC): "
-        f"{spent / ceiling:.0%}{part}. At 100 % dev endpoints are stopped and new trainings are refused.",
+        f"{spent / ceiling:.0%}{part}. At 100 % {STOPPED}, and new trainings are refused.",
         f"{spent / ceiling:.0%} of the {name} ceiling are spent",
         f"{TOLD}{period}-warning.json",
     )
@@ -417,8 +422,8 @@ def _at_a_ceiling(
     if facts.hold is not None and facts.hold.period == period:
         return []
     reason = (
-        f"{said}: dev endpoints are stopped, and new trainings are refused until {period_end(period):%Y-%m-%d %H:%M} "
-        "UTC or until somebody runs `mlp costs resume`. Nothing of prod or staging is touched."
+        f"{said}: {STOPPED}, and new trainings are refused until {period_end(period):%Y-%m-%d %H:%M} UTC or "
+        "until somebody runs `mlp costs resume`. Nothing of prod or staging is touched."
     )
     return [HoldLaunches(reason, Hold(period, reason, facts.now))]
 

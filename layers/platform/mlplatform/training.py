@@ -19,7 +19,18 @@ from mlplatform.decisions import (
     StartTuning,
 )
 from mlplatform.errors import DataRejected, UnknownPrice
-from mlplatform.facts import DatasetArrived, Drop, Endpoint, Hold, JobSpec, PipelineAsked, StoredObject, Table, Task
+from mlplatform.facts import (
+    DatasetArrived,
+    Drop,
+    Endpoint,
+    Hold,
+    JobSpec,
+    PipelineAsked,
+    Serving,
+    StoredObject,
+    Table,
+    Task,
+)
 from mlplatform.job_spec import with_pipeline
 from mlplatform.pipelines import plan_pipeline
 from mlplatform.settings import Settings
@@ -75,9 +86,9 @@ def skip_drop(arrived: DatasetArrived, objects: tuple[StoredObject, ...], verdic
 
 
 def plan_training(
-    drop: Drop, live: Endpoint | None, settings: Settings, asked: PipelineAsked | None = None
+    drop: Drop, serving: Serving | None, settings: Settings, asked: PipelineAsked | None = None
 ) -> StartTraining | StartTuning | StartPipeline | RejectDataset:
-    """What becomes of a drop that skip_drop let through. `live` is the dataset's endpoint, if it has one.
+    """What becomes of a drop that skip_drop let through. `serving` is the dataset's endpoint, if it has one.
 
     With `asked`, a person starts a pipeline for what lies there.
     """
@@ -88,6 +99,7 @@ def plan_training(
             spec = with_pipeline(spec, asked.parameters)
         _assert_hosted(spec, settings)
         job_name = names.training_job(settings.stack_name, drop.dataset, drop.version, settings.model_code_digest)
+        live = serving.endpoint if serving else None
         request = _training_job(job_name, drop, table, spec, live=live, settings=settings)
         manifest = _manifest(drop.dataset, table, settings)
         if spec.pipeline is not None:
