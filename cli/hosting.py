@@ -15,7 +15,7 @@ from rich.table import Table
 
 from cli import costs, hours
 from cli.advice import caller
-from cli.connection import CommandError, Connection
+from cli.connection import CommandError, Connection, is_missing
 from cli.terminal import Terminal
 from mlplatform import instances, kinds, names, prices
 from mlplatform.aws_traffic import WINDOW_DAYS, read_traffic
@@ -192,13 +192,7 @@ def _move(
     if not under_way:
         tags[names.BEFORE_TAG] = was or f"kind={serving.kind.value}"
     connection.sagemaker.add_tags(ResourceArn=serving.arn, Tags=names.tag_list(tags))
-    event = {
-        "source": "aws.sagemaker",
-        "detail-type": "SageMaker Endpoint State Change",
-        "detail": {"EndpointName": serving.name, "EndpointStatus": "IN_SERVICE"},
-    }
-    [said] = connection.decide("configure-autoscaling", event)
-    console.print(said["reason"], markup=False)
+    console.print(connection.look_again(serving.name), markup=False)
     console.print(f"How far it has come: mlp hosting {dataset}", markup=False)
 
 
@@ -208,7 +202,7 @@ def _stand_in(connection: Connection, name: str) -> str | None:
     try:
         found = connection.sagemaker.describe_endpoint(EndpointName=stand_in)
     except ClientError as error:
-        if "could not find" not in str(error).lower():
+        if not is_missing(error):
             raise
         return None
     return (

@@ -150,6 +150,40 @@ def test_whatever_call_fails_or_is_the_last_one_the_next_ticks_finish_the_move(
     assert kinds(account) == {ENDPOINT: "serverless"}
 
 
+@pytest.mark.parametrize(
+    ("before", "name", "operation", "subject"),
+    [
+        ([], ENDPOINT, "create_endpoint", "ml-platform-churn moves"),
+        ([ENDPOINT], STAND_IN, "delete_endpoint", "Endpoint ml-platform-churn moves"),
+        ([ENDPOINT, STAND_IN, ENDPOINT], STAND_IN, "delete_endpoint", "ml-platform-churn has moved"),
+    ],
+)
+def test_who_dies_after_the_last_change_has_told_people_before_and_they_are_told_once(
+    account: Account, before: list[str], name: str, operation: str, subject: str
+) -> None:
+    deploy(account)
+    event(account)
+    wish(account, "kind=serverless")
+    quiet_for_an_hour(account)
+    for one in before:
+        event(account, one)
+    account.alerts()
+
+    def die(parameters: Mapping[str, Any]) -> None:
+        del account.answers[operation]
+        getattr(account.client("sagemaker"), operation)(**parameters)
+        raise RuntimeError("the function's time is over")
+
+    account.answers[operation] = die
+    with pytest.raises(RuntimeError):
+        event(account, name)
+    [told] = account.alerts()
+    assert subject in told["Subject"]
+    settle(account)
+    assert kinds(account) == {ENDPOINT: "serverless"}
+    assert told["Message"] not in [one["Message"] for one in account.alerts()]
+
+
 def test_a_job_that_asks_for_another_kind_starts_the_move_with_its_model(account: Account) -> None:
     live = deploy_first(account)
     train(account, metrics=better_than(0.8), live=live)
@@ -157,8 +191,11 @@ def test_a_job_that_asks_for_another_kind_starts_the_move_with_its_model(account
     account.client("sagemaker").add_tags(
         ResourceArn=arn, Tags=[{"Key": names.HOSTING_TAG, "Value": "kind=serverless memory_gb=3"}]
     )
+    account.alerts()
     decision = end(account)
     assert isinstance(decision, DeployModel)
+    [told] = [one["Message"] for one in account.alerts() if "moves from real-time" in one["Message"]]
+    assert told.count("moves from real-time") == 1
     assert "First ml-platform-churn--stand-in is made and judged" in decision.reason
     assert kinds(account) == {ENDPOINT: "real-time", STAND_IN: "serverless"}
     found = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)

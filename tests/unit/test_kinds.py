@@ -241,6 +241,21 @@ def test_a_component_is_looked_at_before_its_endpoint_is_scaled(
     assert said in decision.reason  # type: ignore[attr-defined]
 
 
+def test_a_model_that_scales_to_zero_keeps_the_memory_of_a_copy_where_the_next_job_does_not_say() -> None:
+    decision = deployed("", zero())
+    assert decision.component is not None
+    need = decision.component["Specification"]["ComputeResourceRequirements"]
+    assert need["MinMemoryRequiredInMb"] == 1024
+    assert decision.endpoint_tags[names.HOSTING_TAG] == ZERO
+
+
+def test_in_a_network_of_its_own_it_is_the_endpoint_that_is_placed_there() -> None:
+    private = builders.settings(subnet_ids="subnet-0a", security_group_id="sg-0c")
+    request = kinds.config_request(kinds.hosting({names.HOSTING_TAG: ZERO}, private), JOB, "e", zero().tags, private)
+    assert request["VpcConfig"] == {"Subnets": ["subnet-0a"], "SecurityGroupIds": ["sg-0c"]}
+    assert validate("sagemaker", "CreateEndpointConfig", request) == []
+
+
 def test_a_new_model_replaces_the_one_in_the_component_and_the_endpoint_stays() -> None:
     decision = deployed(ZERO, zero())
     assert decision.component is not None

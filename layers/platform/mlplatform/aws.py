@@ -67,7 +67,6 @@ from mlplatform.decisions import (
     TagResource,
     WarnOfEnd,
 )
-from mlplatform.deployment import scalable_target
 from mlplatform.endpoint_alarms import differing, dimensions
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
@@ -94,7 +93,7 @@ from mlplatform.facts import (
 from mlplatform.kinds import kind_of
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, model_version, parse_card
 from mlplatform.quotas import LIMIT_EXCEEDED, limit_reached_by, wait_for_missing
-from mlplatform.sleeping import asleep, scaled
+from mlplatform.sleeping import asleep
 from mlplatform.sleeping import dimensions as sleeper_dimensions
 
 if TYPE_CHECKING:
@@ -394,7 +393,7 @@ class Aws(
             "application-autoscaling",
             "describe_scalable_targets",
             ServiceNamespace="sagemaker",
-            ResourceIds=[scaled(endpoint)["ResourceId"]],
+            ResourceIds=[names.scalable_target(endpoint.name, kind=endpoint.kind)["ResourceId"]],
         )["ScalableTargets"]
         if found:
             return (found[0]["MinCapacity"], found[0]["MaxCapacity"])
@@ -513,8 +512,10 @@ class Aws(
             case AskApproval():
                 return self._finish(self._registered(decision))
             case FinishDeployment():
-                self._update_endpoint(decision.endpoint, decision.model, decision.deregister, decision.alarms)
-                self._update_component(decision.component)
+                if decision.component is not None:
+                    self._update_sleeper(decision.endpoint, decision.component)
+                else:
+                    self._update_endpoint(decision.endpoint, decision.model, decision.deregister, decision.alarms)
                 return decision
             case MakeComponent():
                 return self._make_component(decision)
@@ -525,8 +526,8 @@ class Aws(
             case SwitchOver():
                 return self._switch_over(decision)
             case RetireStandIn():
+                self._tell_once(decision)
                 self._delete_endpoint(decision.endpoint_name, has_component=decision.has_component)
-                self._announce(decision)
                 return decision
             case AbandonMove():
                 return self._abandon_move(decision)
@@ -583,13 +584,22 @@ class Aws(
                 assert_never(decision)
 
     def _notify(self, decision: Notify) -> Decision:
+        told = self._tell_once(decision)
+        return decision if told else Skip(f"People were told already: {decision.reason}")
+
+    def _tell_once(self, decision: Notify | ChangeInPlace | StartMove | RetireStandIn) -> bool:
+        """Tells people, unless what the decision remembers that by is there; whether it did.
+
+        What changes something is told before its first change: after the last, no event would bring it here again.
+        """
         bucket = self._settings.artifact_bucket
         if decision.once and self._object_exists(bucket, decision.once):
-            return Skip(f"People were told already: {decision.reason}")
+            return False
         self._announce(decision)
         if decision.once:
-            self._put_once(bucket, decision.once, {"decision": "Notify", "reason": decision.reason})
-        return decision
+            document = {"decision": type(decision).__name__, "reason": decision.reason}
+            self._put_once(bucket, decision.once, document)
+        return True
 
     def _start_training(self, decision: StartTraining) -> Decision:
         self._put(
@@ -693,7 +703,7 @@ class Aws(
                 self._move_parking(decision.parked, decision.job_name, decision.endpoint_tags)
             elif decision.move is not None:
                 self._tag_endpoint(decision.move.endpoint_name, decision.endpoint_tags)
-                self._start_move(decision.move)
+                self._make_stand_in(decision.move)
             elif decision.exists:
                 self._update_to(decision)
             else:
@@ -720,8 +730,10 @@ class Aws(
         self._tag_endpoint(name, decision.endpoint_tags)
         try:
             model = decision.asks or decision.job_name
-            self._update_endpoint(decision.endpoint, model, decision.deregister, decision.alarms)
-            self._update_component(decision.component)
+            if decision.component is not None:
+                self._update_sleeper(decision.endpoint, decision.component)
+            else:
+                self._update_endpoint(decision.endpoint, model, decision.deregister, decision.alarms)
         except AwsError as error:
             if error.code == LIMIT_EXCEEDED:
                 self._tag_endpoint(name, {key: before.get(key, "") for key in decision.endpoint_tags})
@@ -830,7 +842,7 @@ class Aws(
             if deregister is not None or not _is_scaled(error):
                 raise
             # Not the type but the types that take its place are others than before.
-            variant = scalable_target(name)
+            variant = names.scalable_target(name)
             self._remember_taken(name, variant)
             self._unless(is_missing, "application-autoscaling", "deregister_scalable_target", **variant)
             accepted = self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request)
@@ -841,16 +853,23 @@ class Aws(
         at = self.now().isoformat(timespec="seconds")
         self._tag_endpoint(request["EndpointName"], {names.ASKED_TAG: model, names.ASKED_AT_TAG: at})
 
-    def _update_component(self, request: Request | None) -> None:
+    def _update_sleeper(self, endpoint: Request, component: Request) -> None:
+        """An endpoint that scales to zero has its model in its component. Where it changes as well, it does so first:
+        the component follows when the endpoint is looked at again."""
+        found = self._call("sagemaker", "describe_endpoint", EndpointName=endpoint["EndpointName"])
+        self._tag_endpoint(endpoint["EndpointName"], {names.LOOK_TAG: "component"})
+        if found["EndpointStatus"] == "InService" and found["EndpointConfigName"] != endpoint["EndpointConfigName"]:
+            self._unless(_is_in_progress, "sagemaker", "update_endpoint", **endpoint)
+            return
+        self._update_component(component)
+
+    def _update_component(self, request: Request) -> None:
         """Gives the component of an endpoint that is free another model; a busy one gets it when it is looked at again.
 
         That has to come, so that it is asked for first: no event tells of a component ("Events that Amazon SageMaker AI
         sends to Amazon EventBridge", SageMaker developer guide).
         """
-        if request is None:
-            return
         name, model = request["InferenceComponentName"], request["Specification"]["ModelName"]
-        self._tag_endpoint(name, {names.LOOK_TAG: "component"})
         there = self._component(name)
         if there is None or there.status != "InService" or there.model_name == model:
             return
@@ -871,25 +890,28 @@ class Aws(
         return decision
 
     def _change_in_place(self, decision: ChangeInPlace) -> Decision:
+        self._tell_once(decision)
         self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
         name = decision.endpoint_name
         if not self._unless(_is_in_progress, "sagemaker", "update_endpoint", **decision.endpoint):
             return Skip(f"{name} is being updated; the end of that will bring it here again.")
         at = self.now().isoformat(timespec="seconds")
         self._tag_endpoint(name, {**decision.endpoint_tags, names.ASKED_TAG: decision.model, names.ASKED_AT_TAG: at})
-        self._announce(decision)
         return decision
 
     def _start_move(self, decision: StartMove) -> Decision:
+        name = decision.endpoint["EndpointName"]
+        if self._found("sagemaker", "describe_endpoint", EndpointName=name) is not None:
+            return Skip(f"{name} is there already.")
+        self._tell_once(decision)
+        self._make_stand_in(decision)
+        return decision
+
+    def _make_stand_in(self, decision: StartMove) -> None:
         """The tag first: by it the next tick finds what was only begun."""
         self._tag_endpoint(decision.endpoint_name, decision.endpoint_tags)
         self._unless(_exists, "sagemaker", "create_endpoint_config", **decision.endpoint_config)
-        there = self._found("sagemaker", "describe_endpoint", EndpointName=decision.endpoint["EndpointName"])
-        if there is not None:
-            return Skip(f"{decision.endpoint['EndpointName']} is there already.")
         self._create_endpoint(decision.endpoint)
-        self._announce(decision)
-        return decision
 
     def _switch_over(self, decision: SwitchOver) -> Decision:
         """As quickly as AWS lets it: calls fail until this is over. An event or a tick finishes what takes longer."""
@@ -926,9 +948,7 @@ class Aws(
                 is_missing,
                 "application-autoscaling",
                 "deregister_scalable_target",
-                ServiceNamespace="sagemaker",
-                ResourceId=f"inference-component/{name}",
-                ScalableDimension="sagemaker:inference-component:DesiredCopyCount",
+                **names.scalable_target(name, kind=HostingKind.SCALE_TO_ZERO),
             )
             self._unless(is_missing, "sagemaker", "delete_inference_component", InferenceComponentName=name)
             for _ in range(_GONE_ATTEMPTS):
@@ -941,7 +961,7 @@ class Aws(
 
     def _remember_taken(self, endpoint_name: str, deregister: Request) -> None:
         """Deregistering forgets the bounds, and people may have set them. A challenger's go with it."""
-        if deregister["ResourceId"] != scalable_target(endpoint_name)["ResourceId"]:
+        if deregister["ResourceId"] != names.scalable_target(endpoint_name)["ResourceId"]:
             return
         found = self._call(
             "application-autoscaling",
@@ -1021,7 +1041,7 @@ class Aws(
         Registering a target does so at once, with the bounds that it has already (RegisterScalableTarget, API
         reference).
         """
-        variant = scalable_target(endpoint_name)
+        variant = names.scalable_target(endpoint_name)
         found = self._call(
             "application-autoscaling",
             "describe_scalable_targets",

@@ -237,6 +237,7 @@ class ChangeInPlace:
     endpoint: Request  # UpdateEndpoint
     model: str  # that it serves then
     endpoint_tags: Mapping[str, str]
+    once: str  # as in Notify
 
 
 @dataclass(frozen=True)
@@ -248,6 +249,7 @@ class StartMove:
     endpoint_config: Request  # CreateEndpointConfig
     endpoint: Request  # CreateEndpoint: the stand-in
     endpoint_tags: Mapping[str, str]  # of the endpoint that moves
+    once: str  # as in Notify; unused where a deployment moves it, whose own message says so
 
 
 @dataclass(frozen=True)
@@ -269,6 +271,7 @@ class RetireStandIn:
     reason: str
     endpoint_name: str  # the stand-in's
     has_component: bool
+    once: str  # as in Notify
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ def hosting(tags: Mapping[str, str], settings: Settings, live: Endpoint | None =
     usual = live.kind if live else HostingKind.REAL_TIME
     kind = usual if wished == AUTO else HostingKind(wished)
     same = live if live is not None and live.kind is kind else None
+    before = names.hosting_wishes(same.tags) if same else {}
     fewest = 0 if kind in SLEEPERS else int(wishes.get("min_instances", settings.min_instances))
     return Hosting(
         kind,
@@ -74,7 +75,7 @@ def hosting(tags: Mapping[str, str], settings: Settings, live: Endpoint | None =
         fewest,
         # job.json may ask for more than the stack's usual: the larger bound follows the smaller.
         max(int(wishes.get("max_instances", settings.max_instances)), fewest),
-        int(wishes.get("memory_gb") or (same and same.memory_gb) or USUAL_MEMORY_GB),
+        int(wishes.get("memory_gb") or (same and same.memory_gb) or before.get("memory_gb") or USUAL_MEMORY_GB),
         int(wishes.get("max_concurrency") or (same and same.max_concurrency) or USUAL_CONCURRENCY),
     )
 
@@ -87,6 +88,8 @@ def tag(hosting_text: str, wanted: Hosting) -> str:
     wishes["kind"] = wanted.kind.value
     if wanted.kind is HostingKind.SERVERLESS:
         wishes |= {"memory_gb": str(wanted.memory_gb), "max_concurrency": str(wanted.max_concurrency)}
+    if wanted.kind is HostingKind.SCALE_TO_ZERO:
+        wishes["memory_gb"] = str(wanted.memory_gb)
     return names.hosting_tag(wishes)[names.HOSTING_TAG]
 
 

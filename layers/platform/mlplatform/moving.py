@@ -61,7 +61,7 @@ def plan_move(pair: Pair, settings: Settings, now: datetime) -> Moving | None:
     """The next step; None where there is nothing to move, and the endpoint is treated like any other."""
     endpoint, stand_in = pair.endpoint, pair.stand_in
     if stand_in is None:
-        return _begin(endpoint, settings) if endpoint is not None else None
+        return _begin(endpoint, settings, now) if endpoint is not None else None
     if stand_in.status == "Deleting":
         return Skip(f"{stand_in.name} is being deleted.") if endpoint is None else None
     if endpoint is None or endpoint.dead:
@@ -78,7 +78,7 @@ def plan_move(pair: Pair, settings: Settings, now: datetime) -> Moving | None:
     return _switch(pair, stand_in)
 
 
-def _begin(endpoint: Endpoint, settings: Settings) -> Moving | None:
+def _begin(endpoint: Endpoint, settings: Settings, now: datetime) -> Moving | None:
     if not moves(endpoint, settings):
         return None
     if endpoint.busy or endpoint.dead:
@@ -90,6 +90,7 @@ def _begin(endpoint: Endpoint, settings: Settings) -> Moving | None:
     dataset = endpoint.tags[DATASET_TAG]
     tags = names.tags(settings.required_tags, stack=settings.stack_name, dataset=dataset)
     config = kinds.config_request(wanted, model, endpoint.name, tags, settings)
+    once = names.notice_key(endpoint.name, f"{now:%Y%m%d}", f"to-{wanted.kind.value}")
     if kinds.in_place(endpoint.kind, wanted.kind):
         if endpoint.tags.get(names.ASKED_KIND_TAG) == wanted.kind.value:
             said = endpoint.failure_reason or "SageMaker gave no reason"
@@ -101,8 +102,9 @@ def _begin(endpoint: Endpoint, settings: Settings) -> Moving | None:
             update_request(endpoint, model, wanted, settings),
             model,
             {names.LOOK_TAG: MOVE, names.ASKED_KIND_TAG: wanted.kind.value, **kinds.kind_tag(wanted.kind)},
+            once,
         )
-    return start_move(endpoint, model, wanted, endpoint.tags, endpoint.tags.get(names.BEFORE_TAG, ""), settings)
+    return start_move(endpoint, model, wanted, endpoint.tags, endpoint.tags.get(names.BEFORE_TAG, ""), settings, once)
 
 
 def _switch(pair: Pair, stand_in: Endpoint) -> Moving:
@@ -132,12 +134,11 @@ def _anew(pair: Pair, stand_in: Endpoint) -> SwitchOver:
     tags = {key: value for key, value in stand_in.tags.items() if key not in OF_THE_OLD}
     failed = old is not None and old.kind is stand_in.kind
     done = f"failed ({_said(old.failure_reason)}) and is tried again" if old is not None and failed else "is made anew"
-    stamp = f"{stand_in.created:%Y%m%d%H%M%S}" if stand_in.created else "once"
     return SwitchOver(
         f"{name} {done}, {stand_in.kind.value}, since {stand_in.name} has answered as expected. Until it is in service "
         f"calls of {name} fail; {stand_in.name} answers.",
         name,
-        once=names.notice_key(name, stamp, "failed-anew" if failed else "switch"),
+        once=_once(name, stand_in, "failed-anew" if failed else "switch"),
         deletes=old is not None,
         has_component=old is not None and old.component is not None,
         endpoint={
@@ -164,7 +165,13 @@ def _retire(pair: Pair, endpoint: Endpoint, stand_in: Endpoint, now: datetime) -
         "the stand-in is deleted, and the move is over.",
         stand_in.name,
         has_component=stand_in.component is not None,
+        once=_once(endpoint.name, stand_in, "retired"),
     )
+
+
+def _once(name: str, stand_in: Endpoint, what: str) -> str:
+    """Every stand-in is of one move, so that another move is told anew."""
+    return names.notice_key(name, f"{stand_in.created:%Y%m%d%H%M%S}" if stand_in.created else "once", what)
 
 
 def _abandon(pair: Pair, why: str, *, tell: bool) -> AbandonMove:

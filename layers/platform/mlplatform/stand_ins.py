@@ -24,7 +24,13 @@ OF_THE_OLD = (
 
 
 def start_move(
-    endpoint: Endpoint, model: str, wanted: Hosting, tags: Mapping[str, str], before: str, settings: Settings
+    endpoint: Endpoint,
+    model: str,
+    wanted: Hosting,
+    tags: Mapping[str, str],
+    before: str,
+    settings: Settings,
+    once: str = "",
 ) -> StartMove:
     """The stand-in, and what the endpoint is tagged with. `tags` are those that the endpoint is to have, `before` the
     hosting that it had."""
@@ -52,6 +58,7 @@ def start_move(
             "Tags": names.tag_list(made),
         },
         {names.LOOK_TAG: MOVE},
+        once,
     )
 
 
