@@ -89,6 +89,16 @@ class Connection:
             raise CommandError(f"{function} failed: {said.get('errorMessage')}. See mlp logs {function}.")
         return said if isinstance(said, list) else [said]
 
+    def look_again(self, endpoint: str) -> str:
+        """Has configure-autoscaling look at an endpoint, as when SageMaker says that it is in service; its reason."""
+        event = {
+            "source": "aws.sagemaker",
+            "detail-type": "SageMaker Endpoint State Change",
+            "detail": {"EndpointName": endpoint, "EndpointStatus": "IN_SERVICE"},
+        }
+        [said] = self.decide("configure-autoscaling", event)
+        return said["reason"]
+
     def now(self) -> datetime:
         """The account's time, to the second: AWS's clock, or the laptop's, which may have been moved."""
         date = self.client("sts").get_caller_identity()["ResponseMetadata"]["HTTPHeaders"].get("date")
@@ -121,6 +131,11 @@ def explain(error: Exception, connection: Connection) -> str:
         detail = error.response.get("Error", {})
         return f"{error.operation_name} was refused ({detail.get('Code')}): {detail.get('Message')}"
     return str(error)
+
+
+def is_missing(error: ClientError) -> bool:
+    """SageMaker has no code of its own for this: ValidationException, "Could not find ..."."""
+    return "could not find" in str(error).lower()
 
 
 AWS_ERRORS = (ClientError, BotoCoreError)

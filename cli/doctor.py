@@ -166,13 +166,7 @@ def _mend(connection: Connection, app: App, finding: Finding) -> str:
     if finding.mend == "govern":
         connection.decide("govern-resources", {**_now(connection), "dry_run": False})
         return "govern-resources has tidied up"
-    event = {
-        "source": "aws.sagemaker",
-        "detail-type": "SageMaker Endpoint State Change",
-        "detail": {"EndpointName": finding.about, "EndpointStatus": "IN_SERVICE"},
-    }
-    [one] = connection.decide("configure-autoscaling", event)
-    return one["reason"]
+    return connection.look_again(finding.about)
 
 
 def _now(connection: Connection) -> dict[str, str]:

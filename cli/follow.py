@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.markup import escape
 
-from cli.connection import Connection
+from cli.connection import Connection, is_missing
 from cli.pipeline import find_execution, steps
 from cli.serving import live
 from mlplatform import names
@@ -278,9 +278,9 @@ class Follower:
         try:
             endpoint = self.connection.sagemaker.describe_endpoint(EndpointName=name)
         except ClientError as error:
-            if "Could not find" in str(error):
-                return None
-            raise
+            if not is_missing(error):
+                raise
+            return None
         if endpoint["EndpointStatus"] != self._endpoint_status:
             self._endpoint_status = endpoint["EndpointStatus"]
             self._say("endpoint", f"{name} is {self._endpoint_status}")
@@ -299,7 +299,7 @@ class Follower:
         return Outcome("deployed", f"{name} answers.", self._job_name) if done else None
 
     def _scales(self, endpoint: str) -> bool:
-        resource = f"endpoint/{endpoint}/variant/{names.VARIANT}"
+        resource = names.scalable_target(endpoint)["ResourceId"]
         policies = self.connection.autoscaling.describe_scaling_policies(
             ServiceNamespace="sagemaker", ResourceId=resource
         )

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from cli import costs, hours
 from cli.advice import caller
-from cli.connection import CommandError, Connection
+from cli.connection import CommandError, Connection, is_missing
 from cli.terminal import Terminal
 from mlplatform import instances, kinds, names, prices
 from mlplatform.aws_traffic import WINDOW_DAYS, read_traffic
@@ -32,6 +32,7 @@ from mlplatform.hosting import (
     Workload,
     duration,
     flat_rate,
+    measured_in_gib,
     memory_need_gb,
     plan_hosting,
     requests_per_day,
@@ -58,6 +59,7 @@ class Serving:
     kind: HostingKind
     arn: str
     asleep: bool  # parked for the night
+    memory_gb: int | None = None  # a serverless variant's, or what a copy reserves that scales to zero
 
 
 def hosting(
@@ -94,7 +96,7 @@ def hosting(
         sizes = {"memory_gb": None if memory_gb is None else int(memory_gb), "max_concurrency": max_concurrency}
         _move(connection, serving, move_to, {key: value for key, value in sizes.items() if value}, settings)
         return
-    measured = read_traffic(caller(connection), serving.name, connection.now())
+    measured = read_traffic(caller(connection), serving.name, serving.kind, connection.now())
     wishes = names.hosting_wishes(serving.tags)
     open_hours = open_hours_per_week(serving.tags, settings)
     declared = None if requests_per_day_ is None else flat_rate(Decimal(str(requests_per_day_)), open_hours)
@@ -110,12 +112,15 @@ def hosting(
         max_instances=max(int(wishes.get("max_instances", settings.max_instances)), fewest),
         safe_requests_per_minute=Decimal(wishes.get("invocations_per_instance", settings.invocations_per_instance)),
         memory_gb=(
-            memory_need_gb(serving.instance_type, measured.memory_percent)
+            memory_need_gb(
+                measured_in_gib(serving.kind, serving.instance_type, serving.memory_gb), measured.memory_percent
+            )
             if memory_gb is None
             else Decimal(str(memory_gb))
         ),
         gb_per_request=Decimal(len(sample(connection, serving) or b"")) / 10**9,
         not_serverless=serving.not_serverless,
+        cold_start_seconds=measured.setup_seconds or COLD_START_SECONDS,
     )
     promise = Promise(
         None if latency_ms is None else Decimal(str(latency_ms)) / 1000,
@@ -145,17 +150,21 @@ def find(connection: Connection, name: str) -> Serving:
     why = f"{kind} has a GPU, which serverless has not" if instances.is_gpu(kind) else ""
     if len(variants) > 1:
         why = why or "it has several variants, and serverless has one"
-    model, hosted = endpoint.tags.get(names.WANTED_TAG), HostingKind.REAL_TIME
+    model, hosted, memory_gb = endpoint.tags.get(names.WANTED_TAG), HostingKind.REAL_TIME, None
     if endpoint.status is not None:
         found = connection.sagemaker.describe_endpoint(EndpointName=endpoint.name)
         config = connection.sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
         model, hosted = config["ProductionVariants"][0].get("ModelName", model), kind_of(config)
+        memory_gb = config["ProductionVariants"][0].get("ServerlessConfig", {}).get("MemorySizeInMB", 0) // 1024 or (
+            kinds.hosting(endpoint.tags, hours.stack_settings(connection)).memory_gb
+        )
         if config.get("DataCaptureConfig", {}).get("EnableCapture"):
             why = why or "it captures data, which serverless does not"
         placed = config if model is None else {**connection.sagemaker.describe_model(ModelName=model), **config}
         if placed.get("VpcConfig") or placed.get("EnableNetworkIsolation"):
             why = why or "its model is in a VPC or isolated from the network, which serverless does not offer"
-    return Serving(endpoint.name, kind, endpoint.tags, model, len(variants), why, hosted, arn, endpoint.status is None)
+    asleep = endpoint.status is None
+    return Serving(endpoint.name, kind, endpoint.tags, model, len(variants), why, hosted, arn, asleep, memory_gb)
 
 
 def _move(
@@ -183,13 +192,7 @@ def _move(
     if not under_way:
         tags[names.BEFORE_TAG] = was or f"kind={serving.kind.value}"
     connection.sagemaker.add_tags(ResourceArn=serving.arn, Tags=names.tag_list(tags))
-    event = {
-        "source": "aws.sagemaker",
-        "detail-type": "SageMaker Endpoint State Change",
-        "detail": {"EndpointName": serving.name, "EndpointStatus": "IN_SERVICE"},
-    }
-    [said] = connection.decide("configure-autoscaling", event)
-    console.print(said["reason"], markup=False)
+    console.print(connection.look_again(serving.name), markup=False)
     console.print(f"How far it has come: mlp hosting {dataset}", markup=False)
 
 
@@ -199,7 +202,7 @@ def _stand_in(connection: Connection, name: str) -> str | None:
     try:
         found = connection.sagemaker.describe_endpoint(EndpointName=stand_in)
     except ClientError as error:
-        if "could not find" not in str(error).lower():
+        if not is_missing(error):
             raise
         return None
     return (
@@ -254,7 +257,7 @@ def _show(serving: Serving, workload: Workload, measured: Traffic, seen: int | N
     if serving.not_serverless:
         console.print(f"Not serverless: {serving.not_serverless}.")
     console.print(choice.reason[0].upper() + choice.reason[1:])
-    for line in _caveats(workload, seen):
+    for line in _caveats(workload, seen, measured.setup_seconds is not None):
         console.print(line, style="dim")
     console.print(_switching(serving, choice), markup=False)
 
@@ -287,12 +290,13 @@ def _row(option: Option, chosen: bool) -> tuple[str, ...]:
     )
 
 
-def _caveats(workload: Workload, seen: int | None) -> Iterator[str]:
+def _caveats(workload: Workload, seen: int | None, measured_start: bool) -> Iterator[str]:
     if seen is not None and 0 < seen < 7 * 24:
         yield "Seen for less than a week of hours: the month is extrapolated from them."
     yield (
-        f"The model is taken to need {workload.memory_gb:.1f} GB. Assumed: cold starts of {COLD_START_SECONDS:g} s "
-        "after five quiet minutes, serverless CPUs as fast as the instance's from 2 GB on."
+        f"The model is taken to need {workload.memory_gb:.1f} GB. {'Measured' if measured_start else 'Assumed'}: cold "
+        f"starts of {duration(workload.cold_start_seconds)}. Assumed: they come after five quiet minutes, serverless "
+        "CPUs are as fast as the instance's from 2 GB on."
     )
 
 

@@ -11,7 +11,7 @@ import typer
 from botocore.exceptions import ClientError
 from rich.table import Table
 
-from cli.connection import CommandError, Connection
+from cli.connection import CommandError, Connection, is_missing
 from cli.terminal import Terminal
 from mlplatform import holidays as calendars
 from mlplatform import names
@@ -143,7 +143,7 @@ def find(connection: Connection, name: str) -> tuple[HostedEndpoint, list[dict[s
     try:
         found = sagemaker.describe_endpoint(EndpointName=name)
     except ClientError as error:
-        if "could not find" not in str(error).lower():
+        if not is_missing(error):
             raise
         return _parked(connection, name)
     if found["EndpointStatus"] == "Deleting":

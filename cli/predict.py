@@ -16,7 +16,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from cli import hours
-from cli.connection import CommandError, Connection
+from cli.connection import CommandError, Connection, is_missing
 from mlplatform import names
 from mlplatform.delimited import DELIMITERS, decode, parse, sniff
 from mlplatform.errors import DataRejected
@@ -166,7 +166,7 @@ def _kind(connection: Connection, name: str) -> HostingKind:
         found = connection.sagemaker.describe_endpoint(EndpointName=name)
         config = connection.sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
     except ClientError as error:
-        if "could not find" not in str(error).lower():
+        if not is_missing(error):
             raise
         return HostingKind.REAL_TIME
     return kind_of(config)

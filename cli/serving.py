@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from botocore.exceptions import ClientError
 
-from cli.connection import Connection
+from cli.connection import Connection, is_missing
 from mlplatform.facts import HostingKind
 from mlplatform.kinds import kind_of
 
@@ -37,7 +37,7 @@ def _component(connection: Connection, name: str) -> tuple[str, int]:
     try:
         found = connection.sagemaker.describe_inference_component(InferenceComponentName=name)
     except ClientError as error:
-        if "could not find" not in str(error).lower():
+        if not is_missing(error):
             raise
         return "", 0
     return found["Specification"].get("ModelName", ""), found.get("RuntimeConfig", {}).get("CurrentCopyCount", 0)

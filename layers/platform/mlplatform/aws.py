@@ -67,7 +67,6 @@ from mlplatform.decisions import (
     TagResource,
     WarnOfEnd,
 )
-from mlplatform.deployment import scalable_target
 from mlplatform.endpoint_alarms import differing, dimensions
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
@@ -94,7 +93,7 @@ from mlplatform.facts import (
 from mlplatform.kinds import kind_of
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, model_version, parse_card
 from mlplatform.quotas import LIMIT_EXCEEDED, limit_reached_by, wait_for_missing
-from mlplatform.sleeping import asleep, scaled
+from mlplatform.sleeping import asleep
 from mlplatform.sleeping import dimensions as sleeper_dimensions
 
 if TYPE_CHECKING:
@@ -352,10 +351,10 @@ class Aws(
         card = parse_card(files)
         return card if isinstance(card, ModelCard) else None
 
-    def traffic(self, endpoint: str) -> Traffic:
+    def traffic(self, endpoint: Endpoint) -> Traffic:
         from mlplatform.aws_traffic import read_traffic  # few deployments compare kinds of hosting
 
-        return read_traffic(self._call, endpoint, self.now())
+        return read_traffic(self._call, endpoint.name, endpoint.kind, self.now())
 
     def calls(self, endpoint: Endpoint, since: datetime) -> int:
         """How many requests it got, or has waiting. An asynchronous endpoint counts what it has processed."""
@@ -394,7 +393,7 @@ class Aws(
             "application-autoscaling",
             "describe_scalable_targets",
             ServiceNamespace="sagemaker",
-            ResourceIds=[scaled(endpoint)["ResourceId"]],
+            ResourceIds=[names.scalable_target(endpoint.name, kind=endpoint.kind)["ResourceId"]],
         )["ScalableTargets"]
         if found:
             return (found[0]["MinCapacity"], found[0]["MaxCapacity"])
@@ -843,7 +842,7 @@ class Aws(
             if deregister is not None or not _is_scaled(error):
                 raise
             # Not the type but the types that take its place are others than before.
-            variant = scalable_target(name)
+            variant = names.scalable_target(name)
             self._remember_taken(name, variant)
             self._unless(is_missing, "application-autoscaling", "deregister_scalable_target", **variant)
             accepted = self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request)
@@ -949,9 +948,7 @@ class Aws(
                 is_missing,
                 "application-autoscaling",
                 "deregister_scalable_target",
-                ServiceNamespace="sagemaker",
-                ResourceId=f"inference-component/{name}",
-                ScalableDimension="sagemaker:inference-component:DesiredCopyCount",
+                **names.scalable_target(name, kind=HostingKind.SCALE_TO_ZERO),
             )
             self._unless(is_missing, "sagemaker", "delete_inference_component", InferenceComponentName=name)
             for _ in range(_GONE_ATTEMPTS):
@@ -964,7 +961,7 @@ class Aws(
 
     def _remember_taken(self, endpoint_name: str, deregister: Request) -> None:
         """Deregistering forgets the bounds, and people may have set them. A challenger's go with it."""
-        if deregister["ResourceId"] != scalable_target(endpoint_name)["ResourceId"]:
+        if deregister["ResourceId"] != names.scalable_target(endpoint_name)["ResourceId"]:
             return
         found = self._call(
             "application-autoscaling",
@@ -1044,7 +1041,7 @@ class Aws(
         Registering a target does so at once, with the bounds that it has already (RegisterScalableTarget, API
         reference).
         """
-        variant = scalable_target(endpoint_name)
+        variant = names.scalable_target(endpoint_name)
         found = self._call(
             "application-autoscaling",
             "describe_scalable_targets",

@@ -50,12 +50,9 @@ def _alarm(endpoint: Endpoint, what: str, settings: Settings) -> Request:
     dataset, variant = endpoint.tags[DATASET_TAG], endpoint.variant_name or names.VARIANT
     about = endpoint.name if variant == names.VARIANT else f"The challenger of {endpoint.name}"
     logs = f"its log: mlp logs {dataset}; the model before it: mlp rollback {dataset}"
-    scope = dimensions(endpoint.name, variant)
-    if endpoint.kind is HostingKind.SCALE_TO_ZERO:
-        scope = sleeping.dimensions(endpoint)
     common = {
         "AlarmName": names.alarm(endpoint.name, what, variant),
-        "Dimensions": scope,
+        "Dimensions": request_dimensions(endpoint.name, endpoint.kind, variant),
         "ComparisonOperator": "GreaterThanThreshold",
         "TreatMissingData": "notBreaching",  # an endpoint that nobody asks, or that is parked, has no numbers
         "AlarmActions": [settings.alerts_topic_arn],
@@ -179,6 +176,13 @@ def dimensions(endpoint_name: str, variant: str = names.VARIANT) -> list[dict[st
         {"Name": "EndpointName", "Value": endpoint_name},
         {"Name": "VariantName", "Value": variant},
     ]
+
+
+def request_dimensions(endpoint_name: str, kind: HostingKind, variant: str = names.VARIANT) -> list[dict[str, str]]:
+    """Those of what counts an endpoint's requests: where it scales to zero, its inference component's, by its name."""
+    if kind is HostingKind.SCALE_TO_ZERO:
+        return [{"Name": "InferenceComponentName", "Value": endpoint_name}]
+    return dimensions(endpoint_name, variant)
 
 
 def differing(wanted: Iterable[Request], described: Iterable[Mapping[str, Any]]) -> tuple[Request, ...]:

@@ -29,21 +29,6 @@ WAKE = "wake"
 _MIB = 1024
 
 
-def scaled(endpoint: Endpoint) -> dict[str, Any]:
-    """What names to Application Auto Scaling the part of an endpoint that scales."""
-    if endpoint.kind is HostingKind.SCALE_TO_ZERO:
-        return {
-            "ServiceNamespace": "sagemaker",
-            "ResourceId": f"inference-component/{endpoint.name}",
-            "ScalableDimension": "sagemaker:inference-component:DesiredCopyCount",
-        }
-    return {
-        "ServiceNamespace": "sagemaker",
-        "ResourceId": f"endpoint/{endpoint.name}/variant/{names.VARIANT}",
-        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
-    }
-
-
 def dimensions(endpoint: Endpoint) -> list[dict[str, str]]:
     """By which its own metrics are told from others'."""
     if endpoint.kind is HostingKind.SCALE_TO_ZERO:
@@ -53,7 +38,7 @@ def dimensions(endpoint: Endpoint) -> list[dict[str, str]]:
 
 def policies(endpoint: Endpoint, settings: Settings) -> tuple[Request, ...]:
     """PutScalingPolicy; the last of them is the step policy that wakes it."""
-    target = scaled(endpoint)
+    target = names.scalable_target(endpoint.name, kind=endpoint.kind)
     cooldowns = _BACKLOG_COOLDOWNS_SECONDS
     if endpoint.kind is HostingKind.SCALE_TO_ZERO:
         wishes = names.hosting_wishes(endpoint.tags)
@@ -87,7 +72,7 @@ def policies(endpoint: Endpoint, settings: Settings) -> tuple[Request, ...]:
         },
         {
             **target,
-            "PolicyName": f"{endpoint.name}-{WAKE}",
+            "PolicyName": wake_policy(endpoint.name),
             "PolicyType": "StepScaling",
             "StepScalingPolicyConfiguration": {
                 "AdjustmentType": "ChangeInCapacity",
@@ -97,6 +82,10 @@ def policies(endpoint: Endpoint, settings: Settings) -> tuple[Request, ...]:
             },
         },
     )
+
+
+def wake_policy(endpoint_name: str) -> str:
+    return f"{endpoint_name}-{WAKE}"
 
 
 def wake_alarm(endpoint: Endpoint, settings: Settings) -> Request:
