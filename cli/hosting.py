@@ -37,7 +37,6 @@ from mlplatform.hosting import (
     requests_per_day,
 )
 from mlplatform.job_spec import HOSTING_KEYS, parse_job_spec
-from mlplatform.kinds import kind_of
 from mlplatform.model_cost import open_hours_per_week
 from mlplatform.settings import Settings
 from mlplatform.stand_ins import MOVE
@@ -89,7 +88,7 @@ def hosting(
     """
     connection: Connection = context.obj
     serving = find(connection, dataset)
-    settings = hours.stack_settings(connection)
+    settings = connection.settings
     if move_to is not None:
         sizes = {"memory_gb": None if memory_gb is None else int(memory_gb), "max_concurrency": max_concurrency}
         _move(connection, serving, move_to, {key: value for key, value in sizes.items() if value}, settings)
@@ -137,25 +136,23 @@ def hosting(
 
 def find(connection: Connection, name: str) -> Serving:
     """What has no instances is compared with the type that it would have in real time. Raises CommandError."""
-    endpoint, variants, arn = hours.find(connection, name)
-    usual = names.hosting_wishes(endpoint.tags).get(
-        "instance_type", hours.stack_settings(connection).hosting_instance_type
-    )
+    there = hours.find(connection, name)
+    endpoint, variants, one = there.hosted, there.variants, there.endpoint
+    usual = names.hosting_wishes(endpoint.tags).get("instance_type", connection.settings.hosting_instance_type)
     kind = next((str(one["InstanceType"]) for one in variants if one.get("InstanceType")), usual)
     why = f"{kind} has a GPU, which serverless has not" if instances.is_gpu(kind) else ""
     if len(variants) > 1:
         why = why or "it has several variants, and serverless has one"
     model, hosted = endpoint.tags.get(names.WANTED_TAG), HostingKind.REAL_TIME
-    if endpoint.status is not None:
-        found = connection.sagemaker.describe_endpoint(EndpointName=endpoint.name)
-        config = connection.sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
-        model, hosted = config["ProductionVariants"][0].get("ModelName", model), kind_of(config)
+    if one is not None and one.config_name:
+        model, hosted = one.model_name or model, one.kind
+        config = connection.sagemaker.describe_endpoint_config(EndpointConfigName=one.config_name)
         if config.get("DataCaptureConfig", {}).get("EnableCapture"):
             why = why or "it captures data, which serverless does not"
         placed = config if model is None else {**connection.sagemaker.describe_model(ModelName=model), **config}
         if placed.get("VpcConfig") or placed.get("EnableNetworkIsolation"):
             why = why or "its model is in a VPC or isolated from the network, which serverless does not offer"
-    return Serving(endpoint.name, kind, endpoint.tags, model, len(variants), why, hosted, arn, endpoint.status is None)
+    return Serving(endpoint.name, kind, endpoint.tags, model, len(variants), why, hosted, there.arn, one is None)
 
 
 def _move(
