@@ -21,6 +21,7 @@ from mlplatform import instances, kinds, names, prices
 from mlplatform.aws_traffic import WINDOW_DAYS, read_traffic
 from mlplatform.dollars import precise
 from mlplatform.errors import DataRejected, UnknownPrice
+from mlplatform.experiments import wanted_test
 from mlplatform.facts import HostingKind, Traffic
 from mlplatform.hosting import (
     COLD_START_SECONDS,
@@ -57,6 +58,7 @@ class Serving:
     kind: HostingKind
     arn: str
     asleep: bool  # parked for the night
+    tested: bool  # an A/B test runs on it, or is to
 
 
 def hosting(
@@ -91,7 +93,7 @@ def hosting(
     settings = connection.settings
     if move_to is not None:
         sizes = {"memory_gb": None if memory_gb is None else int(memory_gb), "max_concurrency": max_concurrency}
-        _move(connection, serving, move_to, {key: value for key, value in sizes.items() if value}, settings)
+        move(connection, serving, move_to, {key: value for key, value in sizes.items() if value}, settings)
         return
     measured = read_traffic(caller(connection), serving.name, connection.now())
     wishes = names.hosting_wishes(serving.tags)
@@ -152,16 +154,32 @@ def find(connection: Connection, name: str) -> Serving:
         placed = config if model is None else {**connection.sagemaker.describe_model(ModelName=model), **config}
         if placed.get("VpcConfig") or placed.get("EnableNetworkIsolation"):
             why = why or "its model is in a VPC or isolated from the network, which serverless does not offer"
-    return Serving(endpoint.name, kind, endpoint.tags, model, len(variants), why, hosted, there.arn, one is None)
+    return Serving(
+        name=endpoint.name,
+        instance_type=kind,
+        tags=endpoint.tags,
+        model=model,
+        variants=len(variants),
+        not_serverless=why,
+        kind=hosted,
+        arn=there.arn,
+        asleep=one is None,
+        tested=wanted_test(endpoint.tags) is not None or (one is not None and one.challenger is not None),
+    )
 
 
-def _move(
+def move(
     connection: Connection, serving: Serving, kind: HostingKind, sizes: Mapping[str, int], settings: Settings
 ) -> None:
     """Writes the wish, and has configure-autoscaling begin. Raises CommandError for what can't be."""
     dataset = serving.name.removeprefix(f"{connection.stack}-")
     if serving.asleep:
         raise CommandError(f"{serving.name} is asleep. To wake it and move it then: mlp snooze {dataset} --hours 2")
+    if serving.tested:
+        raise CommandError(
+            f"An A/B test runs on {serving.name}, and a move would end it. End it first: mlp ab {dataset} --drop, or "
+            f"mlp ab {dataset} --promote."
+        )
     under_way = serving.tags.get(names.LOOK_TAG) == MOVE
     if kind is serving.kind and not under_way:
         raise CommandError(f"{serving.name} is {kind.value} already.")

@@ -10,7 +10,7 @@ from deployed_endpoint import ENDPOINT, AccountsConnection, deploy
 import builders
 from builders import JOB, LIVE_JOB, Account
 from cli import hosting, hours, status
-from cli.connection import Connection
+from cli.connection import CommandError, Connection
 from mlplatform import names
 from mlplatform.facts import CHALLENGER, HostingKind
 
@@ -23,7 +23,6 @@ def connection(account: Account) -> Connection:
 def serve(account: Account, config: str, *variants: dict[str, Any]) -> None:
     """The endpoint with another config, and the job that its model came of."""
     sagemaker = account.client("sagemaker")
-    deploy(account)
     sagemaker.create_training_job(
         TrainingJobName=JOB,
         AlgorithmSpecification={"TrainingImage": builders.IMAGE, "TrainingInputMode": "File"},
@@ -45,6 +44,7 @@ def variant(name: str, model: str, count: int) -> dict[str, Any]:
 def test_during_an_ab_test_the_live_model_is_shown_and_not_the_name_of_the_config(
     account: Account, connection: Connection
 ) -> None:
+    deploy(account)
     config = names.ab_config(ENDPOINT, JOB, LIVE_JOB)
     serve(account, config, variant(names.VARIANT, JOB, 2), variant(CHALLENGER, LIVE_JOB, 1))
     account.client("application-autoscaling").register_scalable_target(
@@ -56,7 +56,22 @@ def test_during_an_ab_test_the_live_model_is_shown_and_not_the_name_of_the_confi
     assert [one["DesiredInstanceCount"] for one in hours.find(connection, "churn").variants] == [2, 1]
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_move_to_another_kind_does_not_end_an_ab_test_without_a_word(
+    account: Account, connection: Connection, *, begun: bool
+) -> None:
+    deploy(account, tags=names.challenger_tag(LIVE_JOB, 2, 0.1, "2026-11-27T12:00:00+00:00"))
+    if begun:
+        config = names.ab_config(ENDPOINT, JOB, LIVE_JOB)
+        serve(account, config, variant(names.VARIANT, JOB, 1), variant(CHALLENGER, LIVE_JOB, 1))
+    serving = hosting.find(connection, "churn")
+    with pytest.raises(CommandError, match="mlp ab churn --drop, or mlp ab churn --promote"):
+        hosting.move(connection, serving, HostingKind.ASYNCHRONOUS, {}, connection.settings)
+    assert names.LOOK_TAG not in hosting.find(connection, "churn").tags
+
+
 def test_a_serverless_endpoint_is_shown_with_its_model_and_its_size(account: Account, connection: Connection) -> None:
+    deploy(account)
     size = {"MemorySizeInMB": 4096, "MaxConcurrency": 7}
     serve(account, f"{JOB}--s123", {"VariantName": names.VARIANT, "ModelName": JOB, "ServerlessConfig": size})
     [row] = status.rows(connection, "churn")
