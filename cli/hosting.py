@@ -33,6 +33,7 @@ from mlplatform.hosting import (
     Workload,
     duration,
     flat_rate,
+    measured_in_gib,
     memory_need_gb,
     plan_hosting,
     requests_per_day,
@@ -59,6 +60,7 @@ class Serving:
     arn: str
     asleep: bool  # parked for the night
     tested: bool  # an A/B test runs on it, or is to
+    memory_gb: int | None = None  # a serverless variant's, or what a copy reserves that scales to zero
 
 
 def hosting(
@@ -95,7 +97,7 @@ def hosting(
         sizes = {"memory_gb": None if memory_gb is None else int(memory_gb), "max_concurrency": max_concurrency}
         move(connection, serving, move_to, {key: value for key, value in sizes.items() if value}, settings)
         return
-    measured = read_traffic(caller(connection), serving.name, connection.now())
+    measured = read_traffic(caller(connection), serving.name, serving.kind, connection.now())
     wishes = names.hosting_wishes(serving.tags)
     open_hours = open_hours_per_week(serving.tags, settings)
     declared = None if requests_per_day_ is None else flat_rate(Decimal(str(requests_per_day_)), open_hours)
@@ -111,12 +113,15 @@ def hosting(
         max_instances=max(int(wishes.get("max_instances", settings.max_instances)), fewest),
         safe_requests_per_minute=Decimal(wishes.get("invocations_per_instance", settings.invocations_per_instance)),
         memory_gb=(
-            memory_need_gb(serving.instance_type, measured.memory_percent)
+            memory_need_gb(
+                measured_in_gib(serving.kind, serving.instance_type, serving.memory_gb), measured.memory_percent
+            )
             if memory_gb is None
             else Decimal(str(memory_gb))
         ),
         gb_per_request=Decimal(len(sample(connection, serving) or b"")) / 10**9,
         not_serverless=serving.not_serverless,
+        cold_start_seconds=measured.setup_seconds or COLD_START_SECONDS,
     )
     promise = Promise(
         None if latency_ms is None else Decimal(str(latency_ms)) / 1000,
@@ -131,7 +136,7 @@ def hosting(
         sys.stdout.write(json.dumps(_document(serving, workload, seen, choice), indent=1, default=str) + "\n")
         return
     _show(serving, workload, measured, seen, choice)
-    moving = _stand_in(connection, serving.name)
+    moving = _stand_in(connection, serving)
     if moving is not None:
         console.print(moving, style="yellow", markup=False)
 
@@ -145,9 +150,10 @@ def find(connection: Connection, name: str) -> Serving:
     why = f"{kind} has a GPU, which serverless has not" if instances.is_gpu(kind) else ""
     if len(variants) > 1:
         why = why or "it has several variants, and serverless has one"
-    model, hosted = endpoint.tags.get(names.WANTED_TAG), HostingKind.REAL_TIME
+    model, hosted, memory_gb = endpoint.tags.get(names.WANTED_TAG), HostingKind.REAL_TIME, None
     if one is not None and one.config_name:
         model, hosted = one.model_name or model, one.kind
+        memory_gb = one.memory_gb or kinds.hosting(endpoint.tags, connection.settings).memory_gb
         config = connection.sagemaker.describe_endpoint_config(EndpointConfigName=one.config_name)
         if config.get("DataCaptureConfig", {}).get("EnableCapture"):
             why = why or "it captures data, which serverless does not"
@@ -165,6 +171,7 @@ def find(connection: Connection, name: str) -> Serving:
         arn=there.arn,
         asleep=one is None,
         tested=wanted_test(endpoint.tags) is not None or (one is not None and one.challenger is not None),
+        memory_gb=memory_gb,
     )
 
 
@@ -202,9 +209,9 @@ def move(
     console.print(f"How far it has come: mlp hosting {dataset}", markup=False)
 
 
-def _stand_in(connection: Connection, name: str) -> str | None:
+def _stand_in(connection: Connection, serving: Serving) -> str | None:
     """How far a move is; None where none is under way."""
-    stand_in = names.stand_in(name)
+    name, stand_in = serving.name, names.stand_in(serving.name)
     try:
         found = connection.sagemaker.describe_endpoint(EndpointName=stand_in)
     except ClientError as error:
@@ -214,6 +221,7 @@ def _stand_in(connection: Connection, name: str) -> str | None:
     return (
         f"{name} moves: {stand_in} is {found['EndpointStatus']}. Call that one while {name} is made anew; it goes "
         "when nobody has called it for a quarter of an hour."
+        + (f" {name} stays until its queue is empty." if serving.kind is HostingKind.ASYNCHRONOUS else "")
     )
 
 
@@ -263,7 +271,7 @@ def _show(serving: Serving, workload: Workload, measured: Traffic, seen: int | N
     if serving.not_serverless:
         console.print(f"Not serverless: {serving.not_serverless}.")
     console.print(choice.reason[0].upper() + choice.reason[1:])
-    for line in _caveats(workload, seen):
+    for line in _caveats(workload, seen, measured.setup_seconds is not None):
         console.print(line, style="dim")
     console.print(_switching(serving, choice), markup=False)
 
@@ -296,12 +304,13 @@ def _row(option: Option, chosen: bool) -> tuple[str, ...]:
     )
 
 
-def _caveats(workload: Workload, seen: int | None) -> Iterator[str]:
+def _caveats(workload: Workload, seen: int | None, measured_start: bool) -> Iterator[str]:
     if seen is not None and 0 < seen < 7 * 24:
         yield "Seen for less than a week of hours: the month is extrapolated from them."
     yield (
-        f"The model is taken to need {workload.memory_gb:.1f} GB. Assumed: cold starts of {COLD_START_SECONDS:g} s "
-        "after five quiet minutes, serverless CPUs as fast as the instance's from 2 GB on."
+        f"The model is taken to need {workload.memory_gb:.1f} GB. {'Measured' if measured_start else 'Assumed'}: cold "
+        f"starts of {duration(workload.cold_start_seconds)}. Assumed: they come after five quiet minutes, serverless "
+        "CPUs are as fast as the instance's from 2 GB on."
     )
 
 
