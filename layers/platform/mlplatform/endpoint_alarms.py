@@ -41,7 +41,10 @@ def endpoint_alarms(endpoint: Endpoint, settings: Settings) -> tuple[Request, ..
     """PutMetricAlarm for each alarm of an endpoint, which are those of its kind in WATCHED.
 
     A serverless endpoint has no CPU that could be too small; of what is queued nobody waits for a second, but for its
-    turn ("Monitor asynchronous endpoint", SageMaker developer guide).
+    turn ("Monitor asynchronous endpoint", SageMaker developer guide). Its errors are those of the model itself, which
+    that page lists among the common metrics: InvocationFailures has what the model refuses as well, so that a caller's
+    bad input would ring. That an asynchronous endpoint really publishes Invocation5XXErrors was not seen on AWS, and a
+    public repository says that it does not: there its errors would ring nothing, and its queue would.
     """
     return tuple(_alarm(endpoint, what, settings) for what in WATCHED[endpoint.kind])
 
@@ -71,12 +74,11 @@ def _alarm(endpoint: Endpoint, what: str, settings: Settings) -> Request:
             "Threshold": LATENCY_SECONDS * 1_000_000,
         }
     if what == "errors":
-        queued = endpoint.kind is HostingKind.ASYNCHRONOUS
         return {
             **common,
             "AlarmDescription": f"{about} failed more than {ERRORS} requests in five minutes; {logs}.",
             "Namespace": "AWS/SageMaker",
-            "MetricName": "InvocationFailures" if queued else "Invocation5XXErrors",
+            "MetricName": "Invocation5XXErrors",
             "Statistic": "Sum",
             "Period": 300,
             "EvaluationPeriods": 1,
