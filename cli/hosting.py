@@ -135,7 +135,7 @@ def hosting(
         sys.stdout.write(json.dumps(_document(serving, workload, seen, choice), indent=1, default=str) + "\n")
         return
     _show(serving, workload, measured, seen, choice)
-    moving = _stand_in(connection, serving.name)
+    moving = _stand_in(connection, serving)
     if moving is not None:
         console.print(moving, style="yellow", markup=False)
 
@@ -196,9 +196,9 @@ def _move(
     console.print(f"How far it has come: mlp hosting {dataset}", markup=False)
 
 
-def _stand_in(connection: Connection, name: str) -> str | None:
+def _stand_in(connection: Connection, serving: Serving) -> str | None:
     """How far a move is; None where none is under way."""
-    stand_in = names.stand_in(name)
+    name, stand_in = serving.name, names.stand_in(serving.name)
     try:
         found = connection.sagemaker.describe_endpoint(EndpointName=stand_in)
     except ClientError as error:
@@ -208,6 +208,7 @@ def _stand_in(connection: Connection, name: str) -> str | None:
     return (
         f"{name} moves: {stand_in} is {found['EndpointStatus']}. Call that one while {name} is made anew; it goes "
         "when nobody has called it for a quarter of an hour."
+        + (f" {name} stays until its queue is empty." if serving.kind is HostingKind.ASYNCHRONOUS else "")
     )
 
 

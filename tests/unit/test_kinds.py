@@ -200,7 +200,8 @@ def test_what_scales_to_zero_is_an_endpoint_without_a_model_that_may_lose_all_it
     request = decision.endpoint_config
     [variant] = request["ProductionVariants"]
     assert "ModelName" not in variant
-    assert variant["ManagedInstanceScaling"] == {"Status": "ENABLED", "MinInstanceCount": 0, "MaxInstanceCount": 5}
+    # as many as the stack's five copies may need, and one for a copy of the next model
+    assert variant["ManagedInstanceScaling"] == {"Status": "ENABLED", "MinInstanceCount": 0, "MaxInstanceCount": 6}
     assert request["ExecutionRoleArn"] == SETTINGS.training_role_arn
     assert decision.endpoint_tags[names.LOOK_TAG] == "component"
 
@@ -303,9 +304,9 @@ def test_a_sleeper_scales_to_nothing_and_wakes_by_a_step_policy_and_its_alarm(
     tracked = load["TargetTrackingScalingPolicyConfiguration"]
     assert metric in str(tracked)
     assert (tracked["TargetValue"], tracked["ScaleOutCooldown"], tracked["ScaleInCooldown"]) == (target, *cooldowns)
-    assert wake["StepScalingPolicyConfiguration"]["StepAdjustments"] == [
-        {"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}
-    ]
+    steps = wake["StepScalingPolicyConfiguration"]
+    assert steps["AdjustmentType"] == "ExactCapacity", "callers who go on failing start no second one"
+    assert steps["StepAdjustments"] == [{"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}]
     assert decision.wake is not None
     assert validate("cloudwatch", "PutMetricAlarm", {**decision.wake, "AlarmActions": ["arn:aws:autoscaling:x"]}) == []
     assert (decision.wake["MetricName"], decision.wake["EvaluationPeriods"]) == (wakes, minutes)

@@ -8,6 +8,11 @@ Scale to zero ("Scale an endpoint to zero instances", same guide): the model is 
 whose instances SageMaker keeps to what its copies need, down to none. Copies track their invocations; a step policy
 starts the first one when a call found none (NoCapacityInvocationFailures). That page's alarm rings above one such call
 a minute, so that a single caller would wait in vain: here it rings at one.
+
+Both pages wake by one more (ChangeInCapacity). Callers fail for minutes while the first one starts, and keep the alarm
+ringing, so that each cool-down would start one more: here the policy asks for exactly one. Its metric is of what has
+nothing that serves; where another policy wants more at the same time, Application Auto Scaling follows the one that
+wants most ("Target tracking scaling policies", "Multiple scaling policies", user guide).
 """
 
 from __future__ import annotations
@@ -75,7 +80,7 @@ def policies(endpoint: Endpoint, settings: Settings) -> tuple[Request, ...]:
             "PolicyName": wake_policy(endpoint.name),
             "PolicyType": "StepScaling",
             "StepScalingPolicyConfiguration": {
-                "AdjustmentType": "ChangeInCapacity",
+                "AdjustmentType": "ExactCapacity",
                 "MetricAggregationType": _AGGREGATED[endpoint.kind],
                 "Cooldown": _WAKE_COOLDOWN_SECONDS[endpoint.kind],
                 "StepAdjustments": [{"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}],
