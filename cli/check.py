@@ -17,17 +17,18 @@ import typer
 from cli import hours
 from cli.advice import caller, described_stack
 from cli.connection import Connection
-from cli.doctor import PersonsAws
+from cli.serving import PersonsAws
 from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.capacity import wanted_type
 from mlplatform.endpoint_alarms import WATCHED
 from mlplatform.errors import AwsError
 from mlplatform.experiments import as_challenger
-from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, HostingKind, Prediction, Unasked
-from mlplatform.kinds import kind_of
+from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, Prediction, Unasked
+from mlplatform.kinds import SLEEPERS, kind_of
 from mlplatform.quotas import Need, short
 from mlplatform.settings import Settings
+from mlplatform.sleeping import WAKE, wake_policy
 
 console = Terminal(soft_wrap=True, highlight=False)
 _LOG_DAYS = 7
@@ -64,11 +65,15 @@ class Stack:
         self.connection = connection
         self.name = connection.stack
         self.call: Callable[..., dict[str, Any]] = caller(connection)
-        self.described = described_stack(connection)
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """Raises CommandError when there is no such stack."""
+        return described_stack(self.connection)
 
     @cached_property
     def settings(self) -> Settings:
-        return hours.stack_settings(self.connection)
+        return self.connection.settings
 
     @cached_property
     def aws(self) -> PersonsAws:
@@ -193,9 +198,7 @@ def scaling(stack: Stack) -> Found:
         for variant in config["ProductionVariants"]:
             if (wanted_type(variant) or "ml.t").startswith("ml.t"):
                 continue  # serverless, or burstable: it can't scale
-            resource = f"endpoint/{name}/variant/{variant['VariantName']}"
-            if kind_of(config) is HostingKind.SCALE_TO_ZERO:
-                resource = f"inference-component/{name}"
+            resource = names.scalable_target(name, variant["VariantName"], kind=kind_of(config))["ResourceId"]
             policies = stack.call(
                 "application-autoscaling",
                 "describe_scaling_policies",
@@ -226,7 +229,8 @@ def budget(stack: Stack) -> Found:
 
 def alarms(stack: Stack) -> Found:
     topic = stack.connection.outputs["AlertsTopicArn"]
-    wanted = [*stack.of("AWS::CloudWatch::Alarm"), *_endpoint_alarms(stack)]
+    actions = dict.fromkeys(stack.of("AWS::CloudWatch::Alarm"), topic) | dict(_endpoint_alarms(stack, topic))
+    wanted = list(actions)
     found = {
         one["AlarmName"]: one
         for start in range(0, len(wanted), _ALARMS_A_PAGE)
@@ -236,10 +240,11 @@ def alarms(stack: Stack) -> Found:
     }
     wrong = [f"{name} does not exist" for name in wanted if name not in found]
     wrong += [
-        f"{name} tells nobody"
+        f"{name} {'tells nobody' if actions[name] == topic else 'wakes nothing'}"
         for name, one in found.items()
-        if not one.get("ActionsEnabled") or topic not in one.get("AlarmActions", ())
+        if not one.get("ActionsEnabled") or actions[name] not in one.get("AlarmActions", ())
     ]
+    waking = sum(action != topic for action in actions.values())
     ringing = [name for name, one in found.items() if one.get("StateValue") == "ALARM"]
     # An alarm that tells of missing data says so by its state: the tick that it watches has not come.
     ringing += [
@@ -247,8 +252,9 @@ def alarms(stack: Stack) -> Found:
         for name, one in found.items()
         if one.get("StateValue") == "INSUFFICIENT_DATA" and one.get("InsufficientDataActions")
     ]
-    said = f"; in alarm now: {', '.join(ringing)}" if ringing else ""
-    return Found(tuple(wrong), f"{len(found)} tell the alerts topic{said}")
+    said = f", {waking} wake an endpoint" if waking else ""
+    said += f"; in alarm now: {', '.join(ringing)}" if ringing else ""
+    return Found(tuple(wrong), f"{len(found) - waking} tell the alerts topic{said}")
 
 
 def _asked(stack: Stack, endpoint: Endpoint) -> Prediction | Unasked | None:
@@ -257,8 +263,9 @@ def _asked(stack: Stack, endpoint: Endpoint) -> Prediction | Unasked | None:
     return None if card is None else stack.aws.smoke_test(endpoint, card.sample_json)
 
 
-def _endpoint_alarms(stack: Stack) -> Iterator[str]:
-    """Those that each endpoint in service should have."""
+def _endpoint_alarms(stack: Stack, topic: str) -> Iterator[tuple[str, str]]:
+    """Those that each endpoint in service should have, each with its action: the alerts topic, or, of what sleeps, the
+    scaling policy that wakes it; an empty one where there is no such policy."""
     for arn in stack.endpoints:
         name = arn.rpartition("/")[2]
         found = stack.call("sagemaker", "describe_endpoint", EndpointName=name)
@@ -268,7 +275,17 @@ def _endpoint_alarms(stack: Stack) -> Iterator[str]:
         kind = kind_of(config)
         several = [one["VariantName"] for one in config["ProductionVariants"]]
         for variant in several if len(several) > 1 else (names.VARIANT,):
-            yield from (names.alarm(name, what, variant) for what in WATCHED[kind])
+            yield from ((names.alarm(name, what, variant), topic) for what in WATCHED[kind])
+        if kind in SLEEPERS:
+            policies = stack.call(
+                "application-autoscaling",
+                "describe_scaling_policies",
+                ServiceNamespace="sagemaker",
+                ResourceId=names.scalable_target(name, kind=kind)["ResourceId"],
+                PolicyNames=[wake_policy(name)],
+            )["ScalingPolicies"]
+            arns = [one["PolicyARN"] for one in policies if one["PolicyName"] == wake_policy(name)]
+            yield names.alarm(name, WAKE), next(iter(arns), "")
 
 
 def told(stack: Stack) -> Found:

@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
 
 from mlplatform import names
+from mlplatform.settings import Settings, read_settings
 
 LAPTOP_REGION = "us-east-1"
 
@@ -79,6 +80,13 @@ class Connection:
             raise
         return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
 
+    @cached_property
+    def settings(self) -> Settings:
+        """Those of the deployed function, so that what is planned here is its plan."""
+        function = self.client("lambda").get_function_configuration(FunctionName=f"{self.stack}-keep-office-hours")
+        region = self.sagemaker.meta.region_name
+        return read_settings({**function["Environment"]["Variables"], "AWS_REGION": region})
+
     def decide(self, function: str, event: Mapping[str, Any]) -> list[dict[str, str]]:
         """What one of the stack's functions decides, each with its reason. Raises CommandError where it fails."""
         answer = self.client("lambda").invoke(
@@ -88,6 +96,16 @@ class Connection:
         if "FunctionError" in answer:
             raise CommandError(f"{function} failed: {said.get('errorMessage')}. See mlp logs {function}.")
         return said if isinstance(said, list) else [said]
+
+    def look_again(self, endpoint: str) -> str:
+        """Has configure-autoscaling look at an endpoint, as when SageMaker says that it is in service; its reason."""
+        event = {
+            "source": "aws.sagemaker",
+            "detail-type": "SageMaker Endpoint State Change",
+            "detail": {"EndpointName": endpoint, "EndpointStatus": "IN_SERVICE"},
+        }
+        [said] = self.decide("configure-autoscaling", event)
+        return said["reason"]
 
     def now(self) -> datetime:
         """The account's time, to the second: AWS's clock, or the laptop's, which may have been moved."""
@@ -121,6 +139,11 @@ def explain(error: Exception, connection: Connection) -> str:
         detail = error.response.get("Error", {})
         return f"{error.operation_name} was refused ({detail.get('Code')}): {detail.get('Message')}"
     return str(error)
+
+
+def is_missing(error: ClientError) -> bool:
+    """SageMaker has no code of its own for this: ValidationException, "Could not find ..."."""
+    return "could not find" in str(error).lower()
 
 
 AWS_ERRORS = (ClientError, BotoCoreError)

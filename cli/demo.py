@@ -34,6 +34,7 @@ from cli.laptop_clock import call
 from cli.main import commands
 from cli.predict import invoke
 from cli.terminal import Terminal
+from mlplatform import names
 
 STACK = "ml-platform"
 DATASET = "reference"
@@ -208,7 +209,7 @@ def show_predictions(connection: Connection, test_file: Path) -> None:
 
 
 def show_scaling(connection: Connection) -> None:
-    resource = f"endpoint/{connection.endpoint_name(DATASET)}/variant/AllTraffic"
+    resource = names.scalable_target(connection.endpoint_name(DATASET))["ResourceId"]
     policies = connection.autoscaling.describe_scaling_policies(ServiceNamespace="sagemaker", ResourceId=resource)
     for policy in policies["ScalingPolicies"]:
         target = policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"]
@@ -295,7 +296,7 @@ def described(connection: Connection) -> dict[str, Any]:
     expect(endpoint["EndpointStatus"] == "InService", f"the endpoint is {endpoint['EndpointStatus']}")
     scaling = connection.autoscaling
     found = {"ServiceNamespace": "sagemaker"}
-    resource = f"endpoint/{name}/variant/AllTraffic"
+    resource = names.scalable_target(name)["ResourceId"]
     targets = scaling.describe_scalable_targets(**found, ResourceIds=[resource])["ScalableTargets"]
     policies = scaling.describe_scaling_policies(**found, ResourceId=resource)["ScalingPolicies"]
     actions = scaling.describe_scheduled_actions(**found, ResourceId=resource)["ScheduledActions"]

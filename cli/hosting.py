@@ -15,12 +15,13 @@ from rich.table import Table
 
 from cli import costs, hours
 from cli.advice import caller
-from cli.connection import CommandError, Connection
+from cli.connection import CommandError, Connection, is_missing
 from cli.terminal import Terminal
 from mlplatform import instances, kinds, names, prices
 from mlplatform.aws_traffic import WINDOW_DAYS, read_traffic
 from mlplatform.dollars import precise
 from mlplatform.errors import DataRejected, UnknownPrice
+from mlplatform.experiments import wanted_test
 from mlplatform.facts import HostingKind, Traffic
 from mlplatform.hosting import (
     COLD_START_SECONDS,
@@ -32,12 +33,12 @@ from mlplatform.hosting import (
     Workload,
     duration,
     flat_rate,
+    measured_in_gib,
     memory_need_gb,
     plan_hosting,
     requests_per_day,
 )
 from mlplatform.job_spec import HOSTING_KEYS, parse_job_spec
-from mlplatform.kinds import kind_of
 from mlplatform.model_cost import open_hours_per_week
 from mlplatform.settings import Settings
 from mlplatform.stand_ins import MOVE
@@ -58,6 +59,8 @@ class Serving:
     kind: HostingKind
     arn: str
     asleep: bool  # parked for the night
+    tested: bool  # an A/B test runs on it, or is to
+    memory_gb: int | None = None  # a serverless variant's, or what a copy reserves that scales to zero
 
 
 def hosting(
@@ -89,12 +92,12 @@ def hosting(
     """
     connection: Connection = context.obj
     serving = find(connection, dataset)
-    settings = hours.stack_settings(connection)
+    settings = connection.settings
     if move_to is not None:
         sizes = {"memory_gb": None if memory_gb is None else int(memory_gb), "max_concurrency": max_concurrency}
-        _move(connection, serving, move_to, {key: value for key, value in sizes.items() if value}, settings)
+        move(connection, serving, move_to, {key: value for key, value in sizes.items() if value}, settings)
         return
-    measured = read_traffic(caller(connection), serving.name, connection.now())
+    measured = read_traffic(caller(connection), serving.name, serving.kind, connection.now())
     wishes = names.hosting_wishes(serving.tags)
     open_hours = open_hours_per_week(serving.tags, settings)
     declared = None if requests_per_day_ is None else flat_rate(Decimal(str(requests_per_day_)), open_hours)
@@ -110,12 +113,15 @@ def hosting(
         max_instances=max(int(wishes.get("max_instances", settings.max_instances)), fewest),
         safe_requests_per_minute=Decimal(wishes.get("invocations_per_instance", settings.invocations_per_instance)),
         memory_gb=(
-            memory_need_gb(serving.instance_type, measured.memory_percent)
+            memory_need_gb(
+                measured_in_gib(serving.kind, serving.instance_type, serving.memory_gb), measured.memory_percent
+            )
             if memory_gb is None
             else Decimal(str(memory_gb))
         ),
         gb_per_request=Decimal(len(sample(connection, serving) or b"")) / 10**9,
         not_serverless=serving.not_serverless,
+        cold_start_seconds=measured.setup_seconds or COLD_START_SECONDS,
     )
     promise = Promise(
         None if latency_ms is None else Decimal(str(latency_ms)) / 1000,
@@ -130,41 +136,57 @@ def hosting(
         sys.stdout.write(json.dumps(_document(serving, workload, seen, choice), indent=1, default=str) + "\n")
         return
     _show(serving, workload, measured, seen, choice)
-    moving = _stand_in(connection, serving.name)
+    moving = _stand_in(connection, serving)
     if moving is not None:
         console.print(moving, style="yellow", markup=False)
 
 
 def find(connection: Connection, name: str) -> Serving:
     """What has no instances is compared with the type that it would have in real time. Raises CommandError."""
-    endpoint, variants, arn = hours.find(connection, name)
-    usual = names.hosting_wishes(endpoint.tags).get(
-        "instance_type", hours.stack_settings(connection).hosting_instance_type
-    )
+    there = hours.find(connection, name)
+    endpoint, variants, one = there.hosted, there.variants, there.endpoint
+    usual = names.hosting_wishes(endpoint.tags).get("instance_type", connection.settings.hosting_instance_type)
     kind = next((str(one["InstanceType"]) for one in variants if one.get("InstanceType")), usual)
     why = f"{kind} has a GPU, which serverless has not" if instances.is_gpu(kind) else ""
     if len(variants) > 1:
         why = why or "it has several variants, and serverless has one"
-    model, hosted = endpoint.tags.get(names.WANTED_TAG), HostingKind.REAL_TIME
-    if endpoint.status is not None:
-        found = connection.sagemaker.describe_endpoint(EndpointName=endpoint.name)
-        config = connection.sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
-        model, hosted = config["ProductionVariants"][0].get("ModelName", model), kind_of(config)
+    model, hosted, memory_gb = endpoint.tags.get(names.WANTED_TAG), HostingKind.REAL_TIME, None
+    if one is not None and one.config_name:
+        model, hosted = one.model_name or model, one.kind
+        memory_gb = one.memory_gb or kinds.hosting(endpoint.tags, connection.settings).memory_gb
+        config = connection.sagemaker.describe_endpoint_config(EndpointConfigName=one.config_name)
         if config.get("DataCaptureConfig", {}).get("EnableCapture"):
             why = why or "it captures data, which serverless does not"
         placed = config if model is None else {**connection.sagemaker.describe_model(ModelName=model), **config}
         if placed.get("VpcConfig") or placed.get("EnableNetworkIsolation"):
             why = why or "its model is in a VPC or isolated from the network, which serverless does not offer"
-    return Serving(endpoint.name, kind, endpoint.tags, model, len(variants), why, hosted, arn, endpoint.status is None)
+    return Serving(
+        name=endpoint.name,
+        instance_type=kind,
+        tags=endpoint.tags,
+        model=model,
+        variants=len(variants),
+        not_serverless=why,
+        kind=hosted,
+        arn=there.arn,
+        asleep=one is None,
+        tested=wanted_test(endpoint.tags) is not None or (one is not None and one.challenger is not None),
+        memory_gb=memory_gb,
+    )
 
 
-def _move(
+def move(
     connection: Connection, serving: Serving, kind: HostingKind, sizes: Mapping[str, int], settings: Settings
 ) -> None:
     """Writes the wish, and has configure-autoscaling begin. Raises CommandError for what can't be."""
     dataset = serving.name.removeprefix(f"{connection.stack}-")
     if serving.asleep:
         raise CommandError(f"{serving.name} is asleep. To wake it and move it then: mlp snooze {dataset} --hours 2")
+    if serving.tested:
+        raise CommandError(
+            f"An A/B test runs on {serving.name}, and a move would end it. End it first: mlp ab {dataset} --drop, or "
+            f"mlp ab {dataset} --promote."
+        )
     under_way = serving.tags.get(names.LOOK_TAG) == MOVE
     if kind is serving.kind and not under_way:
         raise CommandError(f"{serving.name} is {kind.value} already.")
@@ -183,28 +205,23 @@ def _move(
     if not under_way:
         tags[names.BEFORE_TAG] = was or f"kind={serving.kind.value}"
     connection.sagemaker.add_tags(ResourceArn=serving.arn, Tags=names.tag_list(tags))
-    event = {
-        "source": "aws.sagemaker",
-        "detail-type": "SageMaker Endpoint State Change",
-        "detail": {"EndpointName": serving.name, "EndpointStatus": "IN_SERVICE"},
-    }
-    [said] = connection.decide("configure-autoscaling", event)
-    console.print(said["reason"], markup=False)
+    console.print(connection.look_again(serving.name), markup=False)
     console.print(f"How far it has come: mlp hosting {dataset}", markup=False)
 
 
-def _stand_in(connection: Connection, name: str) -> str | None:
+def _stand_in(connection: Connection, serving: Serving) -> str | None:
     """How far a move is; None where none is under way."""
-    stand_in = names.stand_in(name)
+    name, stand_in = serving.name, names.stand_in(serving.name)
     try:
         found = connection.sagemaker.describe_endpoint(EndpointName=stand_in)
     except ClientError as error:
-        if "could not find" not in str(error).lower():
+        if not is_missing(error):
             raise
         return None
     return (
         f"{name} moves: {stand_in} is {found['EndpointStatus']}. Call that one while {name} is made anew; it goes "
         "when nobody has called it for a quarter of an hour."
+        + (f" {name} stays until its queue is empty." if serving.kind is HostingKind.ASYNCHRONOUS else "")
     )
 
 
@@ -254,7 +271,7 @@ def _show(serving: Serving, workload: Workload, measured: Traffic, seen: int | N
     if serving.not_serverless:
         console.print(f"Not serverless: {serving.not_serverless}.")
     console.print(choice.reason[0].upper() + choice.reason[1:])
-    for line in _caveats(workload, seen):
+    for line in _caveats(workload, seen, measured.setup_seconds is not None):
         console.print(line, style="dim")
     console.print(_switching(serving, choice), markup=False)
 
@@ -287,12 +304,13 @@ def _row(option: Option, chosen: bool) -> tuple[str, ...]:
     )
 
 
-def _caveats(workload: Workload, seen: int | None) -> Iterator[str]:
+def _caveats(workload: Workload, seen: int | None, measured_start: bool) -> Iterator[str]:
     if seen is not None and 0 < seen < 7 * 24:
         yield "Seen for less than a week of hours: the month is extrapolated from them."
     yield (
-        f"The model is taken to need {workload.memory_gb:.1f} GB. Assumed: cold starts of {COLD_START_SECONDS:g} s "
-        "after five quiet minutes, serverless CPUs as fast as the instance's from 2 GB on."
+        f"The model is taken to need {workload.memory_gb:.1f} GB. {'Measured' if measured_start else 'Assumed'}: cold "
+        f"starts of {duration(workload.cold_start_seconds)}. Assumed: they come after five quiet minutes, serverless "
+        "CPUs are as fast as the instance's from 2 GB on."
     )
 
 

@@ -16,7 +16,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli import hosting
-from cli.connection import CommandError, Connection
+from cli.connection import CommandError, Connection, is_missing
 from cli.terminal import Terminal
 from mlplatform import names, prices
 from mlplatform.dollars import money
@@ -218,7 +218,7 @@ def instances_now(connection: Connection, endpoint: str) -> int:
     try:
         found = connection.sagemaker.describe_endpoint(EndpointName=endpoint)
     except ClientError as error:
-        if "could not find" not in str(error).lower():
+        if not is_missing(error):
             raise
         return 0
     return sum(int(one.get("CurrentInstanceCount", 0)) for one in found.get("ProductionVariants", ()))

@@ -16,7 +16,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from cli import hours
-from cli.connection import CommandError, Connection
+from cli.connection import CommandError, Connection, is_missing
 from mlplatform import names
 from mlplatform.delimited import DELIMITERS, decode, parse, sniff
 from mlplatform.errors import DataRejected
@@ -119,7 +119,12 @@ def invoke(
     SageMaker wraps a container's 4xx in ModelError and puts the original body into OriginalMessage:
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
     """
-    name = connection.endpoint_name(dataset)
+    return _asked(connection, dataset, connection.endpoint_name(dataset), body, content_type, accept, variant)
+
+
+def _asked(
+    connection: Connection, dataset: str, name: str, body: bytes, content_type: str, accept: str, variant: str | None
+) -> str:
     request: dict[str, Any] = {"EndpointName": name, "Body": body, "ContentType": content_type, "Accept": accept}
     if variant is not None:
         request["TargetVariant"] = variant
@@ -143,6 +148,10 @@ def invoke(
                 "call fails like this one; try again then."
             ) from error
         if _code(error) == "ValidationError" and "not found" in str(error):
+            stand_in = names.stand_in(names.bare(name))
+            if name != stand_in and _is_there(connection, stand_in):
+                sys.stderr.write(f"{name} is being made anew as another kind of hosting; {stand_in} is asked\n")
+                return _asked(connection, dataset, stand_in, body, content_type, accept, None)
             until = hours.asleep(connection).get(connection.endpoint_name(dataset))
             if until:
                 raise CommandError(
@@ -156,6 +165,16 @@ def invoke(
     return text
 
 
+def _is_there(connection: Connection, endpoint: str) -> bool:
+    try:
+        connection.sagemaker.describe_endpoint(EndpointName=endpoint)
+    except ClientError as error:
+        if not is_missing(error):
+            raise
+        return False
+    return True
+
+
 def _code(error: ClientError) -> str:
     return str(error.response["Error"]["Code"])
 
@@ -166,7 +185,7 @@ def _kind(connection: Connection, name: str) -> HostingKind:
         found = connection.sagemaker.describe_endpoint(EndpointName=name)
         config = connection.sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
     except ClientError as error:
-        if "could not find" not in str(error).lower():
+        if not is_missing(error):
             raise
         return HostingKind.REAL_TIME
     return kind_of(config)

@@ -20,6 +20,7 @@ from mlplatform.facts import (
     STACK_TAG,
     Endpoint,
     EndpointChanged,
+    HostingKind,
     ModelCard,
     Prediction,
     Unasked,
@@ -103,6 +104,8 @@ def _move(app: App, name: str, found: Endpoint | None) -> Decision | None:
                 return made
         if first is None and pair.stand_in is not None:
             pair = replace(pair, prediction=_tried(app, pair.stand_in)[1])
+        if pair.endpoint is not None and pair.endpoint.kind is HostingKind.ASYNCHRONOUS:
+            pair = replace(pair, waiting=app.aws.waiting(pair.endpoint))
     elif pair.stand_in is not None:
         pair = replace(pair, calls=app.aws.calls(pair.stand_in, now - QUIET))
     decision = plan_move(pair, app.settings, now)

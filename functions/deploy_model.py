@@ -108,7 +108,7 @@ def _chosen(app: App, tags: Mapping[str, str], live: Live | None) -> Chosen | No
         return None
     from mlplatform.choosing import choose  # as below
 
-    traffic = app.aws.traffic(live.endpoint.name) if live else None
+    traffic = app.aws.traffic(live.endpoint) if live else None
     return choose(tags[names.HOSTING_TAG], live.endpoint if live else None, traffic, app.settings)
 
 

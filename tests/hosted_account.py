@@ -253,13 +253,13 @@ class Served:
         return {key: max(point[key] for point in found) for key in ("SampleCount", "Maximum", "Sum")}
 
     def wake(self, target: dict[str, str], metric: str, dimension: str, value: str) -> None:
-        """A step policy that adds one, and the alarm that calls it as soon as the metric's sum in a minute is 1."""
+        """A step policy that makes it one, and the alarm that calls it as soon as the metric's sum in a minute is 1."""
         policy = self.scaling.put_scaling_policy(
             **target,
             PolicyName="wake",
             PolicyType="StepScaling",
             StepScalingPolicyConfiguration={
-                "AdjustmentType": "ChangeInCapacity",
+                "AdjustmentType": "ExactCapacity",
                 "Cooldown": 300,
                 "StepAdjustments": [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}],
             },

@@ -39,12 +39,15 @@ from laptop.account import ACCOUNT_ID
 from laptop.aws_request import HttpRequest
 from laptop.errors import ServiceError
 from laptop.hosting_process import Instance
+from laptop.pipeline_execution import StepRun
 from laptop.server import Server
 from laptop.tuning import Trial
 from mlplatform import names
 from mlplatform.app import App
 from mlplatform.aws import Aws
+from mlplatform.aws_calls import is_missing
 from mlplatform.errors import AwsError
+from mlplatform.facts import DATASET_TAG, STACK_TAG
 from mlplatform.parking import read_record
 from mlplatform.settings import Settings
 
@@ -165,6 +168,7 @@ class StandingAccount:
         self.aws.clock = self.clock = HandClock(self._at)
         self.aws.events = self.bus = Bus()
         self.aws.client = lambda service, role_arn=None: self.client(service)  # type: ignore[method-assign]
+        moto_app.import_without("moto.ec2", "moto.ssm.models")
         moto_app.use_clock(self.clock)
         for name in _SERVICES:
             importlib.import_module(f"laptop.{name}").install(self.aws)
@@ -240,7 +244,9 @@ class StandingAccount:
 
     def carry_out(self, request: HttpRequest) -> Answer:
         if request.path.endswith("/invocations"):
+            self._going_on = True  # a container that sleeps wakes in a thread
             answer = asyncio.run(self.server._invoke_endpoint(request))
+            self._going_on = False
         else:
             answer = self.server._api_call(request)
         status, headers, body = answer
@@ -260,6 +266,7 @@ class StandingAccount:
                 if answer is None:
                     asked = functools.partial(super()._call, service, operation, **parameters)
                     answer = account.read_once(service, operation, parameters, asked)
+                self._date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
                 if operation == "publish":
                     account.sent.append(("topic", parameters["Subject"]))
                 return answer
@@ -299,7 +306,8 @@ class StandingAccount:
             try:
                 answer = ask()
             except AwsError as error:
-                self._read[key] = error
+                if is_missing(error):  # what was made to fail is no state
+                    self._read[key] = error
                 raise
             self._read[key] = answer | ({"Body": answer["Body"].read()} if "Body" in answer else {})
         known = self._read[key]
@@ -400,6 +408,47 @@ class StandingAccount:
         if completed is not None:
             self.end_training(job.name, status="Completed" if completed else "Failed")
             job.measured(tuning.metric, 0.3, self.clock.now())
+
+    def executions(self) -> list[Any]:
+        return self._executions()
+
+    def _step(self, execution: Any, step: Any, status: str, **metadata: Any) -> None:
+        run = StepRun(step, self.clock.now(), len(execution.runs), status, metadata=metadata)
+        run.ended = self.clock.now()
+        execution.runs[step.name] = run
+
+    def train_step(self, execution: Any, step: Any, *, good: bool) -> None:
+        """A pipeline's training has ended."""
+        request = {
+            "TrainingJobName": f"pipelines-{execution.id}-{step.name}",
+            "AlgorithmSpecification": {"TrainingImage": builders.IMAGE, "TrainingInputMode": "File"},
+            "RoleArn": execution.role,
+            "OutputDataConfig": {"S3OutputPath": f"s3://{self.settings.artifact_bucket}/training-output/"},
+            "ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 10},
+            "StoppingCondition": {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200},
+            "EnableManagedSpotTraining": True,
+            "HyperParameters": {"num_round": "3"},
+            "Tags": names.tag_list({STACK_TAG: self.settings.stack_name, DATASET_TAG: "churn"}),
+        }
+        job = self.aws.training.start(request)
+        self.end_training(job.name, status="Completed" if good else "Failed", failure_reason=None if good else "No.")
+        self._step(execution, step, "Succeeded" if good else "Failed", TrainingJob={"Arn": job.arn})
+
+    def register_step(self, execution: Any, step: Any) -> None:
+        """A pipeline has registered the model that it trained."""
+        [job] = self.aws.training._jobs.all()
+        container = {"Image": builders.IMAGE, "ModelDataUrl": job.artifact_uri}
+        made = self.client("sagemaker").create_model_package(
+            ModelPackageGroupName=f"{self.settings.stack_name}-churn",
+            ModelApprovalStatus="PendingManualApproval",
+            InferenceSpecification={
+                "Containers": [container],
+                "SupportedContentTypes": ["text/csv"],
+                "SupportedResponseMIMETypes": ["text/csv"],
+            },
+            CustomerMetadataProperties={"hosting": "none", "compared_with": "none"},
+        )
+        self._step(execution, step, "Succeeded", RegisterModel={"Arn": made["ModelPackageArn"]})
 
     def endpoint(self, name: str) -> Any:
         return self._operation("CreateEndpoint").__self__.endpoints[name]
@@ -539,7 +588,7 @@ def _state_read(service: str, parameters: Mapping[str, Any]) -> Any:
 
     match service:
         case "s3":
-            bucket = s3_backends[ACCOUNT_ID]["aws"].buckets.get(parameters["Bucket"])
+            bucket = s3_backends[ACCOUNT_ID]["aws"].buckets.get(parameters.get("Bucket", ""))
             if bucket is None:
                 return None
             begins, key = parameters.get("Prefix", ""), parameters.get("Key")
@@ -550,11 +599,18 @@ def _state_read(service: str, parameters: Mapping[str, Any]) -> Any:
             )
         case "cloudwatch":
             alarms = cloudwatch_backends[ACCOUNT_ID][REGION].alarms.items()
-            return tuple((name, id(one), one.actions_enabled, one.state_value) for name, one in alarms)
+            return tuple(
+                (name, one.alarm_arn, one.threshold, str(one.alarm_actions), one.actions_enabled, one.state_value)
+                for name, one in alarms
+            )
         case "application-autoscaling":
             scaling = applicationautoscaling_backends[ACCOUNT_ID][REGION]
-            targets = [(name, id(one), one.min_capacity, one.max_capacity) for name, one in _targets(scaling)]
-            return (*targets, *map(id, scaling.policies.values()), *map(id, scaling.scheduled_actions))
+            targets = [(name, one.arn, one.min_capacity, one.max_capacity) for name, one in _targets(scaling)]
+            policies = [
+                (one.policy_arn, str(one.target_tracking_scaling_policy_configuration), len(one.alarms))
+                for one in scaling.policies.values()
+            ]
+            return (*targets, *policies, *(one.arn for one in scaling.scheduled_actions))
         case "logs":
             return tuple(logs_backends[ACCOUNT_ID][REGION].groups)
         case "ssm":

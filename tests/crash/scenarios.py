@@ -19,7 +19,7 @@ import builders
 from activate_cost_tags import activate_cost_tags
 from compare_models import compare_models
 from configure_autoscaling import check_canary, configure_autoscaling
-from deploy_model import deploy_model, deploy_tuned, find_lost_approvals, release_model
+from deploy_model import deploy_model, deploy_tuned, find_lost_approvals, finish_pipeline, release_model
 from govern_resources import govern_resources
 from keep_office_hours import keep_office_hours
 from mlplatform import cost_tags, custom_resource, events, names, pipelines, spend
@@ -36,6 +36,7 @@ from mlplatform.facts import (
     JobStatus,
     PackageChanged,
     PipelineAsked,
+    PipelineEnded,
     TrainingEnded,
     TuningEnded,
 )
@@ -323,6 +324,24 @@ scenario(
 )
 
 
+def piped(account: StandingAccount, *, good: bool = True) -> PipelineEnded:
+    """A pipeline's execution that has ended, with a model that it registered, or in its training."""
+    start_training(account.app(), pipeline_drop(account))
+    [execution] = account.executions()
+    [trained] = [step for step in execution.definition.steps.values() if step.type == "Training"]
+    [register] = [step for step in execution.definition.steps.values() if step.type == "RegisterModel"]
+    account.train_step(execution, trained, good=good)
+    if good:
+        account.register_step(execution, register)
+    execution.status, execution.ended = "Succeeded" if good else "Failed", account.clock.now()
+    return PipelineEnded(execution.arn, execution.status)
+
+
+piping: dict[str, Any] = {"deliver": lambda _, app, event: finish_pipeline(app, event)}
+scenario("deploy_model", "pipeline", "RecordLineage RecordSaving", prepare=piped, **piping)
+scenario("deploy_model", "pipeline-failed", "Notify", prepare=lambda account: piped(account, good=False), **piping)
+
+
 def release(_account: StandingAccount, app: App, event: PackageChanged) -> Decision:
     return release_model(app, event)
 
@@ -494,6 +513,41 @@ scenario(
     deliver=lambda _, app, event: check_canary(app, event),
     late=False,  # an update that is over can't be rejected
 )
+
+
+STAND_IN = names.stand_in(ENDPOINT)
+
+
+def wish(account: StandingAccount, hosting: str) -> EndpointChanged:
+    """As `mlp hosting --move-to` writes it."""
+    arn = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)["EndpointArn"]
+    tags = {names.HOSTING_TAG: hosting, names.BEFORE_TAG: "kind=real-time", names.LOOK_TAG: "move"}
+    account.client("sagemaker").add_tags(ResourceArn=arn, Tags=names.tag_list(tags))
+    return IN_SERVICE
+
+
+def to_move(account: StandingAccount) -> EndpointChanged:
+    """To another kind of hosting, which AWS does not change in place."""
+    live(account)
+    return wish(account, "kind=serverless memory_gb=4 max_concurrency=9")
+
+
+def with_stand_in(account: StandingAccount) -> EndpointChanged:
+    configure_autoscaling(account.app(), to_move(account))
+    account.go_on()
+    return EndpointChanged(STAND_IN, "InService")
+
+
+def settle_move(account: StandingAccount) -> None:
+    """With the ticks that look after a move, until it is over."""
+    settle(account)
+    for _ in range(3):
+        keep_office_hours(account.app(), account.later(minutes=15))
+        settle(account)
+
+
+scenario("configure_autoscaling", "to-move", "StartMove", prepare=to_move, deliver=serve, settle=settle_move)
+scenario("configure_autoscaling", "stand-in", "SwitchOver", prepare=with_stand_in, deliver=serve, settle=settle_move)
 
 
 # ---- compare_models ----

@@ -25,10 +25,10 @@ from mlplatform.decisions import (
     Skip,
     StartAbTest,
 )
-from mlplatform.deployment import scalable_target
 from mlplatform.endpoint_alarms import challenger_alarms
 from mlplatform.errors import AwsError
 from mlplatform.facts import CHALLENGER, Approval, PackageChanged
+from mlplatform.names import scalable_target
 
 
 def package(account: Account) -> str:

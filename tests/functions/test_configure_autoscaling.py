@@ -15,9 +15,9 @@ from builders import JOB, Account
 from configure_autoscaling import check_canary
 from mlplatform import events, names
 from mlplatform.decisions import ConfigureAutoscaling, Decision, FinishDeployment, Notify, RejectUpdate, Skip
-from mlplatform.deployment import scalable_target
 from mlplatform.endpoint_alarms import update_alarms
 from mlplatform.errors import AwsError
+from mlplatform.names import scalable_target
 
 
 def policies(account: Account) -> list[dict[str, Any]]:

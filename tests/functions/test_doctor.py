@@ -9,7 +9,7 @@ import builders
 from builders import Account
 from cli.doctor import examine
 from mlplatform import names
-from mlplatform.deployment import scalable_target
+from mlplatform.names import scalable_target
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def made(member: str, name: str, user: str, **more: Any) -> dict[str, str]:
 def test_each_kind_is_found_its_tags_are_read_in_pages_and_its_maker_is_asked_for(empty: Account) -> None:
     there(empty, "list_notebook_instances", "notebook-instance", "lab", "tagged")
     there(empty, "list_transform_jobs", "transform-job", "scores")
-    empty.answers["list_buckets"] = {"Buckets": [{"Name": "things", "CreationDate": NOON}]}
+    empty.answers["list_buckets"] = {"Buckets": [{"Name": name, "CreationDate": NOON} for name in ("things", "more")]}
     tags = [{"Key": key, "Value": "x"} for key in REQUIRED_TAGS]
     one = {"ResourceTagMappingList": [{"ResourceARN": f"{ARN}:notebook-instance/tagged", "Tags": tags}]}
     empty.answers["get_resources"] = lambda asked: (
@@ -66,29 +66,42 @@ def test_each_kind_is_found_its_tags_are_read_in_pages_and_its_maker_is_asked_fo
     def lookup(parameters: Mapping[str, Any]) -> dict[str, Any]:
         [wanted] = parameters["LookupAttributes"]
         assert parameters["StartTime"] < NOON < parameters["EndTime"]
+        # A bucket's date is that of its last change: it may have been made long before.
+        assert (parameters["StartTime"] == NOW - timedelta(days=90)) is (wanted["AttributeValue"] == "CreateBucket")
         events = {
             "CreateNotebookInstance": [
                 made("notebookInstanceName", "another", "mallory"),
                 made("notebookInstanceName", "lab", "mallory", errorCode="ValidationException"),
                 made("notebookInstanceName", "lab", "alice"),
             ],
-            "CreateBucket": [made("bucketName", "things", "bob")],
+            "CreateBucket": [made("bucketName", "things", "bob"), made("bucketName", "more", "carol")],
         }
-        return {"Events": events.get(wanted["AttributeValue"], [])}
+        found = events.get(wanted["AttributeValue"], [])
+        if wanted["AttributeValue"] == "CreateBucket" and "NextToken" not in parameters:
+            return {"Events": [made("bucketName", "others", "mallory")], "NextToken": "more"}
+        return {"Events": found}
 
     empty.answers["lookup_events"] = lookup
     told = untagged(empty.app(), NOW)
     said = {one.reason.split(" lacks ")[0]: one.reason for one in told}
-    assert set(said) == {"The notebook instance lab", "The transform job scores", "The bucket things"}
+    assert set(said) == {
+        "The notebook instance lab",
+        "The transform job scores",
+        "The bucket things",
+        "The bucket more",
+    }
     assert "alice made it" in said["The notebook instance lab"]
-    assert "bob made it" in said["The bucket things"]
+    assert "bob made it, and so" in said["The bucket things"]
+    assert "carol made it, and so" in said["The bucket more"]
     assert "arn:aws:s3:::things --tags" in said["The bucket things"]
     assert "does not say by whom" in said["The transform job scores"]
-    assert len(empty.called("lookup_events")) == 3  # one for each that lacks tags
+    assert len(empty.called("lookup_events")) == 4  # one for each time, and two pages for the buckets
 
 
 def test_cloudtrail_is_asked_about_twenty_at_most_and_about_nothing_that_it_has_forgotten(empty: Account) -> None:
     there(empty, "list_endpoints", "endpoint", *(f"demo-{number}" for number in range(25)))
+    for number, one in enumerate(empty.answers["list_endpoints"]["Endpoints"]):
+        one["CreationTime"] = NOON - timedelta(minutes=number)
     told = untagged(empty.app(), NOW)
     assert len(told) == 25
     assert len(empty.called("lookup_events")) == 20

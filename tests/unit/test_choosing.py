@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -71,6 +72,13 @@ def test_the_choice_comes_with_what_each_kind_would_cost() -> None:
 def test_what_means_nothing_to_the_kind_is_left_out_and_the_rest_is_kept() -> None:
     chosen = choose("kind=auto instance_type=ml.m5.large latency_ms=50 requests_per_day=1000", None, None, ALWAYS)
     assert chosen.hosting == "instance_type=ml.m5.large kind=real-time"
+
+
+def test_the_memory_of_a_live_serverless_model_is_a_share_of_its_own_and_not_of_an_instances() -> None:
+    """75 % of 2 GB, and a fifth more, fit into 2 GB; of the 16 GiB of an ml.m5.xlarge they would fit into no size."""
+    seen = replace(traffic(40), memory_percent=Decimal(75))
+    chosen = choose("kind=auto instance_type=ml.m5.xlarge", serverless(), seen, ALWAYS)
+    assert chosen.hosting == "kind=serverless memory_gb=2"
 
 
 def test_in_a_network_of_its_own_serverless_is_not_chosen() -> None:

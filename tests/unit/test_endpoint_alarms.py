@@ -57,3 +57,13 @@ def test_what_is_described_as_it_was_asked_for_differs_in_nothing() -> None:
     # An update to a larger type changes what its cores can do.
     larger = endpoint_alarms(replace(builders.endpoint(), instance_type="ml.c5.xlarge"), builders.settings())
     assert differing(larger, there) == larger[2:]
+
+
+def test_what_a_queued_model_refuses_rings_no_alarm() -> None:
+    """InvocationFailures would count a caller's bad input too."""
+    made = endpoint_alarms(builders.endpoint(kind=HostingKind.ASYNCHRONOUS), builders.settings())
+    assert [one["MetricName"] for one in made] == [
+        "ApproximateAgeOfOldestRequest",
+        "Invocation5XXErrors",
+        "CPUUtilization",
+    ]

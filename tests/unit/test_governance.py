@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import builders
-from mlplatform import names
+from mlplatform import kinds, names
 from mlplatform.decisions import EndEndpoint, EndResource, Skip, TagResource, WarnOfEnd
 from mlplatform.facts import DATASET_TAG, STACK_TAG, HostedEndpoint, Owned, OwnedKind, Parked
 from mlplatform.governance import Estate, plan_governance, summary
@@ -181,3 +181,36 @@ def test_what_a_run_did_is_told_in_one_message_and_nothing_if_nothing() -> None:
         "Tidied up: 1 orphans deleted, 0 things tagged. No endpoint runs or sleeps with the model a."
     )
     assert summary([Skip("b")]) is None
+
+
+# ------------------------------------------------------------------------------------------------- kinds of hosting
+def hosted(kind: str, *, config_days: float, model_days: float) -> list[Any]:
+    """What is decided about an endpoint of another kind, its config and its model."""
+    wish = {names.HOSTING_TAG: f"kind={kind}", names.KIND_TAG: kind}
+    config = kinds.config_name(kinds.hosting(wish, SETTINGS), CONFIG, ENDPOINT)
+    estate = Estate(
+        (
+            owned("endpoint-config", config, config_days, tags={**TAGS, names.ENDS_TAG: "2026-11-23", **LAST}),
+            owned("model", CONFIG, model_days),
+            owned("alarm", f"{ENDPOINT}-wake", about=ENDPOINT),
+            owned("inference-component", ENDPOINT, about=ENDPOINT),
+        ),
+        (endpoint(**wish),),
+        frozenset(),
+    )
+    return [one for one in plan_governance(estate, SETTINGS, NOW) if not isinstance(one, TagResource)]
+
+
+LAST = {names.LAST_WARNING_TAG: "2026-11-23"}
+
+
+@pytest.mark.parametrize("kind", ["serverless", "asynchronous", "scale-to-zero"])
+def test_an_endpoint_of_any_kind_ends_by_its_age_and_nothing_that_it_has_is_an_orphan(kind: str) -> None:
+    [decision] = hosted(kind, config_days=30, model_days=30)
+    assert isinstance(decision, EndEndpoint)
+    assert decision.has_component is (kind == "scale-to-zero")
+
+
+def test_a_new_model_makes_an_endpoint_young_again_whose_config_stays_the_same() -> None:
+    [decision] = hosted("scale-to-zero", config_days=30, model_days=1)
+    assert isinstance(decision, Skip)

@@ -15,6 +15,7 @@ from mlplatform.hosting import (
     Promise,
     Workload,
     flat_rate,
+    measured_in_gib,
     memory_need_gb,
     plan_hosting,
     share_awake,
@@ -113,7 +114,7 @@ def test_serverless_has_the_sizes_that_the_model_fits_in(need: str, sizes: int) 
 
 
 @pytest.mark.parametrize(
-    ("kind", "percent", "gb"),
+    ("on", "percent", "gb"),
     [
         ("ml.c5.large", None, "2"),
         ("ml.c5.large", "20", "2"),  # 0.8 GiB of 4
@@ -121,12 +122,21 @@ def test_serverless_has_the_sizes_that_the_model_fits_in(need: str, sizes: int) 
         ("ml.m5.xlarge", "50", "9.6"),  # 8 GiB of 16
         ("ml.r5.large", "25", "4.8"),  # 4 GiB of 16
         ("ml.t2.medium", "90", "2"),  # its memory is not in the table
+        (HostingKind.SERVERLESS, "90", "2.16"),  # 1.8 of the 2 GB that the variant has
+        (HostingKind.SCALE_TO_ZERO, "90", "2.16"),  # and of those that a copy reserves
     ],
 )
 def test_the_memory_that_a_model_needs_is_what_it_took_and_never_below_two_gigabytes(
-    kind: str, percent: str | None, gb: str
+    on: str, percent: str | None, gb: str
 ) -> None:
-    assert memory_need_gb(kind, None if percent is None else Decimal(percent)) == Decimal(gb)
+    kind = on if isinstance(on, HostingKind) else HostingKind.REAL_TIME
+    base = measured_in_gib(kind, on, 2)
+    assert memory_need_gb(base, None if percent is None else Decimal(percent)) == Decimal(gb)
+
+
+def test_a_cold_start_that_was_measured_takes_the_place_of_the_assumed_one() -> None:
+    (option, *_) = of(plan(cold_start_seconds=Decimal(4)), HostingKind.SERVERLESS)
+    assert option.first_seconds - option.latency_seconds == 4
 
 
 def test_closed_hours_cost_real_time_nothing_and_serverless_no_less() -> None:

@@ -200,7 +200,8 @@ def test_what_scales_to_zero_is_an_endpoint_without_a_model_that_may_lose_all_it
     request = decision.endpoint_config
     [variant] = request["ProductionVariants"]
     assert "ModelName" not in variant
-    assert variant["ManagedInstanceScaling"] == {"Status": "ENABLED", "MinInstanceCount": 0, "MaxInstanceCount": 5}
+    # as many as the stack's five copies may need, and one for a copy of the next model
+    assert variant["ManagedInstanceScaling"] == {"Status": "ENABLED", "MinInstanceCount": 0, "MaxInstanceCount": 6}
     assert request["ExecutionRoleArn"] == SETTINGS.training_role_arn
     assert decision.endpoint_tags[names.LOOK_TAG] == "component"
 
@@ -239,6 +240,21 @@ def test_a_component_is_looked_at_before_its_endpoint_is_scaled(
     decision = check_endpoint(replace(one, tags={**one.tags, **asked}), SETTINGS)
     assert isinstance(decision, outcome)
     assert said in decision.reason  # type: ignore[attr-defined]
+
+
+def test_a_model_that_scales_to_zero_keeps_the_memory_of_a_copy_where_the_next_job_does_not_say() -> None:
+    decision = deployed("", zero())
+    assert decision.component is not None
+    need = decision.component["Specification"]["ComputeResourceRequirements"]
+    assert need["MinMemoryRequiredInMb"] == 1024
+    assert decision.endpoint_tags[names.HOSTING_TAG] == ZERO
+
+
+def test_in_a_network_of_its_own_it_is_the_endpoint_that_is_placed_there() -> None:
+    private = builders.settings(subnet_ids="subnet-0a", security_group_id="sg-0c")
+    request = kinds.config_request(kinds.hosting({names.HOSTING_TAG: ZERO}, private), JOB, "e", zero().tags, private)
+    assert request["VpcConfig"] == {"Subnets": ["subnet-0a"], "SecurityGroupIds": ["sg-0c"]}
+    assert validate("sagemaker", "CreateEndpointConfig", request) == []
 
 
 def test_a_new_model_replaces_the_one_in_the_component_and_the_endpoint_stays() -> None:
@@ -288,9 +304,9 @@ def test_a_sleeper_scales_to_nothing_and_wakes_by_a_step_policy_and_its_alarm(
     tracked = load["TargetTrackingScalingPolicyConfiguration"]
     assert metric in str(tracked)
     assert (tracked["TargetValue"], tracked["ScaleOutCooldown"], tracked["ScaleInCooldown"]) == (target, *cooldowns)
-    assert wake["StepScalingPolicyConfiguration"]["StepAdjustments"] == [
-        {"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}
-    ]
+    steps = wake["StepScalingPolicyConfiguration"]
+    assert steps["AdjustmentType"] == "ExactCapacity", "callers who go on failing start no second one"
+    assert steps["StepAdjustments"] == [{"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}]
     assert decision.wake is not None
     assert validate("cloudwatch", "PutMetricAlarm", {**decision.wake, "AlarmActions": ["arn:aws:autoscaling:x"]}) == []
     assert (decision.wake["MetricName"], decision.wake["EvaluationPeriods"]) == (wakes, minutes)

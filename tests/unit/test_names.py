@@ -9,6 +9,7 @@ import pytest
 
 from builders import stored
 from mlplatform import names
+from mlplatform.facts import HostingKind
 
 SAGEMAKER_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 
@@ -65,3 +66,27 @@ def test_what_job_json_asks_of_hosting_survives_as_a_tag() -> None:
     assert names.hosting_wishes(tags) == {"instance_type": "ml.m5.large", "min_instances": "2"}
     assert names.hosting_tag({}) == {}
     assert names.hosting_wishes({names.HOSTING_TAG: ""}) == {}
+
+
+@pytest.mark.parametrize(
+    ("variant", "kind", "resource", "dimension"),
+    [
+        ("AllTraffic", "real-time", "endpoint/ml-platform-churn/variant/AllTraffic", "variant:DesiredInstanceCount"),
+        ("Challenger", "real-time", "endpoint/ml-platform-churn/variant/Challenger", "variant:DesiredInstanceCount"),
+        (None, "asynchronous", "endpoint/ml-platform-churn/variant/AllTraffic", "variant:DesiredInstanceCount"),
+        (
+            "AllTraffic",
+            "scale-to-zero",
+            "inference-component/ml-platform-churn",
+            "inference-component:DesiredCopyCount",
+        ),
+    ],
+)
+def test_what_scales_is_a_variant_or_the_component_of_what_scales_to_zero(
+    variant: str | None, kind: str, resource: str, dimension: str
+) -> None:
+    assert names.scalable_target("ml-platform-churn", variant, kind=HostingKind(kind)) == {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": resource,
+        "ScalableDimension": f"sagemaker:{dimension}",
+    }

@@ -13,7 +13,8 @@ from mlplatform import capacity, names, quotas
 from mlplatform.autoscaling import told_elsewhere
 from mlplatform.decisions import AskApproval, DeployModel, HoldDataset, StartTraining, StartTuning
 from mlplatform.deployment import Live, Model, deployment, plan_deployment
-from mlplatform.facts import Approval, JobStatus
+from mlplatform.facts import Approval, HostingKind, JobStatus
+from mlplatform.kinds import kind_of
 from mlplatform.training import plan_training
 
 SPOT, ENDPOINT = "ml.m5.xlarge for spot training job usage", "ml.c5.large for endpoint usage"
@@ -94,6 +95,39 @@ def test_a_model_that_the_account_has_no_instances_for_waits_for_an_approval(
     waiting = fitted({ENDPOINT: value}, served)
     assert isinstance(waiting, AskApproval)
     assert f'"{ENDPOINT}" {says}' in waiting.reason
+
+
+@pytest.mark.parametrize(
+    ("served", "wish", "needs"),
+    [
+        ("real-time", "", 2 * 3),  # keeps its three, twice
+        ("asynchronous", "kind=asynchronous", 1 + 3),  # begins anew with one, beside its three
+        ("scale-to-zero", "kind=scale-to-zero", 3),  # gets the model on the three that it has
+        ("real-time", "kind=asynchronous", 1 + 3),  # a stand-in beside the three
+        ("serverless", "kind=asynchronous", 1 + 1),  # and the new one beside the stand-in
+        ("serverless", "kind=real-time", 1),
+    ],
+)
+def test_an_update_needs_what_its_kind_starts_side_by_side(served: str, wish: str, needs: int) -> None:
+    kind = HostingKind(served)
+    one = live(kind=kind, instance_count=3)
+    if kind is HostingKind.SERVERLESS:
+        one = replace(one, endpoint=replace(one.endpoint, instance_type=None, instance_count=None))
+    decision = deployment("It is good.", replace(MODEL, hosting=wish), one, builders.settings())
+    assert isinstance(quotas.fit_deployment(decision, one, {ENDPOINT: needs}, builders.settings()), DeployModel)
+    waits = quotas.fit_deployment(decision, one, {ENDPOINT: needs - 1}, builders.settings())
+    assert f"needs {needs}" in waits.reason
+
+
+@pytest.mark.parametrize(("kind", "pooled"), [("real-time", True), ("asynchronous", True), ("scale-to-zero", False)])
+def test_what_is_asynchronous_falls_back_to_a_type_of_the_same_size_too(kind: str, pooled: bool) -> None:
+    decision = deployment("It is good.", replace(MODEL, hosting=f"kind={kind}"), None, builders.settings())
+    told = {ENDPOINT: 5, "ml.c6i.large for endpoint usage": 1}
+    deployed = quotas.fit_deployment(decision, None, told, builders.settings())
+    assert isinstance(deployed, DeployModel)
+    assert ("InstancePools" in deployed.endpoint_config["ProductionVariants"][0]) is pooled
+    assert kind_of(deployed.endpoint_config) is HostingKind(kind)
+    assert validate("sagemaker", "CreateEndpointConfig", deployed.endpoint_config) == []
 
 
 def test_a_fleet_of_another_type_does_not_count_beside_the_new_one() -> None:

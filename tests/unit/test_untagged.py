@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -99,6 +100,13 @@ def test_a_person_becomes_the_suggested_owner_in_a_command_that_adds_tags() -> N
         f"it: aws resourcegroupstaggingapi tag-resources --resource-arn-list {thing.arn} "
         "--tags CostCenter=VALUE,Owner=alice"
     )
+
+
+def test_a_buckets_date_is_told_as_that_of_its_last_change() -> None:
+    bucket = replace(other(), kind="bucket")
+    assert "It was made or changed on 2026-11-20, and" in plan_untagged([bucket], Makers())[0].reason
+    named = Makers({bucket.arn: Maker("alice", "alice")})
+    assert "alice made it, and so may be its owner." in plan_untagged([bucket], named)[0].reason
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 from mlplatform import kinds, names, sleeping
 from mlplatform.capacity import lacks_capacity
 from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, MakeComponent, Notify, RejectUpdate, Skip
-from mlplatform.deployment import scalable_target, way_to
+from mlplatform.deployment import way_to
 from mlplatform.endpoint_alarms import (
     challenger_alarms,
     dimensions,
@@ -20,7 +20,7 @@ from mlplatform.endpoint_alarms import (
 from mlplatform.facts import CHALLENGER, DATASET_TAG, STACK_TAG, Endpoint, HostingKind, Prediction, Unasked
 from mlplatform.instances import vcpus
 from mlplatform.settings import Settings
-from mlplatform.sleeping import component_request, scaled, wake_alarm
+from mlplatform.sleeping import component_request, wake_alarm
 
 
 def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | FinishDeployment | MakeComponent | None:
@@ -245,7 +245,7 @@ def _planned(
     concurrent = wishes.get("concurrent_requests_per_instance")
     or_concurrent = f", {concurrent} concurrent requests" if concurrent else ""
     beside = " as the challenger of an A/B test" if endpoint.variant_name == CHALLENGER else ""
-    variant = scalable_target(endpoint.name, endpoint.variant_name or names.VARIANT)
+    variant = names.scalable_target(endpoint.name, endpoint.variant_name)
     named = names.of_variant(endpoint.name, endpoint.variant_name)
     dataset = endpoint.tags[DATASET_TAG]
     return ConfigureAutoscaling(
@@ -338,7 +338,7 @@ def _sleeper(
         f"{smallest} to {largest} {what}{whose}: at none {wakes}.",
         endpoint.name,
         target={
-            **scaled(endpoint),
+            **names.scalable_target(endpoint.name, kind=endpoint.kind),
             "MinCapacity": smallest,
             "MaxCapacity": largest,
             "Tags": names.tags(settings.required_tags, stack=settings.stack_name, dataset=dataset),

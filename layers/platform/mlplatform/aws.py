@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -67,8 +67,7 @@ from mlplatform.decisions import (
     TagResource,
     WarnOfEnd,
 )
-from mlplatform.deployment import scalable_target
-from mlplatform.endpoint_alarms import differing, dimensions
+from mlplatform.endpoint_alarms import differing, request_dimensions
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
     DATASET_TAG,
@@ -93,7 +92,7 @@ from mlplatform.facts import (
 )
 from mlplatform.kinds import kind_of
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, model_version, parse_card
-from mlplatform.sleeping import asleep, scaled
+from mlplatform.sleeping import asleep
 from mlplatform.sleeping import dimensions as sleeper_dimensions
 from mlplatform.waiting import asked_by, refused_by
 
@@ -108,6 +107,7 @@ _CONFIG_ATTEMPTS = 6
 _UPDATE_ATTEMPTS = 60  # a canary of a tenth is missed by all of them once in 500 times, and there is a second look
 _COMPONENT_ATTEMPTS = 20  # a second each
 _GONE_ATTEMPTS = 40  # as below
+_BACKLOG_TOLD = timedelta(minutes=10)  # a queue's length that was told longer ago is no longer true
 _QUEUE_ATTEMPTS = 30  # a second each
 _UPDATE_SECONDS = 30.0  # of a function's minute; what is slower than that rings the alarm for latency
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
@@ -352,20 +352,37 @@ class Aws(
         card = parse_card(files)
         return card if isinstance(card, ModelCard) else None
 
-    def traffic(self, endpoint: str) -> Traffic:
+    def traffic(self, endpoint: Endpoint) -> Traffic:
         from mlplatform.aws_traffic import read_traffic  # few deployments compare kinds of hosting
 
-        return read_traffic(self._call, endpoint, self.now())
+        return read_traffic(self._call, endpoint.name, endpoint.kind, self.now())
 
     def calls(self, endpoint: Endpoint, since: datetime) -> int:
-        """How many requests it got, or has waiting. An asynchronous endpoint counts what it has processed."""
-        queued = endpoint.kind is HostingKind.ASYNCHRONOUS
-        metric = "InvocationsProcessed" if queued else "Invocations"
-        wanted = [(metric, dimensions(endpoint.name), "Sum")]
+        """How many requests it got, or has waiting. An asynchronous endpoint counts what it has processed, and what
+        sleeps the calls that failed because it does, which are not among its invocations.
+        """
+        scope = request_dimensions(endpoint.name, endpoint.kind)
+        wanted = [("Invocations", scope, "Sum")]
+        if endpoint.kind is HostingKind.ASYNCHRONOUS:
+            wanted = [
+                ("InvocationsProcessed", scope, "Sum"),
+                ("ApproximateBacklogSize", sleeper_dimensions(endpoint), "Maximum"),
+            ]
         if endpoint.kind is HostingKind.SCALE_TO_ZERO:
-            wanted = [(metric, sleeper_dimensions(endpoint), "Sum")]
-        if queued:
-            wanted.append(("ApproximateBacklogSize", sleeper_dimensions(endpoint), "Maximum"))
+            wanted.append(("NoCapacityInvocationFailures", scope, "Sum"))
+        return int(sum(sum(values) for values in self._minutes(wanted, since)))
+
+    def waiting(self, endpoint: Endpoint) -> int:
+        """The requests in an asynchronous endpoint's queue and in work, as of its last minute; 0 where it has told
+        none for a while (ApproximateBacklogSize, "Monitor asynchronous endpoint", SageMaker developer guide)."""
+        wanted = [("ApproximateBacklogSize", sleeper_dimensions(endpoint), "Maximum")]
+        [values] = self._minutes(wanted, self.now() - _BACKLOG_TOLD)
+        return int(values[0]) if values else 0
+
+    def _minutes(
+        self, wanted: Sequence[tuple[str, list[dict[str, str]], str]], since: datetime
+    ) -> list[Sequence[float]]:
+        """Of each metric, dimensions and statistic the values minute by minute, the newest first."""
         found = self._call(
             "cloudwatch",
             "get_metric_data",
@@ -382,8 +399,10 @@ class Aws(
             ],
             StartTime=since,
             EndTime=self.now(),
+            ScanBy="TimestampDescending",
         )
-        return int(sum(sum(one["Values"]) for one in found["MetricDataResults"]))
+        by_id = {one["Id"]: one["Values"] for one in found["MetricDataResults"]}
+        return [by_id.get(f"m{number}", []) for number in range(len(wanted))]
 
     def scaling_bounds(self, endpoint: Endpoint) -> tuple[int, int] | None:
         """The fewest and the most instances that its scaling allows now; None where nothing scales it.
@@ -394,7 +413,7 @@ class Aws(
             "application-autoscaling",
             "describe_scalable_targets",
             ServiceNamespace="sagemaker",
-            ResourceIds=[scaled(endpoint)["ResourceId"]],
+            ResourceIds=[names.scalable_target(endpoint.name, kind=endpoint.kind)["ResourceId"]],
         )["ScalableTargets"]
         if found:
             return (found[0]["MinCapacity"], found[0]["MaxCapacity"])
@@ -513,8 +532,10 @@ class Aws(
             case AskApproval():
                 return self._finish(self._registered(decision))
             case FinishDeployment():
-                self._update_endpoint(decision.endpoint, decision.model, decision.deregister, decision.alarms)
-                self._update_component(decision.component)
+                if decision.component is not None:
+                    self._update_sleeper(decision.endpoint, decision.component)
+                else:
+                    self._update_endpoint(decision.endpoint, decision.model, decision.deregister, decision.alarms)
                 return decision
             case MakeComponent():
                 return self._make_component(decision)
@@ -726,8 +747,10 @@ class Aws(
         self._tag_endpoint(name, decision.endpoint_tags)
         try:
             model = decision.asks or decision.job_name
-            self._update_endpoint(decision.endpoint, model, decision.deregister, decision.alarms)
-            self._update_component(decision.component)
+            if decision.component is not None:
+                self._update_sleeper(decision.endpoint, decision.component)
+            else:
+                self._update_endpoint(decision.endpoint, model, decision.deregister, decision.alarms)
         except AwsError as error:
             if error.limit_reached:
                 self._tag_endpoint(name, {key: before.get(key, "") for key in decision.endpoint_tags})
@@ -837,7 +860,7 @@ class Aws(
             if deregister is not None or not _is_scaled(error):
                 raise
             # Not the type but the types that take its place are others than before.
-            variant = scalable_target(name)
+            variant = names.scalable_target(name)
             self._remember_taken(name, variant)
             self._unless(is_missing, "application-autoscaling", "deregister_scalable_target", **variant)
             accepted = self._unless(_is_in_progress, "sagemaker", "update_endpoint", **request)
@@ -848,16 +871,23 @@ class Aws(
         at = self.now().isoformat(timespec="seconds")
         self._tag_endpoint(request["EndpointName"], {names.ASKED_TAG: model, names.ASKED_AT_TAG: at})
 
-    def _update_component(self, request: Request | None) -> None:
+    def _update_sleeper(self, endpoint: Request, component: Request) -> None:
+        """An endpoint that scales to zero has its model in its component. Where it changes as well, it does so first:
+        the component follows when the endpoint is looked at again."""
+        found = self._call("sagemaker", "describe_endpoint", EndpointName=endpoint["EndpointName"])
+        self._tag_endpoint(endpoint["EndpointName"], {names.LOOK_TAG: "component"})
+        if found["EndpointStatus"] == "InService" and found["EndpointConfigName"] != endpoint["EndpointConfigName"]:
+            self._unless(_is_in_progress, "sagemaker", "update_endpoint", **endpoint)
+            return
+        self._update_component(component)
+
+    def _update_component(self, request: Request) -> None:
         """Gives the component of an endpoint that is free another model; a busy one gets it when it is looked at again.
 
         That has to come, so that it is asked for first: no event tells of a component ("Events that Amazon SageMaker AI
         sends to Amazon EventBridge", SageMaker developer guide).
         """
-        if request is None:
-            return
         name, model = request["InferenceComponentName"], request["Specification"]["ModelName"]
-        self._tag_endpoint(name, {names.LOOK_TAG: "component"})
         there = self._component(name)
         if there is None or there.status != "InService" or there.model_name == model:
             return
@@ -936,9 +966,7 @@ class Aws(
                 is_missing,
                 "application-autoscaling",
                 "deregister_scalable_target",
-                ServiceNamespace="sagemaker",
-                ResourceId=f"inference-component/{name}",
-                ScalableDimension="sagemaker:inference-component:DesiredCopyCount",
+                **names.scalable_target(name, kind=HostingKind.SCALE_TO_ZERO),
             )
             self._unless(is_missing, "sagemaker", "delete_inference_component", InferenceComponentName=name)
             for _ in range(_GONE_ATTEMPTS):
@@ -951,7 +979,7 @@ class Aws(
 
     def _remember_taken(self, endpoint_name: str, deregister: Request) -> None:
         """Deregistering forgets the bounds, and people may have set them. A challenger's go with it."""
-        if deregister["ResourceId"] != scalable_target(endpoint_name)["ResourceId"]:
+        if deregister["ResourceId"] != names.scalable_target(endpoint_name)["ResourceId"]:
             return
         found = self._call(
             "application-autoscaling",
@@ -1031,7 +1059,7 @@ class Aws(
         Registering a target does so at once, with the bounds that it has already (RegisterScalableTarget, API
         reference).
         """
-        variant = scalable_target(endpoint_name)
+        variant = names.scalable_target(endpoint_name)
         found = self._call(
             "application-autoscaling",
             "describe_scalable_targets",

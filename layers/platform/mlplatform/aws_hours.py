@@ -215,7 +215,7 @@ class OfficeHoursCalls(Calls):
         """Of all variants, as described, in the order of the answers."""
         found: dict[str, list[Mapping[str, Any]]] = {"targets": [], "policies": [], "scheduled_actions": []}
         for variant in endpoint.get("ProductionVariants", []):
-            resource = f"endpoint/{endpoint['EndpointName']}/variant/{variant['VariantName']}"
+            resource = names.scalable_target(endpoint["EndpointName"], variant["VariantName"])["ResourceId"]
             for page in self._pages(
                 "application-autoscaling",
                 "describe_scalable_targets",

@@ -112,7 +112,9 @@ def _used(
 ) -> dict[str, dict[str, Decimal]]:
     """What the requests of each serverless endpoint took, by UTC day since the month began or it was made.
 
-    The model's time and SageMaker's around it, which is counted as billed to be on the safe side, as hosting.py does.
+    The model's time and SageMaker's around it, which is counted as billed to be on the safe side. So cold starts are
+    counted too, which OverheadLatency contains (docs.aws.amazon.com/sagemaker/latest/dg/
+    serverless-endpoints-monitoring.html); whether they are billed is not documented.
     Of the whole month at each tick, so that nothing is added up: a tick that comes twice changes nothing.
     """
     found: dict[str, dict[str, Decimal]] = {}

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from mlplatform import instances, names, prices
+from mlplatform import instances, kinds, names, prices
 from mlplatform.dollars import precise
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import Endpoint, HostingKind, Traffic
 from mlplatform.hosting import (
+    COLD_START_SECONDS,
+    USUAL_MEMORY_GB,
     USUAL_MODEL_SECONDS,
     Choice,
     Option,
@@ -22,6 +24,7 @@ from mlplatform.hosting import (
     Workload,
     duration,
     flat_rate,
+    measured_in_gib,
     memory_need_gb,
     plan_hosting,
     requests_per_day,
@@ -110,9 +113,17 @@ def _workload(
         min_instances=fewest,
         max_instances=max(int(wishes.get("max_instances", settings.max_instances)), fewest),
         safe_requests_per_minute=Decimal(wishes.get("invocations_per_instance", settings.invocations_per_instance)),
-        memory_gb=memory_need_gb(instance_type, traffic.memory_percent if traffic else None),
+        memory_gb=memory_need_gb(_measured_in(live, instance_type, settings), traffic.memory_percent)
+        if live and traffic
+        else USUAL_MEMORY_GB,
         not_serverless=why,
+        cold_start_seconds=(traffic.setup_seconds if traffic else None) or COLD_START_SECONDS,
     )
+
+
+def _measured_in(live: Endpoint, usual: str, settings: Settings) -> int | None:
+    own_gb = live.memory_gb or kinds.hosting(live.tags, settings, live).memory_gb
+    return measured_in_gib(live.kind, live.instance_type or usual, own_gb)
 
 
 def _best(choice: Choice) -> list[Option]:

@@ -425,7 +425,7 @@ def without_challenger(endpoint: Endpoint) -> Way:
     """Back to the live model's own config, which is named like it. A variant that goes has to be off scaling before
     ("Update endpoints that use auto scaling", SageMaker developer guide)."""
     live = endpoint.model_name or ""
-    return Way(change_of_variants(endpoint.name, live), live, scalable_target(endpoint.name, CHALLENGER))
+    return Way(change_of_variants(endpoint.name, live), live, names.scalable_target(endpoint.name, CHALLENGER))
 
 
 def update_request(endpoint: Endpoint, model: str, wanted: Hosting, settings: Settings) -> dict[str, Any]:
@@ -484,16 +484,7 @@ def deregistration(endpoint: Endpoint, wanted: Hosting) -> Request | None:
     """
     if endpoint.instance_type in {None, wanted.instance_type} or wanted.kind is HostingKind.SCALE_TO_ZERO:
         return None
-    return scalable_target(endpoint.name)
-
-
-def scalable_target(endpoint_name: str, variant: str = names.VARIANT) -> dict[str, Any]:
-    """What names an endpoint's variant to Application Auto Scaling."""
-    return {
-        "ServiceNamespace": "sagemaker",
-        "ResourceId": f"endpoint/{endpoint_name}/variant/{variant}",
-        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
-    }
+    return names.scalable_target(endpoint.name)
 
 
 def _container(job: TrainingJob, instance_type: str, settings: Settings) -> Request:

@@ -41,7 +41,10 @@ def endpoint_alarms(endpoint: Endpoint, settings: Settings) -> tuple[Request, ..
     """PutMetricAlarm for each alarm of an endpoint, which are those of its kind in WATCHED.
 
     A serverless endpoint has no CPU that could be too small; of what is queued nobody waits for a second, but for its
-    turn ("Monitor asynchronous endpoint", SageMaker developer guide).
+    turn ("Monitor asynchronous endpoint", SageMaker developer guide). Its errors are those of the model itself, which
+    that page lists among the common metrics: InvocationFailures has what the model refuses as well, so that a caller's
+    bad input would ring. That an asynchronous endpoint really publishes Invocation5XXErrors was not seen on AWS, and a
+    public repository says that it does not: there its errors would ring nothing, and its queue would.
     """
     return tuple(_alarm(endpoint, what, settings) for what in WATCHED[endpoint.kind])
 
@@ -50,12 +53,9 @@ def _alarm(endpoint: Endpoint, what: str, settings: Settings) -> Request:
     dataset, variant = endpoint.tags[DATASET_TAG], endpoint.variant_name or names.VARIANT
     about = endpoint.name if variant == names.VARIANT else f"The challenger of {endpoint.name}"
     logs = f"its log: mlp logs {dataset}; the model before it: mlp rollback {dataset}"
-    scope = dimensions(endpoint.name, variant)
-    if endpoint.kind is HostingKind.SCALE_TO_ZERO:
-        scope = sleeping.dimensions(endpoint)
     common = {
         "AlarmName": names.alarm(endpoint.name, what, variant),
-        "Dimensions": scope,
+        "Dimensions": request_dimensions(endpoint.name, endpoint.kind, variant),
         "ComparisonOperator": "GreaterThanThreshold",
         "TreatMissingData": "notBreaching",  # an endpoint that nobody asks, or that is parked, has no numbers
         "AlarmActions": [settings.alerts_topic_arn],
@@ -74,12 +74,11 @@ def _alarm(endpoint: Endpoint, what: str, settings: Settings) -> Request:
             "Threshold": LATENCY_SECONDS * 1_000_000,
         }
     if what == "errors":
-        queued = endpoint.kind is HostingKind.ASYNCHRONOUS
         return {
             **common,
             "AlarmDescription": f"{about} failed more than {ERRORS} requests in five minutes; {logs}.",
             "Namespace": "AWS/SageMaker",
-            "MetricName": "InvocationFailures" if queued else "Invocation5XXErrors",
+            "MetricName": "Invocation5XXErrors",
             "Statistic": "Sum",
             "Period": 300,
             "EvaluationPeriods": 1,
@@ -179,6 +178,13 @@ def dimensions(endpoint_name: str, variant: str = names.VARIANT) -> list[dict[st
         {"Name": "EndpointName", "Value": endpoint_name},
         {"Name": "VariantName", "Value": variant},
     ]
+
+
+def request_dimensions(endpoint_name: str, kind: HostingKind, variant: str = names.VARIANT) -> list[dict[str, str]]:
+    """Those of what counts an endpoint's requests: where it scales to zero, its inference component's, by its name."""
+    if kind is HostingKind.SCALE_TO_ZERO:
+        return [{"Name": "InferenceComponentName", "Value": endpoint_name}]
+    return dimensions(endpoint_name, variant)
 
 
 def differing(wanted: Iterable[Request], described: Iterable[Mapping[str, Any]]) -> tuple[Request, ...]:

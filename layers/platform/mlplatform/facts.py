@@ -312,8 +312,9 @@ class Traffic:
 
     requests_per_hour: tuple[Decimal, ...]  # of the hours in which it ran
     model_seconds: Decimal | None  # the average of its requests
-    overhead_seconds: Decimal | None
-    memory_percent: Decimal | None  # of an instance's, at most
+    overhead_seconds: Decimal | None  # None as well where the kind's own contains cold starts
+    memory_percent: Decimal | None  # at most, of an instance's, a serverless variant's or what a copy reserves
+    setup_seconds: Decimal | None = None  # the average of a serverless one's cold starts
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def _age(endpoint: HostedEndpoint, estate: Estate, settings: Settings, now: date
     kept = _kept(tags, now)
     if kept:
         return Skip(f"{name} is kept {kept}.")
-    age = (now - config.created).days
+    age = (now - _deployed(endpoint, config.created, estate)).days
     if age < settings.dev_max_age_days:
         return Skip(f"{name} is {age} days old, of {settings.dev_max_age_days} that it may be.")
     today = now.astimezone(UTC).date()
@@ -117,6 +117,15 @@ def _config(endpoint: HostedEndpoint, estate: Estate, settings: Settings) -> Own
     """The config whose age is the endpoint's: the one that it should run, or that it sleeps in."""
     name = endpoint.parked.config if endpoint.parked else _wanted_config(endpoint, settings)
     return next((one for one in estate.owned if one.kind == "endpoint-config" and one.name == name), None)
+
+
+def _deployed(endpoint: HostedEndpoint, config: datetime, estate: Estate) -> datetime:
+    """When its model was deployed: of what scales to zero the config knows none, and stays the same with the next."""
+    if kinds.tagged_kind(endpoint.tags) is not HostingKind.SCALE_TO_ZERO:
+        return config
+    model = endpoint.tags.get(names.WANTED_TAG)
+    made = (one.created for one in estate.owned if one.kind == "model" and one.name == model)
+    return max((config, *filter(None, made)))
 
 
 def _wanted_config(endpoint: HostedEndpoint, settings: Settings) -> str:

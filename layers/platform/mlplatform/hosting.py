@@ -11,7 +11,8 @@ cheapest kind that keeps what was promised to callers. What each figure rests on
   sagemaker-serverless-inference-benchmarking) shows 61 to 64 ms on top of the model's time, which are counted as billed
   to be on the safe side, and a model that takes twice as long with 1 GB (73 ms) as with 2 GB (34 ms). AWS publishes
   neither how long a container stays warm nor how long a cold start takes: 5 minutes and 30 s are assumed, the shorter
-  end of what people report for large images such as PyTorch's.
+  end of what people report for large images such as PyTorch's; a live serverless endpoint has its own cold starts
+  measured (ModelSetupTime), and their average is taken.
 - Scale to zero: by inference components alone ("Scale an endpoint to zero instances", developer guide). Measured on AWS
   in July 2026: 11 minutes without requests to no copies, 12 more to no instance, and 9 min 24 s from the first call to
   the first answer, with an error for every call in between.
@@ -79,6 +80,7 @@ class Workload:
     memory_gb: Decimal = USUAL_MEMORY_GB
     gb_per_request: Decimal = _NOTHING  # in and out
     not_serverless: str = ""  # why it can't be
+    cold_start_seconds: Decimal = COLD_START_SECONDS  # of a serverless container, as assumed unless it was measured
 
 
 @dataclass(frozen=True)
@@ -139,12 +141,21 @@ def requests_per_day(workload: Workload) -> Decimal:
     return _per_month(workload) / DAYS_PER_MONTH
 
 
-def memory_need_gb(instance_type: str, peak_percent: Decimal | None) -> Decimal:
-    """What a container needs that took so much of an instance at most (MemoryUtilization), with a fifth to spare.
+def measured_in_gib(kind: HostingKind, instance_type: str, own_gb: int | None) -> int | None:
+    """The memory that an endpoint's use of memory is a share of; None where that is not known.
+
+    An instance's, or `own_gb`: a serverless variant's, or what a copy reserves that scales to zero.
+    """
+    if kind in {HostingKind.SERVERLESS, HostingKind.SCALE_TO_ZERO}:
+        return own_gb
+    return instances.memory_gib(instance_type)
+
+
+def memory_need_gb(gib: int | None, peak_percent: Decimal | None) -> Decimal:
+    """What a container needs that took so much of this memory at most, with a fifth to spare.
 
     Never less than is usual: what a quiet container takes says little of one that starts.
     """
-    gib = instances.memory_gib(instance_type)
     if peak_percent is None or gib is None:
         return USUAL_MEMORY_GB
     return max(USUAL_MEMORY_GB, peak_percent / 100 * gib * _MEMORY_HEADROOM)
@@ -204,7 +215,7 @@ def _serverless(workload: Workload, promise: Promise, prices: PriceList) -> Iter
             continue
         latency = _serverless_seconds(workload, gb)
         at_once = busiest * latency
-        first = COLD_START_SECONDS + latency
+        first = workload.cold_start_seconds + latency
         against = _too_slow(promise, latency, first)
         if at_once > SERVERLESS_CONCURRENCY:
             against += (f"its busiest hour has {at_once:.0f} requests at a time, and serverless takes 200",)

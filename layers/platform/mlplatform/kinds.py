@@ -12,8 +12,14 @@ What AWS allows, and where it says so (SageMaker developer guide unless named ot
   github.com/hashicorp/terraform-provider-aws/issues/40644).
 - An asynchronous endpoint tells of what is done by SNS where it is asked to. It is not: each input that a model refuses
   would be an alert to people, and callers find its failure in S3.
-- Deployment guardrails, which are canaries, alarms and rollback, are for real-time and asynchronous endpoints alone
-  ("Deployment guardrails for updating models in production").
+- Deployment guardrails, which are canaries, alarms and rollback, are for real-time and asynchronous endpoints
+  ("Deployment guardrails for updating models in production"); an update of an inference component may roll by batches
+  of at most half of its copies, and go back by alarms (InferenceComponentDeploymentConfig, API reference). The platform
+  has them for real-time alone: what sleeps mostly has one copy or instance, of which there is no half.
+- A new model may come up beside the old one before that goes: blue/green takes resources for both at a time ("Enhance
+  deployment guardrails with inference component rolling updates", AWS Machine Learning blog, March 2025). So what
+  scales to zero may have an instance more than it may have copies (instances_at_most). That SageMaker uses it so nobody
+  has measured. Its copies stay within the bounds of their scaling.
 """
 
 from __future__ import annotations
@@ -67,6 +73,7 @@ def hosting(tags: Mapping[str, str], settings: Settings, live: Endpoint | None =
     usual = live.kind if live else HostingKind.REAL_TIME
     kind = usual if wished == AUTO else HostingKind(wished)
     same = live if live is not None and live.kind is kind else None
+    before = names.hosting_wishes(same.tags) if same else {}
     fewest = 0 if kind in SLEEPERS else int(wishes.get("min_instances", settings.min_instances))
     return Hosting(
         kind,
@@ -74,7 +81,7 @@ def hosting(tags: Mapping[str, str], settings: Settings, live: Endpoint | None =
         fewest,
         # job.json may ask for more than the stack's usual: the larger bound follows the smaller.
         max(int(wishes.get("max_instances", settings.max_instances)), fewest),
-        int(wishes.get("memory_gb") or (same and same.memory_gb) or USUAL_MEMORY_GB),
+        int(wishes.get("memory_gb") or (same and same.memory_gb) or before.get("memory_gb") or USUAL_MEMORY_GB),
         int(wishes.get("max_concurrency") or (same and same.max_concurrency) or USUAL_CONCURRENCY),
     )
 
@@ -87,6 +94,8 @@ def tag(hosting_text: str, wanted: Hosting) -> str:
     wishes["kind"] = wanted.kind.value
     if wanted.kind is HostingKind.SERVERLESS:
         wishes |= {"memory_gb": str(wanted.memory_gb), "max_concurrency": str(wanted.max_concurrency)}
+    if wanted.kind is HostingKind.SCALE_TO_ZERO:
+        wishes["memory_gb"] = str(wanted.memory_gb)
     return names.hosting_tag(wishes)[names.HOSTING_TAG]
 
 
@@ -111,7 +120,7 @@ def config_name(wanted: Hosting, model: str, endpoint: str) -> str:
     elif wanted.kind is HostingKind.ASYNCHRONOUS:
         about, size = model, wanted.instance_type
     else:
-        about, size = names.bare(endpoint), f"{wanted.instance_type} {wanted.most}"
+        about, size = names.bare(endpoint), f"{wanted.instance_type} {instances_at_most(wanted)}"
     digest = hashlib.sha256(f"{about}\0{wanted.kind.value}\0{size}".encode()).hexdigest()[:_DIGEST_LENGTH]
     end = f"--{_LETTERS[wanted.kind]}{digest}"
     return f"{about[: names.NAME_LIMIT - len(end)].rstrip('-')}{end}"
@@ -142,13 +151,23 @@ def config_request(
         }
     if wanted.kind is HostingKind.SCALE_TO_ZERO:
         variant |= {
-            "ManagedInstanceScaling": {"Status": "ENABLED", "MinInstanceCount": 0, "MaxInstanceCount": wanted.most},
+            "ManagedInstanceScaling": {
+                "Status": "ENABLED",
+                "MinInstanceCount": 0,
+                "MaxInstanceCount": instances_at_most(wanted),
+            },
             "RoutingConfig": {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"},
         }
         request |= {"ExecutionRoleArn": settings.training_role_arn, **settings.vpc_config}
     else:
         variant["InitialVariantWeight"] = 1.0
     return {**request, "ProductionVariants": [variant], "Tags": names.tag_list(tags)}
+
+
+def instances_at_most(wanted: Hosting) -> int:
+    """Of what scales to zero: as many as it may have copies, each of which may need one, and one for a copy of the next
+    model."""
+    return wanted.most + 1
 
 
 def in_place(live: HostingKind, wanted: HostingKind) -> bool:

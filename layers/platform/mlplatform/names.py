@@ -13,7 +13,7 @@ from datetime import date
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from mlplatform.facts import CHALLENGER, DATASET_TAG, STACK_TAG, Endpoint, StoredObject
+from mlplatform.facts import CHALLENGER, DATASET_TAG, STACK_TAG, Endpoint, HostingKind, StoredObject
 
 DATASETS_PREFIX = "datasets/"
 VERDICTS_PREFIX = "verdicts/"
@@ -227,6 +227,24 @@ def alarm(endpoint_name: str, what: str, variant: str | None = VARIANT) -> str:
 def of_variant(endpoint_name: str, variant: str | None) -> str:
     """What an endpoint's variant has is named by. A capital letter is in no dataset's name, so in no endpoint's."""
     return endpoint_name if variant in (None, VARIANT) else f"{endpoint_name}-{variant}"
+
+
+def scalable_target(
+    endpoint_name: str, variant: str | None = VARIANT, *, kind: HostingKind = HostingKind.REAL_TIME
+) -> dict[str, Any]:
+    """What names to Application Auto Scaling the part of an endpoint that scales: a variant, or what scales to zero,
+    the inference component, which has its endpoint's name."""
+    if kind is HostingKind.SCALE_TO_ZERO:
+        return {
+            "ServiceNamespace": "sagemaker",
+            "ResourceId": f"inference-component/{endpoint_name}",
+            "ScalableDimension": "sagemaker:inference-component:DesiredCopyCount",
+        }
+    return {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": f"endpoint/{endpoint_name}/variant/{variant or VARIANT}",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
 
 
 def update_alarm(config: str, what: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from mlplatform.capacity import wanted_type
 from mlplatform.errors import PlatformError
 from mlplatform.facts import Parked
-from mlplatform.names import HOURS_TAG, KEEP_ON_TAG, PARKED_TAG
+from mlplatform.names import HOURS_TAG, KEEP_ON_TAG, PARKED_TAG, scalable_target
 
 _TAG_VALUE_LIMIT = 256
 _TAG_LIMIT = 50
@@ -97,7 +97,7 @@ def record_tags(parked: Parked, config_tags: Mapping[str, str]) -> dict[str, str
 
 def without_variant(parked: Parked, variant: str) -> Parked:
     """The record of an endpoint that is to come back without one of its variants."""
-    resource = f"endpoint/{parked.endpoint}/variant/{variant}"
+    resource = scalable_target(parked.endpoint, variant)["ResourceId"]
 
     def kept(described: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:
         return tuple(one for one in described if one.get("ResourceId") != resource)

@@ -17,7 +17,7 @@ from mlplatform import capacity, instances, names, prices
 from mlplatform.decisions import AskApproval, DeployModel, HoldDataset, StartPipeline, StartTuning
 from mlplatform.deployment import Live
 from mlplatform.errors import UnknownPrice
-from mlplatform.facts import HostingKind
+from mlplatform.facts import Endpoint, HostingKind
 from mlplatform.kinds import kind_of
 from mlplatform.settings import Settings
 from mlplatform.waiting import ASK_FOR_MORE, QUOTA, Launch, asked, held
@@ -93,9 +93,10 @@ def fit_deployment(
 ) -> DeployModel | AskApproval:
     """A deployment that the account has the instances for, or else a model that waits for them.
 
-    A fleet that is updated stands beside the old one until the new one is proven ("Blue/Green Deployments", SageMaker
-    developer guide), so that an update needs both at a time. Where types of the same size have a quota for a whole
-    fleet, they take the wanted one's place where SageMaker has no machine of that.
+    Where types of the same size have a quota for a whole fleet, they take the wanted one's place where SageMaker has no
+    machine of that: for real-time and asynchronous endpoints. Components may have them too ("Deploy to multiple
+    instance types with instance pools", SageMaker developer guide), but have not: their config is the same for all
+    models, so that it would keep the types that the quotas allowed with the first one.
     """
     variants = decision.endpoint_config["ProductionVariants"]
     if len(variants) != 1 or "InstanceType" not in variants[0]:
@@ -103,10 +104,10 @@ def fit_deployment(
     variant = variants[0]
     wanted, fewest = variant["InstanceType"], variant["InitialInstanceCount"]
     running = live.endpoint if live is not None and decision.exists else None
-    beside = running.instance_count or 0 if running and running.instance_type == wanted else 0
-    fleet = max(fewest, running.instance_count or 0) if running else fewest
-    why = "an update with both fleets side by side" if beside else "the endpoint"
-    need = Need(wanted, "endpoint", fleet + beside, why)
+    kind = kind_of(decision.endpoint_config)
+    fleet, beside = _fleets(decision, running, kind, wanted, fewest)
+    why = "a move with a stand-in" if decision.move else "an update with both fleets" if beside else "the endpoint"
+    need = Need(wanted, "endpoint", fleet + beside, f"{why} side by side" if beside else why)
     said = short(need, quotas)
     if said is not None:
         other = "or set another hosting.instance_type in job.json and drop the data again"
@@ -126,11 +127,31 @@ def fit_deployment(
         for one in capacity.same_size(wanted, "hosting", settings.aws_region)
         if quotas.get(quota_name(one, "endpoint"), 0) >= fleet
     ]
-    # A fleet of several types is offered for real-time endpoints; nobody says that what sleeps may have one.
-    if not instead or kind_of(decision.endpoint_config) is not HostingKind.REAL_TIME:
+    if not instead or kind is HostingKind.SCALE_TO_ZERO:
         return replace(decision, reason=reason)
     config = {**decision.endpoint_config, "ProductionVariants": [capacity.pooled(variant, instead)]}
     return replace(decision, reason=reason, endpoint_config=config)
+
+
+def _fleets(
+    decision: DeployModel, running: Endpoint | None, kind: HostingKind, wanted: str, fewest: int
+) -> tuple[int, int]:
+    """How many instances a deployment starts or keeps, and how many of the same type stand beside them meanwhile.
+
+    A fleet that is updated stands beside the old one until the new one is proven ("Blue/Green Deployments", SageMaker
+    developer guide), so that an update needs both at a time: as many as before where the variants' properties are
+    retained, which is in real time, else as many as the config begins with. A stand-in stands beside the old endpoint,
+    and then beside the new one. What scales to zero gets another model on the instances that it has: one more is taken
+    where there is one (kinds.instances_at_most), and nobody has measured that it must be.
+    """
+    there = running.instance_count or 0 if running else 0
+    if decision.move is not None:
+        same = running is not None and running.instance_type == wanted
+        return fewest, max(there if same else 0, fewest)
+    if running is None or kind is HostingKind.SCALE_TO_ZERO:
+        return max(fewest, there), 0
+    beside = there if running.instance_type == wanted else 0
+    return (max(fewest, there) if kind is HostingKind.REAL_TIME else fewest), beside
 
 
 def _wishes(decision: DeployModel) -> dict[str, str]:

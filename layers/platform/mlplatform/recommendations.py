@@ -414,7 +414,7 @@ def _low_traffic(
             model_seconds=USUAL_MODEL_SECONDS if latency is None else latency,
             hours_per_week=endpoint.hours_per_week,
             min_instances=endpoint.instance_count,
-            memory_gb=memory_need_gb(kind or "", endpoint.memory_peak_percent),
+            memory_gb=memory_need_gb(instances.memory_gib(kind or ""), endpoint.memory_peak_percent),
             not_serverless="it needs a GPU" if instances.is_gpu(kind or "") else "",
         ),
         Promise(first_seconds=Decimal("Infinity")),

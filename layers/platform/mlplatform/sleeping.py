@@ -8,6 +8,11 @@ Scale to zero ("Scale an endpoint to zero instances", same guide): the model is 
 whose instances SageMaker keeps to what its copies need, down to none. Copies track their invocations; a step policy
 starts the first one when a call found none (NoCapacityInvocationFailures). That page's alarm rings above one such call
 a minute, so that a single caller would wait in vain: here it rings at one.
+
+Both pages wake by one more (ChangeInCapacity). Callers fail for minutes while the first one starts, and keep the alarm
+ringing, so that each cool-down would start one more: here the policy asks for exactly one. Its metric is of what has
+nothing that serves; where another policy wants more at the same time, Application Auto Scaling follows the one that
+wants most ("Target tracking scaling policies", "Multiple scaling policies", user guide).
 """
 
 from __future__ import annotations
@@ -29,21 +34,6 @@ WAKE = "wake"
 _MIB = 1024
 
 
-def scaled(endpoint: Endpoint) -> dict[str, Any]:
-    """What names to Application Auto Scaling the part of an endpoint that scales."""
-    if endpoint.kind is HostingKind.SCALE_TO_ZERO:
-        return {
-            "ServiceNamespace": "sagemaker",
-            "ResourceId": f"inference-component/{endpoint.name}",
-            "ScalableDimension": "sagemaker:inference-component:DesiredCopyCount",
-        }
-    return {
-        "ServiceNamespace": "sagemaker",
-        "ResourceId": f"endpoint/{endpoint.name}/variant/{names.VARIANT}",
-        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
-    }
-
-
 def dimensions(endpoint: Endpoint) -> list[dict[str, str]]:
     """By which its own metrics are told from others'."""
     if endpoint.kind is HostingKind.SCALE_TO_ZERO:
@@ -53,7 +43,7 @@ def dimensions(endpoint: Endpoint) -> list[dict[str, str]]:
 
 def policies(endpoint: Endpoint, settings: Settings) -> tuple[Request, ...]:
     """PutScalingPolicy; the last of them is the step policy that wakes it."""
-    target = scaled(endpoint)
+    target = names.scalable_target(endpoint.name, kind=endpoint.kind)
     cooldowns = _BACKLOG_COOLDOWNS_SECONDS
     if endpoint.kind is HostingKind.SCALE_TO_ZERO:
         wishes = names.hosting_wishes(endpoint.tags)
@@ -87,16 +77,20 @@ def policies(endpoint: Endpoint, settings: Settings) -> tuple[Request, ...]:
         },
         {
             **target,
-            "PolicyName": f"{endpoint.name}-{WAKE}",
+            "PolicyName": wake_policy(endpoint.name),
             "PolicyType": "StepScaling",
             "StepScalingPolicyConfiguration": {
-                "AdjustmentType": "ChangeInCapacity",
+                "AdjustmentType": "ExactCapacity",
                 "MetricAggregationType": _AGGREGATED[endpoint.kind],
                 "Cooldown": _WAKE_COOLDOWN_SECONDS[endpoint.kind],
                 "StepAdjustments": [{"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}],
             },
         },
     )
+
+
+def wake_policy(endpoint_name: str) -> str:
+    return f"{endpoint_name}-{WAKE}"
 
 
 def wake_alarm(endpoint: Endpoint, settings: Settings) -> Request:

@@ -90,9 +90,11 @@ def plan_untagged(others: Iterable[Other], makers: Makers) -> list[ReportUntagge
 def _who(one: Other, makers: Makers) -> str:
     found = makers.by_arn.get(one.arn)
     if found is None:
-        return makers.not_asked or f"It was made on {one.created:%Y-%m-%d}, and CloudTrail does not say by whom."
+        made = "made or changed" if one.kind == "bucket" else "made"
+        return makers.not_asked or f"It was {made} on {one.created:%Y-%m-%d}, and CloudTrail does not say by whom."
     guess = ", and so may be its owner" if found.person else ""
-    return f"{found.said} made it on {one.created:%Y-%m-%d}{guess}."
+    when = "" if one.kind == "bucket" else f" on {one.created:%Y-%m-%d}"  # a bucket's date is that of its last change
+    return f"{found.said} made it{when}{guess}."
 
 
 def _command(one: Other, found: Maker | None) -> str:
