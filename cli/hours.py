@@ -17,9 +17,17 @@ from cli.terminal import Terminal
 from mlplatform import holidays as calendars
 from mlplatform import names
 from mlplatform.errors import UnknownPrice
-from mlplatform.facts import STACK_TAG, Endpoint, HostedEndpoint, HostingKind
+from mlplatform.facts import STACK_TAG, Endpoint, HostedEndpoint
 from mlplatform.kinds import tagged_kind
-from mlplatform.office_hours import NO_HOURS, keep_on_until, on_anyway, on_stretches, plan_office_hours, read_wish
+from mlplatform.office_hours import (
+    NO_HOURS,
+    has_hours,
+    keep_on_until,
+    on_anyway,
+    on_stretches,
+    plan_office_hours,
+    read_wish,
+)
 from mlplatform.opening_hours import BadHours, Hours, parse_hours
 from mlplatform.parking import read_record
 from mlplatform.restoring import hourly
@@ -41,9 +49,8 @@ def hours(
     settings, now = connection.settings, connection.now()
     found = find(connection, name)
     endpoint = found.hosted
-    kind = tagged_kind(endpoint.tags)
-    if kind is not HostingKind.REAL_TIME:
-        console.print(f"{endpoint.name} is {kind.value} {NO_HOURS}")
+    if not has_hours(endpoint):
+        console.print(f"{endpoint.name} is {tagged_kind(endpoint.tags).value} {NO_HOURS}", highlight=False)
         return
     closed = holidays(connection, settings, now.date())
     end = now + timedelta(days=days)
@@ -102,6 +109,10 @@ def snooze(
     if end:
         connection.sagemaker.delete_tags(ResourceArn=arn, TagKeys=[names.KEEP_ON_TAG])
         console.print(f"{endpoint.name} keeps to its hours again from the next tick on", highlight=False)
+        return
+    if not has_hours(endpoint):
+        said = f"{endpoint.name} is {tagged_kind(endpoint.tags).value} {NO_HOURS}; nothing was changed"
+        console.print(said, highlight=False)
         return
     settings, now = connection.settings, connection.now()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from cli import hosting, hours, status
 from cli.connection import CommandError, Connection
 from mlplatform import names
 from mlplatform.facts import CHALLENGER, HostingKind
+from mlplatform.kinds import kind_tag
 
 
 @pytest.fixture
@@ -78,3 +80,15 @@ def test_a_serverless_endpoint_is_shown_with_its_model_and_its_size(account: Acc
     assert (row.model, row.instances) == (JOB, "serverless, 4 GB x 7")
     found = hosting.find(connection, "churn")
     assert (found.model, found.kind) == (JOB, HostingKind.SERVERLESS)
+
+
+def test_what_has_no_hours_is_shown_none_and_is_not_kept_on(
+    account: Account, connection: Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deploy(account, tags=kind_tag(HostingKind.SERVERLESS))
+    context: Any = SimpleNamespace(obj=connection)
+    hours.hours(context, "churn")
+    hours.snooze(context, "churn", hours=2)
+    said = f"{ENDPOINT} is serverless and costs nothing while nobody asks, so that it has no hours"
+    assert capsys.readouterr().out == f"{said}\n{said}; nothing was changed\n"
+    assert names.KEEP_ON_TAG not in hours.find(connection, "churn").hosted.tags
