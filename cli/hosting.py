@@ -59,7 +59,7 @@ class Serving:
     kind: HostingKind
     arn: str
     asleep: bool  # parked for the night
-    memory_gb: int | None = None  # a serverless variant's, or what a copy reserves that scales to zero
+    memory_gib: Decimal | None = None  # a serverless variant's, or what a copy reserves that scales to zero
 
 
 def hosting(
@@ -113,7 +113,7 @@ def hosting(
         safe_requests_per_minute=Decimal(wishes.get("invocations_per_instance", settings.invocations_per_instance)),
         memory_gb=(
             memory_need_gb(
-                measured_in_gib(serving.kind, serving.instance_type, serving.memory_gb), measured.memory_percent
+                measured_in_gib(serving.kind, serving.instance_type, serving.memory_gib), measured.memory_percent
             )
             if memory_gb is None
             else Decimal(str(memory_gb))
@@ -150,13 +150,14 @@ def find(connection: Connection, name: str) -> Serving:
     why = f"{kind} has a GPU, which serverless has not" if instances.is_gpu(kind) else ""
     if len(variants) > 1:
         why = why or "it has several variants, and serverless has one"
-    model, hosted, memory_gb = endpoint.tags.get(names.WANTED_TAG), HostingKind.REAL_TIME, None
+    model, hosted, memory_gib = endpoint.tags.get(names.WANTED_TAG), HostingKind.REAL_TIME, None
     if endpoint.status is not None:
         found = connection.sagemaker.describe_endpoint(EndpointName=endpoint.name)
         config = connection.sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
         model, hosted = config["ProductionVariants"][0].get("ModelName", model), kind_of(config)
-        memory_gb = config["ProductionVariants"][0].get("ServerlessConfig", {}).get("MemorySizeInMB", 0) // 1024 or (
-            kinds.hosting(endpoint.tags, hours.stack_settings(connection)).memory_gb
+        memory_mib = config["ProductionVariants"][0].get("ServerlessConfig", {}).get("MemorySizeInMB", 0)
+        memory_gib = Decimal(memory_mib) / 1024 or (
+            kinds.hosting(endpoint.tags, hours.stack_settings(connection)).memory_gib
         )
         if config.get("DataCaptureConfig", {}).get("EnableCapture"):
             why = why or "it captures data, which serverless does not"
@@ -164,7 +165,7 @@ def find(connection: Connection, name: str) -> Serving:
         if placed.get("VpcConfig") or placed.get("EnableNetworkIsolation"):
             why = why or "its model is in a VPC or isolated from the network, which serverless does not offer"
     asleep = endpoint.status is None
-    return Serving(endpoint.name, kind, endpoint.tags, model, len(variants), why, hosted, arn, asleep, memory_gb)
+    return Serving(endpoint.name, kind, endpoint.tags, model, len(variants), why, hosted, arn, asleep, memory_gib)
 
 
 def _move(
@@ -183,11 +184,13 @@ def _move(
         wishes = parse_job_spec(json.dumps({"hosting": {"kind": kind.value, **sizes}}).encode()).hosting
     except DataRejected as error:
         raise CommandError(error.reason.replace("job.json", "the command")) from error
-    why = kinds.refusal(wishes, settings)
-    if why is not None:
-        raise CommandError(f"The command {why}.")
     was = serving.tags.get(names.HOSTING_TAG, "")
     kept = {key: value for key, value in names.hosting_wishes(serving.tags).items() if key in HOSTING_KEYS[kind]}
+    if kind is not serving.kind:
+        kept.pop("memory_gb", None)  # of another kind it means something else
+    why = kinds.refusal({**kept, **wishes}, settings)
+    if why is not None:
+        raise CommandError(f"The command {why}.")
     tags = names.hosting_tag({**kept, **wishes}) | {names.LOOK_TAG: MOVE}
     if not under_way:
         tags[names.BEFORE_TAG] = was or f"kind={serving.kind.value}"
