@@ -9,8 +9,8 @@ components behind, in service and in the way of their names, as people report wh
 Real here: a copy is a process; an instance is a reservation of a machine's processors and memory, which costs as long
 as it is kept, and is added and given back as the copies need it. Shortened: an instance without copies goes after
 IDLE_MINUTES of CloudWatch's, and one comes at once. Assumed: of an instance all processors can be reserved, and
-of its memory an eighth (instances.for_components_mib), a change of the copies that fails leaves the component in service
-with a FailureReason, and a scalable target outlives its component.
+of its memory an eighth (instances.for_components_mib), a change of the copies that fails leaves the component in
+service with a FailureReason, and a scalable target outlives its component.
 """
 
 from __future__ import annotations

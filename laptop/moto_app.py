@@ -45,7 +45,7 @@ def _handlers(host: str) -> list[tuple[re.Pattern[str], _Handler]]:
     for service, pattern in backend_index.backend_url_patterns:
         if pattern.match(f"https://{host}"):
             if service == "ssm":
-                _import_ssm_without_ec2()
+                import_without("moto.ec2", "moto.ssm.models")
             loaded: Any = backends.get_backend(service)  # type: ignore[call-overload,unused-ignore]
             if isinstance(loaded, BackendDict):
                 regions = loaded[ACCOUNT_ID]
@@ -56,26 +56,36 @@ def _handlers(host: str) -> list[tuple[re.Pattern[str], _Handler]]:
     raise ServiceError("UnknownServiceException", f"The laptop has no service at {host}.", 404)
 
 
-class _LateEc2:
-    """Stands in for moto's EC2 backends until somebody wants one."""
+class _LateBackends:
+    """Stands in for moto's backends of a service until somebody wants something of one."""
 
-    def __getitem__(self, account: str) -> Any:
-        from moto.ec2.models import ec2_backends
+    def __init__(self, module: str, name: str, keys: tuple[str, ...] = ()) -> None:
+        self._module, self._name, self._keys = module, name, keys
 
-        return ec2_backends[account]
+    def __getitem__(self, key: str) -> _LateBackends:
+        return _LateBackends(self._module, self._name, (*self._keys, key))
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(importlib.import_module(self._module), self._name)
+        for key in self._keys:
+            found = found[key]
+        return getattr(found, name)
 
 
-def _import_ssm_without_ec2() -> None:
-    """SSM wants EC2 only for commands to instances, but importing EC2 takes a tenth of the laptop's whole start."""
-    if "moto.ec2" in sys.modules:
+def import_without(absent: str, module: str) -> None:
+    """Imports a module of moto's, and not the service `absent` (such as moto.ec2) that it wants for rare cases.
+
+    Importing EC2, which ECS wants too, takes a tenth of the laptop's whole start, and 100 MB.
+    """
+    if absent in sys.modules:
         return
-    stand_in = types.ModuleType("moto.ec2")
-    stand_in.__dict__["ec2_backends"] = _LateEc2()
-    sys.modules["moto.ec2"] = stand_in
+    stand_in, backends = types.ModuleType(absent), f"{absent.rpartition('.')[2]}_backends"
+    stand_in.__dict__[backends] = _LateBackends(f"{absent}.models", backends)
+    sys.modules[absent] = stand_in
     try:
-        importlib.import_module("moto.ssm.models")
+        importlib.import_module(module)
     finally:
-        del sys.modules["moto.ec2"]
+        del sys.modules[absent]
 
 
 def call(request: HttpRequest) -> tuple[int, dict[str, str], bytes]:

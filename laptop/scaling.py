@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from laptop import dashboard, endpoint_metrics, scalable
+from laptop import dashboard, endpoint_metrics, moto_app, scalable
 from laptop.account import ACCOUNT_ID, REGION, Account
 from laptop.alarms import Alarms
 from laptop.errors import ServiceError
@@ -446,6 +446,7 @@ def _teach_moto() -> None:
     """moto's list of scalable dimensions lacks the one of inference components, and it refuses what is not on it."""
     import enum
 
+    moto_app.import_without("moto.ecs", "moto.applicationautoscaling.models")
     from moto.applicationautoscaling import models, responses
 
     known = {one.name: one.value for one in models.ScalableDimensionValueSet}

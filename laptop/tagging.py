@@ -59,8 +59,11 @@ class Tagging:
 
     def _tags(self, types: list[str]) -> dict[str, Mapping[str, str]]:
         own: dict[str, Mapping[str, str]] = {arn: dict(found) for arn, found in list(self._account.tags.items())}
-        if types and {one.partition(":")[0] for one in types} <= _OWN:
+        services = {one.partition(":")[0] for one in types}
+        if types and services <= _OWN:
             return own
+        if types and services <= {*_OWN, "cloudwatch"}:
+            return {**_tags_of_alarms(), **own}
         from moto.resourcegroupstaggingapi.models import resourcegroupstaggingapi_backends
 
         backend = resourcegroupstaggingapi_backends[ACCOUNT_ID][REGION]

@@ -168,6 +168,7 @@ class StandingAccount:
         self.aws.clock = self.clock = HandClock(self._at)
         self.aws.events = self.bus = Bus()
         self.aws.client = lambda service, role_arn=None: self.client(service)  # type: ignore[method-assign]
+        moto_app.import_without("moto.ec2", "moto.ssm.models")
         moto_app.use_clock(self.clock)
         for name in _SERVICES:
             importlib.import_module(f"laptop.{name}").install(self.aws)

@@ -27,7 +27,7 @@ from mlplatform.decisions import (
     SwitchOver,
 )
 from mlplatform.errors import AwsError
-from mlplatform.facts import AbTestAsked, EndpointChanged
+from mlplatform.facts import AbTestAsked, EndpointChanged, HostingKind
 from start_training import start_training
 
 STAND_IN = names.stand_in(ENDPOINT)
@@ -235,3 +235,23 @@ def test_a_job_that_leaves_the_kind_to_the_platform_gets_the_cheapest_and_is_tol
     assert "For 1,000 requests a day: serverless (2 GB) is the cheapest" in decision.reason
     assert any(line.startswith("real-time (") for line in decision.difference)
     assert kinds(account) == {ENDPOINT: "serverless"}
+
+
+def test_calls_that_found_no_capacity_are_calls_of_what_sleeps(account: Account) -> None:
+    def answer(parameters: Mapping[str, Any]) -> dict[str, Any]:
+        values = {"Invocations": [], "NoCapacityInvocationFailures": [1.0, 2.0]}
+        found = [(one["Id"], one["MetricStat"]["Metric"]) for one in parameters["MetricDataQueries"]]
+        assert all(metric["Dimensions"][0]["Name"] == "InferenceComponentName" for _, metric in found)
+        return {"MetricDataResults": [{"Id": key, "Values": values[metric["MetricName"]]} for key, metric in found]}
+
+    account.answers["get_metric_data"] = answer
+    sleeper = builders.endpoint(kind=HostingKind.SCALE_TO_ZERO)
+    assert account.app().aws.calls(sleeper, builders.NOON) == 3
+
+
+@pytest.mark.parametrize(("told", "waiting"), [([3.0, 9.0], 3), ([0.0, 9.0], 0), ([], 0)])
+def test_what_waits_in_a_queue_is_what_its_last_minute_told(account: Account, told: list[float], waiting: int) -> None:
+    account.answers["get_metric_data"] = {"MetricDataResults": [{"Id": "m0", "Values": told}]}
+    assert account.app().aws.waiting(builders.endpoint(kind=HostingKind.ASYNCHRONOUS)) == waiting
+    [asked] = account.called("get_metric_data")
+    assert asked["ScanBy"] == "TimestampDescending"

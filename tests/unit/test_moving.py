@@ -116,6 +116,7 @@ def test_what_aws_changes_in_place_is_an_update_and_one_that_failed_is_not_tried
         (Pair(NAME, old(), stand_in(status="Failed", failure_reason="no image.")), AbandonMove, "failed: no image."),
         (Pair(NAME, old(), stand_in(), RIGHT), SwitchOver, "calls of ml-platform-churn fail; ml-platform-churn--stand"),
         (Pair(NAME, old(status="Updating"), stand_in(), RIGHT), Skip, "is Updating"),
+        (Pair(NAME, old(), stand_in(), RIGHT, waiting=2), Skip, "has 2 requests in its queue, which would be lost"),
         (Pair(NAME, old(status="Deleting"), stand_in()), Skip, "is being deleted, to be made anew"),
         (Pair(NAME, None, stand_in()), SwitchOver, "is made anew"),
         (Pair(NAME, None, stand_in(status="Deleting")), Skip, "is being deleted"),

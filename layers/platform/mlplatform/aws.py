@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -67,7 +67,7 @@ from mlplatform.decisions import (
     TagResource,
     WarnOfEnd,
 )
-from mlplatform.endpoint_alarms import differing, dimensions
+from mlplatform.endpoint_alarms import differing, request_dimensions
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import (
     DATASET_TAG,
@@ -92,9 +92,9 @@ from mlplatform.facts import (
 )
 from mlplatform.kinds import kind_of
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, model_version, parse_card
-from mlplatform.quotas import LIMIT_EXCEEDED, limit_reached_by, wait_for_missing
 from mlplatform.sleeping import asleep
 from mlplatform.sleeping import dimensions as sleeper_dimensions
+from mlplatform.waiting import asked_by, refused_by
 
 if TYPE_CHECKING:
     from mlplatform.recommendations import AdviceFacts
@@ -107,6 +107,7 @@ _CONFIG_ATTEMPTS = 6
 _UPDATE_ATTEMPTS = 60  # a canary of a tenth is missed by all of them once in 500 times, and there is a second look
 _COMPONENT_ATTEMPTS = 20  # a second each
 _GONE_ATTEMPTS = 40  # as below
+_BACKLOG_TOLD = timedelta(minutes=10)  # a queue's length that was told longer ago is no longer true
 _QUEUE_ATTEMPTS = 30  # a second each
 _UPDATE_SECONDS = 30.0  # of a function's minute; what is slower than that rings the alarm for latency
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
@@ -357,14 +358,31 @@ class Aws(
         return read_traffic(self._call, endpoint.name, endpoint.kind, self.now())
 
     def calls(self, endpoint: Endpoint, since: datetime) -> int:
-        """How many requests it got, or has waiting. An asynchronous endpoint counts what it has processed."""
-        queued = endpoint.kind is HostingKind.ASYNCHRONOUS
-        metric = "InvocationsProcessed" if queued else "Invocations"
-        wanted = [(metric, dimensions(endpoint.name), "Sum")]
+        """How many requests it got, or has waiting. An asynchronous endpoint counts what it has processed, and what
+        sleeps the calls that failed because it does, which are not among its invocations.
+        """
+        scope = request_dimensions(endpoint.name, endpoint.kind)
+        wanted = [("Invocations", scope, "Sum")]
+        if endpoint.kind is HostingKind.ASYNCHRONOUS:
+            wanted = [
+                ("InvocationsProcessed", scope, "Sum"),
+                ("ApproximateBacklogSize", sleeper_dimensions(endpoint), "Maximum"),
+            ]
         if endpoint.kind is HostingKind.SCALE_TO_ZERO:
-            wanted = [(metric, sleeper_dimensions(endpoint), "Sum")]
-        if queued:
-            wanted.append(("ApproximateBacklogSize", sleeper_dimensions(endpoint), "Maximum"))
+            wanted.append(("NoCapacityInvocationFailures", scope, "Sum"))
+        return int(sum(sum(values) for values in self._minutes(wanted, since)))
+
+    def waiting(self, endpoint: Endpoint) -> int:
+        """The requests in an asynchronous endpoint's queue and in work, as of its last minute; 0 where it has told
+        none for a while (ApproximateBacklogSize, "Monitor asynchronous endpoint", SageMaker developer guide)."""
+        wanted = [("ApproximateBacklogSize", sleeper_dimensions(endpoint), "Maximum")]
+        [values] = self._minutes(wanted, self.now() - _BACKLOG_TOLD)
+        return int(values[0]) if values else 0
+
+    def _minutes(
+        self, wanted: Sequence[tuple[str, list[dict[str, str]], str]], since: datetime
+    ) -> list[Sequence[float]]:
+        """Of each metric, dimensions and statistic the values minute by minute, the newest first."""
         found = self._call(
             "cloudwatch",
             "get_metric_data",
@@ -381,8 +399,10 @@ class Aws(
             ],
             StartTime=since,
             EndTime=self.now(),
+            ScanBy="TimestampDescending",
         )
-        return int(sum(sum(one["Values"]) for one in found["MetricDataResults"]))
+        by_id = {one["Id"]: one["Values"] for one in found["MetricDataResults"]}
+        return [by_id.get(f"m{number}", []) for number in range(len(wanted))]
 
     def scaling_bounds(self, endpoint: Endpoint) -> tuple[int, int] | None:
         """The fewest and the most instances that its scaling allows now; None where nothing scales it.
@@ -709,12 +729,9 @@ class Aws(
             else:
                 self._create_endpoint(decision.endpoint)
         except AwsError as error:
-            if error.code != LIMIT_EXCEEDED and not error.missing:
+            waiting = asked_by(decision, error)
+            if waiting is None:
                 raise
-            if error.missing:
-                waiting = wait_for_missing(decision, error.missing)
-            else:
-                waiting = limit_reached_by(decision, error.aws_message)
             if waiting.update is not None:
                 self._call("sagemaker", "update_model_package", **waiting.update)
             return self._finish(waiting)
@@ -735,7 +752,7 @@ class Aws(
             else:
                 self._update_endpoint(decision.endpoint, model, decision.deregister, decision.alarms)
         except AwsError as error:
-            if error.code == LIMIT_EXCEEDED:
+            if error.limit_reached:
                 self._tag_endpoint(name, {key: before.get(key, "") for key in decision.endpoint_tags})
             raise
 
@@ -750,10 +767,11 @@ class Aws(
         try:
             self._change_variants(decision.endpoint, decision.endpoint["EndpointConfigName"], None)
         except AwsError as error:
-            if error.code != LIMIT_EXCEEDED:
+            refusal = refused_by(error)
+            if refusal is None:
                 raise
             self._tag_endpoint(name, {names.CHALLENGER_TAG: ""})
-            return Refuse(f"SageMaker gives no instances for a challenger: {error.aws_message}")
+            return refusal
         self._announce(decision)
         return decision
 

@@ -42,6 +42,7 @@ class Pair:
     # What came of asking the stand-in; None where it was not asked.
     prediction: Prediction | Unasked | None = None
     calls: int | None = None  # of the stand-in within QUIET; None where nobody has looked
+    waiting: int = 0  # requests in the endpoint's queue, where it is asynchronous
 
 
 def moves(endpoint: Endpoint, settings: Settings) -> bool:
@@ -126,6 +127,11 @@ def _switch(pair: Pair, stand_in: Endpoint) -> Moving:
         return Skip(f"{stand_in.name} has not proven itself, because {why}; the next tick looks again.")
     if old.busy:
         return Skip(f"{name} is {old.status}; it moves when that is over.")
+    if pair.waiting:
+        return Skip(
+            f"{name} has {pair.waiting} request{'s' if pair.waiting > 1 else ''} in its queue, which would be lost "
+            f"with it; it moves when they are answered. What is sent to {stand_in.name} does not hold it up."
+        )
     return _anew(pair, stand_in)
 
 
