@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cli import hours, models
 from cli.connection import CommandError, Connection
-from cli.doctor import app_of
+from cli.serving import app_of
 from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.experiments import AbTest, bad_share, share_of, wanted_test

@@ -17,7 +17,7 @@ import typer
 from cli import hours
 from cli.advice import caller, described_stack
 from cli.connection import Connection
-from cli.doctor import PersonsAws
+from cli.serving import PersonsAws
 from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.capacity import wanted_type
@@ -73,7 +73,7 @@ class Stack:
 
     @cached_property
     def settings(self) -> Settings:
-        return hours.stack_settings(self.connection)
+        return self.connection.settings
 
     @cached_property
     def aws(self) -> PersonsAws:

@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
 
 from mlplatform import names
+from mlplatform.settings import Settings, read_settings
 
 LAPTOP_REGION = "us-east-1"
 
@@ -78,6 +79,13 @@ class Connection:
                 ) from error
             raise
         return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Those of the deployed function, so that what is planned here is its plan."""
+        function = self.client("lambda").get_function_configuration(FunctionName=f"{self.stack}-keep-office-hours")
+        region = self.sagemaker.meta.region_name
+        return read_settings({**function["Environment"]["Variables"], "AWS_REGION": region})
 
     def decide(self, function: str, event: Mapping[str, Any]) -> list[dict[str, str]]:
         """What one of the stack's functions decides, each with its reason. Raises CommandError where it fails."""

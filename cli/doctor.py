@@ -7,21 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from cli import hours
 from cli.connection import Connection
+from cli.serving import app_of
 from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.app import App
 from mlplatform.autoscaling import check_endpoint, plan_autoscaling
-from mlplatform.aws import Aws
 from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, MakeComponent, Notify, Skip
 from mlplatform.experiments import as_challenger, plan_share, plan_variants, share_of
 from mlplatform.facts import DATASET_TAG, Endpoint, Prediction, Unasked
-from mlplatform.settings import Settings
 
 console = Terminal(soft_wrap=True, highlight=False)
 Mend = Literal["configure", "clamp", "govern", ""]
@@ -35,19 +33,6 @@ class Finding:
     reason: str
     command: str  # that a person would give
     mend: Mend = ""  # how --mend does it; nothing where a person has to decide
-
-
-class PersonsAws(Aws):
-    """The platform's own calls, with a person's rights."""
-
-    def __init__(self, connection: Connection, settings: Settings) -> None:
-        super().__init__(settings)
-        self._connection = connection
-
-    def _client(self, service: str) -> Any:
-        if service not in self._clients:
-            self._clients[service] = self._connection.client(service)
-        return self._clients[service]
 
 
 def doctor(
@@ -76,12 +61,6 @@ def doctor(
         console.print("Every endpoint has what it should have.")
     elif open_:
         raise typer.Exit(1)
-
-
-def app_of(connection: Connection) -> App:
-    """What the functions work with, with the rights of the person at the terminal."""
-    settings = hours.stack_settings(connection)
-    return App(settings, PersonsAws(connection, settings))
 
 
 def examine(app: App) -> Iterator[Finding]:

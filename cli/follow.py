@@ -9,6 +9,7 @@ import json
 import re
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import typer
@@ -16,10 +17,11 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.markup import escape
 
-from cli.connection import Connection, is_missing
+from cli.connection import Connection
 from cli.pipeline import find_execution, steps
-from cli.serving import live
+from cli.serving import app_of
 from mlplatform import names
+from mlplatform.aws import Aws
 from mlplatform.tuning import shortened
 
 DECIDING_FUNCTIONS = ("start_training", "deploy_model", "configure_autoscaling")
@@ -103,6 +105,10 @@ class Follower:
     _steps: dict[str, str] = field(default_factory=dict)  # name -> status
     _transitions: int = 0
     _endpoint_status: str | None = None
+
+    @cached_property
+    def _aws(self) -> Aws:
+        return app_of(self.connection).aws
 
     def run(self) -> Outcome:
         with self.console.status("waiting for the drop to settle") as status:
@@ -275,18 +281,15 @@ class Follower:
             if ended:
                 return Outcome(kind, ended[-1]["message"], self._job_name)
         name = self.connection.endpoint_name(self.dataset)
-        try:
-            endpoint = self.connection.sagemaker.describe_endpoint(EndpointName=name)
-        except ClientError as error:
-            if not is_missing(error):
-                raise
+        endpoint = self._aws.endpoint(name)
+        if endpoint is None:
             return None
-        if endpoint["EndpointStatus"] != self._endpoint_status:
-            self._endpoint_status = endpoint["EndpointStatus"]
+        if endpoint.status != self._endpoint_status:
+            self._endpoint_status = endpoint.status
             self._say("endpoint", f"{name} is {self._endpoint_status}")
-        if endpoint["EndpointStatus"] == "Failed":
-            return Outcome("failed", endpoint.get("FailureReason", "The endpoint failed."), self._job_name)
-        if endpoint["EndpointStatus"] != "InService" or live(self.connection, name)[0] != self._job_name:
+        if endpoint.status == "Failed":
+            return Outcome("failed", endpoint.failure_reason or "The endpoint failed.", self._job_name)
+        if endpoint.status != "InService" or endpoint.model_name != self._job_name:
             return None
         settled = [
             decision

@@ -58,7 +58,8 @@ def keep(
     if (days is not None) + (until is not None) + always + end != 1:
         raise CommandError("Give one of --days, --until, --always and --end.")
     connection: Connection = context.obj
-    endpoint, _, arn = find(connection, dataset)
+    found = find(connection, dataset)
+    endpoint, arn = found.hosted, found.arn
     if end:
         # Asked for while it slept, the wish lies with its config.
         config = endpoint.tags.get(names.WANTED_TAG) if endpoint.status else None

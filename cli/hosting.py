@@ -21,6 +21,7 @@ from mlplatform import instances, kinds, names, prices
 from mlplatform.aws_traffic import WINDOW_DAYS, read_traffic
 from mlplatform.dollars import precise
 from mlplatform.errors import DataRejected, UnknownPrice
+from mlplatform.experiments import wanted_test
 from mlplatform.facts import HostingKind, Traffic
 from mlplatform.hosting import (
     COLD_START_SECONDS,
@@ -38,7 +39,6 @@ from mlplatform.hosting import (
     requests_per_day,
 )
 from mlplatform.job_spec import HOSTING_KEYS, parse_job_spec
-from mlplatform.kinds import kind_of
 from mlplatform.model_cost import open_hours_per_week
 from mlplatform.settings import Settings
 from mlplatform.stand_ins import MOVE
@@ -59,6 +59,7 @@ class Serving:
     kind: HostingKind
     arn: str
     asleep: bool  # parked for the night
+    tested: bool  # an A/B test runs on it, or is to
     memory_gb: int | None = None  # a serverless variant's, or what a copy reserves that scales to zero
 
 
@@ -91,10 +92,10 @@ def hosting(
     """
     connection: Connection = context.obj
     serving = find(connection, dataset)
-    settings = hours.stack_settings(connection)
+    settings = connection.settings
     if move_to is not None:
         sizes = {"memory_gb": None if memory_gb is None else int(memory_gb), "max_concurrency": max_concurrency}
-        _move(connection, serving, move_to, {key: value for key, value in sizes.items() if value}, settings)
+        move(connection, serving, move_to, {key: value for key, value in sizes.items() if value}, settings)
         return
     measured = read_traffic(caller(connection), serving.name, serving.kind, connection.now())
     wishes = names.hosting_wishes(serving.tags)
@@ -135,6 +136,8 @@ def hosting(
         sys.stdout.write(json.dumps(_document(serving, workload, seen, choice), indent=1, default=str) + "\n")
         return
     _show(serving, workload, measured, seen, choice)
+    if serving.variants > 1:
+        console.print("An A/B test runs: the requests are the live model's alone; its challenger's are left out.")
     moving = _stand_in(connection, serving)
     if moving is not None:
         console.print(moving, style="yellow", markup=False)
@@ -142,38 +145,50 @@ def hosting(
 
 def find(connection: Connection, name: str) -> Serving:
     """What has no instances is compared with the type that it would have in real time. Raises CommandError."""
-    endpoint, variants, arn = hours.find(connection, name)
-    usual = names.hosting_wishes(endpoint.tags).get(
-        "instance_type", hours.stack_settings(connection).hosting_instance_type
-    )
+    there = hours.find(connection, name)
+    endpoint, variants, one = there.hosted, there.variants, there.endpoint
+    usual = names.hosting_wishes(endpoint.tags).get("instance_type", connection.settings.hosting_instance_type)
     kind = next((str(one["InstanceType"]) for one in variants if one.get("InstanceType")), usual)
     why = f"{kind} has a GPU, which serverless has not" if instances.is_gpu(kind) else ""
     if len(variants) > 1:
         why = why or "it has several variants, and serverless has one"
     model, hosted, memory_gb = endpoint.tags.get(names.WANTED_TAG), HostingKind.REAL_TIME, None
-    if endpoint.status is not None:
-        found = connection.sagemaker.describe_endpoint(EndpointName=endpoint.name)
-        config = connection.sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
-        model, hosted = config["ProductionVariants"][0].get("ModelName", model), kind_of(config)
-        memory_gb = config["ProductionVariants"][0].get("ServerlessConfig", {}).get("MemorySizeInMB", 0) // 1024 or (
-            kinds.hosting(endpoint.tags, hours.stack_settings(connection)).memory_gb
-        )
+    if one is not None and one.config_name:
+        model, hosted = one.model_name or model, one.kind
+        memory_gb = one.memory_gb or kinds.hosting(endpoint.tags, connection.settings).memory_gb
+        config = connection.sagemaker.describe_endpoint_config(EndpointConfigName=one.config_name)
         if config.get("DataCaptureConfig", {}).get("EnableCapture"):
             why = why or "it captures data, which serverless does not"
         placed = config if model is None else {**connection.sagemaker.describe_model(ModelName=model), **config}
         if placed.get("VpcConfig") or placed.get("EnableNetworkIsolation"):
             why = why or "its model is in a VPC or isolated from the network, which serverless does not offer"
-    asleep = endpoint.status is None
-    return Serving(endpoint.name, kind, endpoint.tags, model, len(variants), why, hosted, arn, asleep, memory_gb)
+    return Serving(
+        name=endpoint.name,
+        instance_type=kind,
+        tags=endpoint.tags,
+        model=model,
+        variants=len(variants),
+        not_serverless=why,
+        kind=hosted,
+        arn=there.arn,
+        asleep=one is None,
+        tested=wanted_test(endpoint.tags) is not None or (one is not None and one.challenger is not None),
+        memory_gb=memory_gb,
+    )
 
 
-def _move(
+def move(
     connection: Connection, serving: Serving, kind: HostingKind, sizes: Mapping[str, int], settings: Settings
 ) -> None:
     """Writes the wish, and has configure-autoscaling begin. Raises CommandError for what can't be."""
     dataset = serving.name.removeprefix(f"{connection.stack}-")
     if serving.asleep:
         raise CommandError(f"{serving.name} is asleep. To wake it and move it then: mlp snooze {dataset} --hours 2")
+    if serving.tested:
+        raise CommandError(
+            f"An A/B test runs on {serving.name}, and a move would end it. End it first: mlp ab {dataset} --drop, or "
+            f"mlp ab {dataset} --promote."
+        )
     under_way = serving.tags.get(names.LOOK_TAG) == MOVE
     if kind is serving.kind and not under_way:
         raise CommandError(f"{serving.name} is {kind.value} already.")

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
-from botocore.exceptions import ClientError
 from rich.table import Table
 
-from cli.connection import CommandError, Connection, is_missing
+from cli.connection import CommandError, Connection
+from cli.serving import app_of
 from cli.terminal import Terminal
 from mlplatform import holidays as calendars
 from mlplatform import names
-from mlplatform.capacity import wanted_type
 from mlplatform.errors import UnknownPrice
-from mlplatform.facts import STACK_TAG, HostedEndpoint, HostingKind
+from mlplatform.facts import STACK_TAG, Endpoint, HostedEndpoint
 from mlplatform.kinds import tagged_kind
-from mlplatform.office_hours import NO_HOURS, keep_on_until, on_anyway, on_stretches, plan_office_hours, read_wish
+from mlplatform.office_hours import (
+    NO_HOURS,
+    has_hours,
+    keep_on_until,
+    on_anyway,
+    on_stretches,
+    plan_office_hours,
+    read_wish,
+)
 from mlplatform.opening_hours import BadHours, Hours, parse_hours
 from mlplatform.parking import read_record
 from mlplatform.restoring import hourly
-from mlplatform.settings import Settings, read_settings
+from mlplatform.settings import Settings
 
 console = Terminal(soft_wrap=True)
 
@@ -38,11 +46,11 @@ def hours(
     Example: `mlp hours churn`, `mlp hours churn --days 31`
     """
     connection: Connection = context.obj
-    settings, now = stack_settings(connection), connection.now()
-    endpoint, variants, _ = find(connection, name)
-    kind = tagged_kind(endpoint.tags)
-    if kind is not HostingKind.REAL_TIME:
-        console.print(f"{endpoint.name} is {kind.value} {NO_HOURS}")
+    settings, now = connection.settings, connection.now()
+    found = find(connection, name)
+    endpoint = found.hosted
+    if not has_hours(endpoint):
+        console.print(f"{endpoint.name} is {tagged_kind(endpoint.tags).value} {NO_HOURS}", highlight=False)
         return
     closed = holidays(connection, settings, now.date())
     end = now + timedelta(days=days)
@@ -52,7 +60,7 @@ def hours(
     except BadHours as error:
         raise CommandError(f"The hours of {endpoint.name} can't be understood: {error}.") from error
     try:
-        usd_per_hour, formula = hourly(variants, settings.aws_region)
+        usd_per_hour, formula = hourly(found.variants, settings.aws_region)
     except UnknownPrice as error:
         usd_per_hour, formula = None, str(error)
     table = Table(box=None, pad_edge=False)
@@ -96,12 +104,17 @@ def snooze(
     if (hours is not None) + (until is not None) + end != 1:
         raise CommandError("Give one of --hours, --until and --end.")
     connection: Connection = context.obj
-    endpoint, _, arn = find(connection, dataset)
+    found = find(connection, dataset)
+    endpoint, arn = found.hosted, found.arn
     if end:
         connection.sagemaker.delete_tags(ResourceArn=arn, TagKeys=[names.KEEP_ON_TAG])
         console.print(f"{endpoint.name} keeps to its hours again from the next tick on", highlight=False)
         return
-    settings, now = stack_settings(connection), connection.now()
+    if not has_hours(endpoint):
+        said = f"{endpoint.name} is {tagged_kind(endpoint.tags).value} {NO_HOURS}; nothing was changed"
+        console.print(said, highlight=False)
+        return
+    settings, now = connection.settings, connection.now()
     try:
         plan = zone_of(endpoint, settings)
         anyway = on_anyway(endpoint, settings, holidays(connection, settings, now.date()), now)
@@ -122,50 +135,41 @@ def snooze(
     )
 
 
-def stack_settings(connection: Connection) -> Settings:
-    """Those of the deployed function, so that the plan is its plan."""
-    function = connection.client("lambda").get_function_configuration(
-        FunctionName=f"{connection.stack}-keep-office-hours"
-    )
-    region = connection.sagemaker.meta.region_name
-    return read_settings({**function["Environment"]["Variables"], "AWS_REGION": region})
-
-
 def zone_of(endpoint: HostedEndpoint, settings: Settings) -> Hours:
     """Raises BadHours."""
     return parse_hours(endpoint.tags.get(names.HOURS_TAG) or settings.office_hours, settings.time_zone)
 
 
-def find(connection: Connection, name: str) -> tuple[HostedEndpoint, list[dict[str, Any]], str]:
-    """The endpoint, running or parked; its variants with instances; and the ARN that has its tags about hours."""
-    sagemaker = connection.sagemaker
+@dataclass(frozen=True)
+class Found:
+    """An endpoint that a person named."""
+
+    hosted: HostedEndpoint
+    variants: list[dict[str, Any]]  # with their types and instances, as restoring.hourly has them
+    arn: str  # of what has its tags about hours
+    endpoint: Endpoint | None = None  # of a parked one there is none
+
+
+def find(connection: Connection, name: str) -> Found:
+    """Running or parked. Raises CommandError where it is neither."""
     name = name if name.startswith(f"{connection.stack}-") else connection.endpoint_name(name)
-    try:
-        found = sagemaker.describe_endpoint(EndpointName=name)
-    except ClientError as error:
-        if not is_missing(error):
-            raise
-        return _parked(connection, name)
-    if found["EndpointStatus"] == "Deleting":
+    one = app_of(connection).aws.endpoint(name)
+    if one is None or one.status == "Deleting":
         return _parked(connection, name)  # what is put on an endpoint that goes is lost with it
-    config = sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
-    counts = {one["VariantName"]: one.get("DesiredInstanceCount") for one in found.get("ProductionVariants", [])}
     variants = [
         {
-            "InstanceType": wanted_type(one),
-            "DesiredInstanceCount": counts.get(one["VariantName"]) or one.get("InitialInstanceCount", 1),
+            "InstanceType": variant.instance_type,
+            "DesiredInstanceCount": one.counts.get(variant.name) or variant.instance_count or 1,
         }
-        for one in config["ProductionVariants"]
+        for variant in one.variants
     ]
-    arn = found["EndpointArn"]
-    tags = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=arn)["Tags"]}
-    return HostedEndpoint(name, found["EndpointStatus"], found["CreationTime"], tags), variants, arn
+    return Found(HostedEndpoint(name, one.status, one.created, one.tags), variants, one.arn, one)
 
 
-def _parked(connection: Connection, name: str) -> tuple[HostedEndpoint, list[dict[str, Any]], str]:
+def _parked(connection: Connection, name: str) -> Found:
     for endpoint, arn in _all_parked(connection):
         if endpoint.name == name and endpoint.parked is not None:
-            return endpoint, [dict(one) for one in endpoint.parked.variants], arn
+            return Found(endpoint, [dict(one) for one in endpoint.parked.variants], arn)
     raise CommandError(f"There is no endpoint {name}, running or parked. `mlp status` shows what there is.")
 
 
@@ -174,7 +178,7 @@ def asleep(connection: Connection) -> dict[str, str]:
     parked = [endpoint for endpoint, _ in _all_parked(connection)]
     if not parked:
         return {}
-    settings, now = stack_settings(connection), connection.now()
+    settings, now = connection.settings, connection.now()
     closed = holidays(connection, settings, now.date())
     return {endpoint.name: _until(endpoint, settings, closed, now) for endpoint in parked}
 

@@ -35,6 +35,7 @@ from cli.teardown import teardown
 from cli.terminal import Terminal
 from cli.tuning import tune
 from mlplatform import names
+from mlplatform.errors import PlatformError
 
 OTHER_FUNCTIONS = (
     "compare_models",
@@ -304,6 +305,11 @@ def main() -> None:
     except CommandError as error:
         Terminal(stderr=True).print(f"[red]{error}[/red]", highlight=False)
         sys.exit(1)
+    except PlatformError as error:
+        if os.environ.get("MLP_DEBUG"):
+            raise
+        Terminal(stderr=True).print(f"[red]{error}[/red]", highlight=False)
+        sys.exit(2)
     except AWS_ERRORS as error:
         if os.environ.get("MLP_DEBUG"):
             raise

@@ -233,13 +233,12 @@ def _wanted(connection: Connection, dataset: str) -> tuple[str | None, AbTest | 
     """The model that the endpoint serves, or is to serve, and its A/B test, if any; whether it is stopped; and whether
     its last update failed."""
     try:
-        endpoint, _, _ = hours.find(connection, dataset)
+        found = hours.find(connection, dataset)
     except CommandError:
         return None, None, False, False
-    failed = endpoint.status is not None and "FailureReason" in connection.sagemaker.describe_endpoint(
-        EndpointName=endpoint.name
-    )
-    return endpoint.tags.get(names.WANTED_TAG), wanted_test(endpoint.tags), endpoint.status is None, failed
+    tags, running = found.hosted.tags, found.endpoint
+    failed = running is not None and running.failure_reason is not None
+    return tags.get(names.WANTED_TAG), wanted_test(tags), running is None, failed
 
 
 def find(connection: Connection, text: str) -> tuple[Group, ModelPackage | None]:

@@ -169,7 +169,7 @@ def _is_there(connection: Connection, endpoint: str) -> bool:
     try:
         connection.sagemaker.describe_endpoint(EndpointName=endpoint)
     except ClientError as error:
-        if "could not find" not in str(error).lower():
+        if not is_missing(error):
             raise
         return False
     return True

@@ -1,50 +1,52 @@
-"""What an endpoint serves and runs on, whatever its kind of hosting."""
+"""What an endpoint serves and runs on, whatever its kind of hosting: as the platform itself reads it."""
 
 from __future__ import annotations
 
-from botocore.exceptions import ClientError
+from typing import Any
 
-from cli.connection import Connection, is_missing
-from mlplatform.facts import HostingKind
-from mlplatform.kinds import kind_of
-
-
-def live(connection: Connection, endpoint: str) -> tuple[str, str]:
-    """The live model, which the config of most endpoints is named like, and what it runs on."""
-    sagemaker = connection.sagemaker
-    described = sagemaker.describe_endpoint(EndpointName=endpoint)
-    variants = described.get("ProductionVariants", [])
-    config = sagemaker.describe_endpoint_config(EndpointConfigName=described["EndpointConfigName"])
-    kind = kind_of(config)
-    if kind is HostingKind.REAL_TIME:
-        counts = "+".join(str(variant.get("CurrentInstanceCount", "?")) for variant in variants)
-        resources = [f"endpoint/{endpoint}/variant/{variant['VariantName']}" for variant in variants]
-        return described["EndpointConfigName"], f"{counts}{_bounds(connection, resources)}"
-    model = config["ProductionVariants"][0].get("ModelName", "")
-    if kind is HostingKind.SERVERLESS:
-        size = config["ProductionVariants"][0]["ServerlessConfig"]
-        return model, f"serverless, {size['MemorySizeInMB'] // 1024} GB x {size['MaxConcurrency']}"
-    count = variants[0].get("CurrentInstanceCount", 0)
-    resource = f"endpoint/{endpoint}/variant/{config['ProductionVariants'][0]['VariantName']}"
-    if kind is HostingKind.SCALE_TO_ZERO:
-        resource = f"inference-component/{endpoint}"
-        model, count = _component(connection, endpoint)
-    return model, f"{kind.value}, {count or 'asleep: 0'}{_bounds(connection, [resource])}"
+from cli.connection import Connection
+from mlplatform import names
+from mlplatform.app import App
+from mlplatform.aws import Aws
+from mlplatform.facts import Endpoint, HostingKind
+from mlplatform.settings import Settings
 
 
-def _component(connection: Connection, name: str) -> tuple[str, int]:
-    """The model of what scales to zero, and how many copies serve; neither before it has one."""
-    try:
-        found = connection.sagemaker.describe_inference_component(InferenceComponentName=name)
-    except ClientError as error:
-        if not is_missing(error):
-            raise
-        return "", 0
-    return found["Specification"].get("ModelName", ""), found.get("RuntimeConfig", {}).get("CurrentCopyCount", 0)
+class PersonsAws(Aws):
+    """The platform's own calls, with a person's rights."""
+
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        super().__init__(settings)
+        self._connection = connection
+
+    def _client(self, service: str) -> Any:
+        if service not in self._clients:
+            self._clients[service] = self._connection.client(service)
+        return self._clients[service]
 
 
-def _bounds(connection: Connection, resources: list[str]) -> str:
-    targets = connection.autoscaling.describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=resources)[
+def app_of(connection: Connection) -> App:
+    """What the functions work with, with the rights of the person at the terminal."""
+    return App(connection.settings, PersonsAws(connection, connection.settings))
+
+
+def size(connection: Connection, endpoint: Endpoint) -> str:
+    """What it runs on, such as "1 of 1..5" instances; of an A/B test both models' instances, the live one's first."""
+    if endpoint.kind is HostingKind.SERVERLESS:
+        return f"serverless, {endpoint.memory_gb} GB x {endpoint.max_concurrency}"
+    if endpoint.kind is HostingKind.REAL_TIME:
+        counts = "+".join("?" if one.instance_count is None else str(one.instance_count) for one in endpoint.variants)
+        return f"{counts}{_bounds(connection, endpoint)}"
+    count = endpoint.instance_count
+    if endpoint.kind is HostingKind.SCALE_TO_ZERO:
+        count = endpoint.component.copies if endpoint.component else 0
+    return f"{endpoint.kind.value}, {count or 'asleep: 0'}{_bounds(connection, endpoint)}"
+
+
+def _bounds(connection: Connection, endpoint: Endpoint) -> str:
+    """As they are now: what an update took with its scaling is not there."""
+    resource = names.scalable_target(endpoint.name, endpoint.variant_name, kind=endpoint.kind)["ResourceId"]
+    targets = connection.autoscaling.describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=[resource])[
         "ScalableTargets"
     ]
     return f" of {targets[0]['MinCapacity']}..{targets[0]['MaxCapacity']}" if targets else ", not scaled"

@@ -14,7 +14,7 @@ from rich.table import Table
 from cli import hours, pipeline, tuning
 from cli.connection import Connection
 from cli.follow import outcome_of
-from cli.serving import live
+from cli.serving import app_of, size
 from mlplatform import names
 from mlplatform.facts import Approval
 
@@ -64,6 +64,7 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
     missing = any(connection.endpoint_name(dataset) not in endpoints for dataset in datasets)
     asleep = hours.asleep(connection) if missing else {}
     waiting = _waiting(connection)
+    aws = app_of(connection).aws if endpoints else None
     found = []
     for dataset in datasets:
         verdict = _read_verdict(connection, verdict_keys.get(dataset))
@@ -71,15 +72,15 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
         endpoint = connection.endpoint_name(dataset)
         if only and not (verdict or job or dataset in executed or endpoint in endpoints or endpoint in asleep):
             continue
-        model, instances = live(connection, endpoint) if endpoint in endpoints else ("", "")
+        serving = aws.endpoint(endpoint) if aws is not None and endpoint in endpoints else None
         found.append(
             Row(
                 dataset,
                 verdict.get("verdict", "not judged yet"),
                 executed.get(dataset, "") if "pipeline" in verdict else _job(connection, verdict, job),
-                model,
+                (serving.model_name or "") if serving else "",
                 endpoints.get(endpoint) or (f"asleep {asleep[endpoint]}" if endpoint in asleep else "none"),
-                instances,
+                size(connection, serving) if serving else "",
                 verdict.get("reason", ""),
                 endpoint not in endpoints and endpoint in asleep,
                 tuple(f"{dataset}/{version}" for version in waiting.get(endpoint, ())),

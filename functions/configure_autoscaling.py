@@ -12,7 +12,7 @@ from typing import Any
 
 from mlplatform import events, names
 from mlplatform.app import App, live_app
-from mlplatform.autoscaling import check_endpoint, check_update, plan_autoscaling, told_elsewhere
+from mlplatform.autoscaling import check_endpoint, check_update, plan_autoscaling, skip_update, told_elsewhere
 from mlplatform.decisions import Decision, EndAbTest, FinishDeployment, MakeComponent, Skip
 from mlplatform.experiments import as_challenger, for_challenger, plan_share, plan_variants
 from mlplatform.facts import (
@@ -136,15 +136,12 @@ def _tried(app: App, endpoint: Endpoint) -> tuple[ModelCard | None, Prediction |
 
 def check_canary(app: App, changed: EndpointChanged) -> Decision:
     endpoint = app.aws.endpoint(changed.endpoint_name)
-    if endpoint is None or endpoint.pending_config is None:
-        return Skip(f"{changed.endpoint_name} is not being updated any more.")
-    if endpoint.tags.get(STACK_TAG) != app.settings.stack_name or DATASET_TAG not in endpoint.tags:
-        return Skip(f"{endpoint.name} is not an endpoint that {app.settings.stack_name} made.")
-    if endpoint.kind is not HostingKind.REAL_TIME:
-        return Skip(f"{endpoint.name} is {endpoint.kind.value}; its new model is asked when the update is over.")
+    skip = skip_update(endpoint, changed.endpoint_name, app.settings)
+    if skip is not None or endpoint is None or endpoint.pending_config is None:
+        return skip or Skip(f"{changed.endpoint_name} is gone.")
     new = endpoint.pending_config  # its model is named like it
     card = app.aws.stored_card(endpoint.tags[DATASET_TAG], new)
     if card is None:
         return Skip(f"{endpoint.name} is being updated to {new}, which has no card to be held against.")
     prediction = app.aws.smoke_test_update(endpoint, new, card.sample_json)
-    return app.aws.apply(check_update(endpoint, new, prediction, app.settings))
+    return app.aws.apply(check_update(endpoint, new, prediction))

@@ -12,10 +12,11 @@ from mlplatform.decisions import Decision, HoldDataset, Skip, StartPipeline, Sta
 from mlplatform.errors import AwsError
 from mlplatform.facts import DatasetArrived, PipelineAsked
 from mlplatform.observability import decided, logger, observed
-from mlplatform.quotas import LIMIT_EXCEEDED, hold_launch, limit_reached
+from mlplatform.quotas import hold_launch
 from mlplatform.spend import hold_applies
-from mlplatform.training import plan_training, refuse_launch, skip_drop, wait_for_missing
+from mlplatform.training import plan_training, refuse_launch, skip_drop
 from mlplatform.tuning import with_warm_start
+from mlplatform.waiting import held_by
 
 
 @observed
@@ -54,11 +55,10 @@ def start_training(app: App, arrived: DatasetArrived) -> Decision:
     try:
         return app.aws.apply(_held(app, decision) or decision)
     except AwsError as error:
-        if error.missing:
-            return app.aws.apply(wait_for_missing(decision, error.missing))
-        if error.code != LIMIT_EXCEEDED:
+        held = held_by(decision, error)
+        if held is None:
             raise
-        return app.aws.apply(limit_reached(decision, error.aws_message))
+        return app.aws.apply(held)
 
 
 def start_pipeline(app: App, asked: PipelineAsked) -> Decision:

@@ -9,12 +9,30 @@ from typing import Any
 
 import builders
 from builders import JOB, Account
+from cli.connection import Connection
 from configure_autoscaling import configure_autoscaling
 from mlplatform import events, names
 from mlplatform.decisions import Decision
 from mlplatform.endpoint_alarms import update_alarms
 
 ENDPOINT = "ml-platform-churn"
+
+
+class AccountsConnection(Connection):
+    """The command line's connection to an account on moto, with the account's own clients."""
+
+    def __init__(self, account: Account) -> None:
+        super().__init__("ml-platform", None, builders.REGION)
+        self._account = account
+        self.__dict__["settings"] = account.settings
+        self.__dict__["outputs"] = {
+            "DataBucketName": account.settings.data_bucket,
+            "ArtifactBucketName": account.settings.artifact_bucket,
+            "AlertsTopicArn": account.settings.alerts_topic_arn,
+        }
+
+    def client(self, service: str, **options: Any) -> Any:
+        return self._account.client(service)
 
 
 def deploy(account: Account, *, instance_type: str = "ml.c5.large", tags: Mapping[str, str] | None = None) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from deployed_endpoint import ENDPOINT, deploy
+from deployed_endpoint import ENDPOINT, AccountsConnection, deploy
 
-import builders
 from builders import JOB, Account
 from cli.check import Found, Stack, alarms
-from cli.connection import Connection
 from mlplatform import names
 from mlplatform.endpoint_alarms import endpoint_alarms
 from mlplatform.facts import Endpoint
@@ -59,9 +55,7 @@ def wake(account: Account, action: str) -> None:
 
 
 def looking(account: Account) -> Stack:
-    connection: Any = Connection("ml-platform", None, builders.REGION)
-    connection.__dict__["outputs"] = {"AlertsTopicArn": account.settings.alerts_topic_arn}
-    stack = Stack(connection)
+    stack = Stack(AccountsConnection(account))
     stack.__dict__["resources"] = []  # the template's own alarms are tested on the laptop
     return stack
 

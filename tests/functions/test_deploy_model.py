@@ -312,6 +312,7 @@ def test_a_model_that_sagemaker_has_no_quota_for_waits_for_an_approval_and_is_to
     assert isinstance(decision, AskApproval)
     [package] = packages(account)
     assert package["ModelApprovalStatus"] == "PendingManualApproval"
+    assert package["CustomerMetadataProperties"]["asked"] == "quota"
     [alert] = account.alerts()
     assert "'ml.c5.large for endpoint usage' is 1 Instances" in alert["Message"]
     assert isinstance(end(account), Skip)
@@ -334,6 +335,7 @@ def test_a_model_whose_role_or_artifact_was_deleted_waits_and_is_told_once(accou
     assert isinstance(end(account), AskApproval)
     [package] = packages(account)
     assert package["ModelApprovalStatus"] == "PendingManualApproval"
+    assert package["CustomerMetadataProperties"]["asked"] == "missing"
     [alert] = account.alerts()
     assert said.partition(". ")[0].rstrip(".") in alert["Message"]
     assert isinstance(end(account), Skip)

@@ -63,8 +63,8 @@ def test_the_choice_comes_with_what_each_kind_would_cost() -> None:
     assert [line.split(" (")[0] for line in chosen.table] == [
         "serverless",
         "real-time",
-        "scale-to-zero",
         "asynchronous",
+        "scale-to-zero",
     ]
     assert "74.46" in chosen.table[1]
 

@@ -151,37 +151,40 @@ def test_cold_starts_are_the_requests_that_come_after_five_quiet_minutes() -> No
 
 
 @pytest.mark.parametrize(
-    ("per_hour", "share"),
+    ("per_hour", "copies", "queued"),
     [
-        ("0", "0"),
-        # e^(23/60) = 1.46717: awake for 0.46717 + 0.15667 = 0.62383 h of every 1.62383 h
-        ("1", "0.3842"),
-        # e^(115/60) = 6.79816: 1.15963 + 0.15667 = 1.31630 h of 1.51630 h
-        ("5", "0.8681"),
-        # e^(460/60) = 2136.0: 106.75 + 0.157 h of 0.05 more
-        ("20", "0.9995"),
-        ("100000", "1.0000"),
+        ("0", "0", "0"),
+        # After 27 minutes e^(27/60) = 1.56831: awake for 0.56831 + 0.15667 = 0.72498 h of every 1.72498 h.
+        # After 15 minutes e^(15/60) = 1.28403: 0.28403 + 0.15667 = 0.44069 h of 1.44069 h.
+        ("1", "0.4203", "0.3059"),
+        # e^(135/60) = 9.48774: 1.69755 + 0.15667 = 1.85421 h of 2.05421 h; e^(75/60) = 3.49034: 0.65474 of 0.85474 h
+        ("5", "0.9026", "0.7660"),
+        # e^9 = 8103: 405.1 + 0.157 h of 0.05 more; e^5 = 148.4: 7.37 + 0.157 h of 0.05 more
+        ("20", "0.9999", "0.9934"),
+        ("100000", "1.0000", "1.0000"),
     ],
 )
-def test_the_share_of_hours_that_scaling_to_zero_pays_for(per_hour: str, share: str) -> None:
-    assert round(share_awake(Decimal(per_hour)), 4) == Decimal(share)
+def test_the_share_of_hours_that_what_sleeps_is_paid_for(per_hour: str, copies: str, queued: str) -> None:
+    assert round(share_awake(Decimal(per_hour), HostingKind.SCALE_TO_ZERO), 4) == Decimal(copies)
+    assert round(share_awake(Decimal(per_hour), HostingKind.ASYNCHRONOUS), 4) == Decimal(queued)
 
 
 def test_scale_to_zero_says_how_long_its_callers_get_errors() -> None:
     choice = plan(requests_per_hour=(Decimal(1),))
     (asleep,), (queued,) = of(choice, HostingKind.SCALE_TO_ZERO), of(choice, HostingKind.ASYNCHRONOUS)
-    # 74.46 x 0.384173; 730 h / 1.62383 h = 449.55 wakes of 9.4 minutes
-    assert round(asleep.usd_per_month, 2) == round(queued.usd_per_month, 2) == Decimal("28.61")
-    assert round(asleep.pauses_per_month, 1) == Decimal("449.6")
-    assert round(asleep.failing_minutes_per_month) == 4226
+    # 74.46 x 0.42028 and x 0.30589; 730 h / 1.72498 h = 423.19 wakes of 9.4 minutes
+    assert round(asleep.usd_per_month, 2) == Decimal("31.29")
+    assert round(queued.usd_per_month, 2) == Decimal("22.78")
+    assert round(asleep.pauses_per_month, 1) == Decimal("423.2")
+    assert round(asleep.failing_minutes_per_month) == 3978
     assert asleep.first_seconds == Decimal("564.036")
     assert queued.failing_minutes_per_month == 0
 
 
 def test_quiet_nights_are_seen_hour_by_hour() -> None:
-    # 8 of 24 hours with 20 requests, awake for 0.99953 of them: 74.46 / 3 x 0.99953
+    # 8 of 24 hours with 20 requests, awake for 0.99988 of them: 74.46 / 3 x 0.99988
     choice = plan(requests_per_hour=(Decimal(0),) * 16 + (Decimal(20),) * 8)
-    assert round(of(choice, HostingKind.SCALE_TO_ZERO)[0].usd_per_month, 2) == Decimal("24.81")
+    assert round(of(choice, HostingKind.SCALE_TO_ZERO)[0].usd_per_month, 2) == Decimal("24.82")
 
 
 @pytest.mark.parametrize(

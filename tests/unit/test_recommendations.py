@@ -166,9 +166,9 @@ DEV = {"Environment": "dev", STACK_TAG: "shop"}
             "74.22",
             Confidence.MEDIUM,
         ),
-        # a GPU cannot be serverless: one request an hour still pays 38.4173 % of 730 x 0.7364 = 537.572, which
+        # a GPU cannot be serverless: one request an hour still pays 42.0283 % of 730 x 0.7364 = 537.572, which
         # tests/unit/test_hosting.py works out
-        ("scale to zero", {"endpoints": (endpoint(kind="ml.g4dn.xlarge", invocations=336),)}, "331.05", Confidence.LOW),
+        ("scale to zero", {"endpoints": (endpoint(kind="ml.g4dn.xlarge", invocations=336),)}, "311.64", Confidence.LOW),
         # half of 730 x 0.23; 400 requests a second are too many for serverless
         (
             "on ml.m5.large instead of ml.m5.xlarge",

@@ -34,8 +34,9 @@ def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | Fi
     The model's name, which is the config's, counts as well: an endpoint whose capacity was changed has been seen with
     a config of SageMaker's own, named by a random id (github.com/aws-controllers-k8s/community/issues/2110).
     """
-    if endpoint.tags.get(STACK_TAG) != settings.stack_name or DATASET_TAG not in endpoint.tags:
-        return Skip(f"{endpoint.name} is not an endpoint that {settings.stack_name} made.")
+    foreign = _not_ours(endpoint, settings)
+    if foreign is not None:
+        return foreign
     if endpoint.busy:
         return Skip(f"{endpoint.name} is {endpoint.status}; the event of the end of that will decide.")
     wanted, asked = endpoint.tags.get(names.WANTED_TAG), endpoint.tags.get(names.ASKED_TAG)
@@ -140,9 +141,25 @@ def _check_component(
     return None
 
 
-def check_update(
-    endpoint: Endpoint, config: str, prediction: Prediction | None, settings: Settings
-) -> Skip | RejectUpdate:
+def skip_update(endpoint: Endpoint | None, name: str, settings: Settings) -> Skip | None:
+    """Why the new model of an update is not asked while that is under way; None where it is."""
+    if endpoint is None or endpoint.pending_config is None:
+        return Skip(f"{name} is not being updated any more.")
+    foreign = _not_ours(endpoint, settings)
+    if foreign is not None:
+        return foreign
+    if endpoint.kind is not HostingKind.REAL_TIME:
+        return Skip(f"{name} is {endpoint.kind.value}; its new model is asked when the update is over.")
+    return None
+
+
+def _not_ours(endpoint: Endpoint, settings: Settings) -> Skip | None:
+    if endpoint.tags.get(STACK_TAG) == settings.stack_name and DATASET_TAG in endpoint.tags:
+        return None
+    return Skip(f"{endpoint.name} is not an endpoint that {settings.stack_name} made.")
+
+
+def check_update(endpoint: Endpoint, config: str, prediction: Prediction | None) -> Skip | RejectUpdate:
     """What comes of an update that is watched; `prediction` is the new model's, None where it did not answer yet."""
     if prediction is None:
         return Skip(

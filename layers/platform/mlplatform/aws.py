@@ -92,9 +92,9 @@ from mlplatform.facts import (
 )
 from mlplatform.kinds import kind_of
 from mlplatform.model_card import FILES, REPORT_FILE, compare_prediction, model_version, parse_card
-from mlplatform.quotas import LIMIT_EXCEEDED, limit_reached_by, wait_for_missing
 from mlplatform.sleeping import asleep
 from mlplatform.sleeping import dimensions as sleeper_dimensions
+from mlplatform.waiting import asked_by, refused_by
 
 if TYPE_CHECKING:
     from mlplatform.recommendations import AdviceFacts
@@ -729,12 +729,9 @@ class Aws(
             else:
                 self._create_endpoint(decision.endpoint)
         except AwsError as error:
-            if error.code != LIMIT_EXCEEDED and not error.missing:
+            waiting = asked_by(decision, error)
+            if waiting is None:
                 raise
-            if error.missing:
-                waiting = wait_for_missing(decision, error.missing)
-            else:
-                waiting = limit_reached_by(decision, error.aws_message)
             if waiting.update is not None:
                 self._call("sagemaker", "update_model_package", **waiting.update)
             return self._finish(waiting)
@@ -755,7 +752,7 @@ class Aws(
             else:
                 self._update_endpoint(decision.endpoint, model, decision.deregister, decision.alarms)
         except AwsError as error:
-            if error.code == LIMIT_EXCEEDED:
+            if error.limit_reached:
                 self._tag_endpoint(name, {key: before.get(key, "") for key in decision.endpoint_tags})
             raise
 
@@ -770,10 +767,11 @@ class Aws(
         try:
             self._change_variants(decision.endpoint, decision.endpoint["EndpointConfigName"], None)
         except AwsError as error:
-            if error.code != LIMIT_EXCEEDED:
+            refusal = refused_by(error)
+            if refusal is None:
                 raise
             self._tag_endpoint(name, {names.CHALLENGER_TAG: ""})
-            return Refuse(f"SageMaker gives no instances for a challenger: {error.aws_message}")
+            return refusal
         self._announce(decision)
         return decision
 

@@ -61,6 +61,11 @@ class AwsError(PlatformError):
         self.aws_message = message
 
     @property
+    def limit_reached(self) -> bool:
+        """Whether a quota forbids it (Errors of CreateTrainingJob, CreateEndpoint, ..., SageMaker API reference)."""
+        return self.code == "ResourceLimitExceeded"
+
+    @property
     def missing(self) -> str:
         """What the call stands on and is gone, role, bucket, object or key, and what to do; empty for all else.
 

@@ -88,7 +88,7 @@ def _plan(
     held = hold if environment == "dev" and hold is not None and hold_applies(hold, now) else None
     if tags.get(names.LOOK_TAG) and endpoint.parked is None:
         return CheckAgain(f"{name} has something unfinished: {tags[names.LOOK_TAG]}.", name, None)
-    if not _has_hours(endpoint):
+    if not has_hours(endpoint):
         also = " A spending hold does not stop it: it costs only while it is asked." if held else ""
         return Skip(f"{name} is {tagged_kind(tags).value} {NO_HOURS}.{also}")
     if environment == "prod" and names.HOURS_TAG not in tags:
@@ -111,7 +111,7 @@ def _plan(
     return _closed(endpoint, wish, now)
 
 
-def _has_hours(endpoint: HostedEndpoint) -> bool:
+def has_hours(endpoint: HostedEndpoint) -> bool:
     """What is not real-time has none, unless it was parked when it became so: that record has to go."""
     return tagged_kind(endpoint.tags) is HostingKind.REAL_TIME or endpoint.parked is not None
 
@@ -155,7 +155,7 @@ def on_stretches(
 ) -> list[Opening]:
     """When it will be on from now to `end`, as far as its tags tell now. Raises BadHours."""
     prod = endpoint.tags.get("Environment", settings.environment) == "prod"
-    if not _has_hours(endpoint) or (prod and names.HOURS_TAG not in endpoint.tags):
+    if not has_hours(endpoint) or (prod and names.HOURS_TAG not in endpoint.tags):
         return [(now, end)]
     wish = read_wish(endpoint.tags, settings, holidays, now)
     found = openings(wish.hours, holidays, now, end)

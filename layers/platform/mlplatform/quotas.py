@@ -13,17 +13,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from mlplatform import capacity, instances, names, prices, registry
-from mlplatform.decisions import AskApproval, DeployModel, HoldDataset, StartPipeline, StartTraining, StartTuning
+from mlplatform import capacity, instances, names, prices
+from mlplatform.decisions import AskApproval, DeployModel, HoldDataset, StartPipeline, StartTuning
 from mlplatform.deployment import Live
 from mlplatform.errors import UnknownPrice
-from mlplatform.facts import Approval, Endpoint, HostingKind
+from mlplatform.facts import Endpoint, HostingKind
 from mlplatform.kinds import kind_of
 from mlplatform.settings import Settings
+from mlplatform.waiting import ASK_FOR_MORE, QUOTA, Launch, asked, held
 
 Quotas = Mapping[str, float]  # by name, as far as the account tells them
-LIMIT_EXCEEDED = "ResourceLimitExceeded"  # Errors of CreateTrainingJob, CreateEndpoint, ..., SageMaker API reference
-PERIOD = "quota"  # of a drop that waits for one, as others wait for the end of a day or month
 _USES: Mapping[str, prices.Use] = {
     "spot training job": "training",
     "processing job": "processing",
@@ -59,7 +58,7 @@ def short(need: Need, quotas: Quotas) -> str | None:
     return f'the account\'s quota "{need.quota}" is {value:g}, and {need.why} needs {need.count}'
 
 
-def launch_needs(decision: StartTraining | StartTuning | StartPipeline) -> tuple[Need, ...]:
+def launch_needs(decision: Launch) -> tuple[Need, ...]:
     """What a launch wants of the account; a tuning, all the trials that it runs at a time."""
     use = "spot training job"
     if isinstance(decision, StartPipeline):
@@ -75,9 +74,7 @@ def launch_needs(decision: StartTraining | StartTuning | StartPipeline) -> tuple
     return (Need(resources["InstanceType"], use, resources["InstanceCount"], "the training"),)
 
 
-def hold_launch(
-    decision: StartTraining | StartTuning | StartPipeline, quotas: Quotas, settings: Settings
-) -> HoldDataset | None:
+def hold_launch(decision: Launch, quotas: Quotas, settings: Settings) -> HoldDataset | None:
     """What a good drop comes to where the account may not have its machines; None where it may."""
     needs = launch_needs(decision)
     lacking = [(need, said) for need in needs if (said := short(need, quotas)) is not None]
@@ -86,29 +83,9 @@ def hold_launch(
     need = lacking[0][0]
     key = "instance_type" if need.use == "spot training job" else "pipeline.ProcessingInstanceType"
     fewer = ", a smaller tuning.max_parallel_jobs" if isinstance(decision, StartTuning) and need.count > 1 else ""
-    return _held(
-        decision,
-        " and ".join(said for _, said in lacking),
-        f"or set another {key}{fewer} in job.json{_allowed(need, quotas, settings)}",
-    )
-
-
-def limit_reached(decision: StartTraining | StartTuning | StartPipeline, aws_message: str) -> HoldDataset:
-    """The same where SageMaker itself refused the launch: what else runs counts towards a quota too."""
-    return _held(decision, f"SageMaker says: {aws_message.rstrip('.')}", "or wait until other jobs have ended")
-
-
-def _held(decision: StartTraining | StartTuning | StartPipeline, why: str, other: str) -> HoldDataset:
-    return HoldDataset(
-        reason=(
-            f"{decision.dataset} version {decision.version} is good to train on, but waits: {why}. Ask for more in the "
-            f"Service Quotas console, under Amazon SageMaker, {other}; then drop it again, or run `mlp costs resume`, "
-            "which starts what waits."
-        ),
-        dataset=decision.dataset,
-        version=decision.version,
-        period=PERIOD,
-    )
+    said = " and ".join(said for _, said in lacking)
+    other = f"or set another {key}{fewer} in job.json{_allowed(need, quotas, settings)}"
+    return held(decision, f": {said}. {ASK_FOR_MORE}, {other}", QUOTA)
 
 
 def fit_deployment(
@@ -134,10 +111,11 @@ def fit_deployment(
     said = short(need, quotas)
     if said is not None:
         other = "or set another hosting.instance_type in job.json and drop the data again"
-        return _waiting(
+        return asked(
             decision,
             f"{said}; ask for more in the Service Quotas console, under Amazon SageMaker, "
             f"and approve it then, {other}{_allowed(need, quotas, settings)}",
+            QUOTA,
         )
     most = int(_wishes(decision).get("max_instances", settings.max_instances))
     value = quotas.get(need.quota)
@@ -174,46 +152,6 @@ def _fleets(
         return max(fewest, there), 0
     beside = there if running.instance_type == wanted else 0
     return (max(fewest, there) if kind is HostingKind.REAL_TIME else fewest), beside
-
-
-def limit_reached_by(decision: DeployModel, aws_message: str) -> AskApproval:
-    """A deployment whose model is registered, and that SageMaker refused the instances for."""
-    return _waiting(decision, f"SageMaker says: {aws_message.rstrip('.')}; approve it once that is mended")
-
-
-def wait_for_missing(decision: DeployModel, missing: str) -> AskApproval:
-    """The same where what it stands on is gone; `missing` is of the error."""
-    return _waiting(decision, f"{missing}, and approve it then")
-
-
-def _waiting(decision: DeployModel, why: str) -> AskApproval:
-    """The model is as good as it was, and is deployed when a person approves it: by then there are instances."""
-    goes_on = " What serves now goes on." if decision.exists else ""
-    reason = f"{decision.reason} But not yet: {why}.{goes_on}"
-    registered, update = decision.model_package, None
-    if registered is not None:
-        known = {**registered["CustomerMetadataProperties"], "asked": "quota"}
-        begins = registry.package_description(decision.job_name)
-        registered = {
-            **registered,
-            "ModelApprovalStatus": Approval.PENDING.value,
-            "ModelPackageDescription": registry.one_line(f"{begins} {reason}"),
-            "CustomerMetadataProperties": known,
-        }
-    if decision.package:
-        found = (decision.update or {}).get("CustomerMetadataProperties", {})
-        update = registry.waits(decision.package, {**found, "asked": "quota"}, reason)
-    return AskApproval(
-        reason,
-        decision.dataset,
-        decision.job_name,
-        model_package=registered,
-        card=decision.card,
-        difference=decision.difference,
-        package=decision.package,
-        update=update,
-        release=names.asked_instead(decision.release) if decision.release else "",
-    )
 
 
 def _wishes(decision: DeployModel) -> dict[str, str]:

@@ -6,9 +6,9 @@ spaces and `_.:/=+-@` (SageMaker API reference, CreateModelPackage). Full senten
 ModelPackageDescription for the gate's, ApprovalDescription for a person's.
 
     gate             passed, or failed
-    asked            cost, suspicious, requested, tested or quota: why a person was asked; only where one was. What
-                     registers a model itself, such as a pipeline, may set it, to have it wait; and compared_with,
-                     hosting, training_job
+    asked            cost, suspicious, requested, tested, quota or missing (a role, a bucket or an artifact): why a
+                     person was asked; only where one was. What registers a model itself, such as a pipeline, may set
+                     it, to have it wait; and compared_with, hosting, training_job
     dataset, dataset_version, manifest, training_job, tuning_job, instance, code, code_digest, hp_*
                      what it was made of
     objective, test_*, live_*, compared_with

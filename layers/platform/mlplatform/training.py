@@ -156,19 +156,6 @@ def refuse_launch(decision: StartTraining | StartTuning | StartPipeline, hold: H
     )
 
 
-def wait_for_missing(decision: StartTraining | StartTuning | StartPipeline, missing: str) -> HoldDataset:
-    """The same where the stack lacks what a launch stands on; `missing` is of the error."""
-    return HoldDataset(
-        reason=(
-            f"{decision.dataset} version {decision.version} is good to train on, but waits. {missing}; then drop it "
-            "again, or run `mlp costs resume`, which starts what waits."
-        ),
-        dataset=decision.dataset,
-        version=decision.version,
-        period="missing",
-    )
-
-
 def _assert_in_a_folder(drop: Drop) -> None:
     for stored in drop.objects:
         name = stored.key.removeprefix(names.DATASETS_PREFIX)
