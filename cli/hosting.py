@@ -136,6 +136,8 @@ def hosting(
         sys.stdout.write(json.dumps(_document(serving, workload, seen, choice), indent=1, default=str) + "\n")
         return
     _show(serving, workload, measured, seen, choice)
+    if serving.variants > 1:
+        console.print("An A/B test runs: the requests are the live model's alone; its challenger's are left out.")
     moving = _stand_in(connection, serving)
     if moving is not None:
         console.print(moving, style="yellow", markup=False)
