@@ -121,9 +121,9 @@ def _workload(
     )
 
 
-def _measured_in(live: Endpoint, usual: str, settings: Settings) -> int | None:
-    own_gb = live.memory_gb or kinds.hosting(live.tags, settings, live).memory_gb
-    return measured_in_gib(live.kind, live.instance_type or usual, own_gb)
+def _measured_in(live: Endpoint, usual: str, settings: Settings) -> Decimal | int | None:
+    own = live.memory_gb or kinds.hosting(live.tags, settings, live).memory_gib
+    return measured_in_gib(live.kind, live.instance_type or usual, Decimal(own))
 
 
 def _best(choice: Choice) -> list[Option]:
