@@ -56,7 +56,7 @@ class Serving:
     arn: str
     asleep: bool  # parked for the night
     tested: bool  # an A/B test runs on it, or is to
-    memory_gb: int | None = None  # a serverless variant's, or what a copy reserves that scales to zero
+    memory_gib: Decimal | None = None  # a serverless variant's, or what a copy reserves that scales to zero
 
 
 def hosting(
@@ -119,6 +119,8 @@ def hosting(
         sys.stdout.write(json.dumps(_document(serving, workload, seen, choice), indent=1, default=str) + "\n")
         return
     _show(serving, workload, measured, seen, choice)
+    if serving.variants > 1:
+        console.print("An A/B test runs: the requests are the live model's alone; its challenger's are left out.")
     moving = _stand_in(connection, serving)
     if moving is not None:
         console.print(moving, style="yellow", markup=False)
@@ -133,10 +135,10 @@ def find(connection: Connection, name: str) -> Serving:
     why = f"{kind} has a GPU, which serverless has not" if instances.is_gpu(kind) else ""
     if len(variants) > 1:
         why = why or "it has several variants, and serverless has one"
-    model, hosted, memory_gb = endpoint.tags.get(names.WANTED_TAG), HostingKind.REAL_TIME, None
+    model, hosted, memory_gib = endpoint.tags.get(names.WANTED_TAG), HostingKind.REAL_TIME, None
     if one is not None and one.config_name:
         model, hosted = one.model_name or model, one.kind
-        memory_gb = one.memory_gb or kinds.hosting(endpoint.tags, connection.settings).memory_gb
+        memory_gib = Decimal(one.memory_gb or kinds.hosting(endpoint.tags, connection.settings).memory_gib)
         config = connection.sagemaker.describe_endpoint_config(EndpointConfigName=one.config_name)
         if config.get("DataCaptureConfig", {}).get("EnableCapture"):
             why = why or "it captures data, which serverless does not"
@@ -154,7 +156,7 @@ def find(connection: Connection, name: str) -> Serving:
         arn=there.arn,
         asleep=one is None,
         tested=wanted_test(endpoint.tags) is not None or (one is not None and one.challenger is not None),
-        memory_gb=memory_gb,
+        memory_gib=memory_gib,
     )
 
 
@@ -179,11 +181,13 @@ def move(
         wishes = parse_job_spec(json.dumps({"hosting": {"kind": kind.value, **sizes}}).encode()).hosting
     except DataRejected as error:
         raise CommandError(error.reason.replace("job.json", "the command")) from error
-    why = kinds.refusal(wishes, settings)
-    if why is not None:
-        raise CommandError(f"The command {why}.")
     was = serving.tags.get(names.HOSTING_TAG, "")
     kept = {key: value for key, value in names.hosting_wishes(serving.tags).items() if key in HOSTING_KEYS[kind]}
+    if kind is not serving.kind:
+        kept.pop("memory_gb", None)  # of another kind it means something else
+    why = kinds.refusal({**kept, **wishes}, settings)
+    if why is not None:
+        raise CommandError(f"The command {why}.")
     tags = names.hosting_tag({**kept, **wishes}) | {names.LOOK_TAG: MOVE}
     if not under_way:
         tags[names.BEFORE_TAG] = was or f"kind={serving.kind.value}"

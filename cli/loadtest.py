@@ -76,7 +76,8 @@ def loadtest(
         raise CommandError(
             f"{serving.name} is {serving.kind.value}; how many requests an instance takes is measured in real time."
         )
-    if instances_now(connection, serving.name) == 0:
+    only = names.VARIANT if serving.variants > 1 else None
+    if instances_now(connection, serving.name, only) == 0:
         raise CommandError(f"{serving.name} has no instance in service. `mlp status` says how far it is.")
     stored = hosting.sample(connection, serving)
     if stored is None:
@@ -87,8 +88,12 @@ def loadtest(
         "sagemaker-runtime", retries={"total_max_attempts": 1}, max_pool_connections=MOST_CLIENTS
     )
 
+    target = {"TargetVariant": only} if only else {}
+
     def ask() -> None:
-        client.invoke_endpoint(EndpointName=serving.name, Body=body, ContentType="application/json")["Body"].read()
+        client.invoke_endpoint(EndpointName=serving.name, Body=body, ContentType="application/json", **target)[
+            "Body"
+        ].read()
 
     steps: list[Step] = []
     console.print(f"{'clients':>7}  {'requests/s':>10}  {'p50 ms':>8}  {'p99 ms':>8}  {'errors':>6}  {'instances':>9}")
@@ -96,7 +101,7 @@ def loadtest(
     try:
         while (ended := ends(steps, p99_ms / 1000)) is None:
             clients = 2 ** len(steps)
-            steps.append(run_step(ask, clients, seconds, lambda: instances_now(connection, serving.name)))
+            steps.append(run_step(ask, clients, seconds, lambda: instances_now(connection, serving.name, only)))
             console.print(_line(steps[-1]))
     except KeyboardInterrupt:
         ended, interrupted = "stopped by you", True
@@ -213,15 +218,19 @@ def run_step(ask: Callable[[], None], clients: int, seconds: float, count: Calla
     )
 
 
-def instances_now(connection: Connection, endpoint: str) -> int:
-    """How many instances serve it now; 0 where it has none, or does not exist."""
+def instances_now(connection: Connection, endpoint: str, only: str | None = None) -> int:
+    """How many instances serve it now, or one variant of it; 0 where it has none, or does not exist."""
     try:
         found = connection.sagemaker.describe_endpoint(EndpointName=endpoint)
     except ClientError as error:
         if not is_missing(error):
             raise
         return 0
-    return sum(int(one.get("CurrentInstanceCount", 0)) for one in found.get("ProductionVariants", ()))
+    return sum(
+        int(one.get("CurrentInstanceCount", 0))
+        for one in found.get("ProductionVariants", ())
+        if only in {None, one["VariantName"]}
+    )
 
 
 def _warn(connection: Connection, serving: hosting.Serving) -> None:
@@ -235,6 +244,8 @@ def _warn(connection: Connection, serving: hosting.Serving) -> None:
         f"instances, {price}, which stay for a quarter of an hour or more; callers may wait. Ctrl-C stops it.",
         style="yellow",
     )
+    if serving.variants > 1:
+        console.print("An A/B test runs: the live model alone gets this load, and its instances are counted.")
 
 
 def _line(step: Step) -> str:

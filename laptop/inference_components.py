@@ -8,9 +8,9 @@ components behind, in service and in the way of their names, as people report wh
 
 Real here: a copy is a process; an instance is a reservation of a machine's processors and memory, which costs as long
 as it is kept, and is added and given back as the copies need it. Shortened: an instance without copies goes after
-IDLE_MINUTES of CloudWatch's, and one comes at once. Assumed: an instance can be reserved whole (SageMaker keeps a part
-of it), a change of the copies that fails leaves the component in service with a FailureReason, and a scalable target
-outlives its component.
+IDLE_MINUTES of CloudWatch's, and one comes at once. Assumed: of an instance all processors can be reserved, and
+of its memory an eighth (instances.for_components_mib), a change of the copies that fails leaves the component in
+service with a FailureReason, and a scalable target outlives its component.
 """
 
 from __future__ import annotations
@@ -127,10 +127,10 @@ class Machine:
     idle_since: float = field(default_factory=time.monotonic)
 
     def has_room(self, needs: Needs) -> bool:
-        cpus = instances.vcpus(self.instance_type)
-        memory_gib = instances.memory_gib(self.instance_type) or 4 * cpus
         taken = [*self.copies.values(), needs]
-        return sum(one.cpus for one in taken) <= cpus and sum(one.memory_mb for one in taken) <= memory_gib * 1024
+        memory_mb = instances.for_components_mib(self.instance_type)
+        cpus = instances.vcpus(self.instance_type)
+        return sum(one.cpus for one in taken) <= cpus and sum(one.memory_mb for one in taken) <= memory_mb
 
 
 class Machines:

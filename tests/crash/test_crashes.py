@@ -63,8 +63,9 @@ def test_a_crash_at_any_call_changes_nothing_in_the_end(name: str, explore: Expl
     assert not found.get("problems"), found["problems"]
     assert SCENARIOS[name].decides <= set(found["applied"]), f"this account takes another branch: {found['applied']}"
     for case in found["cases"]:
-        with subtests.test(f"{name} {case['number']} {case['call']} {case['mode']}"):
-            assert case["problems"] == []
+        if case["problems"]:  # thousands of good ones would only fill the screen
+            with subtests.test(f"{name} {case['number']} {case['call']} {case['mode']}"):
+                assert case["problems"] == []
     told = [(case["number"], case["mode"]) for case in found["cases"]]
     made = [(number, mode) for number, _ in enumerate(found["calls"]) for mode in ("fails", "killed after")]
     assert told == made, "every call gives its two cases, and none was left out"

@@ -73,7 +73,7 @@ def test_asynchronous(laptop: Laptop, tmp_path: Path) -> None:
 
 
 def test_scale_to_zero(laptop: Laptop, tmp_path: Path) -> None:
-    model = drop(laptop, "dozer", {"kind": "scale-to-zero", "memory_gb": 1, "max_instances": 2})
+    model = drop(laptop, "dozer", {"kind": "scale-to-zero", "max_instances": 2})
     said = laptop.function_entry("configure-autoscaling", f"{STACK}-dozer serves {model}", 60)
     assert "it scales from 0 to 2 copies" in json.dumps(said)
     assert len(predicted(laptop, "dozer", tmp_path)) == 2

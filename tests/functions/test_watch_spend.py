@@ -303,3 +303,15 @@ def test_a_serverless_endpoint_is_metered_by_what_its_requests_took(account: Acc
         watch_spend(account.app(), NOON + hour * HOUR)
     month = account.document("spend/2026-11.json", ARTIFACTS)
     assert (month["usd"], month["unpriced"]) == ("0.006560", [])
+
+
+def test_an_endpoint_on_other_types_than_the_wanted_one_costs_what_those_do(account: Account) -> None:
+    """An hour of one ml.c5.large and of one ml.m5.large, of three pools: 0.102 + 0.115."""
+    one = endpoint(count=2)
+    one["ProductionVariants"][0]["InstancePools"] = [
+        {"InstanceType": kind, "CurrentInstanceCount": count}
+        for kind, count in (("ml.c5.large", 1), ("ml.c5d.large", 0), ("ml.m5.large", 1))
+    ]
+    running(account, one)
+    watch_spend(account.app(), NOON + HOUR)
+    assert account.document("spend/2026-11.json", ARTIFACTS)["usd"] == "0.217000"

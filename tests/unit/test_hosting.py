@@ -130,7 +130,7 @@ def test_the_memory_that_a_model_needs_is_what_it_took_and_never_below_two_gigab
     on: str, percent: str | None, gb: str
 ) -> None:
     kind = on if isinstance(on, HostingKind) else HostingKind.REAL_TIME
-    base = measured_in_gib(kind, on, 2)
+    base = measured_in_gib(kind, on, Decimal(2))
     assert memory_need_gb(base, None if percent is None else Decimal(percent)) == Decimal(gb)
 
 

@@ -26,7 +26,7 @@ from mlplatform.deployment import Live, plan_deployment
 from mlplatform.facts import Component, Endpoint, HostingKind, Parked, Prediction, Unasked
 from mlplatform.training import plan_training
 
-ZERO = "kind=scale-to-zero memory_gb=1"
+ZERO = "kind=scale-to-zero"
 QUEUE = "kind=asynchronous max_instances=2"
 SERVERLESS = "kind=serverless max_concurrency=20 memory_gb=4"
 RIGHT = Prediction(True, "as expected")
@@ -213,7 +213,7 @@ def test_it_gets_its_model_as_a_component_once_it_is_in_service() -> None:
     assert decision.component["InferenceComponentName"] == decision.component["EndpointName"] == "ml-platform-churn"
     assert decision.component["Specification"] == {
         "ModelName": LIVE_JOB,
-        "ComputeResourceRequirements": {"NumberOfCpuCoresRequired": 1.0, "MinMemoryRequiredInMb": 1024},
+        "ComputeResourceRequirements": {"NumberOfCpuCoresRequired": 1.0, "MinMemoryRequiredInMb": 256},
     }
     assert decision.component["RuntimeConfig"] == {"CopyCount": 1}
 
@@ -243,11 +243,13 @@ def test_a_component_is_looked_at_before_its_endpoint_is_scaled(
 
 
 def test_a_model_that_scales_to_zero_keeps_the_memory_of_a_copy_where_the_next_job_does_not_say() -> None:
-    decision = deployed("", zero())
+    asked = f"{ZERO} memory_gb=1"
+    decision = deployed("", replace(zero(), tags={**zero().tags, names.HOSTING_TAG: asked}))
     assert decision.component is not None
     need = decision.component["Specification"]["ComputeResourceRequirements"]
-    assert need["MinMemoryRequiredInMb"] == 1024
-    assert decision.endpoint_tags[names.HOSTING_TAG] == ZERO
+    assert need["MinMemoryRequiredInMb"] == 512, "as much of it as an ml.c5.large is sure to give"
+    assert decision.endpoint_tags[names.HOSTING_TAG] == asked
+    assert deployed("", zero()).endpoint_tags[names.HOSTING_TAG] == ZERO
 
 
 def test_in_a_network_of_its_own_it_is_the_endpoint_that_is_placed_there() -> None:
@@ -255,6 +257,39 @@ def test_in_a_network_of_its_own_it_is_the_endpoint_that_is_placed_there() -> No
     request = kinds.config_request(kinds.hosting({names.HOSTING_TAG: ZERO}, private), JOB, "e", zero().tags, private)
     assert request["VpcConfig"] == {"Subnets": ["subnet-0a"], "SecurityGroupIds": ["sg-0c"]}
     assert validate("sagemaker", "CreateEndpointConfig", request) == []
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "asked", "reserved_mib"),
+    [
+        ("ml.g5.xlarge", "", 1024),  # of 16 GiB, as it was seen to fit
+        ("ml.c5.large", "", 256),  # the same sixteenth of 4 GiB
+        ("ml.m5.4xlarge", "", 1024),
+        ("ml.m5.4xlarge", " memory_gb=4", 4096),  # of 64 GiB
+        ("ml.m5.4xlarge", " memory_gb=6", 6144),
+        ("ml.c5.large", " memory_gb=2", 512),  # an older wish, held to an eighth
+    ],
+)
+def test_a_copy_reserves_no_more_memory_than_an_instance_is_sure_to_give(
+    instance_type: str, asked: str, reserved_mib: int
+) -> None:
+    text = f"{ZERO} instance_type={instance_type}{asked}"
+    assert kinds.hosting({names.HOSTING_TAG: text}, SETTINGS).reserved_mib == reserved_mib
+
+
+def test_a_reservation_that_may_never_fit_is_refused_before_anything_is_trained() -> None:
+    def planned(**hosting: Any) -> Any:
+        job_json = {"hosting": {"kind": "scale-to-zero", **hosting}}
+        return plan_training(builders.drop(job_json=job_json), None, SETTINGS)
+
+    decision = planned(memory_gb=1)
+    assert isinstance(decision, RejectDataset)
+    assert (
+        "'hosting.memory_gb' 1, but of an ml.c5.large a copy can't be sure to get more than 0.5 GB" in decision.reason
+    )
+    assert isinstance(planned(memory_gb=3, instance_type="ml.g5.xlarge"), RejectDataset)
+    assert not isinstance(planned(memory_gb=2, instance_type="ml.g5.xlarge"), RejectDataset)
+    assert not isinstance(planned(), RejectDataset)
 
 
 def test_a_new_model_replaces_the_one_in_the_component_and_the_endpoint_stays() -> None:

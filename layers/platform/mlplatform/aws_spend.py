@@ -174,11 +174,24 @@ def _endpoint(found: Mapping[str, Any], configs: Configs) -> Run:
         started=created,
         ended=None,
         fleet=tuple(
-            (kind, variant.get("CurrentInstanceCount", 0))
+            part
             for variant in (*found.get("ProductionVariants", ()), *found.get("ShadowProductionVariants", ()))
             if not (kind := types.get(variant["VariantName"], SERVERLESS)).startswith(SERVERLESS)
+            for part in _instances(variant, kind)
         ),
     )
+
+
+def _instances(variant: Mapping[str, Any], wanted: str) -> tuple[tuple[str, int], ...]:
+    """Types and counts of what a variant runs on. Of instance pools ProductionVariantSummary has the number in each
+    (InstancePoolSummary, SageMaker API reference), and Search answers with the same shape; that it fills it in was not
+    seen on AWS, so that without it all are taken to be of the wanted type."""
+    pools = tuple(
+        (one["InstanceType"], one["CurrentInstanceCount"])
+        for one in variant.get("InstancePools", ())
+        if one.get("CurrentInstanceCount")
+    )
+    return pools or ((wanted, variant.get("CurrentInstanceCount", 0)),)
 
 
 def training_run(found: Mapping[str, Any]) -> Run:

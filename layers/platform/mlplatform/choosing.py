@@ -110,7 +110,7 @@ def workload_of(
     settings: Settings,
     *,
     per_day: Decimal | None = None,
-    measured_in: int | None = None,
+    measured_in: Decimal | int | None = None,
     memory_gb: Decimal | None = None,
     sample: bytes = b"",
     not_serverless: str = "",
@@ -150,9 +150,9 @@ def _not_serverless(instance_type: str, settings: Settings) -> str:
     return "it is to have a GPU, which serverless has not" if instances.is_gpu(instance_type) else ""
 
 
-def _measured_in(live: Endpoint, usual: str, settings: Settings) -> int | None:
-    own_gb = live.memory_gb or kinds.hosting(live.tags, settings, live).memory_gb
-    return measured_in_gib(live.kind, live.instance_type or usual, own_gb)
+def _measured_in(live: Endpoint, usual: str, settings: Settings) -> Decimal | int | None:
+    own = live.memory_gb or kinds.hosting(live.tags, settings, live).memory_gib
+    return measured_in_gib(live.kind, live.instance_type or usual, Decimal(own))
 
 
 def _best(choice: Choice) -> list[Option]:

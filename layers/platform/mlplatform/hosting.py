@@ -145,17 +145,17 @@ def requests_per_day(workload: Workload) -> Decimal:
     return _per_month(workload) / DAYS_PER_MONTH
 
 
-def measured_in_gib(kind: HostingKind, instance_type: str, own_gb: int | None) -> int | None:
+def measured_in_gib(kind: HostingKind, instance_type: str, own_gib: Decimal | None) -> Decimal | int | None:
     """The memory that an endpoint's use of memory is a share of; None where that is not known.
 
-    An instance's, or `own_gb`: a serverless variant's, or what a copy reserves that scales to zero.
+    An instance's, or `own_gib`: a serverless variant's, or what a copy reserves that scales to zero.
     """
     if kind in {HostingKind.SERVERLESS, HostingKind.SCALE_TO_ZERO}:
-        return own_gb
+        return own_gib
     return instances.memory_gib(instance_type)
 
 
-def memory_need_gb(gib: int | None, peak_percent: Decimal | None) -> Decimal:
+def memory_need_gb(gib: Decimal | int | None, peak_percent: Decimal | None) -> Decimal:
     """What a container needs that took so much of this memory at most, with a fifth to spare.
 
     Never less than is usual: what a quiet container takes says little of one that starts.

@@ -89,3 +89,14 @@ def memory_gib(instance_type: str) -> int | None:
     family = instance_type.split(".")[1]
     each = {"m": 4, "c": 2, "r": 8}.get(family[0])
     return None if each is None or family == "c4" else each * vcpus(instance_type)
+
+
+def for_components_mib(instance_type: str) -> int:
+    """What inference components may reserve of an instance's memory together, as far as anybody has told: an eighth.
+
+    AWS publishes no figure. Who measured it in July 2026 saw 1,024 MB of the 16 GiB of an ml.g5.xlarge accepted, and
+    4,096 refused with "There is not enough hardware resources on the instances": a sixteenth fits, a quarter does not,
+    and of what lies between nobody has told. That small instances have the same share is assumed.
+    """
+    memory = memory_gib(instance_type) or vcpus(instance_type) * (4 if is_gpu(instance_type) else 2)
+    return memory * 1024 // 8

@@ -26,9 +26,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from mlplatform import names
+from mlplatform import instances, names
 from mlplatform.facts import DATASET_TAG, Endpoint, HostingKind
 from mlplatform.settings import Settings
 
@@ -41,6 +42,8 @@ AUTO = "auto"  # what job.json says to leave the kind to hosting.plan_hosting
 # Those of ServerlessInferenceConfig in the SageMaker Python SDK, which most serverless endpoints are made with.
 USUAL_MEMORY_GB = 2
 USUAL_CONCURRENCY = 5
+USUAL_RESERVED_MIB = 1024  # what an ml.g5.xlarge was seen to give to a component, and most examples of AWS's ask for
+_MIB = 1024
 _LETTERS = {HostingKind.SERVERLESS: "s", HostingKind.SCALE_TO_ZERO: "z", HostingKind.ASYNCHRONOUS: "q"}
 _DIGEST_LENGTH = 7
 SLEEPERS = frozenset({HostingKind.SCALE_TO_ZERO, HostingKind.ASYNCHRONOUS})  # their instances go while nobody asks
@@ -54,8 +57,23 @@ class Hosting:
     instance_type: str  # of the kinds that have instances
     fewest: int  # instances; of those that sleep, none
     most: int  # instances
-    memory_gb: int = USUAL_MEMORY_GB  # serverless; of a copy of a model that scales to zero
+    memory_gb: int = USUAL_MEMORY_GB  # serverless; of a copy that scales to zero what is asked for, or 0
     max_concurrency: int = USUAL_CONCURRENCY  # serverless
+
+    @property
+    def reserved_mib(self) -> int:
+        """What a copy reserves that scales to zero. It is no limit: a copy may take more than that.
+
+        Small, because SageMaker starts no copy whose reservation does not fit, and says so at once: a gigabyte, or half
+        of what components may reserve at all (instances.for_components_mib), and never more than all of that.
+        """
+        most = instances.for_components_mib(self.instance_type)
+        return min(self.memory_gb * _MIB, most) or min(USUAL_RESERVED_MIB, most // 2)
+
+    @property
+    def memory_gib(self) -> Decimal:
+        """Of which the use of memory is a share: a serverless variant's, or what a copy reserves."""
+        return Decimal(self.reserved_mib if self.kind is HostingKind.SCALE_TO_ZERO else self.memory_gb * _MIB) / _MIB
 
     @property
     def said(self) -> str:
@@ -74,13 +92,14 @@ def hosting(tags: Mapping[str, str], settings: Settings, live: Endpoint | None =
     kind = usual if wished == AUTO else HostingKind(wished)
     same = live if live is not None and live.kind is kind else None
     before = names.hosting_wishes(same.tags) if same else {}
+    usual_gb = 0 if kind is HostingKind.SCALE_TO_ZERO else USUAL_MEMORY_GB
     fewest, most = instance_bounds(wishes, settings, kind)
     return Hosting(
         kind,
         wishes.get("instance_type", settings.hosting_instance_type),
         fewest,
         most,
-        int(wishes.get("memory_gb") or (same and same.memory_gb) or before.get("memory_gb") or USUAL_MEMORY_GB),
+        int(wishes.get("memory_gb") or (same and same.memory_gb) or before.get("memory_gb") or usual_gb),
         int(wishes.get("max_concurrency") or (same and same.max_concurrency) or USUAL_CONCURRENCY),
     )
 
@@ -102,7 +121,7 @@ def tag(hosting_text: str, wanted: Hosting) -> str:
     wishes["kind"] = wanted.kind.value
     if wanted.kind is HostingKind.SERVERLESS:
         wishes |= {"memory_gb": str(wanted.memory_gb), "max_concurrency": str(wanted.max_concurrency)}
-    if wanted.kind is HostingKind.SCALE_TO_ZERO:
+    if wanted.kind is HostingKind.SCALE_TO_ZERO and wanted.memory_gb:
         wishes["memory_gb"] = str(wanted.memory_gb)
     return names.hosting_tag(wishes)[names.HOSTING_TAG]
 
@@ -144,7 +163,7 @@ def config_request(
         variant["ModelName"] = model
     if wanted.kind is HostingKind.SERVERLESS:
         variant["ServerlessConfig"] = {
-            "MemorySizeInMB": wanted.memory_gb * 1024,
+            "MemorySizeInMB": wanted.memory_gb * _MIB,
             "MaxConcurrency": wanted.max_concurrency,
         }
     else:
@@ -215,4 +234,13 @@ def refusal(wishes: Mapping[str, Any], settings: Settings) -> str | None:
             "asks for 'hosting.kind' serverless, which SageMaker does not offer in a network of its own "
             "(Network=private); leave it out, or deploy the stack with Network=shared"
         )
+    if wishes.get("kind") == HostingKind.SCALE_TO_ZERO.value and "memory_gb" in wishes:
+        wanted, on = int(wishes["memory_gb"]), wishes.get("instance_type", settings.hosting_instance_type)
+        most = Decimal(instances.for_components_mib(on)) / _MIB
+        if wanted > most:
+            return (
+                f"asks for 'hosting.memory_gb' {wanted}, but of an {on} a copy can't be sure to get more than "
+                f"{most.normalize():f} GB reserved, and without that SageMaker starts none; leave it out, which limits "
+                "nothing, or take a larger 'hosting.instance_type'"
+            )
     return None

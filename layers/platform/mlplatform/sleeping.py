@@ -31,7 +31,6 @@ _BACKLOG_COOLDOWNS_SECONDS = (300, 600)  # out, in
 _WAKE_COOLDOWN_SECONDS = {HostingKind.ASYNCHRONOUS: 300, HostingKind.SCALE_TO_ZERO: 60}
 _AGGREGATED = {HostingKind.ASYNCHRONOUS: "Average", HostingKind.SCALE_TO_ZERO: "Maximum"}
 WAKE = "wake"
-_MIB = 1024
 
 
 def dimensions(endpoint: Endpoint) -> list[dict[str, str]]:
@@ -144,7 +143,7 @@ def component_update(endpoint: Endpoint, model: str, wanted: Hosting) -> dict[st
 
 def specification(model: str, wanted: Hosting) -> dict[str, Any]:
     """What a copy is and needs. The memory is reserved: what an instance has left decides how many copies it takes."""
-    need: dict[str, Any] = {"NumberOfCpuCoresRequired": 1.0, "MinMemoryRequiredInMb": wanted.memory_gb * _MIB}
+    need: dict[str, Any] = {"NumberOfCpuCoresRequired": 1.0, "MinMemoryRequiredInMb": wanted.reserved_mib}
     if instances.is_gpu(wanted.instance_type):
         need["NumberOfAcceleratorDevicesRequired"] = 1.0
     return {"ModelName": model, "ComputeResourceRequirements": need}
