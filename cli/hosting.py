@@ -101,7 +101,7 @@ def hosting(
         measured,
         settings,
         per_day=None if requests_per_day_ is None else Decimal(str(requests_per_day_)),
-        measured_in=measured_in_gib(serving.kind, serving.instance_type, serving.memory_gb),
+        measured_in=measured_in_gib(serving.kind, serving.instance_type, serving.memory_gib),
         memory_gb=None if memory_gb is None else Decimal(str(memory_gb)),
         sample=sample(connection, serving) or b"",
         not_serverless=serving.not_serverless,
