@@ -245,10 +245,7 @@ def _planned(
             ended=_ended(endpoint),
         )
     wishes = names.hosting_wishes(endpoint.tags)
-    smallest = int(wishes.get("min_instances", settings.min_instances))
-    # job.json may ask for more than the stack's usual: the larger bound follows the smaller.
-    largest = max(int(wishes.get("max_instances", settings.max_instances)), smallest)
-    own = (smallest, largest)
+    own = kinds.instance_bounds(wishes, settings)
     asked = bool({"min_instances", "max_instances"} & wishes.keys())
     (smallest, largest), whose = _bounds(own, bounds, endpoint.tags.get(names.BOUNDS_TAG), asked)
     remember = names.bounds_tag(own) if (smallest, largest) == own else {}
