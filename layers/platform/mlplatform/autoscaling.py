@@ -118,7 +118,11 @@ def told_elsewhere(endpoint: Endpoint) -> Notify | None:
 def _check_component(
     endpoint: Endpoint, wanted: str | None, settings: Settings, once: str
 ) -> Skip | Notify | MakeComponent | None:
-    """None where its model is in service, be it the wanted one or another."""
+    """None where its model is in service, be it the wanted one or another.
+
+    One that failed can't be updated, which AWS says nowhere, so that it is deleted and made anew, once for each model
+    that is asked for: what was asked for last is in a tag.
+    """
     component = endpoint.component
     if component is None:
         if wanted is None:
@@ -127,12 +131,22 @@ def _check_component(
         return MakeComponent(
             f"{endpoint.name} is in service and gets {wanted} as its inference component.", endpoint.name, request
         )
+    asked = endpoint.tags.get(names.ASKED_TAG)
+    if component.status == "Failed" and wanted is not None and wanted != asked:
+        request = component_request(endpoint, wanted, kinds.hosting(endpoint.tags, settings, endpoint), settings)
+        return MakeComponent(
+            f"The inference component of {endpoint.name} failed, and is made anew with {wanted}.",
+            endpoint.name,
+            request,
+            replaces=True,
+        )
     if component.status == "Failed":
         said = component.failure_reason or "SageMaker gave no reason"
         dataset = endpoint.tags[DATASET_TAG]
         return Notify(
             f"The inference component of endpoint {endpoint.name} failed, and serves nobody: {said.rstrip('.')}. Its "
-            f"log: mlp logs {dataset}; the models that there are: mlp models {dataset}.",
+            f"log: mlp logs {dataset}; the models that there are: mlp models {dataset}. It is made anew with the "
+            "next one that is dropped, approved or rolled back to.",
             f"Endpoint {endpoint.name} has no model in service",
             once,
         )

@@ -170,3 +170,10 @@ def is_missing(error: AwsError) -> bool:
         return True
     text = error.aws_message.lower()
     return is_invalid(error) and ("could not find" in text or "not found" in text or "does not exist" in text)
+
+
+def is_under_way(error: AwsError) -> bool:
+    """ "Cannot delete inference component ... while it is in state CREATE_IN_PROGRESS", or UPDATE_RC_IN_PROGRESS while
+    the number of its copies changes, as it was seen on AWS in July 2026."""
+    text = error.aws_message.lower()
+    return is_invalid(error) and "while it is in state" in text and "in_progress" in text

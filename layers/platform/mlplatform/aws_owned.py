@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, assert_never
 
 from mlplatform import names
-from mlplatform.aws_calls import Call, tagged_resources
+from mlplatform.aws_calls import Call, is_under_way, tagged_resources
 from mlplatform.decisions import EndResource
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG, Owned, OwnedKind
@@ -101,7 +101,8 @@ def _components_model(call: Call, endpoint: str) -> set[str]:
 
 
 def end(call: Call, decision: EndResource) -> None:
-    """Does it; what is gone or ending already is as it should be. Raises AwsError."""
+    """Does it; what is gone or ending already is as it should be, and what is being changed is found by the next pass.
+    Raises AwsError."""
     name = decision.name
     try:
         match decision.kind:
@@ -141,7 +142,7 @@ def end(call: Call, decision: EndResource) -> None:
             case _:
                 assert_never(decision.kind)
     except AwsError as error:
-        if not _gone(error):
+        if not _gone(error) and not is_under_way(error):
             raise
 
 

@@ -326,6 +326,8 @@ def deployment(
         reason += f" The A/B test of {model.dataset}/{tested.get('version', '?')} ends with that."
     if live and live.endpoint.busy and model.name not in {live.endpoint.model_name, live.endpoint.pending_config}:
         reason += f" The endpoint is {live.endpoint.status}; the model follows when that is over."
+    if serving and serving.component and serving.component.status == "Failed" and moved is None:
+        reason += " Its inference component has failed, and is made anew within a quarter of an hour."
     if parked:
         reason += " The endpoint is stopped now, and will come back with this model."
     way = way_to(serving, model.name, model.dataset, wanted, settings) if serving and not moved else None
