@@ -20,7 +20,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mlplatform import notices
 from mlplatform.decisions import Decision
 from mlplatform.errors import AwsError
+from mlplatform.facts import STACK_TAG
 from mlplatform.settings import Settings
+
+Call = Callable[..., dict[str, Any]]  # (service, operation, **parameters); raises AwsError
 
 
 class Calls:
@@ -124,6 +127,30 @@ class Calls:
         notice = notices.for_decision(decision, stack=self._settings.stack_name, environment=self._settings.environment)
         if notice is not None:
             self._call("sns", "publish", **notices.publish_request(notice, self._settings.alerts_topic_arn))
+
+
+def tagged_resources(call: Call, kinds: list[str], stack: str | None = None) -> dict[str, dict[str, str]]:
+    """ARN -> tags of the resources of these types that have, or had, any; with `stack`, of those with its tag alone.
+
+    A hundred a call (GetResources, Resource Groups Tagging API reference). The list may lag behind what there is.
+    """
+    of_stack = {} if stack is None else {"TagFilters": [{"Key": STACK_TAG, "Values": [stack]}]}
+    found: dict[str, dict[str, str]] = {}
+    token: dict[str, str] = {}
+    while True:
+        page = call(
+            "resourcegroupstaggingapi",
+            "get_resources",
+            **of_stack,
+            ResourceTypeFilters=kinds,
+            ResourcesPerPage=100,
+            **token,
+        )
+        for one in page.get("ResourceTagMappingList", []):
+            found[one["ResourceARN"]] = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
+        if not page.get("PaginationToken"):
+            return found
+        token = {"PaginationToken": page["PaginationToken"]}
 
 
 def is_invalid(error: AwsError) -> bool:
