@@ -214,7 +214,16 @@ def test_what_cannot_be_done_is_refused_in_sagemakers_words(laptop: Served) -> N
 
 def test_a_component_whose_model_does_not_come_up_fails_and_can_be_deleted(laptop: Served) -> None:
     laptop.model("broken", artifact("broken", program="raise RuntimeError('no torch today')"))
-    described = component(laptop, "broken", ModelName="broken")
+    laptop.sagemaker.create_inference_component(
+        InferenceComponentName="broken",
+        EndpointName=HOST,
+        VariantName="AllTraffic",
+        Specification={**SPECIFICATION, "ModelName": "broken"},
+        RuntimeConfig={"CopyCount": 1},
+    )
+    early = refused(laptop.sagemaker.delete_inference_component, InferenceComponentName="broken")
+    assert early.endswith("while it is in state CREATE_IN_PROGRESS.")
+    described = settled(laptop, "broken")
     assert described["InferenceComponentStatus"] == "Failed"
     assert "did not pass the ping health check" in described["FailureReason"]
     laptop.sagemaker.delete_inference_component(InferenceComponentName="broken")
