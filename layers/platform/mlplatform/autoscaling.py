@@ -218,16 +218,12 @@ def _planned(
             names.notice_key(endpoint.name, endpoint.model_name or "unknown", "smoke-test"),
         )
     if endpoint.kind is HostingKind.SERVERLESS:
-        return ConfigureAutoscaling(
+        said = (
             f"{endpoint.name} serves {endpoint.model_name} and answers as expected; SageMaker runs it serverless, from "
             f"nothing up to {endpoint.max_concurrency} requests at a time with {endpoint.memory_gb} GB each, so that "
-            "there is nothing to scale, and it is watched by alarms.",
-            endpoint.name,
-            target={},
-            policies=(),
-            alarms=endpoint_alarms(endpoint, settings),
-            ended=_ended(endpoint),
+            "there is nothing to scale, and it is watched by alarms."
         )
+        return _unscaled(said, endpoint, settings)
     if endpoint.kind in kinds.SLEEPERS:
         return _sleeper(endpoint, prediction, settings, bounds)
     instance_type = endpoint.instance_type
@@ -235,15 +231,28 @@ def _planned(
         return Skip(f"{endpoint.name} has no instances of its own, so there is nothing to scale.")
     if instance_type.startswith("ml.t"):
         # "Automatic scaling of Amazon SageMaker AI models", prerequisites (developer guide)
-        return ConfigureAutoscaling(
+        said = (
             f"{endpoint.name} answers as expected, but burstable instances such as {instance_type} can't be scaled "
-            f"automatically; it stays at {endpoint.instance_count} of them, and is watched by alarms.",
-            endpoint.name,
-            target={},
-            policies=(),
-            alarms=endpoint_alarms(endpoint, settings),
-            ended=_ended(endpoint),
+            f"automatically; it stays at {endpoint.instance_count} of them, and is watched by alarms."
         )
+        return _unscaled(said, endpoint, settings)
+    return _scaled(endpoint, settings, bounds)
+
+
+def _unscaled(reason: str, endpoint: Endpoint, settings: Settings) -> ConfigureAutoscaling:
+    """Alarms alone."""
+    return ConfigureAutoscaling(
+        reason,
+        endpoint.name,
+        target={},
+        policies=(),
+        alarms=endpoint_alarms(endpoint, settings),
+        ended=_ended(endpoint),
+    )
+
+
+def _scaled(endpoint: Endpoint, settings: Settings, bounds: tuple[int, int] | None) -> ConfigureAutoscaling:
+    """A real-time endpoint on instances that can be scaled."""
     wishes = names.hosting_wishes(endpoint.tags)
     own = kinds.instance_bounds(wishes, settings)
     asked = bool({"min_instances", "max_instances"} & wishes.keys())
