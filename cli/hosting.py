@@ -19,27 +19,23 @@ from cli.connection import CommandError, Connection, is_missing
 from cli.terminal import Terminal
 from mlplatform import instances, kinds, names, prices
 from mlplatform.aws_traffic import WINDOW_DAYS, read_traffic
+from mlplatform.choosing import workload_of
 from mlplatform.dollars import precise
 from mlplatform.errors import DataRejected, UnknownPrice
 from mlplatform.experiments import wanted_test
 from mlplatform.facts import HostingKind, Traffic
 from mlplatform.hosting import (
-    COLD_START_SECONDS,
     LONGEST_WAIT_SECONDS,
-    USUAL_MODEL_SECONDS,
     Choice,
     Option,
     Promise,
     Workload,
     duration,
-    flat_rate,
     measured_in_gib,
-    memory_need_gb,
     plan_hosting,
     requests_per_day,
 )
 from mlplatform.job_spec import HOSTING_KEYS, parse_job_spec
-from mlplatform.model_cost import open_hours_per_week
 from mlplatform.settings import Settings
 from mlplatform.stand_ins import MOVE
 
@@ -98,30 +94,17 @@ def hosting(
         move(connection, serving, move_to, {key: value for key, value in sizes.items() if value}, settings)
         return
     measured = read_traffic(caller(connection), serving.name, serving.kind, connection.now())
-    wishes = names.hosting_wishes(serving.tags)
-    open_hours = open_hours_per_week(serving.tags, settings)
-    declared = None if requests_per_day_ is None else flat_rate(Decimal(str(requests_per_day_)), open_hours)
-    fewest = int(wishes.get("min_instances", settings.min_instances))
-    workload = Workload(
-        region=settings.aws_region,
-        instance_type=serving.instance_type,
-        requests_per_hour=declared or measured.requests_per_hour or (Decimal(0),),
-        model_seconds=USUAL_MODEL_SECONDS if measured.model_seconds is None else measured.model_seconds,
-        overhead_seconds=measured.overhead_seconds or Decimal(0),
-        hours_per_week=open_hours,
-        min_instances=fewest,
-        max_instances=max(int(wishes.get("max_instances", settings.max_instances)), fewest),
-        safe_requests_per_minute=Decimal(wishes.get("invocations_per_instance", settings.invocations_per_instance)),
-        memory_gb=(
-            memory_need_gb(
-                measured_in_gib(serving.kind, serving.instance_type, serving.memory_gib), measured.memory_percent
-            )
-            if memory_gb is None
-            else Decimal(str(memory_gb))
-        ),
-        gb_per_request=Decimal(len(sample(connection, serving) or b"")) / 10**9,
+    workload = workload_of(
+        serving.tags,
+        names.hosting_wishes(serving.tags),
+        serving.instance_type,
+        measured,
+        settings,
+        per_day=None if requests_per_day_ is None else Decimal(str(requests_per_day_)),
+        measured_in=measured_in_gib(serving.kind, serving.instance_type, serving.memory_gib),
+        memory_gb=None if memory_gb is None else Decimal(str(memory_gb)),
+        sample=sample(connection, serving) or b"",
         not_serverless=serving.not_serverless,
-        cold_start_seconds=measured.setup_seconds or COLD_START_SECONDS,
     )
     promise = Promise(
         None if latency_ms is None else Decimal(str(latency_ms)) / 1000,
@@ -131,7 +114,7 @@ def hosting(
         choice = plan_hosting(workload, promise, prices)
     except UnknownPrice as error:
         raise CommandError(f"{error}") from error
-    seen = len(measured.requests_per_hour) if declared is None else None
+    seen = len(measured.requests_per_hour) if requests_per_day_ is None else None
     if as_json:
         sys.stdout.write(json.dumps(_document(serving, workload, seen, choice), indent=1, default=str) + "\n")
         return

@@ -23,6 +23,7 @@ from mlplatform.facts import (
     TrainingEnded,
     TrainingJob,
     TuningEnded,
+    UnreadableCard,
 )
 from mlplatform.kinds import AUTO
 from mlplatform.ledger import plan_spot_saving
@@ -93,7 +94,7 @@ def _judged(app: App, job: TrainingJob) -> Judged:
     if job.status is JobStatus.COMPLETED and job.artifact_uri:
         card = app.aws.artifact_card(job.artifact_uri)
     live = _live(app, job.dataset or "")
-    chosen = _chosen(app, job.tags, live)
+    chosen = _chosen(app, job.tags, live, card)
     if chosen is not None:
         job = replace(job, tags={**job.tags, names.HOSTING_TAG: chosen.hosting})
     decision = plan_deployment(job, card, live, app.settings)
@@ -102,14 +103,17 @@ def _judged(app: App, job: TrainingJob) -> Judged:
     return fit_deployment(_explained(decision, chosen), live, app.aws.quotas(), app.settings)
 
 
-def _chosen(app: App, tags: Mapping[str, str], live: Live | None) -> Chosen | None:
+def _chosen(
+    app: App, tags: Mapping[str, str], live: Live | None, card: ModelCard | UnreadableCard | None
+) -> Chosen | None:
     """The kind of hosting, where job.json leaves that to the platform."""
     if names.hosting_wishes(tags).get("kind") != AUTO:
         return None
     from mlplatform.choosing import choose  # as below
 
     traffic = app.aws.traffic(live.endpoint) if live else None
-    return choose(tags[names.HOSTING_TAG], live.endpoint if live else None, traffic, app.settings)
+    sample = card.sample_json if isinstance(card, ModelCard) else b""
+    return choose(tags[names.HOSTING_TAG], live.endpoint if live else None, traffic, app.settings, sample)
 
 
 def _explained(decision: DeployModel, chosen: Chosen | None) -> DeployModel:
@@ -159,7 +163,7 @@ def release_model(app: App, changed: PackageChanged) -> Decision:
         live_version=app.aws.live_version(package.group, live.endpoint.model_name or "") if live else None,
         card=app.aws.stored_card(dataset, registry.model_name(package)) or app.aws.artifact_card(package.artifact_uri),
     )
-    chosen = _chosen(app, {names.HOSTING_TAG: package.properties.get("hosting", "")}, live)
+    chosen = _chosen(app, {names.HOSTING_TAG: package.properties.get("hosting", "")}, live, known.card)
     if chosen is not None:
         package = replace(package, properties={**package.properties, "hosting": chosen.hosting})
     decision: Decision = plan_release(package, changed, known, app.settings)

@@ -10,7 +10,7 @@ from configure_autoscaling import configure_autoscaling
 from mlplatform import events
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision, Skip
-from mlplatform.errors import PlatformError
+from mlplatform.errors import PlatformError, TryAgain
 from mlplatform.facts import EndpointChanged
 from mlplatform.holidays import BadCalendar, listed
 from mlplatform.observability import decided, observed
@@ -43,6 +43,8 @@ def keep_office_hours(app: App, now: datetime) -> list[Decision]:
     for decision in planned:
         try:
             done.append(_check_again(app, decision) if isinstance(decision, CheckAgain) else app.aws.apply(decision))
+        except TryAgain as error:
+            done.append(Skip(f"{error} The next tick goes on."))
         except PlatformError as error:
             # Not swallowed: people are told, and the next tick, which is the retry, finds the same difference again.
             done.append(app.aws.apply(trouble(decision, error, now)))

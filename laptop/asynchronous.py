@@ -216,7 +216,7 @@ class Queue:
                 side = "client" if 400 <= answer.status < 500 else "server"
                 told = f"Received {side} error ({answer.status}) from model." if answer.status else answer.why
                 reason = f"ClientError: {told} See the SageMaker Endpoint logs in your account for more information."
-                self._log(variant, instance, request, told)
+                self._log(instance, request, told)
                 await self._fail(request, variant, reason, answer)
         finally:
             instance.in_flight -= 1
@@ -324,7 +324,7 @@ class Queue:
             self._clients[where] = self.account.client(service, variant.role)
         return self._clients[where]
 
-    def _log(self, variant: Variant, instance: Instance, request: Request, line: str) -> None:
+    def _log(self, instance: Instance, request: Request, line: str) -> None:
         """The platform's log: "Log lines contain the request's inference ID"."""
         stream = f"{instance.stream}/data-log"
         self.hosting.logs.endpoint(self.endpoint.name, stream, f"[sagemaker logs] [{request.inference_id}] {line}")

@@ -58,8 +58,6 @@ _PASSED: dict[str, Callable[[Decimal, Decimal], bool]] = {
     "LESS_THAN": lambda amount, threshold: amount < threshold,
     "EQUAL_TO": lambda amount, threshold: amount == threshold,
 }
-# What tells one notification of a budget from another.
-_IDENTITY = ("NotificationType", "ComparisonOperator", "Threshold", "ThresholdType")
 
 
 @dataclass(frozen=True)

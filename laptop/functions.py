@@ -39,7 +39,6 @@ RETRY_SECONDS = (
 )  # AWS: 60 and 120, https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 POLL_SECONDS = 0.05
 _TAIL_BYTES = 4096  # of the log, in an Invoke answer with LogType Tail
-_LAMBDA = "lambda.amazonaws.com"
 
 
 class LambdaFunctions:

@@ -59,7 +59,7 @@ def _variant(hosting: Hosting, endpoint: Endpoint, variant: Variant) -> Scalable
         set=change,
         changing=lambda: endpoint.status == "Updating",
         failure=lambda: endpoint.failure_reason,
-        refused=_why_not(endpoint, variant),
+        refused=_why_not(variant),
     )
 
 
@@ -80,7 +80,7 @@ def _component(hosting: Hosting, component: Component) -> Scalable:
     )
 
 
-def _why_not(endpoint: Endpoint, variant: Variant) -> str | None:
+def _why_not(variant: Variant) -> str | None:
     if variant.serverless is not None:
         return "A serverless variant has no instances to scale."
     if variant.machines is not None:

@@ -79,7 +79,6 @@ ENVIRONMENT = {
     "HOLIDAYS": "",
     "DAILY_CEILING_USD": "50",
     "MONTHLY_CEILING_USD": "500",
-    "BUDGET_NAME": "ml-platform-monthly-budget",
     "MONTHLY_BUDGET_USD": "500",
     "APPROVAL_CEILING_USD": "100",
     "SUBNET_IDS": "",

@@ -400,6 +400,9 @@ def _try_both(
     assert "600 rows of labelled.csv, of which the column stays is right" in said
     assert "McNemar's exact test" in said
 
+    assert "the live model alone gets this load" in mlp("loadtest", "better", "--seconds", "0.2", "--p99-ms", "0.1")
+    assert "its challenger's are left out" in mlp("hosting", "better")
+
     assert "gets 10 % of the traffic" in mlp("ab", "better", "--weight", "0.1")
     shared(0.9, 0.1)
     assert "better/1 leaves" in mlp("ab", "better", "--drop")

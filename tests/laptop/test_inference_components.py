@@ -42,19 +42,19 @@ def laptop() -> Iterator[Served]:
     with served() as made:
         empty_config(made, HOST, VARIANT)
         made.endpoint(HOST)
-        component(made)
+        begin_component(made)
+        settled(made)
         yield made
 
 
-def component(laptop: Served, name: str = COMPONENT, copies: int = 1, **specification: Any) -> dict[str, Any]:
+def begin_component(laptop: Served, name: str = COMPONENT, **specification: Any) -> None:
     laptop.sagemaker.create_inference_component(
         InferenceComponentName=name,
         EndpointName=HOST,
         VariantName="AllTraffic",
         Specification={**SPECIFICATION, **specification},
-        RuntimeConfig={"CopyCount": copies},
+        RuntimeConfig={"CopyCount": 1},
     )
-    return settled(laptop, name)
 
 
 def settled(laptop: Served, name: str = COMPONENT) -> dict[str, Any]:
@@ -214,7 +214,10 @@ def test_what_cannot_be_done_is_refused_in_sagemakers_words(laptop: Served) -> N
 
 def test_a_component_whose_model_does_not_come_up_fails_and_can_be_deleted(laptop: Served) -> None:
     laptop.model("broken", artifact("broken", program="raise RuntimeError('no torch today')"))
-    described = component(laptop, "broken", ModelName="broken")
+    begin_component(laptop, "broken", ModelName="broken")
+    early = refused(laptop.sagemaker.delete_inference_component, InferenceComponentName="broken")
+    assert early.endswith("while it is in state CREATE_IN_PROGRESS.")
+    described = settled(laptop, "broken")
     assert described["InferenceComponentStatus"] == "Failed"
     assert "did not pass the ping health check" in described["FailureReason"]
     laptop.sagemaker.delete_inference_component(InferenceComponentName="broken")

@@ -374,8 +374,6 @@ def test_the_budget_is_of_the_projects_tag_in_the_only_form_that_sees_anything()
     assert budget["CostFilters"] == {"TagKeyValue": ["user:Project$ml-platform"]}
     assert (budget["BudgetLimit"], budget["TimeUnit"]) == ({"Amount": 500, "Unit": "USD"}, "MONTHLY")
     assert raw()["Outputs"]["BudgetName"]["Value"] == {"Ref": "MonthlyBudget"}
-    variables = raw()["Globals"]["Function"]["Environment"]["Variables"]
-    assert variables["BUDGET_NAME"] == transformed()["Resources"]["MonthlyBudget"]["Properties"]["Budget"]["BudgetName"]
 
 
 def test_the_budget_speaks_at_80_and_100_percent_and_at_a_forecast_of_100() -> None:

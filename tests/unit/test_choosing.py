@@ -69,6 +69,13 @@ def test_the_choice_comes_with_what_each_kind_would_cost() -> None:
     assert "74.46" in chosen.table[1]
 
 
+def test_the_data_of_a_request_is_counted_by_the_stored_one() -> None:
+    """4 MB of 30,417 requests a month are 121.7 GB, which cost 1.95 USD, in real time as well."""
+    chosen = choose("kind=auto requests_per_day=1000", None, None, ALWAYS, b"x" * 4_000_000)
+    assert "$2.15 a month" in chosen.table[0], "0.20 USD of it for the processors"
+    assert "$76.41 a month" in chosen.table[1], "74.46 USD of it for the instance"
+
+
 def test_what_means_nothing_to_the_kind_is_left_out_and_the_rest_is_kept() -> None:
     chosen = choose("kind=auto instance_type=ml.m5.large latency_ms=50 requests_per_day=1000", None, None, ALWAYS)
     assert chosen.hosting == "instance_type=ml.m5.large kind=real-time"

@@ -229,6 +229,7 @@ def test_it_gets_its_model_as_a_component_once_it_is_in_service() -> None:
             Notify,
             "no memory left. Its log",
         ),
+        (Component("Failed", LIVE_JOB, 0), JOB, MakeComponent, f"failed, and is made anew with {JOB}"),
         (Component("InService", LIVE_JOB, 1), JOB, FinishDeployment, "was busy"),
     ],
 )

@@ -118,7 +118,11 @@ def told_elsewhere(endpoint: Endpoint) -> Notify | None:
 def _check_component(
     endpoint: Endpoint, wanted: str | None, settings: Settings, once: str
 ) -> Skip | Notify | MakeComponent | None:
-    """None where its model is in service, be it the wanted one or another."""
+    """None where its model is in service, be it the wanted one or another.
+
+    One that failed can't be updated, which AWS says nowhere, so that it is deleted and made anew, once for each model
+    that is asked for: what was asked for last is in a tag.
+    """
     component = endpoint.component
     if component is None:
         if wanted is None:
@@ -127,12 +131,22 @@ def _check_component(
         return MakeComponent(
             f"{endpoint.name} is in service and gets {wanted} as its inference component.", endpoint.name, request
         )
+    asked = endpoint.tags.get(names.ASKED_TAG)
+    if component.status == "Failed" and wanted is not None and wanted != asked:
+        request = component_request(endpoint, wanted, kinds.hosting(endpoint.tags, settings, endpoint), settings)
+        return MakeComponent(
+            f"The inference component of {endpoint.name} failed, and is made anew with {wanted}.",
+            endpoint.name,
+            request,
+            replaces=True,
+        )
     if component.status == "Failed":
         said = component.failure_reason or "SageMaker gave no reason"
         dataset = endpoint.tags[DATASET_TAG]
         return Notify(
             f"The inference component of endpoint {endpoint.name} failed, and serves nobody: {said.rstrip('.')}. Its "
-            f"log: mlp logs {dataset}; the models that there are: mlp models {dataset}.",
+            f"log: mlp logs {dataset}; the models that there are: mlp models {dataset}. It is made anew with the "
+            "next one that is dropped, approved or rolled back to.",
             f"Endpoint {endpoint.name} has no model in service",
             once,
         )
@@ -204,16 +218,12 @@ def _planned(
             names.notice_key(endpoint.name, endpoint.model_name or "unknown", "smoke-test"),
         )
     if endpoint.kind is HostingKind.SERVERLESS:
-        return ConfigureAutoscaling(
+        said = (
             f"{endpoint.name} serves {endpoint.model_name} and answers as expected; SageMaker runs it serverless, from "
             f"nothing up to {endpoint.max_concurrency} requests at a time with {endpoint.memory_gb} GB each, so that "
-            "there is nothing to scale, and it is watched by alarms.",
-            endpoint.name,
-            target={},
-            policies=(),
-            alarms=endpoint_alarms(endpoint, settings),
-            ended=_ended(endpoint),
+            "there is nothing to scale, and it is watched by alarms."
         )
+        return _unscaled(said, endpoint, settings)
     if endpoint.kind in kinds.SLEEPERS:
         return _sleeper(endpoint, prediction, settings, bounds)
     instance_type = endpoint.instance_type
@@ -221,20 +231,30 @@ def _planned(
         return Skip(f"{endpoint.name} has no instances of its own, so there is nothing to scale.")
     if instance_type.startswith("ml.t"):
         # "Automatic scaling of Amazon SageMaker AI models", prerequisites (developer guide)
-        return ConfigureAutoscaling(
+        said = (
             f"{endpoint.name} answers as expected, but burstable instances such as {instance_type} can't be scaled "
-            f"automatically; it stays at {endpoint.instance_count} of them, and is watched by alarms.",
-            endpoint.name,
-            target={},
-            policies=(),
-            alarms=endpoint_alarms(endpoint, settings),
-            ended=_ended(endpoint),
+            f"automatically; it stays at {endpoint.instance_count} of them, and is watched by alarms."
         )
+        return _unscaled(said, endpoint, settings)
+    return _scaled(endpoint, settings, bounds)
+
+
+def _unscaled(reason: str, endpoint: Endpoint, settings: Settings) -> ConfigureAutoscaling:
+    """Alarms alone."""
+    return ConfigureAutoscaling(
+        reason,
+        endpoint.name,
+        target={},
+        policies=(),
+        alarms=endpoint_alarms(endpoint, settings),
+        ended=_ended(endpoint),
+    )
+
+
+def _scaled(endpoint: Endpoint, settings: Settings, bounds: tuple[int, int] | None) -> ConfigureAutoscaling:
+    """A real-time endpoint on instances that can be scaled."""
     wishes = names.hosting_wishes(endpoint.tags)
-    smallest = int(wishes.get("min_instances", settings.min_instances))
-    # job.json may ask for more than the stack's usual: the larger bound follows the smaller.
-    largest = max(int(wishes.get("max_instances", settings.max_instances)), smallest)
-    own = (smallest, largest)
+    own = kinds.instance_bounds(wishes, settings)
     asked = bool({"min_instances", "max_instances"} & wishes.keys())
     (smallest, largest), whose = _bounds(own, bounds, endpoint.tags.get(names.BOUNDS_TAG), asked)
     remember = names.bounds_tag(own) if (smallest, largest) == own else {}

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, assert_never
 
 from mlplatform import capacity, ledger, names
-from mlplatform.aws_calls import is_invalid, is_missing
+from mlplatform.aws_calls import is_invalid, is_missing, is_under_way
 from mlplatform.aws_cost_tags import CostTagCalls
 from mlplatform.aws_hours import OfficeHoursCalls
 from mlplatform.aws_others import OtherCalls
@@ -106,6 +106,7 @@ _REPORT_BYTES = 1024 * 1024
 _CONFIG_ATTEMPTS = 6
 _UPDATE_ATTEMPTS = 60  # a canary of a tenth is missed by all of them once in 500 times, and there is a second look
 _COMPONENT_ATTEMPTS = 20  # a second each
+_UNDER_WAY = frozenset({"Creating", "Updating"})  # of InferenceComponentStatus
 _GONE_ATTEMPTS = 40  # as below
 _BACKLOG_TOLD = timedelta(minutes=10)  # a queue's length that was told longer ago is no longer true
 _QUEUE_ATTEMPTS = 30  # a second each
@@ -889,6 +890,9 @@ class Aws(
         """
         name, model = request["InferenceComponentName"], request["Specification"]["ModelName"]
         there = self._component(name)
+        if there is not None and there.status == "Failed":
+            # It can't be updated. That nothing was asked of it since has it made anew when it is looked at.
+            self._tag_endpoint(name, {names.ASKED_TAG: ""})
         if there is None or there.status != "InService" or there.model_name == model:
             return
         if self._call("sagemaker", "describe_endpoint", EndpointName=name)["EndpointStatus"] != "InService":
@@ -897,7 +901,11 @@ class Aws(
         self._tag_endpoint(name, {names.ASKED_TAG: model, names.ASKED_AT_TAG: self.now().isoformat(timespec="seconds")})
 
     def _make_component(self, decision: MakeComponent) -> MakeComponent | Skip:
-        self._tag_endpoint(decision.endpoint_name, {names.LOOK_TAG: "component"})
+        name, model = decision.endpoint_name, decision.component["Specification"]["ModelName"]
+        self._tag_endpoint(name, {names.LOOK_TAG: "component"})
+        if decision.replaces:
+            self._delete_component(name)
+            self._tag_endpoint(name, {names.ASKED_TAG: model})  # it is tried once
         if not self._unless(_exists, "sagemaker", "create_inference_component", **decision.component):
             return Skip(f"{decision.endpoint_name} has its inference component already.")
         for _ in range(_COMPONENT_ATTEMPTS):  # a laptop's is there in seconds; AWS takes minutes, and a tick goes on
@@ -957,25 +965,38 @@ class Aws(
         return decision if isinstance(done, Notify) else done
 
     def _delete_endpoint(self, name: str, *, has_component: bool) -> None:
-        """Its inference component first, and the scaling of that. Raises TryAgain where the component takes too long.
+        """Its inference component first. Raises TryAgain, as _delete_component does.
 
         The scaling of an endpoint's variants goes with it (DeleteEndpoint, SageMaker API reference).
         """
-        if has_component and self._component(name) is not None:
-            self._unless(
-                is_missing,
-                "application-autoscaling",
-                "deregister_scalable_target",
-                **names.scalable_target(name, kind=HostingKind.SCALE_TO_ZERO),
-            )
-            self._unless(is_missing, "sagemaker", "delete_inference_component", InferenceComponentName=name)
-            for _ in range(_GONE_ATTEMPTS):
-                if self._component(name) is None:
-                    break
-                self._sleep(1.0)
-            else:
-                raise TryAgain(f"The inference component of {name} is being deleted; the endpoint follows.")
+        if has_component:
+            self._delete_component(name)
         self._unless(is_missing, "sagemaker", "delete_endpoint", EndpointName=name)
+
+    def _delete_component(self, name: str) -> None:
+        """Its scaling first, or that would start copies while it goes. Raises TryAgain, before anything is done, while
+        it is made or changed, which SageMaker lets nobody interrupt; and where it takes too long to go."""
+        there = self._component(name)
+        if there is None:
+            return
+        if there.status in _UNDER_WAY:
+            raise TryAgain(
+                f"The inference component of {name} is {there.status}; it can't be deleted before that is over."
+            )
+        target = names.scalable_target(name, kind=HostingKind.SCALE_TO_ZERO)
+        self._unless(is_missing, "application-autoscaling", "deregister_scalable_target", **target)
+        if there.status != "Deleting":
+            try:
+                self._unless(is_missing, "sagemaker", "delete_inference_component", InferenceComponentName=name)
+            except AwsError as error:
+                if not is_under_way(error):
+                    raise
+                raise TryAgain(f"The inference component of {name} is being changed, and goes after that.") from error
+        for _ in range(_GONE_ATTEMPTS):
+            if self._component(name) is None:
+                return
+            self._sleep(1.0)
+        raise TryAgain(f"The inference component of {name} is being deleted; what follows waits for that.")
 
     def _remember_taken(self, endpoint_name: str, deregister: Request) -> None:
         """Deregistering forgets the bounds, and people may have set them. A challenger's go with it."""

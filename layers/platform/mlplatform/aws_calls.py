@@ -20,7 +20,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mlplatform import notices
 from mlplatform.decisions import Decision
 from mlplatform.errors import AwsError
+from mlplatform.facts import STACK_TAG
 from mlplatform.settings import Settings
+
+Call = Callable[..., dict[str, Any]]  # (service, operation, **parameters); raises AwsError
 
 
 class Calls:
@@ -126,6 +129,30 @@ class Calls:
             self._call("sns", "publish", **notices.publish_request(notice, self._settings.alerts_topic_arn))
 
 
+def tagged_resources(call: Call, kinds: list[str], stack: str | None = None) -> dict[str, dict[str, str]]:
+    """ARN -> tags of the resources of these types that have, or had, any; with `stack`, of those with its tag alone.
+
+    A hundred a call (GetResources, Resource Groups Tagging API reference). The list may lag behind what there is.
+    """
+    of_stack = {} if stack is None else {"TagFilters": [{"Key": STACK_TAG, "Values": [stack]}]}
+    found: dict[str, dict[str, str]] = {}
+    token: dict[str, str] = {}
+    while True:
+        page = call(
+            "resourcegroupstaggingapi",
+            "get_resources",
+            **of_stack,
+            ResourceTypeFilters=kinds,
+            ResourcesPerPage=100,
+            **token,
+        )
+        for one in page.get("ResourceTagMappingList", []):
+            found[one["ResourceARN"]] = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
+        if not page.get("PaginationToken"):
+            return found
+        token = {"PaginationToken": page["PaginationToken"]}
+
+
 def is_invalid(error: AwsError) -> bool:
     return error.code in {"ValidationException", "ValidationError"}
 
@@ -143,3 +170,10 @@ def is_missing(error: AwsError) -> bool:
         return True
     text = error.aws_message.lower()
     return is_invalid(error) and ("could not find" in text or "not found" in text or "does not exist" in text)
+
+
+def is_under_way(error: AwsError) -> bool:
+    """ "Cannot delete inference component ... while it is in state CREATE_IN_PROGRESS", or UPDATE_RC_IN_PROGRESS while
+    the number of its copies changes, as it was seen on AWS in July 2026."""
+    text = error.aws_message.lower()
+    return is_invalid(error) and "while it is in state" in text and "in_progress" in text

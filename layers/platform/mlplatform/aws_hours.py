@@ -12,7 +12,7 @@ from datetime import UTC, date
 from typing import Any
 
 from mlplatform import holidays, names
-from mlplatform.aws_calls import Calls
+from mlplatform.aws_calls import Calls, tagged_resources
 from mlplatform.capacity import wanted_type
 from mlplatform.decisions import (
     ClearFailedStart,
@@ -23,7 +23,7 @@ from mlplatform.decisions import (
     StopEndpoint,
 )
 from mlplatform.errors import AwsError, TryAgain
-from mlplatform.facts import STACK_TAG, Endpoint, HostedEndpoint, HostingKind, Parked
+from mlplatform.facts import Endpoint, HostedEndpoint, HostingKind, Parked
 from mlplatform.kinds import kind_of
 from mlplatform.parking import BadRecord, parking_record, parking_tags, read_record, record_tags
 
@@ -67,22 +67,9 @@ class OfficeHoursCalls(Calls):
         return sorted(found, key=lambda one: one.name)
 
     def _tags_of_stack(self) -> dict[str, dict[str, str]]:
-        found: dict[str, dict[str, str]] = {}
-        token: dict[str, str] = {}
-        while True:
-            page = self._call(
-                "resourcegroupstaggingapi",
-                "get_resources",
-                TagFilters=[{"Key": STACK_TAG, "Values": [self._settings.stack_name]}],
-                ResourceTypeFilters=["sagemaker:endpoint", "sagemaker:endpoint-config"],
-                ResourcesPerPage=100,
-                **token,
-            )
-            for resource in page["ResourceTagMappingList"]:
-                found[resource["ResourceARN"]] = {tag["Key"]: tag["Value"] for tag in resource["Tags"]}
-            if not page.get("PaginationToken"):
-                return found
-            token = {"PaginationToken": page["PaginationToken"]}
+        return tagged_resources(
+            self._call, ["sagemaker:endpoint", "sagemaker:endpoint-config"], self._settings.stack_name
+        )
 
     def _endpoints_of_stack(self) -> Iterator[dict[str, Any]]:
         """By name: what is named otherwise is nothing that the platform may touch."""

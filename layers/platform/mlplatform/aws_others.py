@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mlplatform.aws_calls import Calls
+from mlplatform.aws_calls import Calls, tagged_resources
 from mlplatform.aws_owned import pages
 from mlplatform.errors import AwsError
 from mlplatform.facts import Maker, Makers, Other, OtherKind
@@ -61,7 +61,7 @@ class OtherCalls(Calls):
 
     def others(self) -> tuple[Other, ...]:
         """Endpoints, buckets, and notebooks and jobs that run, with their tags. Raises AwsError."""
-        tags = self._all_tags()
+        tags = tagged_resources(self._call, ["sagemaker", "s3"])
         return tuple(
             Other(kind, name, arn, created.astimezone(UTC), tags.get(arn, {}))
             for kind, name, arn, created in (*self._running(), *self._buckets())
@@ -147,21 +147,3 @@ class OtherCalls(Calls):
             if not page.get("ContinuationToken"):
                 return
             token = {"ContinuationToken": page["ContinuationToken"]}
-
-    def _all_tags(self) -> dict[str, dict[str, str]]:
-        """ARN -> tags of what has, or had, any."""
-        found: dict[str, dict[str, str]] = {}
-        token: dict[str, str] = {}
-        while True:
-            page = self._call(
-                "resourcegroupstaggingapi",
-                "get_resources",
-                ResourceTypeFilters=["sagemaker", "s3"],
-                ResourcesPerPage=100,
-                **token,
-            )
-            for one in page["ResourceTagMappingList"]:
-                found[one["ResourceARN"]] = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
-            if not page.get("PaginationToken"):
-                return found
-            token = {"PaginationToken": page["PaginationToken"]}

@@ -6,17 +6,17 @@ can't be tagged belongs to the stack if what it is named after does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, assert_never
 
 from mlplatform import names
+from mlplatform.aws_calls import Call, is_under_way, tagged_resources
 from mlplatform.decisions import EndResource
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG, Owned, OwnedKind
 from mlplatform.pipelines import DEFINITIONS
 
-Call = Callable[..., dict[str, Any]]  # (service, operation, **parameters); raises AwsError
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints/"
 COMPONENT_LOGS = "/aws/sagemaker/InferenceComponents/"
 _COMPONENT = "inference-component/"
@@ -33,7 +33,9 @@ def stack_status(call: Call, stack_id: str) -> str:
 
 def read_owned(call: Call, stack: str) -> tuple[Owned, ...]:
     """What is there of what the stack's functions made, in no particular order. Raises AwsError."""
-    tagged = _tagged(call, stack)
+    tagged = tagged_resources(
+        call, ["sagemaker", "cloudwatch:alarm"], stack
+    )  # which lag behind, so that they only confirm
     found = [*_jobs(call, stack, tagged), *_hosting(call, stack, tagged)]
     groups = [
         (entry["ModelPackageGroupName"], entry["ModelPackageGroupArn"])
@@ -99,7 +101,8 @@ def _components_model(call: Call, endpoint: str) -> set[str]:
 
 
 def end(call: Call, decision: EndResource) -> None:
-    """Does it; what is gone or ending already is as it should be. Raises AwsError."""
+    """Does it; what is gone or ending already is as it should be, and what is being changed is found by the next pass.
+    Raises AwsError."""
     name = decision.name
     try:
         match decision.kind:
@@ -139,28 +142,8 @@ def end(call: Call, decision: EndResource) -> None:
             case _:
                 assert_never(decision.kind)
     except AwsError as error:
-        if not _gone(error):
+        if not _gone(error) and not is_under_way(error):
             raise
-
-
-def _tagged(call: Call, stack: str) -> dict[str, dict[str, str]]:
-    """ARN -> tags of what carries the stack's tag, a hundred a call. The list may lag behind, so it only confirms."""
-    found: dict[str, dict[str, str]] = {}
-    token: dict[str, str] = {}
-    while True:
-        page = call(
-            "resourcegroupstaggingapi",
-            "get_resources",
-            TagFilters=[{"Key": STACK_TAG, "Values": [stack]}],
-            ResourceTypeFilters=["sagemaker", "cloudwatch:alarm"],
-            ResourcesPerPage=100,
-            **token,
-        )
-        for resource in page["ResourceTagMappingList"]:
-            found[resource["ResourceARN"]] = {tag["Key"]: tag["Value"] for tag in resource["Tags"]}
-        if not page.get("PaginationToken"):
-            return found
-        token = {"PaginationToken": page["PaginationToken"]}
 
 
 def pages(call: Call, member: str, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:

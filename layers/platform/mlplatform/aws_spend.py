@@ -12,21 +12,20 @@ notebooks and processing jobs: those are found by their tags, and described one 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from mlplatform import ledger, names, spend
-from mlplatform.aws_calls import Calls
+from mlplatform.aws_calls import Call, Calls, tagged_resources
 from mlplatform.capacity import wanted_type
 from mlplatform.decisions import Decision, HoldDataset, HoldLaunches, LiftHold, RecordSaving, RecordSpend, Skip
 from mlplatform.endpoint_alarms import dimensions
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG, Hold, Run, Saving, SpendFacts, SpendMonth
 
-Call = Callable[..., dict[str, Any]]
 Configs = Mapping[str, tuple[tuple[str, str], ...]]
 
 SERVERLESS = "serverless-"  # and the GB of memory, in place of the instance type
@@ -214,23 +213,10 @@ def training_run(found: Mapping[str, Any]) -> Run:
 
 def _tagged(call: Call, stack: str, since: datetime) -> Iterator[Run]:
     """Processing jobs and notebook instances, which people start beside the platform and tag as the stack's."""
-    token: dict[str, str] = {}
-    while True:
-        page = call(
-            "resourcegroupstaggingapi",
-            "get_resources",
-            TagFilters=[{"Key": STACK_TAG, "Values": [stack]}],
-            ResourceTypeFilters=["sagemaker:processing-job", "sagemaker:notebook-instance"],
-            ResourcesPerPage=_PAGE,
-            **token,
-        )
-        for found in page.get("ResourceTagMappingList", []):
-            run = _described(call, found["ResourceARN"], _tags(found), since)
-            if run is not None:
-                yield run
-        if not page.get("PaginationToken"):
-            return
-        token = {"PaginationToken": page["PaginationToken"]}
+    for arn, tags in tagged_resources(call, ["sagemaker:processing-job", "sagemaker:notebook-instance"], stack).items():
+        run = _described(call, arn, tags, since)
+        if run is not None:
+            yield run
 
 
 def _described(call: Call, arn: str, tags: Mapping[str, str], since: datetime) -> Run | None:

@@ -16,7 +16,6 @@ from mlplatform.errors import UnknownPrice
 from mlplatform.facts import Endpoint, HostingKind, Traffic
 from mlplatform.hosting import (
     COLD_START_SECONDS,
-    USUAL_MEMORY_GB,
     USUAL_MODEL_SECONDS,
     Choice,
     Option,
@@ -51,8 +50,11 @@ class Chosen:
     table: tuple[str, ...] = ()  # a line for each kind
 
 
-def choose(hosting: str, live: Endpoint | None, traffic: Traffic | None, settings: Settings) -> Chosen:
-    """`hosting` is a tag of names.hosting_tag whose kind is auto, `traffic` what the live endpoint got."""
+def choose(
+    hosting: str, live: Endpoint | None, traffic: Traffic | None, settings: Settings, sample: bytes = b""
+) -> Chosen:
+    """`hosting` is a tag of names.hosting_tag whose kind is auto, `traffic` what the live endpoint got, `sample` the
+    model's stored request with its answer."""
     wishes = names.hosting_wishes({names.HOSTING_TAG: hosting})
     now = live.kind if live else HostingKind.REAL_TIME
     declared = wishes.get("requests_per_day")
@@ -66,7 +68,18 @@ def choose(hosting: str, live: Endpoint | None, traffic: Traffic | None, setting
             f"Hosting is left to the platform, but of its requests {seen} were seen and job.json has no "
             f"'hosting.requests_per_day': it {'stays' if live else 'begins'} {now.value}.",
         )
-    workload = _workload(wishes, live, traffic, declared, settings)
+    instance_type = wishes.get("instance_type", settings.hosting_instance_type)
+    workload = workload_of(
+        live.tags if live else {},
+        wishes,
+        instance_type,
+        traffic,
+        settings,
+        per_day=None if declared is None else Decimal(declared),
+        measured_in=_measured_in(live, instance_type, settings) if live else None,
+        sample=sample,
+        not_serverless=_not_serverless(instance_type, settings),
+    )
     latency = wishes.get("latency_ms")
     promise = Promise(None if latency is None else Decimal(latency) / 1000)
     try:
@@ -89,36 +102,52 @@ def choose(hosting: str, live: Endpoint | None, traffic: Traffic | None, setting
     return _as(wishes, best.kind, best, f"For {daily}: {choice.reason}", table)
 
 
-def _workload(
-    wishes: Mapping[str, str], live: Endpoint | None, traffic: Traffic | None, declared: str | None, settings: Settings
+def workload_of(
+    tags: Mapping[str, str],
+    wishes: Mapping[str, str],
+    instance_type: str,
+    traffic: Traffic | None,
+    settings: Settings,
+    *,
+    per_day: Decimal | None = None,
+    measured_in: Decimal | int | None = None,
+    memory_gb: Decimal | None = None,
+    sample: bytes = b"",
+    not_serverless: str = "",
 ) -> Workload:
-    instance_type = wishes.get("instance_type", settings.hosting_instance_type)
-    fewest = int(wishes.get("min_instances", settings.min_instances))
-    open_hours = open_hours_per_week(live.tags if live else {}, settings)
-    measured = None if traffic is None else traffic.model_seconds
-    why = "it is to have a GPU, which serverless has not" if instances.is_gpu(instance_type) else ""
-    if settings.vpc_config:
-        why = "SageMaker offers it in no network of one's own"
+    """What an endpoint with these tags has to do, with the hosting that is wished for.
+
+    `per_day` are requests that were declared, which go before what was seen. `measured_in` are the GiB that the memory
+    was measured in a share of, and `memory_gb` is what a person says instead. `sample` is the stored request with its
+    answer, by whose size the data of a request is taken.
+    """
+    open_hours = open_hours_per_week(tags, settings)
+    seen = traffic or Traffic((), None, None, None)
+    fewest, most = kinds.instance_bounds(wishes, settings)
     return Workload(
         region=settings.aws_region,
         instance_type=instance_type,
         requests_per_hour=(
-            traffic.requests_per_hour
-            if declared is None and traffic is not None
-            else flat_rate(Decimal(declared or 0), open_hours)
+            (seen.requests_per_hour or (Decimal(0),)) if per_day is None else flat_rate(per_day, open_hours)
         ),
-        model_seconds=USUAL_MODEL_SECONDS if measured is None else measured,
-        overhead_seconds=(traffic.overhead_seconds if traffic else None) or Decimal(0),
+        model_seconds=USUAL_MODEL_SECONDS if seen.model_seconds is None else seen.model_seconds,
+        overhead_seconds=seen.overhead_seconds or Decimal(0),
         hours_per_week=open_hours,
         min_instances=fewest,
-        max_instances=max(int(wishes.get("max_instances", settings.max_instances)), fewest),
+        max_instances=most,
         safe_requests_per_minute=Decimal(wishes.get("invocations_per_instance", settings.invocations_per_instance)),
-        memory_gb=memory_need_gb(_measured_in(live, instance_type, settings), traffic.memory_percent)
-        if live and traffic
-        else USUAL_MEMORY_GB,
-        not_serverless=why,
-        cold_start_seconds=(traffic.setup_seconds if traffic else None) or COLD_START_SECONDS,
+        memory_gb=memory_need_gb(measured_in, seen.memory_percent) if memory_gb is None else memory_gb,
+        gb_per_request=Decimal(len(sample)) / 10**9,
+        not_serverless=not_serverless,
+        cold_start_seconds=seen.setup_seconds or COLD_START_SECONDS,
     )
+
+
+def _not_serverless(instance_type: str, settings: Settings) -> str:
+    """Why a model that is deployed can't be; no second variant and no data capture comes with it."""
+    if settings.vpc_config:
+        return "SageMaker offers it in no network of one's own"
+    return "it is to have a GPU, which serverless has not" if instances.is_gpu(instance_type) else ""
 
 
 def _measured_in(live: Endpoint, usual: str, settings: Settings) -> Decimal | int | None:

@@ -181,6 +181,7 @@ class MakeComponent:
     reason: str
     endpoint_name: str
     component: Request  # CreateInferenceComponent
+    replaces: bool = False  # one that failed, which is deleted first
 
 
 @dataclass(frozen=True)

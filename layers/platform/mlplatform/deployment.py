@@ -8,6 +8,7 @@ approved, for one that is rolled back to (releases.py).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -109,34 +110,8 @@ def plan_deployment(
     Raises TryAgain while the endpoint is being deleted: Lambda delivers the event again a minute later.
     """
     dataset = job.dataset or ""
-    once = names.outcome_key(dataset, job.name)
-    if job.status is JobStatus.FAILED:
-        said = _sentence(job.failure_reason) if job.failure_reason else "SageMaker gave no reason."
-        if lacks_capacity(job.failure_reason):
-            said += f" Try {_other_type(job, settings)}, or drop it again under a new name when that has passed."
-        return Notify(f"Training job {job.name} failed: {said} {_billing(job)}", f"Training of {dataset} failed", once)
-    if job.status is JobStatus.STOPPED:
-        why = _STOPPED_BECAUSE.get(
-            job.secondary_status, "somebody stopped it; drop the data again under a new name, or ask them"
-        )
-        why = why.format(
-            wait=_duration(job.max_wait_seconds),
-            runtime=_duration(job.max_runtime_seconds),
-            other=_other_type(job, settings),
-        )
-        return Notify(
-            f"Training job {job.name} stopped ({job.secondary_status}) without a model to deploy: {why}. "
-            f"{_billing(job)}",
-            f"Training of {dataset} stopped",
-            once,
-        )
-    if not isinstance(card, ModelCard):
-        wrong = card.explanation if card else "there is none"
-        return Notify(
-            f"Training job {job.name} completed, but its model artifact can't be used: {wrong}. Nothing was deployed.",
-            f"Model of {dataset} can't be used",
-            once,
-        )
+    if job.status in {JobStatus.FAILED, JobStatus.STOPPED} or not isinstance(card, ModelCard):
+        return _without_model(job, card, settings)
     if live and live.endpoint.status == "Deleting":
         raise TryAgain(f"Endpoint {live.endpoint.name} is being deleted; {job.name} can be deployed once it is gone.")
     serving = live if live and not live.endpoint.dead else None
@@ -187,6 +162,38 @@ def plan_deployment(
         model_package=package(Approval.APPROVED, reason),
         card=card,
         difference=differs,
+    )
+
+
+def _without_model(job: TrainingJob, card: ModelCard | UnreadableCard | None, settings: Settings) -> Notify:
+    """What people hear of a job that failed, was stopped, or left nothing that can be used."""
+    dataset = job.dataset or ""
+    once = names.outcome_key(dataset, job.name)
+    if job.status is JobStatus.FAILED:
+        said = _sentence(job.failure_reason) if job.failure_reason else "SageMaker gave no reason."
+        if lacks_capacity(job.failure_reason):
+            said += f" Try {_other_type(job, settings)}, or drop it again under a new name when that has passed."
+        return Notify(f"Training job {job.name} failed: {said} {_billing(job)}", f"Training of {dataset} failed", once)
+    if job.status is JobStatus.STOPPED:
+        why = _STOPPED_BECAUSE.get(
+            job.secondary_status, "somebody stopped it; drop the data again under a new name, or ask them"
+        )
+        why = why.format(
+            wait=_duration(job.max_wait_seconds),
+            runtime=_duration(job.max_runtime_seconds),
+            other=_other_type(job, settings),
+        )
+        return Notify(
+            f"Training job {job.name} stopped ({job.secondary_status}) without a model to deploy: {why}. "
+            f"{_billing(job)}",
+            f"Training of {dataset} stopped",
+            once,
+        )
+    wrong = card.explanation if isinstance(card, UnreadableCard) else "there is none"
+    return Notify(
+        f"Training job {job.name} completed, but its model artifact can't be used: {wrong}. Nothing was deployed.",
+        f"Model of {dataset} can't be used",
+        once,
     )
 
 
@@ -312,36 +319,26 @@ def deployment(
         woken = dict(parked.tags)
         parked = None
     tags = names.tags(settings.required_tags, stack=settings.stack_name, dataset=model.dataset)
-    # Empty rather than absent: an update must also clear what an earlier job.json asked for.
-    deployed = tags | {names.HOSTING_TAG: kinds.tag(model.hosting, wanted), names.WANTED_TAG: model.name}
+    deployed = _deployed_tags(model, wanted, serving, tags, moves=moved is not None, tested=bool(tested))
     if release:
         deployed |= {names.RELEASE_TAG: release}
-    if moved is None and (wanted.kind is not HostingKind.REAL_TIME or (serving and serving.kind is not wanted.kind)):
-        deployed |= kinds.kind_tag(wanted.kind)
-        reason += f" It is hosted {wanted.said}."
-    if wanted.kind is HostingKind.SCALE_TO_ZERO:
-        deployed |= {names.LOOK_TAG: "component"}
-    if tested:
-        deployed |= {names.CHALLENGER_TAG: ""}
-        reason += f" The A/B test of {model.dataset}/{tested.get('version', '?')} ends with that."
-    if live and live.endpoint.busy and model.name not in {live.endpoint.model_name, live.endpoint.pending_config}:
-        reason += f" The endpoint is {live.endpoint.status}; the model follows when that is over."
+    said = [reason, *_said(model, live, serving, wanted, moves=moved is not None)]
     if parked:
-        reason += " The endpoint is stopped now, and will come back with this model."
+        said.append("The endpoint is stopped now, and will come back with this model.")
     way = way_to(serving, model.name, model.dataset, wanted, settings) if serving and not moved else None
     move = None
     if moved is not None:
         was = moved.tags.get(names.BEFORE_TAG) or moved.tags.get(names.HOSTING_TAG, "")
         deployed |= {names.BEFORE_TAG: was, names.LOOK_TAG: MOVE}
         move = start_move(moved, model.name, wanted, {**moved.tags, **deployed}, was, settings)
-        reason += f" {move.reason}"
+        said.append(move.reason)
     create: Request = {
         "EndpointName": name,
         "EndpointConfigName": kinds.config_name(wanted, model.name, name),
         "Tags": names.tag_list(woken | deployed | {names.ASKED_TAG: model.name}),
     }
     return DeployModel(
-        reason=reason,
+        reason=" ".join(said),
         dataset=model.dataset,
         job_name=model.name,
         model_package=model_package,
@@ -363,6 +360,39 @@ def deployment(
         package=package,
         release=release,
     )
+
+
+def _deployed_tags(
+    model: Model, wanted: Hosting, serving: Endpoint | None, tags: Mapping[str, str], *, moves: bool, tested: bool
+) -> dict[str, str]:
+    """What the endpoint is tagged with. Empty rather than absent: an update must also clear what an earlier job.json
+    asked for."""
+    found = {**tags, names.HOSTING_TAG: kinds.tag(model.hosting, wanted), names.WANTED_TAG: model.name}
+    if not moves and _tells_its_kind(wanted, serving):
+        found |= kinds.kind_tag(wanted.kind)
+    if wanted.kind is HostingKind.SCALE_TO_ZERO:
+        found |= {names.LOOK_TAG: "component"}
+    if tested:
+        found |= {names.CHALLENGER_TAG: ""}
+    return found
+
+
+def _said(model: Model, live: Live | None, serving: Endpoint | None, wanted: Hosting, *, moves: bool) -> Iterator[str]:
+    """What is told of a deployment besides its reason: sentences."""
+    if not moves and _tells_its_kind(wanted, serving):
+        yield f"It is hosted {wanted.said}."
+    tested = names.challenger_wishes(live.endpoint.tags) if live else {}
+    if tested:
+        yield f"The A/B test of {model.dataset}/{tested.get('version', '?')} ends with that."
+    if live and live.endpoint.busy and model.name not in {live.endpoint.model_name, live.endpoint.pending_config}:
+        yield f"The endpoint is {live.endpoint.status}; the model follows when that is over."
+    if serving and serving.component and serving.component.status == "Failed" and not moves:
+        yield "Its inference component has failed, and is made anew within a quarter of an hour."
+
+
+def _tells_its_kind(wanted: Hosting, serving: Endpoint | None) -> bool:
+    """A real-time endpoint that was one before says nothing of its kind."""
+    return wanted.kind is not HostingKind.REAL_TIME or (serving is not None and serving.kind is not wanted.kind)
 
 
 def model_request(model: Model, settings: Settings) -> Request:

@@ -93,16 +93,24 @@ def hosting(tags: Mapping[str, str], settings: Settings, live: Endpoint | None =
     same = live if live is not None and live.kind is kind else None
     before = names.hosting_wishes(same.tags) if same else {}
     usual_gb = 0 if kind is HostingKind.SCALE_TO_ZERO else USUAL_MEMORY_GB
-    fewest = 0 if kind in SLEEPERS else int(wishes.get("min_instances", settings.min_instances))
+    fewest, most = instance_bounds(wishes, settings, kind)
     return Hosting(
         kind,
         wishes.get("instance_type", settings.hosting_instance_type),
         fewest,
-        # job.json may ask for more than the stack's usual: the larger bound follows the smaller.
-        max(int(wishes.get("max_instances", settings.max_instances)), fewest),
+        most,
         int(wishes.get("memory_gb") or (same and same.memory_gb) or before.get("memory_gb") or usual_gb),
         int(wishes.get("max_concurrency") or (same and same.max_concurrency) or USUAL_CONCURRENCY),
     )
+
+
+def instance_bounds(
+    wishes: Mapping[str, str], settings: Settings, kind: HostingKind = HostingKind.REAL_TIME
+) -> tuple[int, int]:
+    """The fewest and the most instances. job.json may ask for more than the stack's usual: the larger bound follows the
+    smaller."""
+    fewest = 0 if kind in SLEEPERS else int(wishes.get("min_instances", settings.min_instances))
+    return fewest, max(int(wishes.get("max_instances", settings.max_instances)), fewest)
 
 
 def tag(hosting_text: str, wanted: Hosting) -> str:

@@ -18,7 +18,7 @@ from mlplatform.decisions import AskApproval, DeployModel, HoldDataset, StartPip
 from mlplatform.deployment import Live
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import Endpoint, HostingKind
-from mlplatform.kinds import kind_of
+from mlplatform.kinds import instance_bounds, kind_of
 from mlplatform.settings import Settings
 from mlplatform.waiting import ASK_FOR_MORE, QUOTA, Launch, asked, held
 
@@ -117,7 +117,7 @@ def fit_deployment(
             f"and approve it then, {other}{_allowed(need, quotas, settings)}",
             QUOTA,
         )
-    most = int(_wishes(decision).get("max_instances", settings.max_instances))
+    _, most = instance_bounds(_wishes(decision), settings, kind)
     value = quotas.get(need.quota)
     reason = decision.reason
     if value is not None and value < most:

@@ -243,6 +243,7 @@ def _runs(live: Live | None, model: str) -> Live | None:
     wanted = endpoint.tags.get(names.WANTED_TAG, endpoint.model_name)
     # Asked for and in service, but not with it: the update failed, and may be tried again.
     failed = endpoint.status == "InService" and wanted not in {endpoint.config_name, endpoint.model_name}
+    failed = failed or (endpoint.component is not None and endpoint.component.status == "Failed")
     return live if wanted == model and not (failed and wanted == endpoint.tags.get(names.ASKED_TAG)) else None
 
 

@@ -36,7 +36,7 @@ def page(report: Report) -> str:
         _movers_and_units(report),
         _savings(report),
         _advice(report),
-        _footer(report),
+        _footer(),
     )
     return document(title, body)
 
@@ -476,7 +476,7 @@ def _missing(report: Report) -> str:
     return f'<section class="missing"><h2>What is missing</h2><ul>{items}</ul></section>'
 
 
-def _footer(report: Report) -> str:
+def _footer() -> str:
     return (
         "<footer>Each table is rounded so that its rows add up to its total, and the total is the bill rounded once. "
         "AWS may still change the figures of a month until its invoice. The same numbers as JSON lie beside this page."

@@ -139,7 +139,6 @@ class Settings:
     holidays: str = field(metadata={"form": _Form("dates as 2026-12-25, separated by commas, or nothing", _dates)})
     daily_ceiling_usd: Decimal = field(metadata=_USD)
     monthly_ceiling_usd: Decimal = field(metadata=_USD)
-    budget_name: str = field(metadata=_pattern("the name of a budget, without : and \\", r"[^:\\]{1,100}"))
     monthly_budget_usd: Decimal = field(metadata=_USD)
     approval_ceiling_usd: Decimal = field(metadata=_USD)  # of a model's hosting a month, in prod
     dev_max_age_days: int = field(metadata=_whole(0, 3650))  # 0: dev endpoints may be as old as they like
