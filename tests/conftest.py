@@ -21,6 +21,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(f"xdist_group has no effect with these versions of pytest and pytest-xdist: {torn[0]}")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What shares a module's fixture runs in one worker: it is made once, and its tests come in their order."""
+    fixtures: dict[str, Any] = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    shared = any(definitions[-1].scope == "module" for definitions in fixtures.values())
+    if shared and item.get_closest_marker("xdist_group") is None:
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes name no test: an archive holds the time at which it was made, and all workers must name tests alike."""
     return argname if isinstance(val, bytes) else None

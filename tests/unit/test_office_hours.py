@@ -254,7 +254,7 @@ def test_the_plan_knows_of_a_start_after_hours() -> None:
     assert found == [(utc("2026-11-28 12:00"), utc("2026-11-29 12:00"))]
 
 
-def test_ten_thousand_endpoints_are_one_plan() -> None:
+def test_a_thousand_endpoints_are_one_plan() -> None:
     rng = random.Random(1)
 
     def hours() -> str:
@@ -267,10 +267,10 @@ def test_ten_thousand_endpoints_are_one_plan() -> None:
             name=f"ml-platform-d{n}",
             tags=TAGS | {names.HOURS_TAG: hours()},
         )
-        for n in range(10_000)
+        for n in range(1_000)
     ]
     decisions = plan_office_hours(fleet, builders.settings(), frozenset(), utc("2026-11-23 12:07"))
-    assert len(decisions) == 10_000
+    assert len(decisions) == 1_000
 
 
 # ---- the record ----

@@ -416,7 +416,7 @@ def test_a_key_stays_while_the_recommendation_does() -> None:
     assert volume(one).key == volume(more).key
 
 
-def test_ten_thousand_endpoints_are_planned_in_one_pass() -> None:
-    many = facts(endpoints=tuple(endpoint(f"shop-{n}", tags=DEV, invocations=14_000) for n in range(10_000)))
+def test_a_thousand_endpoints_are_planned_in_one_pass() -> None:
+    many = facts(endpoints=tuple(endpoint(f"shop-{n}", tags=DEV, invocations=14_000) for n in range(1_000)))
     found = recommend(many, Prices())
-    assert len(found) == 20_000
+    assert len(found) == 2_000

@@ -232,8 +232,8 @@ def test_what_has_no_price_is_named_and_nothing_is_counted_for_it() -> None:
     assert "ml.p5.48xlarge" in said
 
 
-def test_ten_thousand_endpoints_are_one_plan() -> None:
-    runs = [endpoint(f"ml-platform-{number}") for number in range(10_000)]
+def test_a_thousand_endpoints_are_one_plan() -> None:
+    runs = [endpoint(f"ml-platform-{number}") for number in range(1_000)]
     month = metered(runs, HOUR)
     decisions = spend.plan_spend(facts(month, runs, now=NOON + 2 * HOUR), settings())
     assert isinstance(decisions[0], RecordSpend)
