@@ -199,9 +199,12 @@ def test_a_model_that_answers_wrongly_is_rolled_back_when_somebody_counts_it(her
     here.config("wrong")
     update(here, "wrong", wait=600)
     dimensions = [VARIANT[0], {"Name": "EndpointConfigName", "Value": "wrong"}]
-    here.account.client("cloudwatch").put_metric_data(
-        Namespace="ml-platform", MetricData=[{"MetricName": "WrongAnswers", "Dimensions": dimensions, "Value": 1}]
-    )
+    counted = {"MetricName": "WrongAnswers", "Dimensions": dimensions, "Value": 1}
+    while (
+        here.describe()["EndpointStatus"] == "Updating"
+    ):  # what is counted before the new fleet is watched is forgotten
+        here.account.client("cloudwatch").put_metric_data(Namespace="ml-platform", MetricData=[counted])
+        time.sleep(0.2)
     assert here.settled()["FailureReason"].endswith("wrong-answers.")
     assert here.invoke()[2]["version"] == "good"
 
