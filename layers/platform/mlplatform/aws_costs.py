@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import product
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlplatform import ledger, names
 from mlplatform.cost_report import month_last, month_start
@@ -32,7 +32,9 @@ from mlplatform.facts import (
 )
 from mlplatform.settings import Settings
 
-Call = Callable[..., dict[str, Any]]
+if TYPE_CHECKING:
+    from mlplatform.aws_calls import Call
+
 Request = dict[str, Any]
 T = TypeVar("T")
 

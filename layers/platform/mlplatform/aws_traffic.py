@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mlplatform.endpoint_alarms import request_dimensions
 from mlplatform.facts import HostingKind, Traffic
 
-Call = Callable[..., dict[str, Any]]  # (service, operation, **parameters); raises AwsError
+if TYPE_CHECKING:
+    from mlplatform.aws_calls import Call
+
 WINDOW_DAYS = 14
 _HOUR = 3600
 
