@@ -53,7 +53,7 @@ demo: setup ## the whole story in one terminal, on this machine; ends by itself
 	@$(BIN)/python -m cli.demo
 
 test: .venv/installed-dev .venv/sagemaker/installed ## all tests
-	@$(BIN)/pytest -n 2
+	@$(BIN)/pytest -n 3
 
 up: setup ## the laptop in the foreground until Ctrl-C (PORT=4566)
 	@exec $(BIN)/python -m laptop --port $(PORT)
@@ -64,7 +64,7 @@ check: .venv/installed-dev .venv/sam/installed .venv/checkov/installed .venv/sag
 	$(BIN)/mypy
 	$(SAM) validate --lint --region us-east-1
 	.venv/checkov/bin/checkov --config-file .checkov.yaml
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 3
 
 bench: .venv/installed-dev ## the measurements of bench/, as tables and JSON files
 	@$(BIN)/python -m bench

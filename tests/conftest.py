@@ -48,3 +48,17 @@ def managed_policies_are_read_once() -> None:
         return [copy.copy(policy) for policy in loaded[self.account_id]]
 
     IAMBackend._init_aws_policies = init  # type: ignore[method-assign]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def service_models_are_read_once() -> None:
+    """botocore reads them from JSON for every session: a tenth of a second of CPU for a client of SageMaker."""
+    from botocore.loaders import create_loader
+    from botocore.session import Session
+
+    loader = create_loader()
+
+    def register(session: Session) -> None:
+        session._components.register_component("data_loader", loader)
+
+    Session._register_data_loader = register

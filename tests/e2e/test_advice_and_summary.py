@@ -15,7 +15,7 @@ from cli.summary import summarise
 
 from .conftest import Laptop
 
-pytestmark = pytest.mark.xdist_group("laptop")
+pytestmark = pytest.mark.xdist_group("second-laptop")
 GROUP = "/aws/sagemaker/Endpoints/ml-platform-advised"
 
 

@@ -14,7 +14,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1]))
 from slack_server import Slack, running_slack
 
-pytestmark = pytest.mark.xdist_group("laptop")
+pytestmark = pytest.mark.xdist_group("second-laptop")
 WEBHOOK = "/ml-platform/slack-webhook"
 
 

@@ -12,7 +12,7 @@ from cli import drop as dropping
 
 from .conftest import STACK, Laptop
 
-pytestmark = pytest.mark.xdist_group("laptop")
+pytestmark = pytest.mark.xdist_group("second-laptop")
 
 GOOD = "age,income,label\n" + "".join(f"{20 + i},{1000 + i},{'yes' if i % 2 else 'no'}\n" for i in range(40))
 

@@ -13,7 +13,7 @@ from cli.main import app
 
 from .conftest import Laptop, eventually
 
-pytestmark = pytest.mark.xdist_group("laptop")
+pytestmark = pytest.mark.xdist_group("second-laptop")
 
 
 @pytest.fixture

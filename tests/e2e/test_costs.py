@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("laptop")
+pytestmark = pytest.mark.xdist_group("second-laptop")
 TAGS = {"Project": "ml-platform", "ml-platform:dataset": "bill-check"}
 
 

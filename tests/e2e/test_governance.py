@@ -16,7 +16,7 @@ from mlplatform.containers import inference_image
 
 from .conftest import STACK, Laptop
 
-pytestmark = pytest.mark.xdist_group("laptop")
+pytestmark = pytest.mark.xdist_group("second-laptop")
 ROLE = "TrainingRoleArn"
 
 

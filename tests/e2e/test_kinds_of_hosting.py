@@ -15,7 +15,7 @@ from mlplatform import names
 from .conftest import STACK, Laptop
 from .test_loop import customers
 
-pytestmark = pytest.mark.xdist_group("laptop")
+pytestmark = pytest.mark.xdist_group("second-laptop")
 NEW = "age,income,plan\n70,900,basic\n20,3500,pro\n"
 
 

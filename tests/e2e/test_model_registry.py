@@ -15,7 +15,7 @@ from mlplatform import names
 
 from .conftest import STACK, Laptop, eventually
 
-pytestmark = pytest.mark.xdist_group("laptop")
+pytestmark = pytest.mark.xdist_group("second-laptop")
 GROUP = names.endpoint(STACK, "gated")
 Mlp = Callable[..., str]
 

@@ -11,7 +11,7 @@ from mlplatform.observability import ABOUT
 
 from .conftest import STACK, Laptop, eventually
 
-pytestmark = pytest.mark.xdist_group("laptop")
+pytestmark = pytest.mark.xdist_group("second-laptop")
 HOUR = 3600
 
 
