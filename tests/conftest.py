@@ -62,3 +62,22 @@ def service_models_are_read_once() -> None:
         session._components.register_component("data_loader", loader)
 
     Session._register_data_loader = register
+
+
+@pytest.fixture(scope="session", autouse=True)
+def moto_makes_once_what_it_makes_for_every_test() -> None:
+    """A key to sign what SNS sends takes as long as ten calls, and each subscription has one of its own; and the
+    addresses that it takes over from `requests`, which nobody here uses, take as long as four."""
+    from moto.core import models
+    from moto.sns.models import Subscription
+
+    models.RESPONSES_METHODS.clear()
+    make: Any = Subscription.private_key
+    keys: list[Any] = []
+
+    def private_key(self: Any) -> Any:
+        if not keys:
+            keys.append(make(self))
+        return keys[0]
+
+    Subscription.private_key = private_key  # type: ignore[method-assign,assignment]
