@@ -277,7 +277,7 @@ class StandingAccount:
                 account.applied.append(type(done).__name__)
                 return done
 
-        return App(self.settings, FunctionsAws(self.settings, sleep=lambda _: None))
+        return App(self.settings, FunctionsAws(self.settings, sleep=self._pass))
 
     def in_short(self, service: str, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
         """What the laptop's own implementation of an operation answers, without the wire between; None where there is
@@ -341,6 +341,11 @@ class StandingAccount:
     def later(self, **time: float) -> datetime:
         self.clock.at += timedelta(**time)
         return self.clock.at
+
+    def _pass(self, seconds: float) -> None:
+        """A function waits, and AWS goes on meanwhile."""
+        self.later(seconds=seconds)
+        self.go_on()
 
     def go_on(self) -> None:
         """AWS does what it has begun: fleets start and stop, updates end, jobs that are stopped have stopped."""

@@ -61,9 +61,6 @@ class Explorer:
         self._failing: int | None = None  # in a child whose function runs on after a failure: where it tells its end
         self._written = 0  # since that failure
         self._torn = account.aws.home / f"torn-{scenario.function}-{scenario.branch}"
-        gc.collect()
-        gc.disable()
-        gc.freeze()
 
     def warm_up(self) -> None:
         self._delivered(DELIVERIES)
@@ -305,6 +302,10 @@ def main() -> None:
     # What is loaded and compiled on first use is not to be so in each of a thousand processes.
     Explorer(account, SCENARIOS["deploy_model-update"]).warm_up()
     account.begin()
+    # A collection writes to every object that it looks at, and so copies the memory that processes share.
+    gc.collect()
+    gc.disable()
+    gc.freeze()
     for line in sys.stdin:
         scenario = SCENARIOS[line.strip()]
         found = _forked(lambda: Explorer(account, scenario).explore())  # noqa: B023 - it is called at once

@@ -518,10 +518,10 @@ scenario(
 STAND_IN = names.stand_in(ENDPOINT)
 
 
-def wish(account: StandingAccount, hosting: str) -> EndpointChanged:
+def wish(account: StandingAccount, hosting: str, before: str = "kind=real-time") -> EndpointChanged:
     """As `mlp hosting --move-to` writes it."""
     arn = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)["EndpointArn"]
-    tags = {names.HOSTING_TAG: hosting, names.BEFORE_TAG: "kind=real-time", names.LOOK_TAG: "move"}
+    tags = {names.HOSTING_TAG: hosting, names.BEFORE_TAG: before, names.LOOK_TAG: "move"}
     account.client("sagemaker").add_tags(ResourceArn=arn, Tags=names.tag_list(tags))
     return IN_SERVICE
 
@@ -532,10 +532,30 @@ def to_move(account: StandingAccount) -> EndpointChanged:
     return wish(account, "kind=serverless memory_gb=4 max_concurrency=9")
 
 
-def with_stand_in(account: StandingAccount) -> EndpointChanged:
-    configure_autoscaling(account.app(), to_move(account))
+def to_change(account: StandingAccount) -> EndpointChanged:
+    """To another kind of hosting, which AWS does change in place."""
+    live(account, hosting={"kind": "serverless"})
+    return wish(account, "kind=real-time", before="kind=serverless")
+
+
+def with_stand_in(account: StandingAccount, hosting: str = "kind=serverless") -> EndpointChanged:
+    live(account)
+    configure_autoscaling(account.app(), wish(account, hosting))
     account.go_on()
     return EndpointChanged(STAND_IN, "InService")
+
+
+def failed_stand_in(account: StandingAccount) -> EndpointChanged:
+    with_stand_in(account)
+    account.endpoint(STAND_IN).status = "Failed"
+    return EndpointChanged(STAND_IN, "Failed")
+
+
+def without_model(account: StandingAccount) -> EndpointChanged:
+    """What scales to zero begins without a model, which then comes as an inference component."""
+    deploy_model(account.app(), ended(train(account, hosting={"kind": "scale-to-zero"})))
+    account.go_on()
+    return IN_SERVICE
 
 
 def settle_move(account: StandingAccount) -> None:
@@ -546,8 +566,19 @@ def settle_move(account: StandingAccount) -> None:
         settle(account)
 
 
-scenario("configure_autoscaling", "to-move", "StartMove", prepare=to_move, deliver=serve, settle=settle_move)
-scenario("configure_autoscaling", "stand-in", "SwitchOver", prepare=with_stand_in, deliver=serve, settle=settle_move)
+moving: dict[str, Any] = {"deliver": serve, "settle": settle_move}
+scenario("configure_autoscaling", "component", "MakeComponent ConfigureAutoscaling", prepare=without_model, **moving)
+scenario("configure_autoscaling", "to-change", "ChangeInPlace", prepare=to_change, **moving)
+scenario("configure_autoscaling", "to-move", "StartMove SwitchOver RetireStandIn", prepare=to_move, **moving)
+scenario("configure_autoscaling", "stand-in", "SwitchOver", prepare=with_stand_in, **moving)
+scenario(
+    "configure_autoscaling",
+    "stand-in-sleeps",
+    "MakeComponent SwitchOver",
+    prepare=lambda account: with_stand_in(account, "kind=scale-to-zero"),
+    **moving,
+)
+scenario("configure_autoscaling", "stand-in-failed", "AbandonMove", prepare=failed_stand_in, **moving)
 
 
 # ---- compare_models ----

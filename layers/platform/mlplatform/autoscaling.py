@@ -21,6 +21,7 @@ from mlplatform.facts import CHALLENGER, DATASET_TAG, STACK_TAG, Endpoint, Hosti
 from mlplatform.instances import vcpus
 from mlplatform.settings import Settings
 from mlplatform.sleeping import component_request, wake_alarm
+from mlplatform.stand_ins import MOVE
 
 
 def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | FinishDeployment | MakeComponent | None:
@@ -202,9 +203,15 @@ def plan_autoscaling(
     """
     decision = _planned(endpoint, prediction, settings, bounds)
     if isinstance(decision, ConfigureAutoscaling) and endpoint.tags.get(names.LOOK_TAG):
-        awaited = isinstance(prediction, Unasked) and not sleeping.asleep(endpoint)
-        return replace(decision, looked=not awaited)
+        if not isinstance(prediction, Unasked) or sleeping.asleep(endpoint):
+            return replace(decision, last_tags=_over(endpoint))
     return decision
+
+
+def _over(endpoint: Endpoint) -> dict[str, str]:
+    """Who changed its kind may have ended before it could say so."""
+    moved = endpoint.tags[names.LOOK_TAG] == MOVE
+    return {names.LOOK_TAG: "", **({names.ASKED_KIND_TAG: "", **kinds.kind_tag(endpoint.kind)} if moved else {})}
 
 
 def _planned(
