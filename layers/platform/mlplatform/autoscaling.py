@@ -202,16 +202,20 @@ def plan_autoscaling(
     begun there is over with that, unless an answer is still to come.
     """
     decision = _planned(endpoint, prediction, settings, bounds)
-    if isinstance(decision, ConfigureAutoscaling) and endpoint.tags.get(names.LOOK_TAG):
-        if not isinstance(prediction, Unasked) or sleeping.asleep(endpoint):
-            return replace(decision, last_tags=_over(endpoint))
+    awaited = isinstance(prediction, Unasked) and not sleeping.asleep(endpoint)
+    if isinstance(decision, ConfigureAutoscaling) and endpoint.tags.get(names.LOOK_TAG) and not awaited:
+        return replace(decision, last_tags=_over(endpoint))
     return decision
 
 
 def _over(endpoint: Endpoint) -> dict[str, str]:
-    """Who changed its kind may have ended before it could say so."""
-    moved = endpoint.tags[names.LOOK_TAG] == MOVE
-    return {names.LOOK_TAG: "", **({names.ASKED_KIND_TAG: "", **kinds.kind_tag(endpoint.kind)} if moved else {})}
+    """Who changed its kind or its model may have ended before it could say so."""
+    over = {names.LOOK_TAG: ""}
+    if endpoint.tags[names.LOOK_TAG] == MOVE:
+        over |= {names.ASKED_KIND_TAG: "", **kinds.kind_tag(endpoint.kind)}
+    if endpoint.model_name and endpoint.tags.get(names.WANTED_TAG) == endpoint.model_name:
+        over |= {names.ASKED_TAG: endpoint.model_name}
+    return over
 
 
 def _planned(
