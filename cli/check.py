@@ -26,7 +26,7 @@ from mlplatform.errors import AwsError
 from mlplatform.experiments import as_challenger
 from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, Prediction, Unasked
 from mlplatform.kinds import SLEEPERS, kind_of
-from mlplatform.quotas import Need, short
+from mlplatform.quotas import instances_needed, short
 from mlplatform.settings import Settings
 from mlplatform.sleeping import WAKE, wake_policy
 
@@ -430,8 +430,10 @@ def quotas(stack: Stack) -> Found:
     """Of the instance types that the stack is set to; a new account has none of some (Service Quotas console)."""
     settings = stack.settings
     wanted = (
-        Need(settings.training_instance_type, "spot training job", 1, "a training"),
-        Need(settings.hosting_instance_type, "endpoint", 2 * settings.min_instances, "an endpoint that is updated"),
+        instances_needed(settings.training_instance_type, "spot training job", 1, "a training"),
+        instances_needed(
+            settings.hosting_instance_type, "endpoint", 2 * settings.min_instances, "an endpoint that is updated"
+        ),
     )
     there = stack.aws.quotas()
     if not there:  # not everybody may look, and the quotas hold all the same

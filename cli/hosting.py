@@ -16,6 +16,7 @@ from rich.table import Table
 from cli import costs, hours
 from cli.advice import caller
 from cli.connection import CommandError, Connection, is_missing
+from cli.serving import app_of
 from cli.terminal import Terminal
 from mlplatform import instances, kinds, names, prices
 from mlplatform.aws_traffic import WINDOW_DAYS, read_traffic
@@ -23,7 +24,7 @@ from mlplatform.choosing import workload_of
 from mlplatform.dollars import precise
 from mlplatform.errors import DataRejected, UnknownPrice
 from mlplatform.experiments import wanted_test
-from mlplatform.facts import HostingKind, Traffic
+from mlplatform.facts import Endpoint, HostingKind, Traffic
 from mlplatform.hosting import (
     LONGEST_WAIT_SECONDS,
     Choice,
@@ -36,6 +37,7 @@ from mlplatform.hosting import (
     requests_per_day,
 )
 from mlplatform.job_spec import HOSTING_KEYS, parse_job_spec
+from mlplatform.moving import not_allowed
 from mlplatform.settings import Settings
 from mlplatform.stand_ins import MOVE
 
@@ -54,7 +56,7 @@ class Serving:
     not_serverless: str
     kind: HostingKind
     arn: str
-    asleep: bool  # parked for the night
+    running: Endpoint | None  # None where it is parked for the night
     tested: bool  # an A/B test runs on it, or is to
     memory_gib: Decimal | None = None  # a serverless variant's, or what a copy reserves that scales to zero
 
@@ -154,7 +156,7 @@ def find(connection: Connection, name: str) -> Serving:
         not_serverless=why,
         kind=hosted,
         arn=there.arn,
-        asleep=one is None,
+        running=one,
         tested=wanted_test(endpoint.tags) is not None or (one is not None and one.challenger is not None),
         memory_gib=memory_gib,
     )
@@ -165,7 +167,7 @@ def move(
 ) -> None:
     """Writes the wish, and has configure-autoscaling begin. Raises CommandError for what can't be."""
     dataset = serving.name.removeprefix(f"{connection.stack}-")
-    if serving.asleep:
+    if serving.running is None:
         raise CommandError(f"{serving.name} is asleep. To wake it and move it then: mlp snooze {dataset} --hours 2")
     if serving.tested:
         raise CommandError(
@@ -189,6 +191,11 @@ def move(
     if why is not None:
         raise CommandError(f"The command {why}.")
     tags = names.hosting_tag({**kept, **wishes}) | {names.LOOK_TAG: MOVE}
+    if kind is not serving.kind:
+        wanted = kinds.hosting(tags, settings, serving.running)
+        forbids = not_allowed(serving.running, wanted, app_of(connection).aws.quotas())
+        if forbids:
+            raise CommandError(f"{serving.name} can't become {kind.value}: {forbids}.")
     if not under_way:
         tags[names.BEFORE_TAG] = was or f"kind={serving.kind.value}"
     connection.sagemaker.add_tags(ResourceArn=serving.arn, Tags=names.tag_list(tags))

@@ -14,6 +14,7 @@ from mlplatform import events, names
 from mlplatform.app import App, live_app
 from mlplatform.autoscaling import check_endpoint, check_update, plan_autoscaling, skip_update, told_elsewhere
 from mlplatform.decisions import Decision, EndAbTest, FinishDeployment, MakeComponent, Skip
+from mlplatform.errors import AwsError
 from mlplatform.experiments import as_challenger, for_challenger, plan_share, plan_variants
 from mlplatform.facts import (
     DATASET_TAG,
@@ -25,7 +26,7 @@ from mlplatform.facts import (
     Prediction,
     Unasked,
 )
-from mlplatform.moving import QUIET, Pair, asks, moves, plan_move
+from mlplatform.moving import QUIET, Pair, asks, begins, moves, not_begun, plan_move
 from mlplatform.observability import decided, observed
 from mlplatform.restoring import plan_capacity, plan_restore
 
@@ -108,9 +109,17 @@ def _move(app: App, name: str, found: Endpoint | None) -> Decision | None:
             pair = replace(pair, waiting=app.aws.waiting(pair.endpoint))
     elif pair.stand_in is not None:
         pair = replace(pair, calls=app.aws.calls(pair.stand_in, now - QUIET))
+    elif begins(pair, app.settings):
+        pair = replace(pair, quotas=app.aws.quotas())
     decision = plan_move(pair, app.settings, now)
     if decision is not None:
-        return app.aws.apply(decision)
+        try:
+            return app.aws.apply(decision)
+        except AwsError as error:
+            refused = not_begun(pair, decision, error, app.settings, now)
+            if refused is None:
+                raise
+            return app.aws.apply(refused)
     return None if name == bare else Skip(f"{name} stands in for {bare} as long as that is called.")
 
 

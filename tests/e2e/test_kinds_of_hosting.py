@@ -50,6 +50,13 @@ def test_real_time_moves_to_serverless_and_the_stand_in_answers_meanwhile(laptop
     drop(laptop, "mover", {})
     laptop.function_entry("configure-autoscaling", f"{STACK}-mover serves", 60)
     env = {"AWS_ENDPOINT_URL": laptop.url}
+    sagemaker = laptop.connection.sagemaker
+    arn = sagemaker.describe_endpoint(EndpointName=f"{STACK}-mover")["EndpointArn"]
+    before = sagemaker.list_tags(ResourceArn=arn)["Tags"]
+    many = CliRunner().invoke(app, ["hosting", "mover", "--move-to", "serverless", "--max-concurrency", "101"], env=env)
+    assert many.exit_code == 1
+    assert 'across all serverless endpoints" is 200, and a move with a stand-in needs 202' in str(many.exception)
+    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == before
     ran = CliRunner().invoke(app, ["hosting", "mover", "--move-to", "serverless", "--memory-gb", "2"], env=env)
     assert ran.exit_code == 0, ran.output
     assert "First ml-platform-mover--stand-in is made and judged" in ran.output
