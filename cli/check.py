@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -307,6 +307,41 @@ def told(stack: Stack) -> Found:
     )
 
 
+def failures(stack: Stack) -> Found:
+    """An event that a function can't handle is told by its failure destination, or, of what it takes from a queue, by
+    that queue's dead letters: Lambda sends those to no destination."""
+    queues = {url.rpartition("/")[2]: url for url in stack.of("AWS::SQS::Queue")}
+    heard = {stack.connection.outputs["AlertsTopicArn"].rpartition(":")[2], *queues}
+    targets = {name: _told_by(stack, name, queues) for name in sorted(stack.of("AWS::Lambda::Function"))}
+    wrong = [
+        f"{name} fails without a word: {f'{target} is not of this stack' if target else 'its failures go nowhere'}"
+        for name, target in targets.items()
+        if target not in heard
+    ]
+    silent = sum(target in queues for target in targets.values())
+    return Found(
+        tuple(wrong), f"{len(targets) - silent} functions tell the alerts topic, {silent} the dead letters' alarms"
+    )
+
+
+def _told_by(stack: Stack, function: str, queues: Mapping[str, str]) -> str:
+    """The name of the topic or queue that gets what a function could not handle; empty where none does."""
+    sources = stack.call("lambda", "list_event_source_mappings", FunctionName=function)["EventSourceMappings"]
+    if sources:
+        url = queues.get(sources[0]["EventSourceArn"].rpartition(":")[2], "")
+        attributes = stack.call("sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=["RedrivePolicy"])
+        arn = json.loads(attributes.get("Attributes", {}).get("RedrivePolicy", "{}")).get("deadLetterTargetArn", "")
+    else:
+        try:
+            config = stack.call("lambda", "get_function_event_invoke_config", FunctionName=function)
+        except AwsError as error:
+            if error.code != "ResourceNotFoundException":
+                raise
+            return ""
+        arn = config.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination", "")
+    return str(arn).rpartition(":")[2]
+
+
 def tags(stack: Stack) -> Found:
     """Of everything with the project's tag or the stack's, the tagging service tells the keys."""
     lacking: dict[str, list[str]] = {}
@@ -456,6 +491,7 @@ PROMISES: tuple[tuple[str, Callable[[Stack], Found]], ...] = (
     ("budget", budget),
     ("alarms", alarms),
     ("people are told", told),
+    ("failures are told", failures),
     ("tags", tags),
     ("schedules and rules", schedules),
     ("lifecycle", lifecycle),
