@@ -20,6 +20,7 @@ from cli.connection import Connection
 from cli.serving import PersonsAws
 from cli.terminal import Terminal
 from mlplatform import names
+from mlplatform.aws_calls import tagged_resources
 from mlplatform.capacity import wanted_type
 from mlplatform.endpoint_alarms import WATCHED
 from mlplatform.errors import AwsError
@@ -95,15 +96,8 @@ class Stack:
     @cached_property
     def endpoints(self) -> list[str]:
         """ARNs of the endpoints that the stack's functions made."""
-        pages = self.connection.client("resourcegroupstaggingapi").get_paginator("get_resources")
-        return [
-            one["ResourceARN"]
-            for page in pages.paginate(
-                TagFilters=[{"Key": STACK_TAG, "Values": [self.name]}], ResourceTypeFilters=["sagemaker:endpoint"]
-            )
-            for one in page["ResourceTagMappingList"]
-            if not one["ResourceARN"].endswith(names.STAND_IN)  # it is there for a while, and is not configured
-        ]
+        found = tagged_resources(self.call, ["sagemaker:endpoint"], {STACK_TAG: self.name})
+        return [arn for arn in found if not arn.endswith(names.STAND_IN)]  # there for a while, and not configured
 
 
 def check(
@@ -345,15 +339,10 @@ def _told_by(stack: Stack, function: str, queues: Mapping[str, str]) -> str:
 def tags(stack: Stack) -> Found:
     """Of everything with the project's tag or the stack's, the tagging service tells the keys."""
     lacking: dict[str, list[str]] = {}
-    count = 0
     for key, value in (("Project", stack.parameters["Project"]), (STACK_TAG, stack.name)):
-        pages = stack.connection.client("resourcegroupstaggingapi").get_paginator("get_resources")
-        for page in pages.paginate(TagFilters=[{"Key": key, "Values": [value]}]):
-            for one in page["ResourceTagMappingList"]:
-                count += 1
-                keys = {tag["Key"] for tag in one["Tags"]}
-                if missing := [tag for tag in names.REQUIRED_TAGS if tag not in keys]:
-                    lacking[one["ResourceARN"]] = missing
+        for arn, there in tagged_resources(stack.call, (), {key: value}).items():
+            if missing := [tag for tag in names.REQUIRED_TAGS if tag not in there]:
+                lacking[arn] = missing
     wrong = tuple(f"{arn} lacks {', '.join(missing)}" for arn, missing in sorted(lacking.items()))
     return Found(wrong, f"{', '.join(names.REQUIRED_TAGS)} on everything that was found")
 
