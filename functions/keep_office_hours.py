@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from configure_autoscaling import configure_autoscaling
 from mlplatform import events
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision, Skip
@@ -15,7 +14,6 @@ from mlplatform.facts import EndpointChanged
 from mlplatform.holidays import BadCalendar, listed
 from mlplatform.observability import decided, observed
 from mlplatform.office_hours import CheckAgain, bad_calendar, due, plan_office_hours, summary, trouble
-from mlplatform.restoring import plan_recheck
 
 _TOLD = 50  # of the endpoints that need nothing; a log with ten thousand lines a tick costs more than it tells
 
@@ -55,6 +53,9 @@ def keep_office_hours(app: App, now: datetime) -> list[Decision]:
 
 
 def _check_again(app: App, decision: CheckAgain) -> Decision:
+    from configure_autoscaling import configure_autoscaling  # most ticks find nothing that an event forgot
+    from mlplatform.restoring import plan_recheck
+
     endpoint = app.aws.endpoint(decision.endpoint_name)
     if endpoint is None:
         return Skip(f"{decision.endpoint_name} is gone meanwhile; the next tick looks again.")
