@@ -126,6 +126,36 @@ def test_a_new_kind_that_answers_wrongly_leaves_the_endpoint_as_it_was(account: 
     assert settle(account) == []
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_what_a_quota_forbids_is_told_once_and_not_tried_again(account: Account, told: bool) -> None:
+    """Whether the account tells the quota, or SageMaker only says so when it is asked for the stand-in."""
+    deploy(account)
+    event(account)
+    account.alerts()
+    quota = "Maximum number of serverless endpoints"
+    if told:
+        account.answers["list_service_quotas"] = {"Quotas": [{"QuotaName": quota, "Value": 0.0}]}
+    else:
+
+        def refuse(_: Mapping[str, Any]) -> None:
+            said = f"The account-level service limit '{quota}' is 0, with current utilization of 0."
+            raise AwsError("sagemaker", "CreateEndpoint", "ResourceLimitExceeded", said)
+
+        account.answers["create_endpoint"] = refuse
+    wish(account, "kind=serverless")
+    configs = len(account.called("create_endpoint_config"))
+    decision = event(account)
+    assert isinstance(decision, AbandonMove)
+    assert quota in decision.reason
+    assert kinds(account) == {ENDPOINT: "real-time"}
+    assert settle(account) == []
+    assert len(account.called("create_endpoint_config")) == configs + (not told), "nothing is made of what is known"
+    said = [alert["Message"] for alert in account.alerts()]
+    assert len(said) == (1 if told else 2), "that it begins is said before SageMaker refuses"
+    assert quota in said[-1]
+    assert "real-time and serves" in said[-1]
+
+
 @pytest.mark.parametrize("operation", ["create_endpoint", "delete_endpoint", "add_tags"])
 @pytest.mark.parametrize("after", [False, True])
 def test_whatever_call_fails_or_is_the_last_one_the_next_ticks_finish_the_move(

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from mlplatform import names
+from mlplatform.aws_calls import tagged_resources
 from mlplatform.capacity import wanted_type
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG, HostingKind
@@ -306,17 +307,8 @@ class _Reader:
 
     def configs_and_models(self) -> tuple[tuple[Leftover, ...], tuple[Leftover, ...]]:
         """Those that carry the stack's tag; the tags come in pages, without a call for each."""
-        tags = {
-            mapping["ResourceARN"]: _tags(mapping)
-            for mapping in self._pages(
-                "resourcegroupstaggingapi",
-                "get_resources",
-                "ResourceTagMappingList",
-                ("PaginationToken", "PaginationToken"),
-                TagFilters=[{"Key": STACK_TAG, "Values": [self._stack]}],
-                ResourceTypeFilters=["sagemaker:endpoint-config", "sagemaker:model"],
-            )
-        }
+        kinds = ["sagemaker:endpoint-config", "sagemaker:model"]
+        tags = tagged_resources(self._call, kinds, {STACK_TAG: self._stack})
 
         def those(found: Iterable[Mapping[str, Any]], kind: str) -> tuple[Leftover, ...]:
             return tuple(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -19,7 +19,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from mlplatform.decisions import Decision
 from mlplatform.errors import AwsError
-from mlplatform.facts import STACK_TAG
 from mlplatform.settings import Settings
 
 Call = Callable[..., dict[str, Any]]  # (service, operation, **parameters); raises AwsError
@@ -130,20 +129,26 @@ class Calls:
             self._call("sns", "publish", **notices.publish_request(notice, self._settings.alerts_topic_arn))
 
 
-def tagged_resources(call: Call, kinds: list[str], stack: str | None = None) -> dict[str, dict[str, str]]:
-    """ARN -> tags of the resources of these types that have, or had, any; with `stack`, of those with its tag alone.
+def tagged_resources(
+    call: Call, kinds: Iterable[str], tagged: Mapping[str, str | None] | None = None
+) -> dict[str, dict[str, str]]:
+    """ARN -> tags of the resources of these types, or of all, that have, or had, any tag; or all that are in `tagged`,
+    with its value or, where that is None, with any.
 
     A hundred a call (GetResources, Resource Groups Tagging API reference). The list may lag behind what there is.
     """
-    of_stack = {} if stack is None else {"TagFilters": [{"Key": STACK_TAG, "Values": [stack]}]}
+    filters: dict[str, Any] = {"ResourceTypeFilters": list(kinds)} if kinds else {}
+    if tagged:
+        filters["TagFilters"] = [
+            {"Key": key} if value is None else {"Key": key, "Values": [value]} for key, value in tagged.items()
+        ]
     found: dict[str, dict[str, str]] = {}
     token: dict[str, str] = {}
     while True:
         page = call(
             "resourcegroupstaggingapi",
             "get_resources",
-            **of_stack,
-            ResourceTypeFilters=kinds,
+            **filters,
             ResourcesPerPage=100,
             **token,
         )

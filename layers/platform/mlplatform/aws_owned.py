@@ -33,9 +33,8 @@ def stack_status(call: Call, stack_id: str) -> str:
 
 def read_owned(call: Call, stack: str) -> tuple[Owned, ...]:
     """What is there of what the stack's functions made, in no particular order. Raises AwsError."""
-    tagged = tagged_resources(
-        call, ["sagemaker", "cloudwatch:alarm"], stack
-    )  # which lag behind, so that they only confirm
+    # They lag behind, so that they only confirm.
+    tagged = tagged_resources(call, ["sagemaker", "cloudwatch:alarm"], {STACK_TAG: stack})
     found = [*_jobs(call, stack, tagged), *_hosting(call, stack, tagged)]
     groups = [
         (entry["ModelPackageGroupName"], entry["ModelPackageGroupArn"])

@@ -210,7 +210,8 @@ def training_run(found: Mapping[str, Any]) -> Run:
 
 def _tagged(call: Call, stack: str, since: datetime) -> Iterator[Run]:
     """Processing jobs and notebook instances, which people start beside the platform and tag as the stack's."""
-    for arn, tags in tagged_resources(call, ["sagemaker:processing-job", "sagemaker:notebook-instance"], stack).items():
+    kinds = ["sagemaker:processing-job", "sagemaker:notebook-instance"]
+    for arn, tags in tagged_resources(call, kinds, {STACK_TAG: stack}).items():
         run = _described(call, arn, tags, since)
         if run is not None:
             yield run
