@@ -9,7 +9,6 @@ from typing import Any
 from mlplatform import events
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision, Skip
-from mlplatform.endpoint_steps import next_step
 from mlplatform.errors import PlatformError, TryAgain
 from mlplatform.holidays import BadCalendar, listed
 from mlplatform.observability import decided, observed
@@ -53,7 +52,7 @@ def keep_office_hours(app: App, now: datetime) -> list[Decision]:
 
 
 def _check_again(app: App, decision: CheckAgain) -> Decision:
-    from configure_autoscaling import configure_autoscaling  # most ticks find nothing that an event forgot
+    from mlplatform.endpoint_steps import next_step  # most ticks find nothing that an event forgot
     from mlplatform.restoring import plan_recheck
 
     endpoint = app.aws.endpoint(decision.endpoint_name)
