@@ -1049,8 +1049,8 @@ class Aws(
         tell = cache(lambda: self._announce(decision))
         changed = bool(decision.target) and self._scale(decision, tell)
         watched = self._put_alarms(decision.alarms, decision.ended, tell)
-        if decision.looked:
-            self._tag_endpoint(decision.endpoint_name, {names.LOOK_TAG: ""})
+        if decision.last_tags:
+            self._tag_endpoint(decision.endpoint_name, decision.last_tags)
         return decision if changed or watched else Skip(f"As it is already: {decision.reason}")
 
     def lacking(self, decision: ConfigureAutoscaling) -> tuple[str, ...]:
