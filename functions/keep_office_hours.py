@@ -9,12 +9,10 @@ from typing import Any
 from mlplatform import events
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision, Skip
-from mlplatform.endpoint_steps import next_step
 from mlplatform.errors import PlatformError, TryAgain
 from mlplatform.holidays import BadCalendar, listed
 from mlplatform.observability import decided, observed
 from mlplatform.office_hours import CheckAgain, bad_calendar, due, plan_office_hours, summary, trouble
-from mlplatform.restoring import plan_recheck
 
 _TOLD = 50  # of the endpoints that need nothing; a log with ten thousand lines a tick costs more than it tells
 
@@ -54,6 +52,9 @@ def keep_office_hours(app: App, now: datetime) -> list[Decision]:
 
 
 def _check_again(app: App, decision: CheckAgain) -> Decision:
+    from mlplatform.endpoint_steps import next_step  # most ticks find nothing that an event forgot
+    from mlplatform.restoring import plan_recheck
+
     endpoint = app.aws.endpoint(decision.endpoint_name)
     if endpoint is None:
         return Skip(f"{decision.endpoint_name} is gone meanwhile; the next tick looks again.")

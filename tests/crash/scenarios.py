@@ -22,7 +22,7 @@ from configure_autoscaling import check_canary, configure_autoscaling
 from deploy_model import deploy_model, deploy_tuned, find_lost_approvals, finish_pipeline, release_model
 from govern_resources import govern_resources, report_untagged
 from keep_office_hours import keep_office_hours
-from mlplatform import cost_tags, custom_resource, events, names, pipelines, spend
+from mlplatform import cost_tags, custom_resource, events, holds, names, pipelines
 from mlplatform.app import App
 from mlplatform.custom_resource import Request
 from mlplatform.decisions import Decision
@@ -193,7 +193,7 @@ scenario(
 
 def held_drop(account: StandingAccount) -> DatasetArrived:
     hold = Hold("2026-11-23", "The daily ceiling is reached.", account.clock.now())
-    account.put(spend.HOLD_KEY, json.dumps(spend.hold_document(hold)).encode())
+    account.put(holds.HOLD_KEY, json.dumps(holds.hold_document(hold)).encode())
     return drop(account)
 
 
@@ -765,7 +765,7 @@ def spending(account: StandingAccount) -> datetime:
 def held(account: StandingAccount) -> datetime:
     live(account)
     hold = Hold("2026-11-23", "The daily ceiling is reached.", account.clock.now())
-    account.put(spend.HOLD_KEY, json.dumps(spend.hold_document(hold)).encode())
+    account.put(holds.HOLD_KEY, json.dumps(holds.hold_document(hold)).encode())
     return account.later(hours=1)
 
 

@@ -18,6 +18,7 @@ from configure_autoscaling import configure_autoscaling
 from mlplatform import events, names
 from mlplatform.decisions import (
     AbandonMove,
+    AskApproval,
     Decision,
     DeployModel,
     RetireStandIn,
@@ -237,6 +238,25 @@ def test_a_job_that_asks_for_another_kind_starts_the_move_with_its_model(account
     config = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)["EndpointConfigName"]
     [variant] = account.client("sagemaker").describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
     assert (variant["ModelName"], variant["ServerlessConfig"]["MemorySizeInMB"]) == (JOB, 3072)
+
+
+def test_a_job_whose_stand_in_sagemaker_refuses_for_a_quota_waits_and_leaves_no_wish_behind(account: Account) -> None:
+    live = deploy_first(account)
+    train(account, metrics=better_than(0.8), live=live)
+    sagemaker = account.client("sagemaker")
+    arn = f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{JOB}"
+    sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": names.HOSTING_TAG, "Value": "kind=serverless"}])
+
+    def refuse(_: Mapping[str, Any]) -> None:
+        raise AwsError("sagemaker", "CreateEndpoint", "ResourceLimitExceeded", "serverless endpoints: 0")
+
+    account.answers["create_endpoint"] = refuse
+    assert isinstance(end(account), AskApproval)
+    found = sagemaker.describe_endpoint(EndpointName=ENDPOINT)
+    tags = {one["Key"]: one["Value"] for one in sagemaker.list_tags(ResourceArn=found["EndpointArn"])["Tags"]}
+    assert not tags.get(names.LOOK_TAG)
+    assert "kind" not in names.hosting_wishes(tags)
+    assert tags[names.WANTED_TAG] == LIVE_JOB
 
 
 def test_while_an_endpoint_is_made_anew_its_stand_in_says_what_a_new_model_has_to_beat(account: Account) -> None:

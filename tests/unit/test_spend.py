@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from builders import NOON, settings
-from mlplatform import names, spend
+from mlplatform import holds, names, spend
 from mlplatform.decisions import HoldLaunches, LiftHold, Notify, RecordSaving, RecordSpend
 from mlplatform.facts import DATASET_TAG, Hold, Run, SpendFacts, SpendMonth
 
@@ -254,9 +254,9 @@ def test_a_thousand_endpoints_are_one_plan() -> None:
 )
 def test_a_hold_ends_with_its_period(period: str, end: datetime) -> None:
     hold = Hold(period, "Spent.", NOON)
-    assert spend.hold_applies(hold, end - timedelta(seconds=1))
-    assert not spend.hold_applies(hold, end)
-    assert spend.read_hold(spend.hold_document(hold)) == hold
+    assert holds.hold_applies(hold, end - timedelta(seconds=1))
+    assert not holds.hold_applies(hold, end)
+    assert holds.read_hold(holds.hold_document(hold)) == hold
 
 
 def test_last_month_is_closed_by_the_first_tick_of_this_one() -> None:

@@ -17,7 +17,6 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from mlplatform import notices
 from mlplatform.decisions import Decision
 from mlplatform.errors import AwsError
 from mlplatform.settings import Settings
@@ -123,6 +122,8 @@ class Calls:
         )
 
     def _announce(self, decision: Decision) -> None:
+        from mlplatform import notices  # a function that tells nobody anything need not know how it is put
+
         notice = notices.for_decision(decision, stack=self._settings.stack_name, environment=self._settings.environment)
         if notice is not None:
             self._call("sns", "publish", **notices.publish_request(notice, self._settings.alerts_topic_arn))
@@ -156,6 +157,17 @@ def tagged_resources(
         if not page.get("PaginationToken"):
             return found
         token = {"PaginationToken": page["PaginationToken"]}
+
+
+def pages(call: Call, member: str, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+    """What all the answers of a list operation have under `member`. Raises AwsError."""
+    token: dict[str, str] = {}
+    while True:
+        page = call(service, operation, **parameters, **token)
+        yield from page.get(member, [])
+        if not page.get("NextToken"):
+            return
+        token = {"NextToken": page["NextToken"]}
 
 
 def is_invalid(error: AwsError) -> bool:

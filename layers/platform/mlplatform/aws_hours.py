@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, date
 from typing import Any
 
-from mlplatform import holidays, names
+from mlplatform import names
 from mlplatform.aws_calls import Calls, tagged_resources
 from mlplatform.capacity import wanted_type
 from mlplatform.decisions import (
@@ -78,6 +78,8 @@ class OfficeHoursCalls(Calls):
 
     def holidays(self, today: date) -> frozenset[date]:
         """Those of the settings and of the calendar in the artifact bucket. Raises BadCalendar."""
+        from mlplatform import holidays  # only the clock asks for them
+
         answer = self._found("s3", "get_object", Bucket=self._settings.artifact_bucket, Key=names.HOLIDAYS_KEY)
         listed = holidays.listed(self._settings.holidays)
         return listed if answer is None else listed | holidays.from_calendar(answer["Body"].read(), today)

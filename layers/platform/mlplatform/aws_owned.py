@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, assert_never
 
 from mlplatform import names
-from mlplatform.aws_calls import Call, is_under_way, tagged_resources
+from mlplatform.aws_calls import Call, is_under_way, pages, tagged_resources
 from mlplatform.decisions import EndResource
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG, Owned, OwnedKind
@@ -143,16 +143,6 @@ def end(call: Call, decision: EndResource) -> None:
     except AwsError as error:
         if not _gone(error) and not is_under_way(error):
             raise
-
-
-def pages(call: Call, member: str, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
-    token: dict[str, str] = {}
-    while True:
-        page = call(service, operation, **parameters, **token)
-        yield from page.get(member, [])
-        if not page.get("NextToken"):
-            return
-        token = {"NextToken": page["NextToken"]}
 
 
 def _jobs(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> Iterator[Owned]:

@@ -29,11 +29,11 @@ from mlplatform.facts import (
     HostingKind,
     Parked,
 )
+from mlplatform.holds import hold_applies
 from mlplatform.holidays import BadCalendar
 from mlplatform.kinds import tagged_kind
 from mlplatform.opening_hours import BadHours, Hours, Moment, Opening, exempt, joined, moment, openings, parse_hours
 from mlplatform.settings import Settings
-from mlplatform.spend import hold_applies
 
 _SETTLING = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
 _FAILED = {"Failed", "UpdateRollbackFailed"}

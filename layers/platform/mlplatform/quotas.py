@@ -15,15 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mlplatform import capacity, instances, names, prices
 from mlplatform.decisions import AskApproval, DeployModel, HoldDataset, StartPipeline, StartTuning
-from mlplatform.deployment import Live
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import Endpoint, HostingKind
 from mlplatform.kinds import Hosting, in_place, instance_bounds, kind_of
 from mlplatform.settings import Settings
 from mlplatform.waiting import ASK_FOR_MORE, QUOTA, Launch, asked, held
+
+if TYPE_CHECKING:
+    from mlplatform.deployment import Live
 
 Quotas = Mapping[str, float]  # by name, as far as the account tells them
 _USES: Mapping[str, prices.Use] = {

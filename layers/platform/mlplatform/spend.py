@@ -53,14 +53,12 @@ from mlplatform.facts import (
     SpendFacts,
     SpendMonth,
 )
+from mlplatform.holds import PREFIX, day_of, month_end, month_start, period_end
 from mlplatform.kinds import tagged_kind
 from mlplatform.model_cost import open_hours
 from mlplatform.names import REQUIRED_TAGS, bare, hosting_wishes
 from mlplatform.settings import Settings
 
-PREFIX = "spend/"
-HOLD_KEY = f"{PREFIX}hold.json"
-RESUMED_KEY = f"{PREFIX}resumed.json"
 TOLD = f"{PREFIX}told/"  # remembers what people were told
 METRIC = "SpendUsd"
 WARN_AT = Decimal("0.8")
@@ -76,42 +74,6 @@ SPLIT_BY = REQUIRED_TAGS
 _MICRO = Decimal("0.000001")
 _DATA_PER_CALL = 1000  # PutMetricData, CloudWatch API reference: at most 1000 metrics a call
 _INDEX_LAG = timedelta(hours=1)  # Search is eventually consistent; what is seen twice is counted once
-
-
-# ---- periods ----
-
-
-def day_of(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d}"
-
-
-def month_of(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m}"
-
-
-def month_start(month: str) -> datetime:
-    return datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC)
-
-
-def month_end(month: str) -> datetime:
-    """The first moment after it."""
-    return (month_start(month) + timedelta(days=32)).replace(day=1)
-
-
-def previous_month(month: str) -> str:
-    return month_of(month_start(month) - timedelta(days=1))
-
-
-def period_end(period: str) -> datetime:
-    """The first moment after a day (2026-11-23) or a month (2026-11). Raises ValueError for anything else."""
-    if len(period) == len("2026-11"):
-        return month_end(period)
-    return datetime.fromisoformat(period).replace(tzinfo=UTC) + timedelta(days=1)
-
-
-def hold_applies(hold: Hold, now: datetime) -> bool:
-    """Whether launches are to be refused. A hold ends with its period even if nobody is there to remove it."""
-    return now < period_end(hold.period)
 
 
 def month_key(month: str) -> str:
@@ -507,16 +469,6 @@ def read_month(found: Mapping[str, Any]) -> SpendMonth:
         },
         unpriced=tuple(found["unpriced"]),
     )
-
-
-def hold_document(hold: Hold) -> dict[str, str]:
-    return {"period": hold.period, "reason": hold.reason, "since": hold.since.isoformat()}
-
-
-def read_hold(found: Mapping[str, str]) -> Hold:
-    """The reverse of hold_document. Raises KeyError or ValueError for anything else."""
-    period_end(found["period"])
-    return Hold(found["period"], found["reason"], datetime.fromisoformat(found["since"]))
 
 
 def _dollars(usd: Decimal) -> str:
