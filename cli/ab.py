@@ -161,7 +161,7 @@ def _rows(total: int) -> dict[str, Callable[[Seen], str]]:
 
 
 def _compare(connection: Connection, dataset: str, file: Path, label: str | None) -> None:
-    from cli.outcomes import compare  # as above
+    from cli.labelled import compare  # as above
 
     endpoint, test = _running(connection, dataset)
     if endpoint.challenger is None or endpoint.status != "InService":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -20,13 +20,14 @@ from cli.connection import Connection
 from cli.serving import PersonsAws
 from cli.terminal import Terminal
 from mlplatform import names
+from mlplatform.aws_calls import tagged_resources
 from mlplatform.capacity import wanted_type
 from mlplatform.endpoint_alarms import WATCHED
 from mlplatform.errors import AwsError
 from mlplatform.experiments import as_challenger
 from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, Prediction, Unasked
 from mlplatform.kinds import SLEEPERS, kind_of
-from mlplatform.quotas import Need, short
+from mlplatform.quotas import instances_needed, short
 from mlplatform.settings import Settings
 from mlplatform.sleeping import WAKE, wake_policy
 
@@ -95,15 +96,8 @@ class Stack:
     @cached_property
     def endpoints(self) -> list[str]:
         """ARNs of the endpoints that the stack's functions made."""
-        pages = self.connection.client("resourcegroupstaggingapi").get_paginator("get_resources")
-        return [
-            one["ResourceARN"]
-            for page in pages.paginate(
-                TagFilters=[{"Key": STACK_TAG, "Values": [self.name]}], ResourceTypeFilters=["sagemaker:endpoint"]
-            )
-            for one in page["ResourceTagMappingList"]
-            if not one["ResourceARN"].endswith(names.STAND_IN)  # it is there for a while, and is not configured
-        ]
+        found = tagged_resources(self.call, ["sagemaker:endpoint"], {STACK_TAG: self.name})
+        return [arn for arn in found if not arn.endswith(names.STAND_IN)]  # there for a while, and not configured
 
 
 def check(
@@ -307,18 +301,48 @@ def told(stack: Stack) -> Found:
     )
 
 
+def failures(stack: Stack) -> Found:
+    """An event that a function can't handle is told by its failure destination, or, of what it takes from a queue, by
+    that queue's dead letters: Lambda sends those to no destination."""
+    queues = {url.rpartition("/")[2]: url for url in stack.of("AWS::SQS::Queue")}
+    heard = {stack.connection.outputs["AlertsTopicArn"].rpartition(":")[2], *queues}
+    targets = {name: _told_by(stack, name, queues) for name in sorted(stack.of("AWS::Lambda::Function"))}
+    wrong = [
+        f"{name} fails without a word: {f'{target} is not of this stack' if target else 'its failures go nowhere'}"
+        for name, target in targets.items()
+        if target not in heard
+    ]
+    silent = sum(target in queues for target in targets.values())
+    return Found(
+        tuple(wrong), f"{len(targets) - silent} functions tell the alerts topic, {silent} the dead letters' alarms"
+    )
+
+
+def _told_by(stack: Stack, function: str, queues: Mapping[str, str]) -> str:
+    """The name of the topic or queue that gets what a function could not handle; empty where none does."""
+    sources = stack.call("lambda", "list_event_source_mappings", FunctionName=function)["EventSourceMappings"]
+    if sources:
+        url = queues.get(sources[0]["EventSourceArn"].rpartition(":")[2], "")
+        attributes = stack.call("sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=["RedrivePolicy"])
+        arn = json.loads(attributes.get("Attributes", {}).get("RedrivePolicy", "{}")).get("deadLetterTargetArn", "")
+    else:
+        try:
+            config = stack.call("lambda", "get_function_event_invoke_config", FunctionName=function)
+        except AwsError as error:
+            if error.code != "ResourceNotFoundException":
+                raise
+            return ""
+        arn = config.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination", "")
+    return str(arn).rpartition(":")[2]
+
+
 def tags(stack: Stack) -> Found:
     """Of everything with the project's tag or the stack's, the tagging service tells the keys."""
     lacking: dict[str, list[str]] = {}
-    count = 0
     for key, value in (("Project", stack.parameters["Project"]), (STACK_TAG, stack.name)):
-        pages = stack.connection.client("resourcegroupstaggingapi").get_paginator("get_resources")
-        for page in pages.paginate(TagFilters=[{"Key": key, "Values": [value]}]):
-            for one in page["ResourceTagMappingList"]:
-                count += 1
-                keys = {tag["Key"] for tag in one["Tags"]}
-                if missing := [tag for tag in names.REQUIRED_TAGS if tag not in keys]:
-                    lacking[one["ResourceARN"]] = missing
+        for arn, there in tagged_resources(stack.call, (), {key: value}).items():
+            if missing := [tag for tag in names.REQUIRED_TAGS if tag not in there]:
+                lacking[arn] = missing
     wrong = tuple(f"{arn} lacks {', '.join(missing)}" for arn, missing in sorted(lacking.items()))
     return Found(wrong, f"{', '.join(names.REQUIRED_TAGS)} on everything that was found")
 
@@ -430,8 +454,10 @@ def quotas(stack: Stack) -> Found:
     """Of the instance types that the stack is set to; a new account has none of some (Service Quotas console)."""
     settings = stack.settings
     wanted = (
-        Need(settings.training_instance_type, "spot training job", 1, "a training"),
-        Need(settings.hosting_instance_type, "endpoint", 2 * settings.min_instances, "an endpoint that is updated"),
+        instances_needed(settings.training_instance_type, "spot training job", 1, "a training"),
+        instances_needed(
+            settings.hosting_instance_type, "endpoint", 2 * settings.min_instances, "an endpoint that is updated"
+        ),
     )
     there = stack.aws.quotas()
     if not there:  # not everybody may look, and the quotas hold all the same
@@ -454,6 +480,7 @@ PROMISES: tuple[tuple[str, Callable[[Stack], Found]], ...] = (
     ("budget", budget),
     ("alarms", alarms),
     ("people are told", told),
+    ("failures are told", failures),
     ("tags", tags),
     ("schedules and rules", schedules),
     ("lifecycle", lifecycle),

@@ -16,6 +16,7 @@ from rich.table import Table
 from cli import costs, hours
 from cli.advice import caller
 from cli.connection import CommandError, Connection, is_missing
+from cli.serving import app_of
 from cli.terminal import Terminal
 from mlplatform import instances, kinds, names, prices
 from mlplatform.aws_traffic import WINDOW_DAYS, read_traffic
@@ -23,7 +24,7 @@ from mlplatform.choosing import workload_of
 from mlplatform.dollars import precise
 from mlplatform.errors import DataRejected, UnknownPrice
 from mlplatform.experiments import wanted_test
-from mlplatform.facts import HostingKind, Traffic
+from mlplatform.facts import Endpoint, HostingKind, Traffic
 from mlplatform.hosting import (
     LONGEST_WAIT_SECONDS,
     Choice,
@@ -36,6 +37,7 @@ from mlplatform.hosting import (
     requests_per_day,
 )
 from mlplatform.job_spec import HOSTING_KEYS, parse_job_spec
+from mlplatform.moving import not_allowed
 from mlplatform.settings import Settings
 from mlplatform.stand_ins import MOVE
 
@@ -43,8 +45,8 @@ console = Terminal(soft_wrap=True, highlight=False)
 
 
 @dataclass(frozen=True)
-class Serving:
-    """An endpoint, running or parked, as far as a decision about its hosting needs it."""
+class CurrentHosting:
+    """How an endpoint is hosted, running or parked, as far as a decision about its hosting needs it."""
 
     name: str
     instance_type: str
@@ -54,7 +56,7 @@ class Serving:
     not_serverless: str
     kind: HostingKind
     arn: str
-    asleep: bool  # parked for the night
+    running: Endpoint | None  # None where it is parked for the night
     tested: bool  # an A/B test runs on it, or is to
     memory_gib: Decimal | None = None  # a serverless variant's, or what a copy reserves that scales to zero
 
@@ -87,24 +89,24 @@ def hosting(
     Example: `mlp hosting churn`, `mlp hosting churn --requests-per-day 500`, `mlp hosting churn --move-to serverless`
     """
     connection: Connection = context.obj
-    serving = find(connection, dataset)
+    current = find(connection, dataset)
     settings = connection.settings
     if move_to is not None:
         sizes = {"memory_gb": None if memory_gb is None else int(memory_gb), "max_concurrency": max_concurrency}
-        move(connection, serving, move_to, {key: value for key, value in sizes.items() if value}, settings)
+        move(connection, current, move_to, {key: value for key, value in sizes.items() if value}, settings)
         return
-    measured = read_traffic(caller(connection), serving.name, serving.kind, connection.now())
+    measured = read_traffic(caller(connection), current.name, current.kind, connection.now())
     workload = workload_of(
-        serving.tags,
-        names.hosting_wishes(serving.tags),
-        serving.instance_type,
+        current.tags,
+        names.hosting_wishes(current.tags),
+        current.instance_type,
         measured,
         settings,
         per_day=None if requests_per_day_ is None else Decimal(str(requests_per_day_)),
-        measured_in=measured_in_gib(serving.kind, serving.instance_type, serving.memory_gib),
+        measured_in=measured_in_gib(current.kind, current.instance_type, current.memory_gib),
         memory_gb=None if memory_gb is None else Decimal(str(memory_gb)),
-        sample=sample(connection, serving) or b"",
-        not_serverless=serving.not_serverless,
+        sample=sample(connection, current) or b"",
+        not_serverless=current.not_serverless,
     )
     promise = Promise(
         None if latency_ms is None else Decimal(str(latency_ms)) / 1000,
@@ -116,17 +118,17 @@ def hosting(
         raise CommandError(f"{error}") from error
     seen = len(measured.requests_per_hour) if requests_per_day_ is None else None
     if as_json:
-        sys.stdout.write(json.dumps(_document(serving, workload, seen, choice), indent=1, default=str) + "\n")
+        sys.stdout.write(json.dumps(_document(current, workload, seen, choice), indent=1, default=str) + "\n")
         return
-    _show(serving, workload, measured, seen, choice)
-    if serving.variants > 1:
+    _show(current, workload, measured, seen, choice)
+    if current.variants > 1:
         console.print("An A/B test runs: the requests are the live model's alone; its challenger's are left out.")
-    moving = _stand_in(connection, serving)
+    moving = _stand_in(connection, current)
     if moving is not None:
         console.print(moving, style="yellow", markup=False)
 
 
-def find(connection: Connection, name: str) -> Serving:
+def find(connection: Connection, name: str) -> CurrentHosting:
     """What has no instances is compared with the type that it would have in real time. Raises CommandError."""
     there = hours.find(connection, name)
     endpoint, variants, one = there.hosted, there.variants, there.endpoint
@@ -145,7 +147,7 @@ def find(connection: Connection, name: str) -> Serving:
         placed = config if model is None else {**connection.sagemaker.describe_model(ModelName=model), **config}
         if placed.get("VpcConfig") or placed.get("EnableNetworkIsolation"):
             why = why or "its model is in a VPC or isolated from the network, which serverless does not offer"
-    return Serving(
+    return CurrentHosting(
         name=endpoint.name,
         instance_type=kind,
         tags=endpoint.tags,
@@ -154,51 +156,56 @@ def find(connection: Connection, name: str) -> Serving:
         not_serverless=why,
         kind=hosted,
         arn=there.arn,
-        asleep=one is None,
+        running=one,
         tested=wanted_test(endpoint.tags) is not None or (one is not None and one.challenger is not None),
         memory_gib=memory_gib,
     )
 
 
 def move(
-    connection: Connection, serving: Serving, kind: HostingKind, sizes: Mapping[str, int], settings: Settings
+    connection: Connection, current: CurrentHosting, kind: HostingKind, sizes: Mapping[str, int], settings: Settings
 ) -> None:
     """Writes the wish, and has configure-autoscaling begin. Raises CommandError for what can't be."""
-    dataset = serving.name.removeprefix(f"{connection.stack}-")
-    if serving.asleep:
-        raise CommandError(f"{serving.name} is asleep. To wake it and move it then: mlp snooze {dataset} --hours 2")
-    if serving.tested:
+    dataset = current.name.removeprefix(f"{connection.stack}-")
+    if current.running is None:
+        raise CommandError(f"{current.name} is asleep. To wake it and move it then: mlp snooze {dataset} --hours 2")
+    if current.tested:
         raise CommandError(
-            f"An A/B test runs on {serving.name}, and a move would end it. End it first: mlp ab {dataset} --drop, or "
+            f"An A/B test runs on {current.name}, and a move would end it. End it first: mlp ab {dataset} --drop, or "
             f"mlp ab {dataset} --promote."
         )
-    under_way = serving.tags.get(names.LOOK_TAG) == MOVE
-    if kind is serving.kind and not under_way:
-        raise CommandError(f"{serving.name} is {kind.value} already.")
-    if kind is HostingKind.SERVERLESS and serving.not_serverless:
-        raise CommandError(f"{serving.name} can't be serverless: {serving.not_serverless}.")
+    under_way = current.tags.get(names.LOOK_TAG) == MOVE
+    if kind is current.kind and not under_way:
+        raise CommandError(f"{current.name} is {kind.value} already.")
+    if kind is HostingKind.SERVERLESS and current.not_serverless:
+        raise CommandError(f"{current.name} can't be serverless: {current.not_serverless}.")
     try:
         wishes = parse_job_spec(json.dumps({"hosting": {"kind": kind.value, **sizes}}).encode()).hosting
     except DataRejected as error:
         raise CommandError(error.reason.replace("job.json", "the command")) from error
-    was = serving.tags.get(names.HOSTING_TAG, "")
-    kept = {key: value for key, value in names.hosting_wishes(serving.tags).items() if key in HOSTING_KEYS[kind]}
-    if kind is not serving.kind:
+    was = current.tags.get(names.HOSTING_TAG, "")
+    kept = {key: value for key, value in names.hosting_wishes(current.tags).items() if key in HOSTING_KEYS[kind]}
+    if kind is not current.kind:
         kept.pop("memory_gb", None)  # of another kind it means something else
     why = kinds.refusal({**kept, **wishes}, settings)
     if why is not None:
         raise CommandError(f"The command {why}.")
     tags = names.hosting_tag({**kept, **wishes}) | {names.LOOK_TAG: MOVE}
+    if kind is not current.kind:
+        wanted = kinds.hosting(tags, settings, current.running)
+        forbids = not_allowed(current.running, wanted, app_of(connection).aws.quotas())
+        if forbids:
+            raise CommandError(f"{current.name} can't become {kind.value}: {forbids}.")
     if not under_way:
-        tags[names.BEFORE_TAG] = was or f"kind={serving.kind.value}"
-    connection.sagemaker.add_tags(ResourceArn=serving.arn, Tags=names.tag_list(tags))
-    console.print(connection.look_again(serving.name), markup=False)
+        tags[names.BEFORE_TAG] = was or f"kind={current.kind.value}"
+    connection.sagemaker.add_tags(ResourceArn=current.arn, Tags=names.tag_list(tags))
+    console.print(connection.look_again(current.name), markup=False)
     console.print(f"How far it has come: mlp hosting {dataset}", markup=False)
 
 
-def _stand_in(connection: Connection, serving: Serving) -> str | None:
+def _stand_in(connection: Connection, current: CurrentHosting) -> str | None:
     """How far a move is; None where none is under way."""
-    name, stand_in = serving.name, names.stand_in(serving.name)
+    name, stand_in = current.name, names.stand_in(current.name)
     try:
         found = connection.sagemaker.describe_endpoint(EndpointName=stand_in)
     except ClientError as error:
@@ -208,24 +215,24 @@ def _stand_in(connection: Connection, serving: Serving) -> str | None:
     return (
         f"{name} moves: {stand_in} is {found['EndpointStatus']}. Call that one while {name} is made anew; it goes "
         "when nobody has called it for a quarter of an hour."
-        + (f" {name} stays until its queue is empty." if serving.kind is HostingKind.ASYNCHRONOUS else "")
+        + (f" {name} stays until its queue is empty." if current.kind is HostingKind.ASYNCHRONOUS else "")
     )
 
 
-def sample(connection: Connection, serving: Serving) -> bytes | None:
+def sample(connection: Connection, current: CurrentHosting) -> bytes | None:
     """The live model's stored request and answer; None where it has none."""
-    if serving.model is None:
+    if current.model is None:
         return None
-    dataset = serving.name.removeprefix(f"{connection.stack}-")
+    dataset = current.name.removeprefix(f"{connection.stack}-")
     try:
-        return costs.read(connection, f"{names.model_card_prefix(dataset, serving.model)}sample.json")
+        return costs.read(connection, f"{names.model_card_prefix(dataset, current.model)}sample.json")
     except ClientError as error:
         if error.response["Error"]["Code"] not in {"NoSuchKey", "404"}:
             raise
         return None
 
 
-def _show(serving: Serving, workload: Workload, measured: Traffic, seen: int | None, choice: Choice) -> None:
+def _show(current: CurrentHosting, workload: Workload, measured: Traffic, seen: int | None, choice: Choice) -> None:
     daily = requests_per_day(workload)
     if seen is None:
         source = "as declared"
@@ -236,7 +243,7 @@ def _show(serving: Serving, workload: Workload, measured: Traffic, seen: int | N
         source = f"none seen in {WINDOW_DAYS} days; declare them with --requests-per-day"
     took = "assumed" if measured.model_seconds is None else "measured"
     console.print(
-        f"{serving.name}: {daily:,.0f} requests a day ({source}), {duration(workload.model_seconds)} each in the model "
+        f"{current.name}: {daily:,.0f} requests a day ({source}), {duration(workload.model_seconds)} each in the model "
         f"({took}), open {workload.hours_per_week:g} of 168 hours a week"
     )
     table = Table(box=None, pad_edge=False)
@@ -255,20 +262,20 @@ def _show(serving: Serving, workload: Workload, measured: Traffic, seen: int | N
     for option in shown:
         if option.against:
             console.print(f"Not {option.kind.value}: {'; '.join(option.against)}.")
-    if serving.not_serverless:
-        console.print(f"Not serverless: {serving.not_serverless}.")
+    if current.not_serverless:
+        console.print(f"Not serverless: {current.not_serverless}.")
     console.print(choice.reason[0].upper() + choice.reason[1:])
     for line in _caveats(workload, seen, measured.setup_seconds is not None):
         console.print(line, style="dim")
-    console.print(_switching(serving, choice), markup=False)
+    console.print(_switching(current, choice), markup=False)
 
 
-def _switching(serving: Serving, choice: Choice) -> str:
-    if choice.chosen is None or choice.chosen.kind is serving.kind:
-        return f"It is hosted {serving.kind.value} now. docs/hosting.md has what the kinds are, and how one moves."
+def _switching(current: CurrentHosting, choice: Choice) -> str:
+    if choice.chosen is None or choice.chosen.kind is current.kind:
+        return f"It is hosted {current.kind.value} now. docs/hosting.md has what the kinds are, and how one moves."
     memory = f" --memory-gb {choice.chosen.gb}" if choice.chosen.gb else ""
     return (
-        f"It is hosted {serving.kind.value} now. To move it: mlp hosting {serving.name} --move-to "
+        f"It is hosted {current.kind.value} now. To move it: mlp hosting {current.name} --move-to "
         f"{choice.chosen.kind.value}{memory}. What callers see meanwhile: docs/hosting.md."
     )
 
@@ -301,9 +308,9 @@ def _caveats(workload: Workload, seen: int | None, measured_start: bool) -> Iter
     )
 
 
-def _document(serving: Serving, workload: Workload, seen: int | None, choice: Choice) -> dict[str, Any]:
+def _document(current: CurrentHosting, workload: Workload, seen: int | None, choice: Choice) -> dict[str, Any]:
     return {
-        "endpoint": serving.name,
+        "endpoint": current.name,
         "requests_per_day": requests_per_day(workload),
         "hours_seen": seen,
         "workload": asdict(workload),
@@ -311,6 +318,6 @@ def _document(serving: Serving, workload: Workload, seen: int | None, choice: Ch
         "chosen": asdict(choice.chosen) if choice.chosen else None,
         "reason": choice.reason,
         "break_even_requests_per_day": choice.break_even_requests_per_day,
-        "hosted": serving.kind.value,
-        "switching": _switching(serving, choice),
+        "hosted": current.kind.value,
+        "switching": _switching(current, choice),
     }

@@ -11,11 +11,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from cli.advice import caller
 from cli.connection import CommandError, Connection
 from cli.serving import app_of
 from cli.terminal import Terminal
 from mlplatform import holidays as calendars
 from mlplatform import names
+from mlplatform.aws_calls import tagged_resources
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import STACK_TAG, Endpoint, HostedEndpoint
 from mlplatform.kinds import tagged_kind
@@ -197,19 +199,11 @@ def _until(endpoint: HostedEndpoint, settings: Settings, closed: frozenset[date]
 
 def _all_parked(connection: Connection) -> Iterator[tuple[HostedEndpoint, str]]:
     """Every parked endpoint, and the ARN that has its tags about hours."""
-    pages = (
-        connection.client("resourcegroupstaggingapi")
-        .get_paginator("get_resources")
-        .paginate(
-            TagFilters=[{"Key": STACK_TAG, "Values": [connection.stack]}, {"Key": f"{names.PARKED_TAG}0"}],
-            ResourceTypeFilters=["sagemaker:endpoint-config"],
-        )
-    )
-    for page in pages:
-        for resource in page["ResourceTagMappingList"]:
-            record = read_record({tag["Key"]: tag["Value"] for tag in resource["Tags"]})
-            if record is not None:
-                yield HostedEndpoint(record.endpoint, None, None, record.tags, record), resource["ResourceARN"]
+    wanted = {STACK_TAG: connection.stack, f"{names.PARKED_TAG}0": None}
+    for arn, tags in tagged_resources(caller(connection), ["sagemaker:endpoint-config"], wanted).items():
+        record = read_record(tags)
+        if record is not None:
+            yield HostedEndpoint(record.endpoint, None, None, record.tags, record), arn
 
 
 def holidays(connection: Connection, settings: Settings, today: date) -> frozenset[date]:

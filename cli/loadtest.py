@@ -233,7 +233,7 @@ def instances_now(connection: Connection, endpoint: str, only: str | None = None
     )
 
 
-def _warn(connection: Connection, serving: hosting.Serving) -> None:
+def _warn(connection: Connection, serving: hosting.CurrentHosting) -> None:
     region = str(connection.sagemaker.meta.region_name)
     try:
         price = f"at {money(prices.usd_per_hour(serving.instance_type, 'hosting', region))} an hour each"

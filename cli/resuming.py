@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from cli.connection import Connection
-from mlplatform import names, spend
+from mlplatform import holds, names
 from mlplatform.facts import StoredObject
 
 _LOOK_BACK = timedelta(days=32)  # longer than any hold
@@ -19,16 +19,16 @@ _LOOK_BACK = timedelta(days=32)  # longer than any hold
 def lift(connection: Connection) -> str | None:
     """Removes the hold, and remembers it for its period and for today; returns that period, None if nothing is held."""
     bucket = connection.outputs["ArtifactBucketName"]
-    found = _document(connection, bucket, spend.HOLD_KEY)
+    found = _document(connection, bucket, holds.HOLD_KEY)
     if found is None:
         return None
-    hold = spend.read_hold(found)
-    known = (_document(connection, bucket, spend.RESUMED_KEY) or {}).get("periods", [])
-    periods = sorted({*known, hold.period, spend.day_of(connection.now())})
+    hold = holds.read_hold(found)
+    known = (_document(connection, bucket, holds.RESUMED_KEY) or {}).get("periods", [])
+    periods = sorted({*known, hold.period, holds.day_of(connection.now())})
     # First what stops the meter from holding again, or a tick between the two would.
     body = json.dumps({"periods": periods}).encode()
-    connection.s3.put_object(Bucket=bucket, Key=spend.RESUMED_KEY, Body=body, ContentType="application/json")
-    connection.s3.delete_object(Bucket=bucket, Key=spend.HOLD_KEY)
+    connection.s3.put_object(Bucket=bucket, Key=holds.RESUMED_KEY, Body=body, ContentType="application/json")
+    connection.s3.delete_object(Bucket=bucket, Key=holds.HOLD_KEY)
     return hold.period
 
 

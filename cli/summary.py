@@ -20,6 +20,7 @@ from urllib.parse import unquote
 from cli.advice import caller, described_stack, look
 from cli.connection import CommandError, Connection
 from mlplatform import ledger, names, prices
+from mlplatform.aws_calls import tagged_resources
 from mlplatform.errors import AwsError, UnknownPrice
 from mlplatform.hosting import HOURS_PER_WEEK
 from mlplatform.platform_cost import CostLine, platform_cost
@@ -73,7 +74,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Serving:
+class EndpointCost:
     """An endpoint that runs: its users' cost, which the platform keeps small."""
 
     name: str
@@ -90,7 +91,7 @@ class Summary:
     at: datetime
     environment: str
     items: tuple[Item, ...]
-    serving: tuple[Serving, ...]
+    serving: tuple[EndpointCost, ...]
     saved: Mapping[str, tuple[int, Decimal]]  # kind -> how often, and US dollars, this month
     recommendations: tuple[Recommendation, ...]
     missing: tuple[str, ...] = ()
@@ -479,24 +480,11 @@ def _lifecycle(rules: Iterable[Mapping[str, Any]], region: str) -> str:
 
 
 def _tags(call: Callable[..., dict[str, Any]], project: str) -> Mapping[str, Mapping[str, str]]:
-    """ARN -> tags of what carries the project's tag."""
-    found: dict[str, dict[str, str]] = {}
-    token: dict[str, str] = {}
-    while True:
-        try:
-            page = call(
-                "resourcegroupstaggingapi",
-                "get_resources",
-                TagFilters=[{"Key": "Project", "Values": [project]}],
-                **token,
-            )
-        except AwsError:
-            return {}
-        for one in page["ResourceTagMappingList"]:
-            found[one["ResourceARN"]] = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
-        if not page.get("PaginationToken") or page["PaginationToken"] == token.get("PaginationToken"):
-            return found
-        token = {"PaginationToken": page["PaginationToken"]}
+    """ARN -> tags of what carries the project's tag; nothing where that may not be asked."""
+    try:
+        return tagged_resources(call, (), {"Project": project})
+    except AwsError:
+        return {}
 
 
 def _missing_tags(
@@ -520,21 +508,21 @@ def _missing_tags(
 # ---- what its users run, and what was saved ----
 
 
-def _serving(facts: AdviceFacts) -> Iterable[Serving]:
+def _serving(facts: AdviceFacts) -> Iterable[EndpointCost]:
     for one in facts.endpoints:
         if one.tags.get("ml-platform:stack") != facts.stack:
             continue
         if one.instance_type is None:
-            yield Serving(one.name, "coming or going, or serverless", one.hours_per_week, None, None)
+            yield EndpointCost(one.name, "coming or going, or serverless", one.hours_per_week, None, None)
             continue
         what = f"{one.instance_count} x {one.instance_type}"
         try:
             hour = prices.usd_per_hour(one.instance_type, "hosting", facts.region) * one.instance_count
         except UnknownPrice:
-            yield Serving(one.name, what, one.hours_per_week, None, None)
+            yield EndpointCost(one.name, what, one.hours_per_week, None, None)
             continue
         month = hour * HOURS_PER_MONTH
-        yield Serving(one.name, what, one.hours_per_week, month * one.hours_per_week / HOURS_PER_WEEK, month)
+        yield EndpointCost(one.name, what, one.hours_per_week, month * one.hours_per_week / HOURS_PER_WEEK, month)
 
 
 def _saved(

@@ -16,7 +16,7 @@ from cli.drop import stored_version
 from cli.follow import Follower, conclude
 from cli.terminal import Terminal
 from mlplatform import names
-from mlplatform.aws_spend import search, training_run
+from mlplatform.aws_runs import search, training_run
 from mlplatform.aws_tuning import read_tuning
 from mlplatform.errors import DataRejected, UnknownPrice
 from mlplatform.facts import TuningJob

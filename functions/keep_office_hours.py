@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from configure_autoscaling import configure_autoscaling
 from mlplatform import events
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision, Skip
 from mlplatform.errors import PlatformError, TryAgain
-from mlplatform.facts import EndpointChanged
 from mlplatform.holidays import BadCalendar, listed
 from mlplatform.observability import decided, observed
 from mlplatform.office_hours import CheckAgain, bad_calendar, due, plan_office_hours, summary, trouble
-from mlplatform.restoring import plan_recheck
 
 _TOLD = 50  # of the endpoints that need nothing; a log with ten thousand lines a tick costs more than it tells
 
@@ -55,14 +52,17 @@ def keep_office_hours(app: App, now: datetime) -> list[Decision]:
 
 
 def _check_again(app: App, decision: CheckAgain) -> Decision:
+    from mlplatform.endpoint_steps import next_step  # most ticks find nothing that an event forgot
+    from mlplatform.restoring import plan_recheck
+
     endpoint = app.aws.endpoint(decision.endpoint_name)
     if endpoint is None:
         return Skip(f"{decision.endpoint_name} is gone meanwhile; the next tick looks again.")
     if decision.parked is None:
-        return configure_autoscaling(app, EndpointChanged(endpoint.name, endpoint.status))
+        return next_step(app, endpoint.name)
     if app.aws.parked(endpoint, decision.parked.config) is None:
         return Skip(f"{endpoint.name} is restored already; the tags of its config are told of late.")
     newer = plan_recheck(endpoint, decision.parked, app.settings)
     if newer is not None:
         return app.aws.apply(newer)
-    return configure_autoscaling(app, EndpointChanged(endpoint.name, endpoint.status))
+    return next_step(app, endpoint.name)

@@ -10,14 +10,21 @@ from mlplatform.app import App, live_app
 from mlplatform.decisions import Notify, Skip
 from mlplatform.errors import BadEvent
 from mlplatform.notices import Notice
-from mlplatform.observability import decided, observed
+from mlplatform.observability import counted, decided, observed
+
+FAILED = "FailedFunction"  # the metric of an alarm in template.yaml: events that a function could not handle at all
 
 
 @observed
 def handler(event: Mapping[str, Any], _context: object) -> list[dict[str, str]]:
     """SNS records. An error leaves: Lambda tries twice more and then puts the event into the dead-letter queue, whose
     alarm reaches people by e-mail. It never goes back to the topic, which would call this function again."""
-    return [decided(done) for done in notify(live_app(), event)]
+    done = [decided(one) for one in notify(live_app(), event)]
+    # Last: what Slack does not take is tried again, and has failed only once all the same.
+    failed = sum(bool(notice.failed_function) for notice in _told(event))
+    if failed:
+        counted(FAILED, failed)
+    return done
 
 
 def notify(app: App, event: Mapping[str, Any]) -> list[Notify | Skip]:

@@ -11,9 +11,9 @@ from mlplatform.datasets import data_files
 from mlplatform.decisions import Decision, HoldDataset, Skip, StartPipeline, StartTraining, StartTuning
 from mlplatform.errors import AwsError
 from mlplatform.facts import DatasetArrived, PipelineAsked
+from mlplatform.holds import hold_applies
 from mlplatform.observability import decided, logger, observed
 from mlplatform.quotas import hold_launch
-from mlplatform.spend import hold_applies
 from mlplatform.training import plan_training, refuse_launch, skip_drop
 from mlplatform.tuning import with_warm_start
 from mlplatform.waiting import held_by

@@ -266,7 +266,10 @@ class Queue:
                 told["failureLocation"] = request.failure
             except Exception as error:
                 self.count(variant.name).upload_failures += 1
-                print(f"asynchronous inference {request.inference_id}: {error}")
+                said = f"Unable to upload to {request.failure}: {error}"
+                self.account.journal.record(
+                    "asynchronous", endpoint=self.endpoint.name, inference=request.inference_id, reason=said
+                )
         included = answer if "ERROR_NOTIFICATION_TOPIC" in self.config.included else None
         await self._notify(self.config.error_topic, variant, request, "Failed", told, included)
 

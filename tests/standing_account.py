@@ -36,6 +36,7 @@ import builders
 from builders import REGION
 from laptop import moto_app
 from laptop.account import ACCOUNT_ID
+from laptop.asynchronous import Queue, Workers
 from laptop.aws_request import HttpRequest
 from laptop.errors import ServiceError
 from laptop.hosting_process import Instance
@@ -52,7 +53,7 @@ from mlplatform.parking import read_record
 from mlplatform.settings import Settings
 
 _SERVICES = (
-    *("iam", "bill", "logs", "training", "tuning", "processing", "registry", "pipelines", "hosting", "search"),
+    *("iam", "bill", "logs", "training", "tuning", "processing", "registry", "pipelines", "hosting", "search", "trail"),
     *("quotas", "savings_plans", "scaling", "tagging", "cost_explorer", "anomalies", "budgets"),
 )
 # What most functions ask for; their clients are made once, since each reads its service's model.
@@ -63,7 +64,7 @@ CLIENTS = (
 _DATE = "%a, %d %b %Y %H:%M:%S GMT"  # of an answer, by AWS's clock
 _JOBS_OWN = ("job-", "pipeline-", "log-")  # threads that would run programs
 WRONG = "wrong"  # a file in a model's archive: it answers otherwise than its sample.json says
-_READS = re.compile(r"Describe|List|Get|Head|Search|BatchGet|InvokeEndpoint$")
+_READS = re.compile(r"Describe|List|Get|Head|Search|Lookup|BatchGet|InvokeEndpoint$")
 Answer = tuple[int, Mapping[str, str], bytes]
 Carry = Callable[[HttpRequest], Answer]
 # What stands between a function and its account: (service, operation, request, how to carry it out).
@@ -131,6 +132,19 @@ class OnPaper:
         self.ended()
 
 
+class QueueOnPaper:
+    """What looks after queues of asynchronous endpoints here: `go_on` works them off."""
+
+    account: Any
+    hosting: Any
+
+    def open(self, endpoint: Any, config: Any) -> Queue:
+        return Queue(endpoint, config, self.account, self.hosting)
+
+    def _add(self, queue: Queue, request: Any) -> None:
+        queue.waiting.append(request)
+
+
 class Bus:
     """The event bus: it keeps what it gets."""
 
@@ -189,9 +203,11 @@ class StandingAccount:
 
         threading.Thread.start = noted  # type: ignore[method-assign]
         time.sleep = lambda _: None  # nobody waits where nothing goes on by itself
-        for name, member in vars(OnPaper).items():
-            if not name.startswith("__"):
-                setattr(Instance, name, member)
+        for replaced, by in ((Instance, OnPaper), (Workers, QueueOnPaper)):
+            for name, member in vars(by).items():
+                if not name.startswith("__"):
+                    setattr(replaced, name, member)
+        asyncio.to_thread = _at_once
         urllib.request.OpenerDirector.open = self._http  # type: ignore[assignment,method-assign]
 
     def _make_stack(self) -> None:
@@ -277,7 +293,7 @@ class StandingAccount:
                 account.applied.append(type(done).__name__)
                 return done
 
-        return App(self.settings, FunctionsAws(self.settings, sleep=lambda _: None))
+        return App(self.settings, FunctionsAws(self.settings, sleep=self._pass))
 
     def in_short(self, service: str, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
         """What the laptop's own implementation of an operation answers, without the wire between; None where there is
@@ -342,6 +358,11 @@ class StandingAccount:
         self.clock.at += timedelta(**time)
         return self.clock.at
 
+    def _pass(self, seconds: float) -> None:
+        """A function waits, and AWS goes on meanwhile."""
+        self.later(seconds=seconds)
+        self.go_on()
+
     def go_on(self) -> None:
         """AWS does what it has begun: fleets start and stop, updates end, jobs that are stopped have stopped."""
         while self._works:
@@ -353,6 +374,11 @@ class StandingAccount:
                         work.run()
             finally:
                 self._going_on = False
+        for queue in self._queues():
+            while (slot := queue._slot()) is not None:
+                variant, instance = slot
+                instance.in_flight += 1
+                asyncio.run(queue._work(queue.waiting.popleft(), variant, instance))
         for jobs in (self.aws.training._jobs, self._tuning()._jobs):
             for job in jobs.all():
                 if job.status == "Stopping":
@@ -368,7 +394,13 @@ class StandingAccount:
         """Whether AWS has begun something."""
         jobs = (*self.aws.training._jobs.all(), *self._tuning()._jobs.all(), *self._executions())
         own = any(not work.name.startswith(_JOBS_OWN) for work in self._works)
-        return own or any(one.status == "Stopping" for one in jobs)
+        return own or any(one.status == "Stopping" for one in jobs) or any(one.waiting for one in self._queues())
+
+    def _queues(self) -> list[Queue]:
+        return [one.queue for one in self._hosting().endpoints.values() if one.queue is not None]
+
+    def _hosting(self) -> Any:
+        return self._operation("CreateEndpoint").__self__
 
     def _operation(self, name: str) -> Any:
         return self.aws.operations["sagemaker"][name]
@@ -452,7 +484,7 @@ class StandingAccount:
         self._step(execution, step, "Succeeded", RegisterModel={"Arn": made["ModelPackageArn"]})
 
     def endpoint(self, name: str) -> Any:
-        return self._operation("CreateEndpoint").__self__.endpoints[name]
+        return self._hosting().endpoints[name]
 
     def forget_works(self) -> None:
         """What AWS has begun comes to nothing; a test says what came in its place."""
@@ -460,7 +492,7 @@ class StandingAccount:
 
     def begin_update(self, name: str) -> None:
         """The new fleet of an update is up, and gets its first traffic."""
-        hosted = self._operation("CreateEndpoint").__self__
+        hosted = self._hosting()
         endpoint, self._going_on = hosted.endpoints[name], True
         config = self._operation("DescribeEndpointConfig")({"EndpointConfigName": endpoint.pending_config})
         endpoint.pending = hosted._launch(endpoint, config, {})
@@ -564,6 +596,11 @@ _KINDS = (
     ),
     ("processing job", "ListProcessingJobs", "ProcessingJobSummaries", "DescribeProcessingJob", "ProcessingJobName"),
 )
+
+
+async def _at_once(work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """In place of a thread, in which nothing may go on."""
+    return work(*arguments, **named)
 
 
 class _Answered(io.BytesIO):

@@ -3,7 +3,8 @@
 The function runs once, and the process that it runs in is forked at each of its calls:
 
 - in one child the call fails, after all of botocore's attempts, and the function does about it what it does;
-- in the other, forked when the call has taken effect, nothing of the function ever runs again: it was killed.
+- in another, forked when the call has taken effect, nothing of the function ever runs again: it was killed;
+- where the call may change the account, it takes effect in a third one, and fails all the same: its answer was lost.
 
 Each child goes on as AWS would. It delivers the event again, at most twice as Lambda does: once before anything else
 happens in the account, once after all that was under way has ended. Then the next tick comes where there is one, and
@@ -54,6 +55,7 @@ class Explorer:
         account.bus.waiting.clear()
         account.sent.clear()
         account.applied.clear()
+        self.decided: list[str] = []  # what the function has answered, by its classes
         self.calls: list[str] = []
         self.cases: list[Findings] = []
         self._expected: tuple[Mapping[str, Any], Counter[Any]] = {}, Counter()
@@ -61,9 +63,6 @@ class Explorer:
         self._failing: int | None = None  # in a child whose function runs on after a failure: where it tells its end
         self._written = 0  # since that failure
         self._torn = account.aws.home / f"torn-{scenario.function}-{scenario.branch}"
-        gc.collect()
-        gc.disable()
-        gc.freeze()
 
     def warm_up(self) -> None:
         self._delivered(DELIVERIES)
@@ -86,13 +85,14 @@ class Explorer:
             self.account.between = through
             self._meanwhile()
             self.account.between = self._call
-        return {"calls": self.calls, "cases": self.cases, "applied": undisturbed["applied"]}
+        return {"calls": self.calls, "cases": self.cases, "decided": undisturbed["decided"]}
 
     def _deliver(self) -> Exception | None:
         try:
-            self.scenario.deliver(self.account, self.account.app(), self.event)
+            done = self.scenario.deliver(self.account, self.account.app(), self.event)
         except Exception as error:  # told, and judged by its kind
             return error
+        self.decided += [type(one).__name__ for one in (done if isinstance(done, list) else [done])]
         return None
 
     def _meanwhile(self) -> None:
@@ -102,7 +102,8 @@ class Explorer:
     def _undisturbed(self) -> Findings:
         problems = self._delivered(DELIVERIES)
         sent = list(self.account.sent)
-        return {"problems": problems, "account": self.account.describe(), "sent": sent, "applied": self.account.applied}
+        decided = [*self.account.applied, *self.decided]
+        return {"problems": problems, "account": self.account.describe(), "sent": sent, "decided": decided}
 
     def _delivered(self, deliveries: int) -> list[str]:
         """Delivers the event until it is taken, lets all settle, and has the next tick come; what went wrong."""
@@ -130,21 +131,29 @@ class Explorer:
     def _call(self, service: str, operation: str, request: HttpRequest, carry: Carry) -> Answer:
         case = {"number": len(self.calls), "call": f"{service}.{operation}"}
         self.calls.append(case["call"])
+        if self._in_child({**case, "mode": "fails"}):
+            return refusal(request)
+        answer = carry(request)
+        if is_write(operation):
+            self._latest = _forked(self._killed)
+        self.cases.append({**case, "mode": "killed after", **self._latest})
+        if is_write(operation) and self._in_child({**case, "mode": "answer lost"}):
+            return refusal(request)
+        return answer
+
+    def _in_child(self, case: Findings) -> bool:
+        """True in a child, whose function runs on after a failure; in its parent, the case is known with that."""
         read, write = os.pipe()
         child = os.fork()
         if not child:
             os.close(read)
             self._failing = write
             self.account.between = self._counted
-            return refusal(request)
+            return True
         os.close(write)
         told = _read(read, child)
-        self.cases.append({**case, "mode": "fails", **(self._latest if told.get("nothing written") else told)})
-        answer = carry(request)
-        if is_write(operation):
-            self._latest = _forked(self._killed)
-        self.cases.append({**case, "mode": "killed after", **self._latest})
-        return answer
+        self.cases.append({**case, **(self._latest if told.get("nothing written") else told)})
+        return False
 
     def _counted(self, _service: str, operation: str, request: HttpRequest, carry: Carry) -> Answer:
         self._written += is_write(operation)
@@ -305,6 +314,10 @@ def main() -> None:
     # What is loaded and compiled on first use is not to be so in each of a thousand processes.
     Explorer(account, SCENARIOS["deploy_model-update"]).warm_up()
     account.begin()
+    # A collection writes to every object that it looks at, and so copies the memory that processes share.
+    gc.collect()
+    gc.disable()
+    gc.freeze()
     for line in sys.stdin:
         scenario = SCENARIOS[line.strip()]
         found = _forked(lambda: Explorer(account, scenario).explore())  # noqa: B023 - it is called at once

@@ -20,9 +20,9 @@ from activate_cost_tags import activate_cost_tags
 from compare_models import compare_models
 from configure_autoscaling import check_canary, configure_autoscaling
 from deploy_model import deploy_model, deploy_tuned, find_lost_approvals, finish_pipeline, release_model
-from govern_resources import govern_resources
+from govern_resources import govern_resources, report_untagged
 from keep_office_hours import keep_office_hours
-from mlplatform import cost_tags, custom_resource, events, names, pipelines, spend
+from mlplatform import cost_tags, custom_resource, events, holds, names, pipelines
 from mlplatform.app import App
 from mlplatform.custom_resource import Request
 from mlplatform.decisions import Decision
@@ -63,6 +63,14 @@ def settle(account: StandingAccount) -> None:
         for event in told:
             _tell(account, event)
     raise AssertionError(f"the account does not come to rest: {account.bus.waiting}")
+
+
+def settle_by_ticks(account: StandingAccount) -> None:
+    """With the ticks that look after what no event tells of: moves, and inference components."""
+    settle(account)
+    for _ in range(3):
+        keep_office_hours(account.app(), account.later(minutes=15))
+        settle(account)
 
 
 def _tell(account: StandingAccount, event: Mapping[str, Any]) -> None:
@@ -185,7 +193,7 @@ scenario(
 
 def held_drop(account: StandingAccount) -> DatasetArrived:
     hold = Hold("2026-11-23", "The daily ceiling is reached.", account.clock.now())
-    account.put(spend.HOLD_KEY, json.dumps(spend.hold_document(hold)).encode())
+    account.put(holds.HOLD_KEY, json.dumps(holds.hold_document(hold)).encode())
     return drop(account)
 
 
@@ -288,6 +296,38 @@ scenario(
 scenario("deploy_model", "failed", "Notify", prepare=ended_badly, deliver=deliver_training_end)
 scenario("deploy_model", "past-repair", "DeployModel", prepare=to_replace, deliver=deliver_training_end)
 scenario("deploy_model", "parked", "DeployModel", prepare=while_parked, deliver=deliver_training_end)
+
+
+def sleeping(account: StandingAccount) -> TrainingEnded:
+    """A model that scales to zero is live, and another was trained after it."""
+    deploy_model(account.app(), ended(train(account, hosting={"kind": "scale-to-zero"})))
+    settle(account)
+    return ended(train(account, seed=2, live=0.8, hosting={"kind": "scale-to-zero"}))
+
+
+scenario(
+    "deploy_model",
+    "first-asynchronous",
+    "DeployModel",
+    prepare=lambda account: ended(train(account, hosting={"kind": "asynchronous"})),
+    deliver=deliver_training_end,
+)
+scenario(
+    "deploy_model",
+    "sleeping",
+    "DeployModel",
+    prepare=sleeping,
+    deliver=deliver_training_end,
+    settle=settle_by_ticks,
+)
+scenario(
+    "deploy_model",
+    "other-kind",
+    "DeployModel",
+    prepare=lambda account: second(account, hosting={"kind": "serverless"}),
+    deliver=deliver_training_end,
+    settle=settle_by_ticks,
+)
 
 
 def tuned(account: StandingAccount, *, best: bool = True) -> TuningEnded:
@@ -518,10 +558,10 @@ scenario(
 STAND_IN = names.stand_in(ENDPOINT)
 
 
-def wish(account: StandingAccount, hosting: str) -> EndpointChanged:
+def wish(account: StandingAccount, hosting: str, before: str = "kind=real-time") -> EndpointChanged:
     """As `mlp hosting --move-to` writes it."""
     arn = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)["EndpointArn"]
-    tags = {names.HOSTING_TAG: hosting, names.BEFORE_TAG: "kind=real-time", names.LOOK_TAG: "move"}
+    tags = {names.HOSTING_TAG: hosting, names.BEFORE_TAG: before, names.LOOK_TAG: "move"}
     account.client("sagemaker").add_tags(ResourceArn=arn, Tags=names.tag_list(tags))
     return IN_SERVICE
 
@@ -532,22 +572,45 @@ def to_move(account: StandingAccount) -> EndpointChanged:
     return wish(account, "kind=serverless memory_gb=4 max_concurrency=9")
 
 
-def with_stand_in(account: StandingAccount) -> EndpointChanged:
-    configure_autoscaling(account.app(), to_move(account))
+def to_change(account: StandingAccount) -> EndpointChanged:
+    """To another kind of hosting, which AWS does change in place."""
+    live(account, hosting={"kind": "serverless"})
+    return wish(account, "kind=real-time", before="kind=serverless")
+
+
+def with_stand_in(account: StandingAccount, hosting: str = "kind=serverless") -> EndpointChanged:
+    live(account)
+    configure_autoscaling(account.app(), wish(account, hosting))
     account.go_on()
     return EndpointChanged(STAND_IN, "InService")
 
 
-def settle_move(account: StandingAccount) -> None:
-    """With the ticks that look after a move, until it is over."""
-    settle(account)
-    for _ in range(3):
-        keep_office_hours(account.app(), account.later(minutes=15))
-        settle(account)
+def failed_stand_in(account: StandingAccount) -> EndpointChanged:
+    with_stand_in(account)
+    account.endpoint(STAND_IN).status = "Failed"
+    return EndpointChanged(STAND_IN, "Failed")
 
 
-scenario("configure_autoscaling", "to-move", "StartMove", prepare=to_move, deliver=serve, settle=settle_move)
-scenario("configure_autoscaling", "stand-in", "SwitchOver", prepare=with_stand_in, deliver=serve, settle=settle_move)
+def without_model(account: StandingAccount) -> EndpointChanged:
+    """What scales to zero begins without a model, which then comes as an inference component."""
+    deploy_model(account.app(), ended(train(account, hosting={"kind": "scale-to-zero"})))
+    account.go_on()
+    return IN_SERVICE
+
+
+moving: dict[str, Any] = {"deliver": serve, "settle": settle_by_ticks}
+scenario("configure_autoscaling", "component", "MakeComponent ConfigureAutoscaling", prepare=without_model, **moving)
+scenario("configure_autoscaling", "to-change", "ChangeInPlace", prepare=to_change, **moving)
+scenario("configure_autoscaling", "to-move", "StartMove SwitchOver RetireStandIn", prepare=to_move, **moving)
+scenario("configure_autoscaling", "stand-in", "SwitchOver", prepare=with_stand_in, **moving)
+scenario(
+    "configure_autoscaling",
+    "stand-in-sleeps",
+    "MakeComponent SwitchOver",
+    prepare=lambda account: with_stand_in(account, "kind=scale-to-zero"),
+    **moving,
+)
+scenario("configure_autoscaling", "stand-in-failed", "AbandonMove", prepare=failed_stand_in, **moving)
 
 
 # ---- compare_models ----
@@ -581,6 +644,13 @@ comparing: dict[str, Any] = {
         }
     ),
 }
+scenario(
+    "compare_models",
+    "refused",
+    "Refuse",
+    prepare=lambda account: live(account) and AbTestAsked("churn", "weigh", "", 0.4),  # where no test runs
+    **comparing,
+)
 scenario("compare_models", "start", "StartAbTest ShareTraffic", prepare=challenger, **comparing)
 scenario("compare_models", "weigh", "ShareTraffic", prepare=in_test("weigh", 0.4), **comparing)
 scenario("compare_models", "drop", "EndAbTest", prepare=in_test("drop", 0.0), **comparing)
@@ -651,6 +721,13 @@ def deployed_by_hand(account: StandingAccount) -> datetime:
     return MORNING
 
 
+def moved(account: StandingAccount) -> datetime:
+    """To another kind, a while ago; what stood in for the endpoint meanwhile is not called any more."""
+    configure_autoscaling(account.app(), with_stand_in(account))
+    settle(account)
+    return account.later(minutes=30)
+
+
 hours: dict[str, Any] = {
     "deliver": tick,
     "tick": next_tick,
@@ -662,6 +739,7 @@ scenario("keep_office_hours", "stop", "StopEndpoint", prepare=evening, **hours)
 scenario("keep_office_hours", "start", "StartEndpoint RestoreEndpoint", prepare=morning, **hours)
 scenario("keep_office_hours", "failed-start", "ClearFailedStart", prepare=failed_start, **hours)
 scenario("keep_office_hours", "never-told", "RestoreEndpoint", prepare=never_told, **hours)
+scenario("keep_office_hours", "moved", "RetireStandIn", prepare=moved, **hours)
 scenario("keep_office_hours", "by-hand", "ForgetParking", prepare=deployed_by_hand, **hours)
 
 
@@ -687,7 +765,7 @@ def spending(account: StandingAccount) -> datetime:
 def held(account: StandingAccount) -> datetime:
     live(account)
     hold = Hold("2026-11-23", "The daily ceiling is reached.", account.clock.now())
-    account.put(spend.HOLD_KEY, json.dumps(spend.hold_document(hold)).encode())
+    account.put(holds.HOLD_KEY, json.dumps(holds.hold_document(hold)).encode())
     return account.later(hours=1)
 
 
@@ -810,6 +888,22 @@ scenario(
 )
 
 
+def others(account: StandingAccount) -> datetime:
+    """What somebody made without tags, and without the platform."""
+    account.client("s3").create_bucket(Bucket="somebodys")
+    return account.later(hours=2)
+
+
+scenario(
+    "govern_resources",
+    "others",
+    "ReportUntagged Notify",
+    prepare=others,
+    deliver=lambda _, app, now: report_untagged(app, now),
+    tick=lambda account, app, now: report_untagged(app, account.later(days=1)),
+)
+
+
 # ---- the rest ----
 
 
@@ -879,4 +973,10 @@ def end_stack(account: StandingAccount, app: App, _event: None) -> list[Decision
     return tear_down(app, time.monotonic() + 60, lambda _: account.go_on())
 
 
+def in_the_middle_of_a_move(account: StandingAccount) -> None:
+    configure_autoscaling(account.app(), with_stand_in(account, "kind=scale-to-zero"))
+    settle(account)
+
+
 scenario("tear_down", "everything", "EndResource", prepare=everything, deliver=end_stack)
+scenario("tear_down", "moving", "EndResource", prepare=in_the_middle_of_a_move, deliver=end_stack)

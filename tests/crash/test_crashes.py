@@ -1,7 +1,7 @@
 """A function that fails or dies at any of its calls: its event comes again, and the account is as if it had not.
 
 explorer.py says how a case is made and what it is held against. Nothing is chosen by hand but the scenarios: each call
-that a scenario is seen to make gives two cases.
+that a scenario is seen to make gives two cases, and three where it may change the account.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from crash.scenarios import SCENARIOS
+from standing_account import is_write
+
+from mlplatform.decisions import Decision
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
 Explore = Callable[[str], dict[str, Any]]
@@ -61,14 +64,25 @@ def in_halves() -> list[Any]:
 def test_a_crash_at_any_call_changes_nothing_in_the_end(name: str, explore: Explore, subtests: pytest.Subtests) -> None:
     found = explore(name)
     assert not found.get("problems"), found["problems"]
-    assert SCENARIOS[name].decides <= set(found["applied"]), f"this account takes another branch: {found['applied']}"
+    assert SCENARIOS[name].decides <= set(found["decided"]), f"this account takes another branch: {found['decided']}"
     for case in found["cases"]:
         if case["problems"]:  # thousands of good ones would only fill the screen
             with subtests.test(f"{name} {case['number']} {case['call']} {case['mode']}"):
                 assert case["problems"] == []
     told = [(case["number"], case["mode"]) for case in found["cases"]]
-    made = [(number, mode) for number, _ in enumerate(found["calls"]) for mode in ("fails", "killed after")]
-    assert told == made, "every call gives its two cases, and none was left out"
+    made = [(number, mode) for number, call in enumerate(found["calls"]) for mode in modes(call)]
+    assert told == made, "every call gives its cases, and none was left out"
+
+
+def modes(call: str) -> tuple[str, ...]:
+    changes = is_write(call.partition(".")[2])
+    return ("fails", "killed after", "answer lost") if changes else ("fails", "killed after")
+
+
+def test_every_decision_has_its_scenario() -> None:
+    """So that a function which comes to something new gets a scenario of it."""
+    decided = {name for scenario in SCENARIOS.values() for name in scenario.decides}
+    assert {one.__name__ for one in get_args(Decision)} - decided == {"Skip"}, "it does nothing"
 
 
 def test_every_function_has_its_scenarios() -> None:

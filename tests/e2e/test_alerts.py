@@ -93,3 +93,12 @@ def test_when_slack_is_back_the_next_alert_arrives(laptop: Any, slack: Slack) ->
         time.sleep(0.1)
     assert [message["text"] for message in slack.messages] == ["Slack is back"] * 2
     assert letters(laptop) == []
+
+
+def test_functions_that_fail_again_and_again_raise_an_alarm_beside_the_message_about_each(laptop: Any) -> None:
+    for _ in range(3):
+        laptop.client("lambda").invoke(
+            FunctionName="ml-platform-compare-models", InvocationType="Event", Payload=b'{"dataset": 1}'
+        )
+    laptop.inbox("ALARM: ml-platform-failed-functions", 60)
+    assert len(laptop.inbox("ml-platform-compare-models failed")) == 3

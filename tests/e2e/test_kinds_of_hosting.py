@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from typer.testing import CliRunner
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from mlplatform import names
 
-from .conftest import STACK, Laptop
+from .conftest import STACK, Laptop, eventually
 from .test_loop import customers
 
 pytestmark = pytest.mark.xdist_group("second-laptop")
@@ -44,12 +45,26 @@ def test_serverless(laptop: Laptop, tmp_path: Path) -> None:
     said = laptop.function_entry("configure-autoscaling", f"{STACK}-seldom serves {model}", 60)
     assert "nothing to scale" in json.dumps(said)
     assert len(predicted(laptop, "seldom", tmp_path)) == 2
+    eventually(lambda: "seldom" in widget(laptop, "Serverless: cold starts") or None, 10, "no cold start is drawn")
+
+
+def widget(laptop: Laptop, title: str) -> str:
+    """What is drawn in a widget of the stack's dashboard."""
+    page = urlopen(f"{laptop.url}/_laptop/dashboards/{STACK}-overview", timeout=10).read().decode()
+    return str(page.partition(f"<h2>{title}")[2].partition("</section>")[0])
 
 
 def test_real_time_moves_to_serverless_and_the_stand_in_answers_meanwhile(laptop: Laptop, tmp_path: Path) -> None:
     drop(laptop, "mover", {})
     laptop.function_entry("configure-autoscaling", f"{STACK}-mover serves", 60)
     env = {"AWS_ENDPOINT_URL": laptop.url}
+    sagemaker = laptop.connection.sagemaker
+    arn = sagemaker.describe_endpoint(EndpointName=f"{STACK}-mover")["EndpointArn"]
+    before = sagemaker.list_tags(ResourceArn=arn)["Tags"]
+    many = CliRunner().invoke(app, ["hosting", "mover", "--move-to", "serverless", "--max-concurrency", "101"], env=env)
+    assert many.exit_code == 1
+    assert 'across all serverless endpoints" is 200, and a move with a stand-in needs 202' in str(many.exception)
+    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == before
     ran = CliRunner().invoke(app, ["hosting", "mover", "--move-to", "serverless", "--memory-gb", "2"], env=env)
     assert ran.exit_code == 0, ran.output
     assert "First ml-platform-mover--stand-in is made and judged" in ran.output

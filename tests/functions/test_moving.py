@@ -18,6 +18,7 @@ from configure_autoscaling import configure_autoscaling
 from mlplatform import events, names
 from mlplatform.decisions import (
     AbandonMove,
+    AskApproval,
     Decision,
     DeployModel,
     RetireStandIn,
@@ -126,6 +127,36 @@ def test_a_new_kind_that_answers_wrongly_leaves_the_endpoint_as_it_was(account: 
     assert settle(account) == []
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_what_a_quota_forbids_is_told_once_and_not_tried_again(account: Account, told: bool) -> None:
+    """Whether the account tells the quota, or SageMaker only says so when it is asked for the stand-in."""
+    deploy(account)
+    event(account)
+    account.alerts()
+    quota = "Maximum number of serverless endpoints"
+    if told:
+        account.answers["list_service_quotas"] = {"Quotas": [{"QuotaName": quota, "Value": 0.0}]}
+    else:
+
+        def refuse(_: Mapping[str, Any]) -> None:
+            said = f"The account-level service limit '{quota}' is 0, with current utilization of 0."
+            raise AwsError("sagemaker", "CreateEndpoint", "ResourceLimitExceeded", said)
+
+        account.answers["create_endpoint"] = refuse
+    wish(account, "kind=serverless")
+    configs = len(account.called("create_endpoint_config"))
+    decision = event(account)
+    assert isinstance(decision, AbandonMove)
+    assert quota in decision.reason
+    assert kinds(account) == {ENDPOINT: "real-time"}
+    assert settle(account) == []
+    assert len(account.called("create_endpoint_config")) == configs + (not told), "nothing is made of what is known"
+    said = [alert["Message"] for alert in account.alerts()]
+    assert len(said) == (1 if told else 2), "that it begins is said before SageMaker refuses"
+    assert quota in said[-1]
+    assert "real-time and serves" in said[-1]
+
+
 @pytest.mark.parametrize("operation", ["create_endpoint", "delete_endpoint", "add_tags"])
 @pytest.mark.parametrize("after", [False, True])
 def test_whatever_call_fails_or_is_the_last_one_the_next_ticks_finish_the_move(
@@ -207,6 +238,25 @@ def test_a_job_that_asks_for_another_kind_starts_the_move_with_its_model(account
     config = account.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)["EndpointConfigName"]
     [variant] = account.client("sagemaker").describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
     assert (variant["ModelName"], variant["ServerlessConfig"]["MemorySizeInMB"]) == (JOB, 3072)
+
+
+def test_a_job_whose_stand_in_sagemaker_refuses_for_a_quota_waits_and_leaves_no_wish_behind(account: Account) -> None:
+    live = deploy_first(account)
+    train(account, metrics=better_than(0.8), live=live)
+    sagemaker = account.client("sagemaker")
+    arn = f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{JOB}"
+    sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": names.HOSTING_TAG, "Value": "kind=serverless"}])
+
+    def refuse(_: Mapping[str, Any]) -> None:
+        raise AwsError("sagemaker", "CreateEndpoint", "ResourceLimitExceeded", "serverless endpoints: 0")
+
+    account.answers["create_endpoint"] = refuse
+    assert isinstance(end(account), AskApproval)
+    found = sagemaker.describe_endpoint(EndpointName=ENDPOINT)
+    tags = {one["Key"]: one["Value"] for one in sagemaker.list_tags(ResourceArn=found["EndpointArn"])["Tags"]}
+    assert not tags.get(names.LOOK_TAG)
+    assert "kind" not in names.hosting_wishes(tags)
+    assert tags[names.WANTED_TAG] == LIVE_JOB
 
 
 def test_while_an_endpoint_is_made_anew_its_stand_in_says_what_a_new_model_has_to_beat(account: Account) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 from slack_server import Slack, running_slack
 
+import notify as function
+from builders import LambdaContext
 from mlplatform.decisions import Notify, Skip
 from mlplatform.errors import BadEvent, SlackError
 from mlplatform.notices import NOT_UNDERSTOOD
@@ -75,3 +78,22 @@ def test_what_its_own_answer_says_holds_no_webhook(there: Slack) -> None:
 def test_what_sns_does_not_send_is_a_bad_event(bad: dict[str, Any]) -> None:
     with pytest.raises(BadEvent):
         notify(app({}), bad)
+
+
+@pytest.mark.filterwarnings("ignore:No application metrics to publish")
+def test_what_a_function_could_not_handle_is_counted_once_however_often_slack_is_asked(
+    there: Slack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = {"functionArn": "arn:aws:lambda:us-east-1:123456789012:function:shop-report-costs:$LATEST"}
+    record = {
+        "requestContext": failed | {"condition": "RetriesExhausted"},
+        "responsePayload": {"errorType": "KeyError"},
+    }
+    monkeypatch.setattr(function, "live_app", lambda: app({PARAMETER: there.webhook}))
+    there.answers = [(403, {}, "invalid_token")]
+    counted = []
+    for _ in range(2):
+        with contextlib.suppress(SlackError):
+            function.handler(event(json.dumps(record), "something else"), LambdaContext())
+        counted += [json.loads(line).get(function.FAILED) for line in capsys.readouterr().out.splitlines()]
+    assert [times for times in counted if times] == [[1.0]]

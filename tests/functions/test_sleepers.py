@@ -80,7 +80,7 @@ def test_no_answer_within_half_a_minute_proves_nothing_and_is_looked_at_again(ac
     decision = in_service(account)
     assert isinstance(decision, ConfigureAutoscaling)
     assert "its queue has not come to the stored row within 30 seconds" in decision.reason
-    assert decision.looked is False
+    assert not decision.last_tags
 
 
 @pytest.mark.parametrize("refused", [False, True])

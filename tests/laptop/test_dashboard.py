@@ -14,7 +14,20 @@ from template.template import resources
 from builders import NOON
 from laptop.account import REGION
 from laptop.dashboard import Line, NotDrawn, lines, matching
-from laptop.metrics import Key, MetricStore, Statistics, key
+from laptop.metrics import (
+    AsyncCounters,
+    InvocationCounters,
+    Key,
+    MetricStore,
+    ServerlessCounters,
+    Statistics,
+    key,
+    put_asynchronous,
+    put_backlog,
+    put_component,
+    put_reserved,
+    put_serverless,
+)
 
 ENDPOINTS = "AWS/SageMaker,EndpointName,VariantName"
 
@@ -90,10 +103,53 @@ def test_an_expression_that_is_no_search_is_named_as_not_drawn(store: MetricStor
 def test_the_stacks_own_dashboard_can_be_drawn_whole(store: MetricStore) -> None:
     [dashboard] = resources("AWS::CloudWatch::Dashboard").values()
     widgets = json.loads(dashboard["DashboardBody"])["widgets"]
-    assert [widget["type"] for widget in widgets] == ["metric"] * 9 + ["alarm"]
+    assert [widget["type"] for widget in widgets] == ["metric"] * 15 + ["alarm"]
     drawn = {w["properties"]["title"]: lines(w["properties"], store) for w in widgets if w["type"] == "metric"}
     assert [line.label for line in drawn["Invocations a minute"]] == ["shop-flowers"]
     assert dashboard["DashboardName"] == "shop-overview"
+    rows = [row for widget in widgets for row in widget["properties"].get("metrics", ())]
+    assert len(rows) <= 50, "a dashboard is free that refers to up to 50 metrics (Amazon CloudWatch pricing)"
+
+
+@pytest.mark.parametrize("name", ["shop-flowers", "other-flowers"])
+def test_what_each_kind_of_hosting_measures_is_in_its_widget_for_this_stack_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As laptop/endpoint_metrics.py writes a minute of each kind; by its endpoint's or its component's name."""
+    data: list[Any] = []
+    monkeypatch.setattr(MetricStore, "_backend", staticmethod(lambda: type("Backend", (), {"metric_data": data})))
+    one, answered = MetricStore(), InvocationCounters()
+    variant, component = {"EndpointName": name, "VariantName": "AllTraffic"}, {"InferenceComponentName": name}
+    answered.record(200, 0.0015, 0.0002)
+    put_component(one, component, answered, copies=2, without_capacity=3, at=NOON)
+    put_reserved(one, component, [(50.0, 64.0)], cpus=None, memory_mb=256, at=NOON)
+    put_backlog(one, name, backlog=4, oldest_seconds=70.0, instances=0, at=NOON)
+    put_asynchronous(one, variant, AsyncCounters(processed=5, failures=1), NOON)
+    put_serverless(one, variant, ServerlessCounters(setup_us=seen(3e6), concurrency=seen(0.4)), NOON)
+    one.advance()
+    [dashboard] = resources("AWS::CloudWatch::Dashboard").values()
+    drawn = {
+        widget["properties"]["title"].partition(":")[2].strip(): [
+            (line.label.removesuffix(name).strip(), line.points[-1]) for line in lines(widget["properties"], one)
+        ]
+        for widget in json.loads(dashboard["DashboardBody"])["widgets"]
+        if widget["properties"]["title"].startswith(("Scaled to zero", "Asynchronous", "Serverless"))
+    }
+    assert drawn == {
+        title: (expected if name.startswith("shop-") else [])
+        for title, expected in {
+            "calls that each copy gets a minute, and calls that found none": [("a copy", 0.5), ("found none", 3.0)],
+            "percent in use of what a copy reserves": [("CPU", 50.0), ("memory", 25.0)],
+            "requests that wait, and those done or failed a minute": [("waiting", 4.0), ("done", 5.0), ("failed", 1.0)],
+            "age of the oldest request, in seconds": [("", 70.0)],
+            "cold starts, in microseconds": [("", 3e6)],
+            "requests at a time, of as many as it takes": [("", 0.4)],
+        }.items()
+    }
+
+
+def seen(value: float) -> Statistics:
+    return Statistics(1, value, value, value)
 
 
 def test_a_percentile_is_one_of_the_values_that_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,9 +191,10 @@ def used(node: ast.AST) -> tuple[tuple[str, str], ...]:
 
 
 def sources(function: str) -> list[ast.Module]:
-    """The function's file and those of the functions whose work it does too."""
+    """The function's file and the modules of the layer that work with an App like it, for several functions."""
     own = tree(ROOT / "functions" / f"{function}.py")
-    return [own, *(tree(ROOT / "functions" / f"{name}.py") for name, _ in imported(own) if name in FUNCTIONS)]
+    shared = {name for name, _ in imported(own) if (LAYER / f"{name}.py").exists()}
+    return [own, *(one for name in sorted(shared) if ("app", "App") in imported(one := tree(LAYER / f"{name}.py")))]
 
 
 @functools.cache
@@ -407,6 +408,17 @@ def test_a_config_that_sagemaker_named_can_be_read_and_not_used(function: str) -
     config = f"{SAGEMAKER_ARN}:endpoint-config/7f4e1944-1817-4891-9bef-e055a90787a4"
     assert evaluate(policies, "sagemaker:DescribeEndpointConfig", config, {}) is Decision.ALLOWED
     assert evaluate(policies, "sagemaker:UpdateEndpoint", config, {}) is Decision.NOT_ALLOWED
+
+
+def test_no_function_does_the_work_of_another_one() -> None:
+    """What two of them do is in the layer: a function's file can be read, moved and packed by itself."""
+    others = [
+        (function, name)
+        for function in FUNCTIONS
+        for name, _ in imported(tree(ROOT / "functions" / f"{function}.py"))
+        if name in FUNCTIONS
+    ]
+    assert others == []
 
 
 def test_the_reading_of_the_code_finds_what_is_there() -> None:

@@ -20,6 +20,7 @@ from mlplatform.decisions import Decision
 from mlplatform.platform_cost import calls_per_month
 from mlplatform.settings import Settings, read_settings
 from mlplatform.ticks import EVERY
+from notify import FAILED
 
 FUNCTIONS = sorted(resources("AWS::Lambda::Function"))
 ROLES = sorted(resources("AWS::IAM::Role"))
@@ -337,6 +338,15 @@ def test_every_dead_letter_queue_raises_an_alarm() -> None:
         assert alarm["AlarmActions"] == ["arn:aws:sns:us-east-1:123456789012:shop-alerts"]
         assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
         assert alarm["AlarmName"].startswith("shop-")  # the topic's policy lets in alarms so named
+
+
+def test_functions_that_fail_again_and_again_have_one_alarm_on_what_the_notifier_counts() -> None:
+    alarm = resources("AWS::CloudWatch::Alarm")["FailedFunctionsAlarm"]
+    told = resources("AWS::Lambda::Function")["NotifyFunction"]["Environment"]["Variables"]
+    assert alarm["Namespace"] == told["POWERTOOLS_METRICS_NAMESPACE"]
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": told["POWERTOOLS_SERVICE_NAME"]}]
+    assert alarm["MetricName"] == FAILED
+    assert alarm["AlarmActions"] == ["arn:aws:sns:us-east-1:123456789012:shop-alerts"]
 
 
 def test_events_come_only_from_the_stacks_own_rules() -> None:

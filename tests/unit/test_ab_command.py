@@ -13,7 +13,7 @@ import pytest
 
 from builders import NOON
 from cli.connection import CommandError, Connection
-from cli.outcomes import Answers, Labelled, ask, by_class, by_error, read, same
+from cli.labelled import Answers, Labelled, ask, by_class, by_error, read, same
 from cli.variants import Seen, beginning, findings, measure, period_of, rounded, seen
 from laptop.service_model import validate
 

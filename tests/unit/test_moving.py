@@ -101,6 +101,23 @@ def test_what_aws_changes_in_place_is_an_update_and_one_that_failed_is_not_tried
     assert "no machines. ml-platform-churn stays serverless" in given_up.reason
 
 
+@pytest.mark.parametrize("serverless", [True, False])
+def test_what_a_quota_forbids_does_not_begin_and_is_not_wished_for_any_more(serverless: bool) -> None:
+    """By a stand-in, and in place."""
+    one, name = old(), "Maximum number of serverless endpoints"
+    if not serverless:
+        one, name = made(NAME), "ml.c5.large for endpoint usage"
+        one = replace(one, tags={**one.tags, names.HOSTING_TAG: "kind=real-time", names.BEFORE_TAG: WISH})
+    decision = plan_move(Pair(NAME, one, None, quotas={name: 0}), SETTINGS, NOON)
+    assert isinstance(decision, AbandonMove)
+    assert f'the account\'s quota "{name}" is 0' in decision.reason
+    assert f"could not become {'serverless' if serverless else 'real-time'}" in decision.reason
+    assert (decision.stand_in, decision.endpoint_tags[names.LOOK_TAG]) == ("", "")
+    assert decision.endpoint_tags[names.HOSTING_TAG] == (BEFORE if serverless else WISH)
+    stays = replace(one, tags={**one.tags, **decision.endpoint_tags})
+    assert plan_move(Pair(NAME, stays, None), SETTINGS, NOON) is None
+
+
 @pytest.mark.parametrize(
     ("pair", "outcome", "said"),
     [

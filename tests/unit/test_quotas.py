@@ -9,7 +9,7 @@ import pytest
 
 import builders
 from laptop.service_model import validate
-from mlplatform import capacity, names, quotas
+from mlplatform import capacity, kinds, names, quotas
 from mlplatform.autoscaling import told_elsewhere
 from mlplatform.decisions import AskApproval, DeployModel, HoldDataset, StartTraining, StartTuning
 from mlplatform.deployment import Live, Model, deployment, plan_deployment
@@ -237,3 +237,48 @@ def test_a_training_that_found_no_machine_is_told_one_of_the_same_size() -> None
     ):
         told = plan_deployment(job, None, None, builders.settings())
         assert "instance_type ml.c6i.xlarge in job.json (of the same size; 0.204 USD an hour" in told.reason
+
+
+@pytest.mark.parametrize(
+    ("live_kind", "wish", "told", "says"),
+    [
+        # Two endpoints of five requests at a time: the stand-in, and then the new one beside it.
+        ("real-time", "kind=serverless", {quotas.SERVERLESS_ENDPOINTS: 1}, "is 1, and a move with a stand-in needs 2"),
+        (
+            "real-time",
+            "kind=serverless",
+            {quotas.SERVERLESS_CONCURRENCY: 9},
+            "is 9, and a move with a stand-in needs 10",
+        ),
+        ("real-time", "kind=serverless", {quotas.SERVERLESS_ENDPOINTS: 2, quotas.SERVERLESS_CONCURRENCY: 10}, ""),
+        # Of what stands beside it only what is of the same type counts: three, beside the first of a queue.
+        ("real-time", "kind=asynchronous", {ENDPOINT: 3}, "is 3, and a move with a stand-in side by side needs 4"),
+        (
+            "real-time",
+            "kind=scale-to-zero instance_type=ml.g5.xlarge",
+            {"ml.g5.xlarge for endpoint usage": 1},
+            "needs 2",
+        ),
+        ("real-time", "kind=asynchronous", {ENDPOINT: 4}, ""),
+        ("serverless", "kind=real-time min_instances=2", {ENDPOINT: 1}, "is 1, and the endpoint needs 2"),
+        ("serverless", "kind=real-time", {ENDPOINT: 1}, ""),
+        ("real-time", "kind=serverless", {}, ""),
+    ],
+)
+def test_a_move_needs_the_stand_in_beside_what_there_is(
+    live_kind: str, wish: str, told: dict[str, float], says: str
+) -> None:
+    one = builders.endpoint(instance_type="ml.c5.large", instance_count=3, kind=HostingKind(live_kind))
+    wanted = kinds.hosting({names.HOSTING_TAG: wish}, builders.settings())
+    said = quotas.lacking(quotas.move_needs(one, wanted), told)
+    assert says in said
+    assert bool(says) is bool(said)
+
+
+@pytest.mark.parametrize(("value", "waits"), [(4, True), (5, False)])
+def test_a_first_serverless_endpoint_needs_its_own_concurrency(value: float, waits: bool) -> None:
+    decision = deployment("It is good.", replace(MODEL, hosting="kind=serverless"), None, builders.settings())
+    told = {quotas.SERVERLESS_CONCURRENCY: value}
+    fitted_to_it = quotas.fit_deployment(decision, None, told, builders.settings())
+    assert isinstance(fitted_to_it, AskApproval) is waits
+    assert ("a smaller hosting.max_concurrency" in fitted_to_it.reason) is waits

@@ -21,6 +21,7 @@ from mlplatform.facts import CHALLENGER, DATASET_TAG, STACK_TAG, Endpoint, Hosti
 from mlplatform.instances import vcpus
 from mlplatform.settings import Settings
 from mlplatform.sleeping import component_request, wake_alarm
+from mlplatform.stand_ins import MOVE
 
 
 def check_endpoint(endpoint: Endpoint, settings: Settings) -> Skip | Notify | FinishDeployment | MakeComponent | None:
@@ -201,10 +202,20 @@ def plan_autoscaling(
     begun there is over with that, unless an answer is still to come.
     """
     decision = _planned(endpoint, prediction, settings, bounds)
-    if isinstance(decision, ConfigureAutoscaling) and endpoint.tags.get(names.LOOK_TAG):
-        awaited = isinstance(prediction, Unasked) and not sleeping.asleep(endpoint)
-        return replace(decision, looked=not awaited)
+    awaited = isinstance(prediction, Unasked) and not sleeping.asleep(endpoint)
+    if isinstance(decision, ConfigureAutoscaling) and endpoint.tags.get(names.LOOK_TAG) and not awaited:
+        return replace(decision, last_tags=_over(endpoint))
     return decision
+
+
+def _over(endpoint: Endpoint) -> dict[str, str]:
+    """Who changed its kind or its model may have ended before it could say so."""
+    over = {names.LOOK_TAG: ""}
+    if endpoint.tags[names.LOOK_TAG] == MOVE:
+        over |= {names.ASKED_KIND_TAG: "", **kinds.kind_tag(endpoint.kind)}
+    if endpoint.model_name and endpoint.tags.get(names.WANTED_TAG) == endpoint.model_name:
+        over |= {names.ASKED_TAG: endpoint.model_name}
+    return over
 
 
 def _planned(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -723,8 +724,8 @@ class Aws(
             if decision.parked is not None:
                 self._move_parking(decision.parked, decision.job_name, decision.endpoint_tags)
             elif decision.move is not None:
-                self._tag_endpoint(decision.move.endpoint_name, decision.endpoint_tags)
-                self._make_stand_in(decision.move)
+                with self._wished(decision.move.endpoint_name, decision.endpoint_tags):
+                    self._make_stand_in(decision.move)
             elif decision.exists:
                 self._update_to(decision)
             else:
@@ -741,20 +742,23 @@ class Aws(
         return self._finish(decision)
 
     def _update_to(self, decision: DeployModel) -> None:
-        """The wish first, for an endpoint that is busy; taken back where SageMaker refuses the instances for it."""
-        name = decision.endpoint["EndpointName"]
-        arn = self._call("sagemaker", "describe_endpoint", EndpointName=name)["EndpointArn"]
-        before = self._tags(arn)
-        self._tag_endpoint(name, decision.endpoint_tags)
-        try:
-            model = decision.asks or decision.job_name
+        with self._wished(decision.endpoint["EndpointName"], decision.endpoint_tags):
             if decision.component is not None:
                 self._update_sleeper(decision.endpoint, decision.component)
             else:
+                model = decision.asks or decision.job_name
                 self._update_endpoint(decision.endpoint, model, decision.deregister, decision.alarms)
+
+    @contextmanager
+    def _wished(self, name: str, tags: Mapping[str, str]) -> Iterator[None]:
+        """The wish first, for an endpoint that is busy; taken back where SageMaker refuses the instances for it."""
+        before = self._tags(self._call("sagemaker", "describe_endpoint", EndpointName=name)["EndpointArn"])
+        self._tag_endpoint(name, tags)
+        try:
+            yield
         except AwsError as error:
             if error.limit_reached:
-                self._tag_endpoint(name, {key: before.get(key, "") for key in decision.endpoint_tags})
+                self._tag_endpoint(name, {key: before.get(key, "") for key in tags})
             raise
 
     def _start_ab_test(self, decision: StartAbTest) -> StartAbTest | Refuse:
@@ -1049,8 +1053,8 @@ class Aws(
         tell = cache(lambda: self._announce(decision))
         changed = bool(decision.target) and self._scale(decision, tell)
         watched = self._put_alarms(decision.alarms, decision.ended, tell)
-        if decision.looked:
-            self._tag_endpoint(decision.endpoint_name, {names.LOOK_TAG: ""})
+        if decision.last_tags:
+            self._tag_endpoint(decision.endpoint_name, decision.last_tags)
         return decision if changed or watched else Skip(f"As it is already: {decision.reason}")
 
     def lacking(self, decision: ConfigureAutoscaling) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -17,10 +17,8 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from mlplatform import notices
 from mlplatform.decisions import Decision
 from mlplatform.errors import AwsError
-from mlplatform.facts import STACK_TAG
 from mlplatform.settings import Settings
 
 Call = Callable[..., dict[str, Any]]  # (service, operation, **parameters); raises AwsError
@@ -124,25 +122,33 @@ class Calls:
         )
 
     def _announce(self, decision: Decision) -> None:
+        from mlplatform import notices  # a function that tells nobody anything need not know how it is put
+
         notice = notices.for_decision(decision, stack=self._settings.stack_name, environment=self._settings.environment)
         if notice is not None:
             self._call("sns", "publish", **notices.publish_request(notice, self._settings.alerts_topic_arn))
 
 
-def tagged_resources(call: Call, kinds: list[str], stack: str | None = None) -> dict[str, dict[str, str]]:
-    """ARN -> tags of the resources of these types that have, or had, any; with `stack`, of those with its tag alone.
+def tagged_resources(
+    call: Call, kinds: Iterable[str], tagged: Mapping[str, str | None] | None = None
+) -> dict[str, dict[str, str]]:
+    """ARN -> tags of the resources of these types, or of all, that have, or had, any tag; or all that are in `tagged`,
+    with its value or, where that is None, with any.
 
     A hundred a call (GetResources, Resource Groups Tagging API reference). The list may lag behind what there is.
     """
-    of_stack = {} if stack is None else {"TagFilters": [{"Key": STACK_TAG, "Values": [stack]}]}
+    filters: dict[str, Any] = {"ResourceTypeFilters": list(kinds)} if kinds else {}
+    if tagged:
+        filters["TagFilters"] = [
+            {"Key": key} if value is None else {"Key": key, "Values": [value]} for key, value in tagged.items()
+        ]
     found: dict[str, dict[str, str]] = {}
     token: dict[str, str] = {}
     while True:
         page = call(
             "resourcegroupstaggingapi",
             "get_resources",
-            **of_stack,
-            ResourceTypeFilters=kinds,
+            **filters,
             ResourcesPerPage=100,
             **token,
         )
@@ -151,6 +157,17 @@ def tagged_resources(call: Call, kinds: list[str], stack: str | None = None) -> 
         if not page.get("PaginationToken"):
             return found
         token = {"PaginationToken": page["PaginationToken"]}
+
+
+def pages(call: Call, member: str, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+    """What all the answers of a list operation have under `member`. Raises AwsError."""
+    token: dict[str, str] = {}
+    while True:
+        page = call(service, operation, **parameters, **token)
+        yield from page.get(member, [])
+        if not page.get("NextToken"):
+            return
+        token = {"NextToken": page["NextToken"]}
 
 
 def is_invalid(error: AwsError) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, date
 from typing import Any
 
-from mlplatform import holidays, names
+from mlplatform import names
 from mlplatform.aws_calls import Calls, tagged_resources
 from mlplatform.capacity import wanted_type
 from mlplatform.decisions import (
@@ -23,7 +23,7 @@ from mlplatform.decisions import (
     StopEndpoint,
 )
 from mlplatform.errors import AwsError, TryAgain
-from mlplatform.facts import Endpoint, HostedEndpoint, HostingKind, Parked
+from mlplatform.facts import STACK_TAG, Endpoint, HostedEndpoint, HostingKind, Parked
 from mlplatform.kinds import kind_of
 from mlplatform.parking import BadRecord, parking_record, parking_tags, read_record, record_tags
 
@@ -67,9 +67,8 @@ class OfficeHoursCalls(Calls):
         return sorted(found, key=lambda one: one.name)
 
     def _tags_of_stack(self) -> dict[str, dict[str, str]]:
-        return tagged_resources(
-            self._call, ["sagemaker:endpoint", "sagemaker:endpoint-config"], self._settings.stack_name
-        )
+        kinds = ["sagemaker:endpoint", "sagemaker:endpoint-config"]
+        return tagged_resources(self._call, kinds, {STACK_TAG: self._settings.stack_name})
 
     def _endpoints_of_stack(self) -> Iterator[dict[str, Any]]:
         """By name: what is named otherwise is nothing that the platform may touch."""
@@ -79,6 +78,8 @@ class OfficeHoursCalls(Calls):
 
     def holidays(self, today: date) -> frozenset[date]:
         """Those of the settings and of the calendar in the artifact bucket. Raises BadCalendar."""
+        from mlplatform import holidays  # only the clock asks for them
+
         answer = self._found("s3", "get_object", Bucket=self._settings.artifact_bucket, Key=names.HOLIDAYS_KEY)
         listed = holidays.listed(self._settings.holidays)
         return listed if answer is None else listed | holidays.from_calendar(answer["Body"].read(), today)

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mlplatform.aws_calls import Calls, tagged_resources
-from mlplatform.aws_owned import pages
+from mlplatform.aws_calls import Calls, pages, tagged_resources
 from mlplatform.errors import AwsError
 from mlplatform.facts import Maker, Makers, Other, OtherKind
 from mlplatform.untagged import maker

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, assert_never
 
 from mlplatform import names
-from mlplatform.aws_calls import Call, is_under_way, tagged_resources
+from mlplatform.aws_calls import Call, is_under_way, pages, tagged_resources
 from mlplatform.decisions import EndResource
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG, Owned, OwnedKind
@@ -33,9 +33,8 @@ def stack_status(call: Call, stack_id: str) -> str:
 
 def read_owned(call: Call, stack: str) -> tuple[Owned, ...]:
     """What is there of what the stack's functions made, in no particular order. Raises AwsError."""
-    tagged = tagged_resources(
-        call, ["sagemaker", "cloudwatch:alarm"], stack
-    )  # which lag behind, so that they only confirm
+    # They lag behind, so that they only confirm.
+    tagged = tagged_resources(call, ["sagemaker", "cloudwatch:alarm"], {STACK_TAG: stack})
     found = [*_jobs(call, stack, tagged), *_hosting(call, stack, tagged)]
     groups = [
         (entry["ModelPackageGroupName"], entry["ModelPackageGroupArn"])
@@ -144,16 +143,6 @@ def end(call: Call, decision: EndResource) -> None:
     except AwsError as error:
         if not _gone(error) and not is_under_way(error):
             raise
-
-
-def pages(call: Call, member: str, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
-    token: dict[str, str] = {}
-    while True:
-        page = call(service, operation, **parameters, **token)
-        yield from page.get(member, [])
-        if not page.get("NextToken"):
-            return
-        token = {"NextToken": page["NextToken"]}
 
 
 def _jobs(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> Iterator[Owned]:

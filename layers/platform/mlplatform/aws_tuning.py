@@ -12,11 +12,10 @@ from typing import Any
 
 from mlplatform import names
 from mlplatform.aws_calls import Calls
-from mlplatform.aws_spend import search, training_run
+from mlplatform.aws_runs import search, training_run
 from mlplatform.decisions import Decision, Request, Skip, StopTuning
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import DATASET_TAG, STACK_TAG, JobStatus, Run, TuningJob
-from mlplatform.tuning import read_kinds
 
 _TAG_PAUSES_SECONDS = (1.0, 2.0)
 
@@ -42,7 +41,7 @@ def read_tuning(found: Mapping[str, Any], tags: Mapping[str, str]) -> TuningJob:
         best_value=best.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value"),
         best_values=best.get("TunedHyperParameters", {}),
         static=definition.get("StaticHyperParameters", {}),
-        ranges=read_kinds(config.get("ParameterRanges", {})),
+        ranges=_kinds(config.get("ParameterRanges", {})),
         spot=bool(definition.get("EnableManagedSpotTraining")),
         tags=tags,
         created=found.get("CreationTime"),
@@ -116,3 +115,13 @@ class TuningCalls(Calls):
 def _has_ended(error: AwsError) -> bool:
     """There is nothing to stop: ResourceNotFound by the API reference, ValidationException in practice."""
     return error.code in {"ResourceNotFound", "ValidationException"}
+
+
+def _kinds(ranges: Mapping[str, Any]) -> dict[str, str]:
+    """ParameterRanges of a description: hyperparameter -> Continuous, Integer or Categorical."""
+    return {
+        one["Name"]: kind.removesuffix("ParameterRanges")
+        for kind, entries in ranges.items()
+        if kind.endswith("ParameterRanges")
+        for one in entries
+    }

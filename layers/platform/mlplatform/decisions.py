@@ -310,7 +310,8 @@ class ConfigureAutoscaling:
     alarms: tuple[Request, ...] = ()  # PutMetricAlarm
     ended: tuple[str, ...] = ()  # names of alarms that only an update needed, which is over
     wake: Request | None = None  # PutMetricAlarm without its action, which is the last of the policies
-    looked: bool = False  # what was begun there, of whose end no event tells, is over
+    # Of the endpoint, written last: what was begun there, of whose end no event tells, is over.
+    last_tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -46,10 +46,11 @@ from mlplatform.facts import (
     UnreadableCard,
 )
 from mlplatform.model_cost import hosting_cost
-from mlplatform.quotas import Need, Quotas, short
+from mlplatform.quotas import Need, Quotas, instances_needed, lacking
 from mlplatform.releases import packaged
 from mlplatform.restoring import same_weight
 from mlplatform.settings import Settings
+from mlplatform.waiting import ASK_FOR_MORE
 
 Configured = Skip | Notify | ConfigureAutoscaling
 MOST_SHARE = (
@@ -186,9 +187,9 @@ def _start(
         wrong = card.explanation if card else f"there is nothing at {package.artifact_uri}"
         return Refuse(f"{name} can't be used: {wrong}.")
     decision = _started(asked, place, endpoint, package, card, settings)
-    lacking = [said for need in _needs(decision, endpoint) if (said := short(need, place.quotas)) is not None]
-    if lacking:
-        return Refuse(f"{name} can't come: {' and '.join(lacking)}. Ask for more in the Service Quotas console.")
+    said = lacking(_needs(decision, endpoint), place.quotas)
+    if said:
+        return Refuse(f"{name} can't come: {said}. {ASK_FOR_MORE}.")
     return decision
 
 
@@ -202,7 +203,7 @@ def _needs(decision: StartAbTest, endpoint: Endpoint) -> list[Need]:
     counts = {endpoint.instance_type or "": 2 * (endpoint.instance_count or live["InitialInstanceCount"])}
     kind = challenger["InstanceType"]
     counts[kind] = counts.get(kind, 0) + challenger["InitialInstanceCount"]
-    return [Need(one, "endpoint", count, "an update to both models") for one, count in counts.items()]
+    return [instances_needed(one, "endpoint", count, "an update to both models") for one, count in counts.items()]
 
 
 def _fit(package: ModelPackage) -> bool:

@@ -13,12 +13,15 @@ by the next event or tick. The wish is the hosting tag: of the stand-in, once th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mlplatform import kinds, names
 from mlplatform.decisions import AbandonMove, ChangeInPlace, RetireStandIn, Skip, StartMove, SwitchOver
 from mlplatform.deployment import update_request
+from mlplatform.errors import AwsError
 from mlplatform.facts import DATASET_TAG, Endpoint, Prediction, Unasked
 from mlplatform.settings import Settings
 from mlplatform.stand_ins import MOVE, OF_THE_OLD, start_move
@@ -43,6 +46,7 @@ class Pair:
     prediction: Prediction | Unasked | None = None
     calls: int | None = None  # of the stand-in within QUIET; None where nobody has looked
     waiting: int = 0  # requests in the endpoint's queue, where it is asynchronous
+    quotas: Mapping[str, float] = field(default_factory=dict)  # by name, as far as told, where a move begins
 
 
 def moves(endpoint: Endpoint, settings: Settings) -> bool:
@@ -58,11 +62,17 @@ def asks(pair: Pair, settings: Settings) -> bool:
     return pair.endpoint.dead or moves(pair.endpoint, settings)
 
 
+def begins(pair: Pair, settings: Settings) -> bool:
+    """Whether the next step takes something of the account that it does not have yet."""
+    one = pair.endpoint
+    return pair.stand_in is None and one is not None and moves(one, settings) and not (one.busy or one.dead)
+
+
 def plan_move(pair: Pair, settings: Settings, now: datetime) -> Moving | None:
     """The next step; None where there is nothing to move, and the endpoint is treated like any other."""
     endpoint, stand_in = pair.endpoint, pair.stand_in
     if stand_in is None:
-        return _begin(endpoint, settings, now) if endpoint is not None else None
+        return _begin(pair, endpoint, settings, now) if endpoint is not None else None
     if stand_in.status == "Deleting":
         return Skip(f"{stand_in.name} is being deleted.") if endpoint is None else None
     if endpoint is None or endpoint.dead:
@@ -79,7 +89,7 @@ def plan_move(pair: Pair, settings: Settings, now: datetime) -> Moving | None:
     return _switch(pair, stand_in)
 
 
-def _begin(endpoint: Endpoint, settings: Settings, now: datetime) -> Moving | None:
+def _begin(pair: Pair, endpoint: Endpoint, settings: Settings, now: datetime) -> Moving | None:
     if not moves(endpoint, settings):
         return None
     if endpoint.busy or endpoint.dead:
@@ -92,10 +102,13 @@ def _begin(endpoint: Endpoint, settings: Settings, now: datetime) -> Moving | No
     tags = names.tags(settings.required_tags, stack=settings.stack_name, dataset=dataset)
     config = kinds.config_request(wanted, model, endpoint.name, tags, settings)
     once = names.notice_key(endpoint.name, f"{now:%Y%m%d}", f"to-{wanted.kind.value}")
-    if kinds.in_place(endpoint.kind, wanted.kind):
-        if endpoint.tags.get(names.ASKED_KIND_TAG) == wanted.kind.value:
-            said = endpoint.failure_reason or "SageMaker gave no reason"
-            return _abandon(Pair(endpoint.name, endpoint, None), f"the update failed: {said.rstrip('.')}", tell=True)
+    in_place = kinds.in_place(endpoint.kind, wanted.kind)
+    if in_place and endpoint.tags.get(names.ASKED_KIND_TAG) == wanted.kind.value:
+        return _not_begun(pair, wanted, f"the update failed: {_said(endpoint.failure_reason)}", now)
+    forbids = not_allowed(endpoint, wanted, pair.quotas)
+    if forbids:
+        return _not_begun(pair, wanted, forbids, now)
+    if in_place:
         return ChangeInPlace(
             f"{endpoint.name} becomes {wanted.said}, in place: no call is lost. There is no way back in place.",
             endpoint.name,
@@ -106,6 +119,31 @@ def _begin(endpoint: Endpoint, settings: Settings, now: datetime) -> Moving | No
             once,
         )
     return start_move(endpoint, model, wanted, endpoint.tags, endpoint.tags.get(names.BEFORE_TAG, ""), settings, once)
+
+
+def not_allowed(endpoint: Endpoint, wanted: kinds.Hosting, quotas: Mapping[str, float]) -> str:
+    """A clause that says which quota forbids an endpoint to become another kind; empty where none does."""
+    from mlplatform.quotas import lacking, move_needs  # few events are of a move, and they pay for it alone
+
+    said = lacking(move_needs(endpoint, wanted), quotas)
+    return (
+        f"{said}; ask for more in the Service Quotas console, under Amazon SageMaker, and move it then" if said else ""
+    )
+
+
+def not_begun(pair: Pair, decision: Moving, error: AwsError, settings: Settings, now: datetime) -> AbandonMove | None:
+    """What a beginning comes to that SageMaker itself refuses for a quota; None where the error is no such reason.
+
+    Without the wish that is taken back every tick would try it again.
+    """
+    if not isinstance(decision, StartMove | ChangeInPlace) or not error.limit_reached or pair.endpoint is None:
+        return None
+    wanted = kinds.hosting(pair.endpoint.tags, settings, pair.endpoint)
+    return _not_begun(pair, wanted, f"SageMaker says: {error.aws_message.rstrip('.')}", now)
+
+
+def _not_begun(pair: Pair, wanted: kinds.Hosting, why: str, now: datetime) -> AbandonMove:
+    return _abandon(pair, why, tell=True, kind=wanted.kind.value, stamp=f"{now:%Y%m%d}-{wanted.kind.value}")
 
 
 def _switch(pair: Pair, stand_in: Endpoint) -> Moving:
@@ -180,8 +218,11 @@ def _once(name: str, stand_in: Endpoint, what: str) -> str:
     return names.notice_key(name, f"{stand_in.created:%Y%m%d%H%M%S}" if stand_in.created else "once", what)
 
 
-def _abandon(pair: Pair, why: str, *, tell: bool) -> AbandonMove:
-    """The endpoint stays what it is. What it was to be is forgotten where that is what failed."""
+def _abandon(pair: Pair, why: str, *, tell: bool, kind: str = "", stamp: str = "") -> AbandonMove:
+    """The endpoint stays what it is. What it was to be is forgotten where that is what failed.
+
+    `kind` and `stamp` say what it was to be, and which attempt this is, where no stand-in does.
+    """
     endpoint, stand_in = pair.endpoint, pair.stand_in
     of = stand_in or endpoint
     tags: dict[str, str] = {}
@@ -199,8 +240,9 @@ def _abandon(pair: Pair, why: str, *, tell: bool) -> AbandonMove:
         if endpoint is not None
         else f"{pair.name} does not exist any more"
     )
-    kind = stand_in.kind.value if stand_in else "the new kind"
-    stamp = f"{stand_in.created:%Y%m%d%H%M%S}" if stand_in and stand_in.created else "in-place"
+    if stand_in is not None:
+        kind = stand_in.kind.value
+        stamp = f"{stand_in.created:%Y%m%d%H%M%S}" if stand_in.created else "once"
     return AbandonMove(
         f"{pair.name} could not become {kind}: {why}. {stays}." if tell else f"The stand-in goes: {why}.",
         pair.name,

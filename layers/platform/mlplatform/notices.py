@@ -80,6 +80,7 @@ class Notice:
     text: str
     severity: Severity
     blocks: tuple[Mapping[str, Any], ...] = ()  # for Slack, where the text alone would say it less well
+    failed_function: str = ""  # that it tells of; empty where it tells of something else
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", tuple(_blocks_without_secrets(block) for block in self.blocks))
@@ -216,7 +217,7 @@ def from_sns(record: Mapping[str, Any]) -> Notice:
         return own
     reading = topic_messages.read(subject, message, content)
     if reading is not None:
-        return Notice(reading.subject, reading.text, Severity(reading.severity))
+        return _of(reading)
     topic = str(sns.get("TopicArn", "")).rsplit(":", 1)[-1]
     text = json.dumps(content, indent=2, ensure_ascii=False) if content else message
     return Notice(
@@ -227,7 +228,11 @@ def from_sns(record: Mapping[str, Any]) -> Notice:
 def from_event(event: Mapping[str, Any]) -> Notice | None:
     """What an alarm or a rule sends to a function directly, without the topic; None for anything else."""
     reading = topic_messages.read("", "", event) if event else None
-    return Notice(reading.subject, reading.text, Severity(reading.severity)) if reading else None
+    return _of(reading) if reading else None
+
+
+def _of(reading: topic_messages.Reading) -> Notice:
+    return Notice(reading.subject, reading.text, Severity(reading.severity), failed_function=reading.failed_function)
 
 
 def slack_blocks(notice: Notice) -> list[dict[str, Any]]:

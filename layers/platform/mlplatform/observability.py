@@ -40,8 +40,13 @@ def decided(decision: Decision) -> dict[str, str]:
     kind = type(decision).__name__
     about = {key: value for key in ABOUT if (value := getattr(decision, key, None))}
     logger().info(decision.reason, extra={"decision": kind, **about})
-    metrics().add_metric(name=kind, unit=MetricUnit.Count, value=1)
+    counted(kind)
     return {"decision": kind, "reason": decision.reason}
+
+
+def counted(what: str, times: int = 1) -> None:
+    """A metric of the stack, in the namespace and with the dimension that Powertools reads from the environment."""
+    metrics().add_metric(name=what, unit=MetricUnit.Count, value=times)
 
 
 def observed(handler: Handler) -> Handler:

@@ -1,8 +1,11 @@
-"""Whether the account may have the instances that a decision asks for: SageMaker's quotas, each by its name.
+"""Whether the account may have what a decision asks for: SageMaker's quotas, each by its name.
 
 Every use of every instance type has a quota of its own ("Amazon SageMaker AI endpoints and quotas", AWS General
-Reference): `ml.m5.xlarge for spot training job usage`, `ml.c5.large for endpoint usage`. What is asked for beyond one
-is refused by SageMaker with ResourceLimitExceeded, which names the quota too; but by then a model is half deployed.
+Reference): `ml.m5.xlarge for spot training job usage`, `ml.c5.large for endpoint usage`. Serverless endpoints have two
+for all of them together: how many there may be, and what their MaxConcurrency may come to, which is 10 in new accounts
+(repost.aws question QUY0gXNLrdTH6eqqA4hv5FeA; quota L-96300102, by which SageMaker was seen to refuse an update). What
+is asked for beyond one is refused with ResourceLimitExceeded, which names the quota too; but by then a model is half
+deployed. What else the account runs counts as well, and is not looked up.
 
 A quota that the account does not tell is no quota of 0: "If the applied quota value is not available for a quota, the
 quota is not retrieved" (ListServiceQuotas, Service Quotas API reference). Nothing is refused because of one.
@@ -10,17 +13,20 @@ quota is not retrieved" (ListServiceQuotas, Service Quotas API reference). Nothi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mlplatform import capacity, instances, names, prices
 from mlplatform.decisions import AskApproval, DeployModel, HoldDataset, StartPipeline, StartTuning
-from mlplatform.deployment import Live
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import Endpoint, HostingKind
-from mlplatform.kinds import instance_bounds, kind_of
+from mlplatform.kinds import Hosting, in_place, instance_bounds, kind_of
 from mlplatform.settings import Settings
 from mlplatform.waiting import ASK_FOR_MORE, QUOTA, Launch, asked, held
+
+if TYPE_CHECKING:
+    from mlplatform.deployment import Live
 
 Quotas = Mapping[str, float]  # by name, as far as the account tells them
 _USES: Mapping[str, prices.Use] = {
@@ -28,21 +34,31 @@ _USES: Mapping[str, prices.Use] = {
     "processing job": "processing",
     "endpoint": "hosting",
 }
+SERVERLESS_ENDPOINTS = "Maximum number of serverless endpoints"
+SERVERLESS_CONCURRENCY = "Maximum total concurrency that can be allocated across all serverless endpoints"
 _MOST_NAMED = 3
+_STAND_IN = "a move with a stand-in"
 
 
 @dataclass(frozen=True)
 class Need:
-    """How many instances of a type something wants at a time."""
+    """How much of a quota something takes at a time."""
 
-    instance_type: str
-    use: str  # of _USES
+    quota: str  # its name
     count: int
     why: str  # a clause: what needs them
 
-    @property
-    def quota(self) -> str:
-        return quota_name(self.instance_type, self.use)
+
+@dataclass(frozen=True)
+class Instances(Need):
+    """The same of the quota for a use of an instance type."""
+
+    instance_type: str
+    use: str  # of _USES
+
+
+def instances_needed(instance_type: str, use: str, count: int, why: str) -> Instances:
+    return Instances(quota_name(instance_type, use), count, why, instance_type, use)
 
 
 def quota_name(instance_type: str, use: str) -> str:
@@ -58,32 +74,36 @@ def short(need: Need, quotas: Quotas) -> str | None:
     return f'the account\'s quota "{need.quota}" is {value:g}, and {need.why} needs {need.count}'
 
 
-def launch_needs(decision: Launch) -> tuple[Need, ...]:
+def lacking(needs: Iterable[Need], quotas: Quotas) -> str:
+    """The clauses of what there is too little of, as one; empty where there is enough of everything."""
+    return " and ".join(said for need in needs if (said := short(need, quotas)) is not None)
+
+
+def launch_needs(decision: Launch) -> tuple[Instances, ...]:
     """What a launch wants of the account; a tuning, all the trials that it runs at a time."""
     use = "spot training job"
     if isinstance(decision, StartPipeline):
         values = {one["Name"]: one["Value"] for one in decision.request["PipelineParameters"]}
         wanted = (("TrainingInstanceType", use, "its training"), ("ProcessingInstanceType", "processing job", "it"))
-        return tuple(Need(values[name], kind, 1, why) for name, kind, why in wanted if name in values)
+        return tuple(instances_needed(values[name], kind, 1, why) for name, kind, why in wanted if name in values)
     if isinstance(decision, StartTuning):
         at_once = decision.request["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxParallelTrainingJobs"]
         resources = decision.request["TrainingJobDefinition"]["ResourceConfig"]
         count = at_once * resources["InstanceCount"]
-        return (Need(resources["InstanceType"], use, count, f"a tuning with {at_once} trials at a time"),)
+        return (instances_needed(resources["InstanceType"], use, count, f"a tuning with {at_once} trials at a time"),)
     resources = decision.request["ResourceConfig"]
-    return (Need(resources["InstanceType"], use, resources["InstanceCount"], "the training"),)
+    return (instances_needed(resources["InstanceType"], use, resources["InstanceCount"], "the training"),)
 
 
 def hold_launch(decision: Launch, quotas: Quotas, settings: Settings) -> HoldDataset | None:
     """What a good drop comes to where the account may not have its machines; None where it may."""
-    needs = launch_needs(decision)
-    lacking = [(need, said) for need in needs if (said := short(need, quotas)) is not None]
-    if not lacking:
+    short_of = [need for need in launch_needs(decision) if short(need, quotas) is not None]
+    if not short_of:
         return None
-    need = lacking[0][0]
+    need = short_of[0]
     key = "instance_type" if need.use == "spot training job" else "pipeline.ProcessingInstanceType"
     fewer = ", a smaller tuning.max_parallel_jobs" if isinstance(decision, StartTuning) and need.count > 1 else ""
-    said = " and ".join(said for _, said in lacking)
+    said = lacking(short_of, quotas)
     other = f"or set another {key}{fewer} in job.json{_allowed(need, quotas, settings)}"
     return held(decision, f": {said}. {ASK_FOR_MORE}, {other}", QUOTA)
 
@@ -99,15 +119,17 @@ def fit_deployment(
     models, so that it would keep the types that the quotas allowed with the first one.
     """
     variants = decision.endpoint_config["ProductionVariants"]
-    if len(variants) != 1 or "InstanceType" not in variants[0]:
+    if len(variants) != 1:
         return decision
     variant = variants[0]
+    if "ServerlessConfig" in variant:
+        return _fit_serverless(decision, variant["ServerlessConfig"]["MaxConcurrency"], quotas)
     wanted, fewest = variant["InstanceType"], variant["InitialInstanceCount"]
     running = live.endpoint if live is not None and decision.exists else None
     kind = kind_of(decision.endpoint_config)
     fleet, beside = _fleets(decision, running, kind, wanted, fewest)
-    why = "a move with a stand-in" if decision.move else "an update with both fleets" if beside else "the endpoint"
-    need = Need(wanted, "endpoint", fleet + beside, f"{why} side by side" if beside else why)
+    why = _STAND_IN if decision.move else "an update with both fleets" if beside else "the endpoint"
+    need = instances_needed(wanted, "endpoint", fleet + beside, _side_by_side(why, beside))
     said = short(need, quotas)
     if said is not None:
         other = "or set another hosting.instance_type in job.json and drop the data again"
@@ -133,6 +155,45 @@ def fit_deployment(
     return replace(decision, reason=reason, endpoint_config=config)
 
 
+def _fit_serverless(decision: DeployModel, concurrency: int, quotas: Quotas) -> DeployModel | AskApproval:
+    """Whether an update has both models' concurrency at a time AWS does not say; it is taken once."""
+    needs = _serverless(2, concurrency, _STAND_IN) if decision.move else _serverless(1, concurrency, "the endpoint")
+    said = lacking(needs, quotas)
+    if not said:
+        return decision
+    return asked(
+        decision,
+        f"{said}; ask for more in the Service Quotas console, under Amazon SageMaker, and approve it then, or set "
+        "another hosting.kind or a smaller hosting.max_concurrency in job.json and drop the data again",
+        QUOTA,
+    )
+
+
+def _serverless(endpoints: int, concurrency: int, why: str) -> tuple[Need, ...]:
+    return Need(SERVERLESS_ENDPOINTS, endpoints, why), Need(SERVERLESS_CONCURRENCY, endpoints * concurrency, why)
+
+
+def move_needs(endpoint: Endpoint, wanted: Hosting) -> tuple[Need, ...]:
+    """What a running endpoint takes to become another kind: by a stand-in, unless AWS changes it in place."""
+    if wanted.kind is HostingKind.SERVERLESS:
+        return _serverless(2, wanted.max_concurrency, _STAND_IN)
+    fewest = max(wanted.fewest, 1)
+    if in_place(endpoint.kind, wanted.kind):
+        return (instances_needed(wanted.instance_type, "endpoint", fewest, "the endpoint"),)
+    beside = _beside_a_stand_in(endpoint, wanted.instance_type, fewest)
+    return (instances_needed(wanted.instance_type, "endpoint", fewest + beside, _side_by_side(_STAND_IN, beside)),)
+
+
+def _side_by_side(why: str, beside: int) -> str:
+    return f"{why} side by side" if beside else why
+
+
+def _beside_a_stand_in(running: Endpoint | None, instance_type: str, fewest: int) -> int:
+    """Instances of the same type: those of the old endpoint, and then those of the new one."""
+    same = running is not None and running.instance_type == instance_type
+    return max(running.instance_count or 0 if running is not None and same else 0, fewest)
+
+
 def _fleets(
     decision: DeployModel, running: Endpoint | None, kind: HostingKind, wanted: str, fewest: int
 ) -> tuple[int, int]:
@@ -146,8 +207,7 @@ def _fleets(
     """
     there = running.instance_count or 0 if running else 0
     if decision.move is not None:
-        same = running is not None and running.instance_type == wanted
-        return fewest, max(there if same else 0, fewest)
+        return fewest, _beside_a_stand_in(running, wanted, fewest)
     if running is None or kind is HostingKind.SCALE_TO_ZERO:
         return max(fewest, there), 0
     beside = there if running.instance_type == wanted else 0
@@ -158,7 +218,7 @@ def _wishes(decision: DeployModel) -> dict[str, str]:
     return names.hosting_wishes(dict(decision.endpoint_tags))
 
 
-def _allowed(need: Need, quotas: Quotas, settings: Settings) -> str:
+def _allowed(need: Instances, quotas: Quotas, settings: Settings) -> str:
     """The types nearest in size that the account has enough of, as a clause; nothing where it has none."""
     use = _USES[need.use]
     size = instances.vcpus(need.instance_type)

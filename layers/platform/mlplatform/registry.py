@@ -25,13 +25,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlplatform import names
 from mlplatform.decisions import Request
 from mlplatform.facts import Approval, ModelCard, ModelPackage, TrainingJob
-from mlplatform.model_cost import HostingCost, training_usd
 from mlplatform.settings import Settings
+
+if TYPE_CHECKING:
+    from mlplatform.model_cost import HostingCost
 
 PROPERTIES_LIMIT = 50
 JUDGED = "judged"  # a property of a package: the stamp of the change because of which it was judged
@@ -99,6 +101,8 @@ def _lineage(job: TrainingJob, card: ModelCard, cost: HostingCost, settings: Set
 
 def trainings(jobs: Sequence[TrainingJob], region: str) -> dict[str, str]:
     """What trained a model, with what and for how much; of a pipeline that trained two and took one, both."""
+    from mlplatform.model_cost import training_usd  # most functions know models by their names alone
+
     billed = [usd for job in jobs if (usd := training_usd(job, region)) is not None]
     machines = [f"{job.instance_count} x {job.instance_type}{' spot' if job.spot else ''}" for job in jobs]
     return {

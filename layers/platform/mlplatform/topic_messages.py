@@ -22,6 +22,7 @@ class Reading:
     subject: str
     text: str
     severity: Literal["info", "warning", "critical"]
+    failed_function: str = ""  # whose event is lost, all its attempts used up
 
 
 def read(subject: str, message: str, content: Mapping[str, Any]) -> Reading | None:
@@ -205,4 +206,4 @@ def _function_outcome(content: Mapping[str, Any], context: Mapping[str, Any]) ->
         f"{what}\n\n{condition} after {times} attempts. Request {context.get('requestId', 'unknown')}; its log is in "
         f"/aws/lambda/{function}."
     )
-    return Reading(f"{function} failed", text, "critical")
+    return Reading(f"{function} failed", text, "critical", function)

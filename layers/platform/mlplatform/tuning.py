@@ -16,7 +16,7 @@ IdenticalDataAndAlgorithm wants the same input data, and a version has its own m
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -388,13 +388,3 @@ def _listed(items: Sequence[str]) -> str:
 def _sentence(text: str) -> str:
     text = text.strip()
     return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def read_kinds(ranges: Mapping[str, Any]) -> dict[str, str]:
-    """ParameterRanges of a description: hyperparameter -> Continuous, Integer or Categorical."""
-    return {
-        one["Name"]: kind.removesuffix("ParameterRanges")
-        for kind, entries in ranges.items()
-        if kind.endswith("ParameterRanges")
-        for one in entries
-    }
