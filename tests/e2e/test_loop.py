@@ -232,7 +232,7 @@ def test_functions_log_decisions_with_reasons_to_cloudwatch(laptop: Laptop, depl
 
 def test_an_interrupted_spot_job_resumes_and_completes(laptop: Laptop) -> None:
     laptop.put(
-        "resumed", "job.json", json.dumps({"hyperparameters": {"network": "mlp", "epochs": 150, "patience": 150}})
+        "resumed", "job.json", json.dumps({"hyperparameters": {"network": "mlp", "epochs": 100, "patience": 100}})
     )
     laptop.put("resumed", "train.csv", customers(3000, seed=2))
     job_name = laptop.verdict("resumed")["job_name"]
