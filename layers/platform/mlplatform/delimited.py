@@ -157,7 +157,7 @@ def parse(text: Text, delimiter: str) -> Rows:
 
 @contextmanager
 def _no_search_for_garbage() -> Iterator[None]:
-    """Rows by the hundred thousand come to stay; the collector would go through them again and again for twice the time."""
+    """Rows come to stay, by the hundred thousand, and the collector would go through them again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:
