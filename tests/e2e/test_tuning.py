@@ -10,7 +10,7 @@ import pytest
 from mlplatform import names
 
 from .conftest import Laptop, eventually
-from .test_loop import customers
+from .customers import customers
 
 pytestmark = pytest.mark.xdist_group("laptop")
 
