@@ -216,18 +216,20 @@ def logs(
     functions = [name.replace("_", "-") for name in (*DECIDING_FUNCTIONS, *OTHER_FUNCTIONS)]
     if not what:
         groups: list[overview.LogQuery] = [
-            (connection.function_log_group(name), None, '"decision"') for name in functions
+            overview.LogQuery(connection.function_log_group(name), pattern='"decision"') for name in functions
         ]
     elif what in functions:
-        groups = [(connection.function_log_group(what), None, None)]
+        groups = [overview.LogQuery(connection.function_log_group(what))]
     elif what == "training":
-        groups = [(TRAINING_LOG_GROUP, None, None)]
+        groups = [overview.LogQuery(TRAINING_LOG_GROUP)]
     else:
-        job_prefix = what if what.startswith(connection.stack) else f"{connection.stack}-{what}-"
+        own = f"{connection.stack}-"
         groups = [
-            (TRAINING_LOG_GROUP, job_prefix, None),
-            (f"/aws/sagemaker/Endpoints/{connection.endpoint_name(what)}", None, None),
-            (f"/aws/sagemaker/InferenceComponents/{connection.endpoint_name(what)}", None, None),
+            overview.LogQuery(TRAINING_LOG_GROUP, what)
+            if what.startswith(own)
+            else overview.LogQuery(TRAINING_LOG_GROUP, f"{own}{what}-", dataset=what),
+            overview.LogQuery(f"/aws/sagemaker/Endpoints/{connection.endpoint_name(what)}"),
+            overview.LogQuery(f"/aws/sagemaker/InferenceComponents/{connection.endpoint_name(what)}"),
         ]
     seen: set[str] = set()
     while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,8 +18,15 @@ from cli.serving import app_of, size
 from mlplatform import names
 from mlplatform.facts import Approval
 
-# A log group, the prefix of its streams' names and a filter pattern.
-LogQuery = tuple[str, str | None, str | None]
+
+@dataclass(frozen=True)
+class LogQuery:
+    """What to read of a log group."""
+
+    group: str
+    stream_prefix: str = ""  # of the streams' names; all without
+    pattern: str = ""  # a CloudWatch Logs filter pattern
+    dataset: str = ""  # only the streams of its training jobs: a prefix may be that of others too
 
 
 @dataclass(frozen=True)
@@ -40,16 +47,13 @@ class Row:
 
 def rows(connection: Connection, only: str | None = None) -> list[Row]:
     """One row per dataset that was dropped, in alphabetical order."""
-    prefix = f"{connection.stack}-"
     datasets = _datasets(connection) if only is None else [only]
     verdict_keys = _latest_verdicts(connection)
-    jobs = _newest_by_dataset(
+    jobs = newest_jobs(
         connection.sagemaker.get_paginator("list_training_jobs").paginate(
             NameContains=connection.stack, SortBy="CreationTime", SortOrder="Descending"
         ),
-        "TrainingJobSummaries",
-        "TrainingJobName",
-        prefix,
+        connection.stack,
         datasets,
     )
     endpoints = {
@@ -130,17 +134,21 @@ def _job(connection: Connection, verdict: Mapping[str, Any], newest: Mapping[str
 
 
 def log_lines(connection: Connection, groups: Sequence[LogQuery], since: datetime, seen: set[str]) -> Iterator[str]:
-    """New log lines of (group, stream prefix, filter pattern) in time order; `seen` remembers event ids."""
+    """New log lines in time order; `seen` remembers event ids."""
     events: list[dict[str, Any]] = []
-    for group, stream_prefix, pattern in groups:
-        query: dict[str, Any] = {"logGroupName": group, "startTime": int(since.timestamp() * 1000)}
-        if stream_prefix:
-            query["logStreamNamePrefix"] = stream_prefix
-        if pattern:
-            query["filterPattern"] = pattern
+    for one in groups:
+        query: dict[str, Any] = {"logGroupName": one.group, "startTime": int(since.timestamp() * 1000)}
+        if one.stream_prefix:
+            query["logStreamNamePrefix"] = one.stream_prefix
+        if one.pattern:
+            query["filterPattern"] = one.pattern
         try:
             for page in connection.logs.get_paginator("filter_log_events").paginate(**query):
-                events += [{**event, "group": group} for event in page["events"] if event["eventId"] not in seen]
+                events += [
+                    {**event, "group": one.group}
+                    for event in page["events"]
+                    if event["eventId"] not in seen and (not one.dataset or _is_of(connection.stack, one, event))
+                ]
         except ClientError as error:
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
@@ -148,6 +156,12 @@ def log_lines(connection: Connection, groups: Sequence[LogQuery], since: datetim
         seen.add(event["eventId"])
         at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).strftime("%H:%M:%S")
         yield f"{at} {event['group'].rsplit('/', 1)[-1]:<32} {_readable(event['message'])}"
+
+
+def _is_of(stack: str, query: LogQuery, event: Mapping[str, Any]) -> bool:
+    """A training job's streams are named `<job>/<host>`."""
+    job, _, _ = event["logStreamName"].partition("/")
+    return names.dataset_of(stack, job) == query.dataset
 
 
 def _readable(message: str) -> str:
@@ -187,16 +201,15 @@ def _read_verdict(connection: Connection, key: str | None) -> dict[str, Any]:
     return verdict
 
 
-def _newest_by_dataset(
-    pages: Any, member: str, name_member: str, prefix: str, datasets: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """The first (newest) entry of each dataset. A job's name ends in version and code digest."""
-    newest: dict[str, dict[str, Any]] = {}
+def newest_jobs(
+    pages: Iterable[Mapping[str, Any]], stack: str, datasets: Sequence[str]
+) -> dict[str, Mapping[str, Any]]:
+    """The first (newest) training job of each dataset, out of ListTrainingJobs' pages."""
+    newest: dict[str, Mapping[str, Any]] = {}
     for page in pages:
-        for entry in page[member]:
-            name: str = entry[name_member]
-            dataset = name.removeprefix(prefix).rsplit("-", 2)[0]
-            if name.startswith(prefix) and dataset in datasets:
+        for entry in page["TrainingJobSummaries"]:
+            dataset = names.dataset_of(stack, entry["TrainingJobName"])
+            if dataset is not None and dataset in datasets:
                 newest.setdefault(dataset, entry)
         if len(newest) == len(datasets):
             break
