@@ -83,7 +83,7 @@ def connect(
     url = laptop_url() if laptop or os.environ.get("AWS_ENDPOINT_URL") else None
     named = () if stack == _STACK else ("--stack", stack)
     asked = [*(["--laptop"] if url else []), *named, *(["--region", region] if region else [])]
-    terminal.choose(asked, commands())
+    terminal.choose(asked, context.command.commands)  # type: ignore[attr-defined]
     context.obj = Connection(stack=stack, endpoint_url=url, region=region)
 
 
