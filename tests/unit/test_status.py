@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cli.connection import Connection
-from cli.status import LogQuery, log_lines, newest_jobs
+from cli.logs import LogQuery, lines
+from cli.status import newest_jobs
 
 OWN = "ml-platform-xgboost-0123456789ab-abcde"
 OTHERS = (
@@ -46,6 +47,6 @@ def test_the_logs_of_a_dataset_are_of_its_own_jobs() -> None:
     connection = Connection("ml-platform", None, None)
     connection.logs = Logs(*streams)
     whole, own = LogQuery("g", "ml-platform-xgboost-"), LogQuery("g", "ml-platform-xgboost-", dataset="xgboost")
-    assert len(list(log_lines(connection, [whole], NOW, set()))) == 3
-    [line] = log_lines(connection, [own], NOW, set())
+    assert len(list(lines(connection, [whole], NOW, set()))) == 3
+    [line] = lines(connection, [own], NOW, set())
     assert line.endswith(f"from {streams[-1]}")
