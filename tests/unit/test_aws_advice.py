@@ -11,8 +11,9 @@ import pytest
 
 from mlplatform.aws_advice import read_advice_facts
 from mlplatform.errors import AwsError
-from mlplatform.facts import STACK_TAG
+from mlplatform.facts import STACK_TAG, Parked
 from mlplatform.opening_hours import BadHours, hours_per_week
+from mlplatform.parking import record_tags
 from mlplatform.recommendations import AdviceFacts
 
 NOW = datetime(2026, 11, 23, 7, 30, tzinfo=UTC)
@@ -141,21 +142,36 @@ def test_endpoints_come_in_pages_with_one_call_each_for_their_type() -> None:
     assert aws.count("get_metric_data") == 3  # 300 x 4 metrics, 500 to a call
 
 
-@pytest.mark.parametrize("operation", ["search", "list_endpoint_configs", "get_resources"])
-def test_nothing_is_left_over_where_not_everything_could_be_read(operation: str) -> None:
-    alarm = {"AlarmName": "a", "Dimensions": [{"Name": "EndpointName", "Value": "shop-churn"}], "Period": 60}
-    old = {"CreationTime": NOW - timedelta(days=90)}
-    answers: dict[str, Any] = {
-        "describe_alarms": {"MetricAlarms": [alarm]},
-        "list_models": {"Models": [{"ModelName": "m", "ModelArn": f"{ARN}:model/m", **old}]},
-        "get_resources": {"ResourceTagMappingList": [{"ResourceARN": f"{ARN}:model/m", "Tags": tag_list(DEV)}]},
-    }
-    whole = read(Aws(**answers))
-    assert (len(whole.alarms), len(whole.models)) == (1, 1)
+def alarm(name: str, endpoint_name: str = "shop-churn") -> dict[str, Any]:
+    dimensions = [{"Name": "EndpointName", "Value": endpoint_name}]
+    return {"AlarmName": name, "AlarmArn": f"arn:{name}", "Dimensions": dimensions, "Period": 60}
+
+
+@pytest.mark.parametrize("operation", ["search", "list_endpoints", "get_resources"])
+def test_no_alarm_is_left_over_where_not_everything_could_be_read(operation: str) -> None:
+    answers: dict[str, Any] = {"describe_alarms": {"MetricAlarms": [alarm("a")]}}
+    assert len(read(Aws(**answers)).alarms) == 1
     refused = AwsError("any", operation, "AccessDenied", "no")
-    lacking = read(Aws(**{**answers, operation: refused}))
-    assert (lacking.alarms, lacking.models, lacking.configs) == ((), (), ())
+    lacking = read(Aws(**answers, **{operation: refused}))
+    assert lacking.alarms == ()
     assert any("AccessDenied" in said for said in lacking.missing)
+
+
+def test_what_governance_deletes_is_not_advised_about_and_who_sleeps_is_known() -> None:
+    """The stack's own alarms carry its tag. A parked endpoint is one of its configs' tags."""
+    parked = record_tags(Parked("shop-asleep", "shop-asleep-1", NOW, {}, (), (), (), (), ()), DEV)
+    tagged = {"sagemaker:endpoint-config": ("arn:config", parked), "cloudwatch:alarm": ("arn:ours", DEV)}
+
+    def resources(request: dict[str, Any]) -> dict[str, Any]:
+        (kind,) = request["ResourceTypeFilters"]
+        arn, tags = tagged[kind]
+        return {"ResourceTagMappingList": [{"ResourceARN": arn, "Tags": tag_list(tags)}]}
+
+    alarms = {"MetricAlarms": [alarm("ours"), alarm("a-persons"), alarm("on-it", "shop-there")]}
+    there = {"Endpoints": [{"EndpointName": "shop-there"}]}
+    found = read(Aws(get_resources=resources, describe_alarms=alarms, list_endpoints=there))
+    assert [one.name for one in found.alarms] == ["a-persons"]
+    assert found.asleep == {"shop-asleep"}
 
 
 def test_a_part_that_may_not_be_read_is_said_and_the_rest_is_read() -> None:

@@ -131,6 +131,8 @@ def test_prod_is_left_alone_unless_it_is_tagged_for_hours(environment: str) -> N
     """Whatever the stack's own environment is: the endpoint's counts."""
     prod = replace(running(), tags=TAGS | {"Environment": "prod"})
     assert isinstance(decide(prod, "2026-11-28 12:00", environment=environment), Skip)
+    by_hand = replace(running(), tags=TAGS | {"Environment": "Production"})
+    assert isinstance(decide(by_hand, "2026-11-28 12:00", environment=environment), Skip)
     tagged = replace(prod, tags=prod.tags | {names.HOURS_TAG: "mon-fri 08:00-18:00"})
     assert isinstance(decide(tagged, "2026-11-28 12:00", environment=environment), StopEndpoint)
 

@@ -17,8 +17,7 @@ from botocore import xform_name
 from botocore.validate import ParamValidator
 
 from mlplatform.errors import UnknownPrice
-from mlplatform.facts import DATASET_TAG, STACK_TAG, Parked
-from mlplatform.parking import record_tags
+from mlplatform.facts import STACK_TAG
 from mlplatform.recommendations import (
     AdviceFacts,
     AlarmUse,
@@ -27,7 +26,6 @@ from mlplatform.recommendations import (
     Confidence,
     EndpointUse,
     JobUse,
-    Leftover,
     LogGroupUse,
     NatUse,
     Recommendation,
@@ -327,35 +325,12 @@ def test_a_type_without_a_price_is_named() -> None:
     assert any("Train on spot" in one.title for one in found)
 
 
-def leftover(name: str, days: int = 30, **tags: str) -> Leftover:
-    return Leftover(name, NOW - timedelta(days=days), {STACK_TAG: "shop", DATASET_TAG: "churn", **tags})
-
-
-def test_only_old_unused_configs_and_models_of_the_stack_are_deleted() -> None:
-    parked = Parked("shop-churn", "parked", NOW, {}, (), (), (), (), ())
-    asleep = replace(leftover("parked"), tags=record_tags(parked, {STACK_TAG: "shop"}))
-    (found,) = recommend(
-        facts(
-            configs=(
-                leftover("old"),
-                leftover("live"),
-                leftover("young", days=6),
-                replace(leftover("theirs"), tags={STACK_TAG: "other"}),
-                asleep,
-            ),
-            models=(leftover("old"), leftover("live"), leftover("young", days=6), leftover("parked")),
-            used_configs=frozenset({"live"}),
-            used_models=frozenset({"live"}),
-            # of an endpoint that sleeps, and comes back with them
-            alarms=(AlarmUse("TargetTracking-endpoint/shop-churn", "shop-churn", 60),),
-        ),
-        Prices(),
-    )
-    assert [(call.operation, dict(call.request)) for call in found.calls] == [
-        ("delete_endpoint_config", {"EndpointConfigName": "old"}),
-        ("delete_model", {"ModelName": "old"}),
-    ]
-    assert found.usd_per_month == 0
+def test_an_alarm_about_an_endpoint_that_sleeps_or_runs_is_not_left_over() -> None:
+    alarms = tuple(AlarmUse(name, name, 60) for name in ("shop-churn", "shop-asleep", "shop-gone"))
+    found = recommend(facts(endpoints=(endpoint(),), asleep=frozenset({"shop-asleep"}), alarms=alarms), Prices())
+    (advice,) = [one for one in found if "alarm" in one.title]
+    assert advice.evidence == "shop-gone: there is no shop-gone."
+    assert advice.how == "aws cloudwatch delete-alarms --alarm-names '[\"shop-gone\"]'"
 
 
 def test_only_what_belongs_to_the_stack_is_offered_to_be_done() -> None:
@@ -369,18 +344,17 @@ def test_only_what_belongs_to_the_stack_is_offered_to_be_done() -> None:
             LogGroupUse(name, NOW, 0, None)
             for name in ("/aws/sagemaker/Endpoints/shop-churn", "/aws/lambda/others-own")
         ),
-        alarms=(AlarmUse("a", "shop-gone", 60), AlarmUse("b", "others-gone", 60)),
+        alarms=(AlarmUse("a", "shop-gone", 60),),
     )
     found = recommend(both, Prices())
     done = {call.operation: dict(call.request) for one in found for call in one.calls}
-    assert set(done) == {"add_tags", "put_bucket_lifecycle_configuration", "put_retention_policy", "delete_alarms"}
+    assert set(done) == {"add_tags", "put_bucket_lifecycle_configuration", "put_retention_policy"}
     assert done["add_tags"]["ResourceArn"].endswith("endpoint/shop-churn")
     assert done["add_tags"]["Tags"] == [{"Key": "ml-platform:hours", "Value": "mon-fri 08:00-18:00"}]
     assert done["put_bucket_lifecycle_configuration"]["Bucket"] == "ours"
     assert done["put_retention_policy"] == {"logGroupName": "/aws/sagemaker/Endpoints/shop-churn", "retentionInDays": 7}
-    assert done["delete_alarms"] == {"AlarmNames": ["a"]}
-    assert sum(one.appliable for one in found) == 4
-    assert len(found) == 8
+    assert sum(one.appliable for one in found) == 3
+    assert len(found) == 7
 
 
 def test_every_offered_call_is_one_that_aws_knows() -> None:
@@ -389,14 +363,11 @@ def test_every_offered_call_is_one_that_aws_knows() -> None:
             endpoints=(endpoint(tags=DEV),),
             buckets=(BucketUse("ours", False, None, None, {"aws:cloudformation:stack-name": "shop"}),),
             log_groups=(LogGroupUse("/aws/lambda/shop-x", NOW, 0, None),),
-            alarms=(AlarmUse("a", "shop-gone", 60),),
-            configs=(leftover("old"),),
-            models=(leftover("old"),),
         ),
         Prices(),
     )
     calls = [call for one in found for call in one.calls]
-    assert len(calls) == 6
+    assert len(calls) == 3
     session = botocore.session.get_session()
     for call in calls:
         model = session.get_service_model(call.service)

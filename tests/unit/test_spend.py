@@ -347,6 +347,25 @@ def test_at_80_percent_people_are_warned_once_a_period(daily: int, monthly: int,
     assert "80%" in warning.reason
 
 
+@pytest.mark.parametrize(
+    ("environment", "said", "not_said"),
+    [
+        ("dev", "dev endpoints are stopped", "staging"),
+        ("staging", "new trainings are refused; endpoints of staging go on", "stopped"),
+        ("prod", "nothing is stopped or refused in prod", "trainings"),
+    ],
+)
+def test_a_warning_and_the_ceiling_say_what_they_do_in_their_environment(
+    environment: str, said: str, not_said: str
+) -> None:
+    [warning] = decided([spending(8.5)], environment=environment)
+    [reached] = decided([spending(10.01)], environment=environment)
+    assert isinstance(reached, Notify if environment == "prod" else HoldLaunches)
+    for decision in (warning, reached):
+        assert said in decision.reason
+        assert not_said not in decision.reason
+
+
 @pytest.mark.parametrize(("daily", "monthly", "period"), [(10, 100, "2026-11-23"), (90, 10, "2026-11")])
 def test_at_100_percent_launches_are_held_for_the_period(daily: int, monthly: int, period: str) -> None:
     [held] = decided([spending(10.01)], daily=daily, monthly=monthly)
@@ -381,7 +400,7 @@ def test_an_estimate_warns_but_never_holds(hold: Hold | None) -> None:
 def test_prod_is_only_told() -> None:
     [told] = decided([spending(50)], environment="prod")
     assert isinstance(told, Notify)
-    assert "nothing is stopped or refused" in told.reason
+    assert told.once == "spend/told/2026-11-23-ceiling.json"
 
 
 def test_a_hold_is_lifted_when_its_day_is_over() -> None:

@@ -14,13 +14,14 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from mlplatform import names
-from mlplatform.aws_calls import tagged_resources
+from mlplatform.aws_calls import Call, tagged_resources
 from mlplatform.capacity import wanted_type
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG, HostingKind
 from mlplatform.hosting import HOURS_PER_WEEK
 from mlplatform.kinds import kind_of
-from mlplatform.opening_hours import BadHours, hours_per_week
+from mlplatform.opening_hours import BadHours, exempt, hours_per_week
+from mlplatform.parking import BadRecord, read_record
 from mlplatform.recommendations import (
     AdviceFacts,
     AlarmUse,
@@ -28,17 +29,14 @@ from mlplatform.recommendations import (
     ClusterUse,
     EndpointUse,
     JobUse,
-    Leftover,
     LogGroupUse,
     NatUse,
     SnapshotUse,
     VolumeUse,
 )
 
-# Service, operation as in Python, parameters; raises AwsError. Aws has one, and so has the command line.
 Value = TypeVar("Value")
 Key = TypeVar("Key")
-Caller = Callable[..., dict[str, Any]]
 
 WINDOW_DAYS = 14
 _DAY = 86400
@@ -52,16 +50,14 @@ _CORES = {"medium": 2, "large": 2, "xlarge": 4} | {f"{times}xlarge": 4 * times f
 
 
 def read_advice_facts(
-    call: Caller, *, stack: str, region: str, now: datetime, office_hours: str, time_zone: str
+    call: Call, *, stack: str, region: str, now: datetime, office_hours: str, time_zone: str
 ) -> AdviceFacts:
     """One look at the account. Raises BadHours if the stack's own office hours are no hours."""
     reader = _Reader(call, stack, region, now, office_hours, time_zone)
     endpoints = reader.part("endpoints", reader.endpoints)
-    leftovers = reader.part("endpoint configs and models", reader.configs_and_models)
-    # What is left over can only be told where both are known: an endpoint that sleeps is a config.
-    known = endpoints is not None and leftovers is not None
-    in_use, used_configs, used_models = endpoints or ((), frozenset(), frozenset())
-    configs, models = leftovers if leftovers and known else ((), ())
+    asleep = reader.part("endpoints that sleep", reader.asleep)
+    # Whose endpoint is gone can only be told where both are known: an endpoint that sleeps is not listed.
+    known = endpoints is not None and asleep is not None
     return AdviceFacts(
         stack=stack,
         region=region,
@@ -70,11 +66,8 @@ def read_advice_facts(
         office_hours=office_hours,
         office_hours_per_week=hours_per_week(office_hours, time_zone),
         jobs=reader.part("training jobs", reader.jobs) or (),
-        endpoints=in_use,
-        configs=configs,
-        models=models,
-        used_configs=used_configs,
-        used_models=used_models,
+        endpoints=endpoints or (),
+        asleep=asleep or frozenset(),
         alarms=(reader.part("alarms", reader.alarms) if known else None) or (),
         buckets=reader.part("buckets", reader.buckets) or (),
         log_groups=reader.part("log groups", reader.log_groups) or (),
@@ -88,7 +81,7 @@ def read_advice_facts(
 
 
 class _Reader:
-    def __init__(self, call: Caller, stack: str, region: str, now: datetime, office_hours: str, zone: str) -> None:
+    def __init__(self, call: Call, stack: str, region: str, now: datetime, office_hours: str, zone: str) -> None:
         self._call, self._stack, self._region, self._now = call, stack, region, now
         self._office_hours, self._zone = office_hours, zone
         self._since = now - timedelta(days=WINDOW_DAYS)
@@ -155,43 +148,32 @@ class _Reader:
             and "InstanceType" in job.get("ResourceConfig", {})  # a mixed cluster has InstanceGroups in its place
         )
 
-    def endpoints(self) -> tuple[tuple[EndpointUse, ...], frozenset[str], frozenset[str]]:
-        """The endpoints, the configs that they use or are to use, and the models of these."""
+    def endpoints(self) -> tuple[EndpointUse, ...]:
+        """Those of the account, whoever made them."""
         records = [
             result["Endpoint"]
             for result in self._pages("sagemaker", "search", "Results", Resource="Endpoint", MaxResults=100)
             if "Endpoint" in result
         ]
-        used_configs: set[str] = set()
-        used_models: set[str] = set()
         variants: dict[str, list[Mapping[str, Any]]] = {}
         kinds: dict[str, HostingKind] = {}
         for record in records:
-            tags, config = _tags(record), record.get("EndpointConfigName")
-            wanted = {tags[tag] for tag in (names.WANTED_TAG, names.ASKED_TAG) if tag in tags}
-            used_configs |= wanted
-            used_models |= wanted  # of what scales to zero, no config tells the model
-            if config:
-                used_configs.add(config)
+            config = record.get("EndpointConfigName")
             described = self._config(config) if config else {}
             variants[record["EndpointName"]] = list(described.get("ProductionVariants", ()))
             kinds[record["EndpointName"]] = kind_of(described)
-            used_models |= {one["ModelName"] for one in variants[record["EndpointName"]] if "ModelName" in one}
         serving = [
             record for record in records if record["EndpointStatus"] == "InService" and variants[record["EndpointName"]]
         ]
         used = self._use_of_endpoints(serving, variants)
-        return (
-            tuple(
-                replace(
-                    self._endpoint(record, variants[record["EndpointName"]], used), kind=kinds[record["EndpointName"]]
-                )
-                for record in serving
-            )
+        return tuple(
+            replace(self._endpoint(record, variants[record["EndpointName"]], used), kind=kinds[record["EndpointName"]])
+            for record in serving
+        ) + tuple(
             # Those that come or go are listed without a type: nothing is advised about them, and they are there.
-            + tuple(self._endpoint(record, [], {}) for record in records if record not in serving),
-            frozenset(used_configs),
-            frozenset(used_models),
+            self._endpoint(record, [], {})
+            for record in records
+            if record not in serving
         )
 
     def _config(self, config: str) -> Mapping[str, Any]:
@@ -239,8 +221,7 @@ class _Reader:
 
     def _hours(self, tags: Mapping[str, str]) -> Decimal:
         """How long keep_office_hours lets it run: only this stack's, and in prod only where it is tagged."""
-        prod = tags.get("Environment", "prod").lower() in {"prod", "production"}
-        if tags.get(STACK_TAG) != self._stack or (prod and names.HOURS_TAG not in tags):
+        if tags.get(STACK_TAG) != self._stack or exempt(tags, "prod"):
             return HOURS_PER_WEEK
         try:
             return hours_per_week(tags.get(names.HOURS_TAG, self._office_hours), self._zone)
@@ -305,33 +286,28 @@ class _Reader:
                 found.setdefault(key, []).extend((at.astimezone(UTC), Decimal(str(value))) for at, value in points)
         return found
 
-    def configs_and_models(self) -> tuple[tuple[Leftover, ...], tuple[Leftover, ...]]:
-        """Those that carry the stack's tag; the tags come in pages, without a call for each."""
-        kinds = ["sagemaker:endpoint-config", "sagemaker:model"]
-        tags = tagged_resources(self._call, kinds, {STACK_TAG: self._stack})
-
-        def those(found: Iterable[Mapping[str, Any]], kind: str) -> tuple[Leftover, ...]:
-            return tuple(
-                Leftover(one[f"{kind}Name"], one["CreationTime"].astimezone(UTC), tags[one[f"{kind}Arn"]])
-                for one in found
-                if one[f"{kind}Arn"] in tags
-            )
-
-        ours: dict[str, Any] = {"NameContains": self._stack, "MaxResults": 100}
-        return (
-            those(self._pages("sagemaker", "list_endpoint_configs", "EndpointConfigs", **ours), "EndpointConfig"),
-            those(self._pages("sagemaker", "list_models", "Models", **ours), "Model"),
-        )
+    def asleep(self) -> frozenset[str]:
+        """Names of the endpoints that the stack's office hours have parked."""
+        found = set()
+        for tags in tagged_resources(self._call, ["sagemaker:endpoint-config"], {STACK_TAG: self._stack}).values():
+            try:
+                record = read_record(tags)
+            except BadRecord:
+                continue  # keep_office_hours tells of it
+            if record is not None:
+                found.add(record.endpoint)
+        return frozenset(found)
 
     def alarms(self) -> tuple[AlarmUse, ...]:
         """Those of endpoints that do not exist. Search may lag behind, so the list that does not is asked."""
         there = {one["EndpointName"] for one in self._pages("sagemaker", "list_endpoints", "Endpoints", MaxResults=100)}
+        governed = tagged_resources(self._call, ["cloudwatch:alarm"], {STACK_TAG: self._stack})
         found = []
         for alarm in self._pages("cloudwatch", "describe_alarms", "MetricAlarms", AlarmTypes=["MetricAlarm"]):
             endpoint = next(
                 (one["Value"] for one in alarm.get("Dimensions", ()) if one["Name"] == "EndpointName"), None
             )
-            if endpoint is not None and endpoint not in there:
+            if endpoint is not None and endpoint not in there and alarm["AlarmArn"] not in governed:
                 found.append(AlarmUse(alarm["AlarmName"], endpoint, alarm.get("Period", 60)))
         return tuple(found)
 

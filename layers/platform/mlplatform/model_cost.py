@@ -12,7 +12,7 @@ from mlplatform.errors import UnknownPrice
 from mlplatform.facts import HostingKind, TrainingJob
 from mlplatform.holidays import listed
 from mlplatform.hosting import HOURS_PER_WEEK, SERVERLESS_OVERHEAD_SECONDS, USUAL_MODEL_SECONDS
-from mlplatform.opening_hours import BadHours, hours_per_week, openings, parse_hours
+from mlplatform.opening_hours import BadHours, exempt, hours_per_week, openings, parse_hours
 from mlplatform.settings import Settings
 
 _CENT = Decimal("0.01")
@@ -43,7 +43,7 @@ def hosting_cost(instance_type: str, instances: int, tags: Mapping[str, str], se
 
 def open_hours_per_week(tags: Mapping[str, str], settings: Settings) -> Decimal:
     """How long an endpoint with these tags runs, of 168 hours: all of them in prod without a tag, or by a bad tag."""
-    if tags.get("Environment", settings.environment) == "prod" and names.HOURS_TAG not in tags:
+    if exempt(tags, settings.environment):
         return HOURS_PER_WEEK
     try:
         return hours_per_week(tags.get(names.HOURS_TAG) or settings.office_hours, settings.time_zone)
@@ -54,12 +54,12 @@ def open_hours_per_week(tags: Mapping[str, str], settings: Settings) -> Decimal:
 def open_hours(tags: Mapping[str, str], settings: Settings, begin: datetime, end: datetime) -> Decimal:
     """For how many hours between two moments an endpoint with these tags would run in real time."""
     length = Decimal(str((end - begin).total_seconds())) / prices.SECONDS_PER_HOUR
-    if tags.get("Environment", settings.environment) == "prod" and names.HOURS_TAG not in tags:
+    if exempt(tags, settings.environment):
         return length
     try:
         hours = parse_hours(tags.get(names.HOURS_TAG) or settings.office_hours, settings.time_zone)
     except BadHours:
-        return length  # as below
+        return length  # left running, as above
     stretches = openings(hours, listed(settings.holidays), begin, end)
     seconds = sum((one[1] - one[0]).total_seconds() for one in stretches)
     return Decimal(str(seconds)) / prices.SECONDS_PER_HOUR

@@ -32,7 +32,7 @@ from mlplatform.facts import (
 from mlplatform.holds import hold_applies
 from mlplatform.holidays import BadCalendar
 from mlplatform.kinds import tagged_kind
-from mlplatform.opening_hours import BadHours, Hours, Moment, Opening, joined, moment, openings, parse_hours
+from mlplatform.opening_hours import BadHours, Hours, Moment, Opening, exempt, joined, moment, openings, parse_hours
 from mlplatform.settings import Settings
 
 _SETTLING = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
@@ -84,14 +84,14 @@ def _plan(
         )
     if endpoint.status in _SETTLING:
         return Skip(f"{name} is {endpoint.status}; the next tick looks again when that is over.")
-    environment = tags.get("Environment", settings.environment)
-    held = hold if environment == "dev" and hold is not None and hold_applies(hold, now) else None
+    dev = tags.get("Environment", settings.environment) == "dev"
+    held = hold if dev and hold is not None and hold_applies(hold, now) else None
     if tags.get(names.LOOK_TAG) and endpoint.parked is None:
         return CheckAgain(f"{name} has something unfinished: {tags[names.LOOK_TAG]}.", name, None)
     if not has_hours(endpoint):
         also = " A spending hold does not stop it: it costs only while it is asked." if held else ""
         return Skip(f"{name} is {tagged_kind(tags).value} {NO_HOURS}.{also}")
-    if environment == "prod" and names.HOURS_TAG not in tags:
+    if exempt(tags, settings.environment):
         return _open(endpoint, f"it is in prod and not tagged {names.HOURS_TAG}")
     try:
         wish = read_wish(tags, settings, holidays, now)
@@ -154,8 +154,7 @@ def on_stretches(
     endpoint: HostedEndpoint, settings: Settings, holidays: frozenset[date], now: datetime, end: datetime
 ) -> list[Opening]:
     """When it will be on from now to `end`, as far as its tags tell now. Raises BadHours."""
-    prod = endpoint.tags.get("Environment", settings.environment) == "prod"
-    if not has_hours(endpoint) or (prod and names.HOURS_TAG not in endpoint.tags):
+    if not has_hours(endpoint) or exempt(endpoint.tags, settings.environment):
         return [(now, end)]
     wish = read_wish(endpoint.tags, settings, holidays, now)
     found = openings(wish.hours, holidays, now, end)

@@ -15,7 +15,7 @@ moment of the change, one that comes twice in autumn for the first of the two, a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from mlplatform.errors import UserError
+from mlplatform.names import HOURS_TAG
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -72,6 +73,16 @@ class Moment:
     open: bool
     since: datetime | None  # when the stretch that the moment lies in began
     until: datetime | None  # when it ends: the next boundary
+
+
+def is_prod(tags: Mapping[str, str], otherwise: str) -> bool:
+    """Whether an endpoint with these tags is of production; `otherwise` is the Environment of one that does not say."""
+    return tags.get("Environment", otherwise).lower() in {"prod", "production"}
+
+
+def exempt(tags: Mapping[str, str], otherwise: str) -> bool:
+    """Whether an endpoint has no hours at all: in production, unless its own tag gives it some."""
+    return is_prod(tags, otherwise) and HOURS_TAG not in tags
 
 
 def find_zone(name: str) -> ZoneInfo:

@@ -42,8 +42,8 @@ from mlplatform.hosting import (
     memory_need_gb,
     plan_hosting,
 )
-from mlplatform.names import HOURS_TAG, PARKED_TAG
-from mlplatform.parking import BadRecord, read_record
+from mlplatform.names import HOURS_TAG
+from mlplatform.opening_hours import is_prod
 from mlplatform.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ _CENT = Decimal("0.01")
 _GB = Decimal(10**9)
 
 IDLE_DAYS = 7
-_YOUNG = timedelta(days=7)  # younger than this a leftover may still be somebody's work
 _OLD_SNAPSHOT = timedelta(days=180)
 _RETENTION_DAYS = 7
 _SPOT_SAVES = Decimal("0.66")
@@ -114,16 +113,9 @@ class EndpointUse:
 
 
 @dataclass(frozen=True)
-class Leftover:
-    """A model, or an endpoint config, of this platform."""
-
-    name: str
-    created: datetime
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class AlarmUse:
+    """An alarm about an endpoint that is not there."""
+
     name: str
     endpoint: str
     period_seconds: int
@@ -131,6 +123,8 @@ class AlarmUse:
 
 @dataclass(frozen=True)
 class BucketUse:
+    """A bucket of the account. Sizes are in GiB, as S3 bills them."""
+
     name: str
     lifecycle: bool
     standard_gb: Decimal | None  # in the class Standard now; None where CloudWatch does not know
@@ -148,6 +142,8 @@ class LogGroupUse:
 
 @dataclass(frozen=True)
 class NatUse:
+    """A NAT gateway. What it processed is in GB of 10^9 bytes, in either direction."""
+
     id: str
     vpc: str
     gb: Decimal | None  # processed in the window
@@ -163,6 +159,8 @@ class ClusterUse:
 
 @dataclass(frozen=True)
 class VolumeUse:
+    """A volume that nothing has attached; its size is in GiB, as EC2 tells it."""
+
     id: str
     kind: str  # gp3, gp2, ...
     gb: int
@@ -171,6 +169,8 @@ class VolumeUse:
 
 @dataclass(frozen=True)
 class SnapshotUse:
+    """A snapshot; its size, in GiB, is that of its volume."""
+
     id: str
     gb: int
     created: datetime
@@ -188,11 +188,8 @@ class AdviceFacts:
     office_hours_per_week: Decimal
     jobs: tuple[JobUse, ...] = ()
     endpoints: tuple[EndpointUse, ...] = ()
-    configs: tuple[Leftover, ...] = ()
-    models: tuple[Leftover, ...] = ()
-    used_configs: frozenset[str] = frozenset()  # by an endpoint, or wanted by one
-    used_models: frozenset[str] = frozenset()
-    alarms: tuple[AlarmUse, ...] = ()
+    asleep: frozenset[str] = frozenset()  # endpoints that office hours have parked: they are not listed, but come back
+    alarms: tuple[AlarmUse, ...] = ()  # but those that govern_resources deletes
     buckets: tuple[BucketUse, ...] = ()
     log_groups: tuple[LogGroupUse, ...] = ()
     nat_gateways: tuple[NatUse, ...] = ()
@@ -260,7 +257,6 @@ def recommend(facts: AdviceFacts, prices: PriceList) -> tuple[Recommendation, ..
         _volumes,
         _snapshots,
         _orphaned_alarms,
-        _orphaned_configs_and_models,
     )
     found = [one for rule in rules for one in rule(facts, prices)]
     # Python's sort is stable: rules that save the same stay in the order above.
@@ -478,8 +474,8 @@ def _oversize(
 def _always_on(facts: AdviceFacts, endpoint: EndpointUse, cost: Decimal, runs: str) -> Iterator[Recommendation]:
     if endpoint.hours_per_week < HOURS_PER_WEEK or facts.office_hours_per_week >= HOURS_PER_WEEK:
         return
-    if _is_prod(endpoint):
-        return
+    if is_prod(endpoint.tags, "prod"):
+        return  # one that does not say is taken for one: nobody is advised to switch production off
     ours = endpoint.tags.get(STACK_TAG) == facts.stack
     off = 1 - facts.office_hours_per_week / HOURS_PER_WEEK
     yield _advice(
@@ -509,7 +505,7 @@ def _savings_plan(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendat
     for endpoint in facts.endpoints:
         # A plan is paid for whether the instance runs or not: what may sleep, or is idle, is not to be committed.
         asleep = endpoint.hours_per_week < HOURS_PER_WEEK or endpoint.idle_days >= IDLE_DAYS
-        if endpoint.instance_type is None or asleep or not _is_prod(endpoint):
+        if endpoint.instance_type is None or asleep or not is_prod(endpoint.tags, "prod"):
             continue
         try:
             hour = prices.usd_per_hour(endpoint.instance_type, "hosting", facts.region)
@@ -714,12 +710,10 @@ def _snapshots(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendation
 
 
 def _orphaned_alarms(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendation]:
-    there = {endpoint.name for endpoint in facts.endpoints} | _parked(facts)
-    lost = [alarm for alarm in facts.alarms if alarm.endpoint not in there]
-    for ours in (True, False):
-        alarms = [alarm for alarm in lost if alarm.endpoint.startswith(f"{facts.stack}-") is ours]
-        if not alarms:
-            continue
+    """Those that people or other programs made; what of the stack's own is left over, governance.py deletes."""
+    there = {endpoint.name for endpoint in facts.endpoints} | facts.asleep
+    alarms = [alarm for alarm in facts.alarms if alarm.endpoint not in there]
+    if alarms:
         # CloudWatch pricing: an alarm with a period under a minute is a high-resolution one
         usd = sum(
             (
@@ -731,67 +725,16 @@ def _orphaned_alarms(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommen
             Decimal(0),
         )
         calls = tuple(
-            Call("cloudwatch", "delete_alarms", {"AlarmNames": [one.name for one in alarms[start : start + 100]]})
+            str(Call("cloudwatch", "delete_alarms", {"AlarmNames": [one.name for one in alarms[start : start + 100]]}))
             for start in range(0, len(alarms), 100)  # DeleteAlarms takes 100 names
         )
         yield _advice(
-            f"Delete {_count(len(alarms), 'alarm')} of endpoints that are gone"
-            + ("" if ours else " and never were this stack's"),
+            f"Delete {_count(len(alarms), 'alarm')} of endpoints that are gone",
             f"{_names(one.name for one in alarms)}: there is no {_names(sorted({one.endpoint for one in alarms}))}.",
             usd,
             Confidence.HIGH,
-            "Delete them." if ours else "; ".join(str(call) for call in calls),
-            calls if ours else (),
+            "; ".join(calls),
         )
-
-
-def _orphaned_configs_and_models(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendation]:
-    def unused(those: Iterable[Leftover], used: frozenset[str]) -> list[str]:
-        return [
-            one.name
-            for one in those
-            if one.name not in used
-            and one.tags.get(STACK_TAG) == facts.stack
-            and not any(key.startswith(PARKED_TAG) for key in one.tags)  # an endpoint sleeps in it
-            and facts.now - one.created > _YOUNG
-        ]
-
-    configs = unused(facts.configs, facts.used_configs)
-    # A config and its model have one name: the model of a config that stays has to stay.
-    kept = {one.name for one in facts.configs} - set(configs)
-    models = unused(facts.models, facts.used_models | kept)
-    if not configs and not models:
-        return
-    yield _advice(
-        f"Delete {_count(len(configs), 'endpoint config')} and {_count(len(models), 'model')} that nothing uses",
-        f"{_names(sorted({*configs, *models}))}: older than {_YOUNG.days} days and behind no endpoint. They cost "
-        "nothing, but hide what matters and count towards quotas; their artifacts and registered packages stay.",
-        Decimal(0),
-        Confidence.HIGH,
-        "Delete them.",
-        (
-            *(Call("sagemaker", "delete_endpoint_config", {"EndpointConfigName": name}) for name in configs),
-            *(Call("sagemaker", "delete_model", {"ModelName": name}) for name in models),
-        ),
-    )
-
-
-def _is_prod(endpoint: EndpointUse) -> bool:
-    """An endpoint that does not say is taken for one: nobody is advised to switch production off."""
-    return endpoint.tags.get("Environment", "prod").lower() in {"prod", "production"}
-
-
-def _parked(facts: AdviceFacts) -> set[str]:
-    """Endpoints that sleep: they are not listed, but come back."""
-    asleep = set()
-    for config in facts.configs:
-        try:
-            record = read_record(config.tags)
-        except BadRecord:
-            continue  # keep_office_hours reports it; nobody can tell whose alarms these are
-        if record is not None:
-            asleep.add(record.endpoint)
-    return asleep
 
 
 # ---- words and numbers ----

@@ -1,7 +1,7 @@
 """The meter: what has run, times the price list, hours before AWS's own figures; and what follows from a ceiling.
 
 How it counts. Each tick looks at what exists, and computes what each thing has cost *up to now*; it never adds "an
-hour's worth". The month's object (`spend/<yyyy-mm>.json`) holds one entry per run, and two rules keep it right:
+hour's worth". The month's object (`spend/<yyyy-mm>.json`) holds one entry per run, and three rules keep it right:
 
 - A serverless endpoint's entry is replaced as a whole: what CloudWatch has of its requests' time in the month, times
   its memory, times the price of a GB-second. Time that passed with another memory is counted at the present one.
@@ -62,10 +62,13 @@ from mlplatform.settings import Settings
 TOLD = f"{PREFIX}told/"  # remembers what people were told
 METRIC = "SpendUsd"
 WARN_AT = Decimal("0.8")
-STOPPED = (
-    "dev endpoints are stopped (except serverless, asynchronous and scale-to-zero ones, which cost only while they are "
-    "asked)"
-)
+# What a ceiling that is reached does, by the stack's environment.
+AT_A_CEILING = {
+    "dev": "dev endpoints are stopped (except serverless, asynchronous and scale-to-zero ones, which cost only while "
+    "they are asked), and new trainings are refused",
+    "staging": "new trainings are refused; endpoints of staging go on",
+    "prod": "nothing is stopped or refused in prod",
+}
 # The tags by which spending is split: where all runs have the same value, the stack's own sum says it already.
 SPLIT_BY = REQUIRED_TAGS
 _MICRO = Decimal("0.000001")
@@ -348,7 +351,8 @@ def plan_spend(facts: SpendFacts, settings: Settings) -> list[Decision]:
         if certain >= ceiling:
             breaches.append((period, certain, ceiling, name))
         elif spent >= WARN_AT * ceiling:
-            decisions.append(_warning(period, spent, ceiling, name, estimated=spent - certain))
+            part = spent - certain
+            decisions.append(_warning(period, spent, ceiling, name, settings.environment, estimated=part))
     return decisions + _at_a_ceiling(breaches, facts, settings)
 
 
@@ -360,11 +364,13 @@ def _saved(month: SpendMonth, since: datetime | None, facts: SpendFacts, setting
     ]
 
 
-def _warning(period: str, spent: Decimal, ceiling: Decimal, name: str, estimated: Decimal) -> Notify:
+def _warning(
+    period: str, spent: Decimal, ceiling: Decimal, name: str, environment: str, *, estimated: Decimal
+) -> Notify:
     part = f", {_dollars(estimated)} of it for spot jobs that still run, before their discount" if estimated else ""
     return Notify(
         f"{_dollars(spent)} of the {name} ceiling of {_dollars(ceiling)} are spent for {period} (UTC): "
-        f"{spent / ceiling:.0%}{part}. At 100 % {STOPPED}, and new trainings are refused.",
+        f"{spent / ceiling:.0%}{part}. At 100 % {AT_A_CEILING[environment]}.",
         f"{spent / ceiling:.0%} of the {name} ceiling are spent",
         f"{TOLD}{period}-warning.json",
     )
@@ -377,15 +383,17 @@ def _at_a_ceiling(
     if wanted is None:
         return [_lift(facts.hold, breaches)] if facts.hold is not None else []
     period, spent, ceiling, name = wanted
-    said = f"{_dollars(spent)} are spent for {period} (UTC), the {name} ceiling is {_dollars(ceiling)}"
+    said = (
+        f"{_dollars(spent)} are spent for {period} (UTC), the {name} ceiling is {_dollars(ceiling)}: "
+        f"{AT_A_CEILING[settings.environment]}"
+    )
     if settings.environment == "prod":
         once = f"{TOLD}{period}-ceiling.json"
-        return [Notify(f"{said}. This is prod: nothing is stopped or refused.", f"The {name} ceiling is reached", once)]
+        return [Notify(f"{said}.", f"The {name} ceiling is reached", once)]
     if facts.hold is not None and facts.hold.period == period:
         return []
     reason = (
-        f"{said}: {STOPPED}, and new trainings are refused until {period_end(period):%Y-%m-%d %H:%M} UTC or "
-        "until somebody runs `mlp costs resume`. Nothing of prod or staging is touched."
+        f"{said}. This lasts until {period_end(period):%Y-%m-%d %H:%M} UTC or until somebody runs `mlp costs resume`."
     )
     return [HoldLaunches(reason, Hold(period, reason, facts.now))]
 
