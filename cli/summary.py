@@ -14,105 +14,62 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import unquote
 
+import typer
+from rich.markup import escape
+from rich.padding import Padding
+
+from cli import summary_page
 from cli.advice import caller, described_stack, look
 from cli.connection import CommandError, Connection
+from cli.inventory import EndpointCost, Item, Summary
+from cli.terminal import Terminal
 from mlplatform import ledger, names, prices
 from mlplatform.aws_calls import tagged_resources
 from mlplatform.errors import AwsError, UnknownPrice
 from mlplatform.hosting import HOURS_PER_WEEK
 from mlplatform.platform_cost import CostLine, platform_cost
-from mlplatform.platform_cost import total as cost_total
 from mlplatform.prices import HOURS_PER_MONTH
-from mlplatform.recommendations import AdviceFacts, Recommendation
-from mlplatform.recommendations import total as advice_total
+from mlplatform.recommendations import AdviceFacts
 
-# What CloudFormation makes of a template's resource, and how its type is called here.
-_GROUPS = {
-    "S3": "Storage",
-    "Lambda": "Functions",
-    "Custom": "Functions",
-    "SQS": "Queues",
-    "Events": "Events and schedules",
-    "Scheduler": "Events and schedules",
-    "SNS": "Alerts",
-    "CloudWatch": "Alerts",
-    "Budgets": "Alerts",
-    "CE": "Alerts",
-    "Logs": "Logs",
-    "IAM": "Rights",
-    "SageMaker": "Pipelines",
-}
+console = Terminal(soft_wrap=True)
 
 
-@dataclass(frozen=True)
-class Item:
-    """One resource of the stack."""
+def summary(
+    context: typer.Context,
+    html: Annotated[Path | None, typer.Option(help="Write it as a page to this file.")] = None,
+) -> None:
+    """What is deployed: every resource, its purpose, its monthly cost, what it saves and how it is secured.
 
-    logical_id: str
-    kind: str
-    physical_id: str
-    purpose: str
-    lines: tuple[CostLine, ...]  # what it costs without anybody using it
-    saves: str
-    security: tuple[str, ...]
-    missing_tags: tuple[str, ...] | None  # None: it cannot be tagged, or nobody could tell
-
-    @property
-    def group(self) -> str:
-        return _GROUPS.get(self.kind.split("::")[1 if self.kind.startswith("AWS::") else 0], "Other")
-
-    @property
-    def usd(self) -> Decimal:
-        return sum((line.usd for line in self.lines), Decimal(0))
-
-    @property
-    def list_usd(self) -> Decimal:
-        return sum((line.list_usd for line in self.lines), Decimal(0))
-
-
-@dataclass(frozen=True)
-class EndpointCost:
-    """An endpoint that runs: its users' cost, which the platform keeps small."""
-
-    name: str
-    what: str
-    hours_per_week: Decimal
-    usd: Decimal | None  # a month of its hours; None where the price is unknown
-    always_on_usd: Decimal | None
-
-
-@dataclass(frozen=True)
-class Summary:
-    stack: str
-    region: str
-    at: datetime
-    environment: str
-    items: tuple[Item, ...]
-    serving: tuple[EndpointCost, ...]
-    saved: Mapping[str, tuple[int, Decimal]]  # kind -> how often, and US dollars, this month
-    recommendations: tuple[Recommendation, ...]
-    missing: tuple[str, ...] = ()
-
-    @property
-    def own_cost(self) -> tuple[Decimal, Decimal]:
-        """US dollars a month: after always-free allowances, and at list price."""
-        return cost_total(line for item in self.items for line in item.lines)
-
-    @property
-    def serving_usd(self) -> Decimal:
-        return sum((one.usd or Decimal(0) for one in self.serving), Decimal(0))
-
-    @property
-    def hours_save_usd(self) -> Decimal:
-        """What closed hours save a month, of the endpoints that run now."""
-        return sum(((one.always_on_usd or Decimal(0)) - (one.usd or Decimal(0)) for one in self.serving), Decimal(0))
-
-    @property
-    def advice_usd(self) -> Decimal:
-        return advice_total(self.recommendations)
+    Example: `mlp summary`, `mlp summary --html summary.html`
+    """
+    found = summarise(context.obj)
+    if html is not None:
+        html.write_text(summary_page.page(found))
+        console.print(f"written to {html}")
+        return
+    for group in dict.fromkeys(item.group for item in found.items):
+        console.print(f"\n[bold]{escape(group)}[/bold]", highlight=False)
+        for item in found.items:
+            if item.group == group:
+                console.print(f"  {escape(item.logical_id)}  ${item.usd:.2f} a month", highlight=False)
+                security = [*item.security, *(f"lacks the tag {tag}" for tag in item.missing_tags or ())]
+                for text in filter(None, (item.purpose, item.saves, "; ".join(security))):
+                    console.print(Padding(escape(text), (0, 0, 0, 6)), style="dim", highlight=False, soft_wrap=False)
+    console.print()
+    own, list_price = found.own_cost
+    for one in found.serving:
+        cost = "unknown" if one.usd is None else f"${one.usd:.2f}"
+        console.print(f"endpoint {one.name}: {one.what}, {one.hours_per_week:g} of 168 hours a week, {cost} a month")
+    console.print(
+        f"The platform itself costs ${own:.2f} a month (${list_price:.2f} without AWS's always-free allowances), its "
+        f"endpoints ${found.serving_usd:.2f}. Closed hours save ${found.hours_save_usd:.2f} a month; "
+        f"{len(found.recommendations)} recommendations would save up to ${found.advice_usd:.2f}: mlp costs advice.",
+        highlight=False,
+    )
 
 
 def summarise(connection: Connection) -> Summary:

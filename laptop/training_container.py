@@ -8,7 +8,8 @@ with the same toolkit, and differs in four things:
 - SIGTERM does not end the toolkit, so that the job's script, which gets the signal too, has the whole grace period of
   StopTrainingJob (120 s) to save its state. In AWS's image the script may not even get the signal
   (https://github.com/aws/sagemaker-training-toolkit/issues/125): a script must not rely on it alone.
-- It loads the toolkit first and waits for a line on its standard input, while the instance downloads the data.
+- It loads the toolkit first and waits for a line on its standard input, while the instance downloads the data. It loads
+  paramiko, which takes as long as the toolkit and reaches other hosts for MPI, when it is first used: never, here.
 - A `requirements.txt` whose packages are all here already is looked up in place of starting pip, which takes the better
   part of a second to say the same.
 - Several instances are processes on this machine, to which the name algo-1 does not lead: torchrun gets 127.0.0.1 and a
@@ -22,15 +23,28 @@ import asyncio  # noqa: F401  (loaded while there is time: the toolkit needs the
 import os
 import signal
 import sys
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 import boto3.s3.inject
 import boto3.s3.transfer  # noqa: F401
 from packaging.requirements import InvalidRequirement, Requirement
-from sagemaker_training import entry_point, environment, modules, runner, torch_distributed, trainer
+
+
+class _Later(ModuleType):
+    """Stands in for a module until something of it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if sys.modules[self.__name__] is self:
+            del sys.modules[self.__name__]
+        return getattr(import_module(self.__name__), name)
+
+
+sys.modules["paramiko"] = _Later("paramiko")
+from sagemaker_training import entry_point, environment, modules, runner, torch_distributed, trainer  # noqa: E402
 
 
 def _stay(_signal: int, _frame: FrameType | None) -> None:

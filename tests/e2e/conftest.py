@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import typer.testing
 
 from cli.connection import Connection
 from cli.drop import stored_version
@@ -177,6 +179,25 @@ def start_laptop() -> Laptop:
 def stop_laptop(laptop: Laptop) -> int:
     laptop.process.send_signal(signal.SIGINT)
     return laptop.process.wait(20)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clients_and_commands_are_made_once() -> None:
+    """To make a client takes longer than most calls with it; each `mlp` in these tests would make all of its own. The
+    same holds of the tree of commands."""
+    make = Connection.client
+
+    @functools.cache
+    def made(url: str, region: str | None, service: str, options: str) -> Any:
+        return make(Connection(STACK, url, region), service, **json.loads(options))
+
+    def client(self: Connection, service: str, **options: Any) -> Any:
+        if self.endpoint_url is None:
+            return make(self, service, **options)
+        return made(self.endpoint_url, self.region, service, json.dumps(options, sort_keys=True))
+
+    Connection.client = client  # type: ignore[method-assign]
+    typer.testing._get_command = functools.cache(typer.testing._get_command)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

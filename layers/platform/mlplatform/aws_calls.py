@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -22,6 +23,10 @@ from mlplatform.errors import AwsError
 from mlplatform.settings import Settings
 
 Call = Callable[..., dict[str, Any]]  # (service, operation, **parameters); raises AwsError
+
+# What an older SDK of Lambda's runtime may not know yet, in the form by which botocore adds to its service models
+# (botocore/loaders.py, "sdk-extras"). An unknown member is an error in a request, and left out of an answer.
+SDK_EXTRAS = Path(__file__).with_name("sdk_extras")
 
 
 class Calls:
@@ -45,6 +50,7 @@ class Calls:
         if service not in self._clients:
             if self._session is None:
                 self._session = botocore.session.get_session()
+                self._session.get_component("data_loader").search_paths.append(str(SDK_EXTRAS))
             config = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=65)
             self._clients[service] = self._session.create_client(
                 service, region_name=self._settings.aws_region, config=config
