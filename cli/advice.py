@@ -15,6 +15,7 @@ from cli.connection import CommandError, Connection
 from cli.terminal import Terminal
 from mlplatform import prices
 from mlplatform.aws_advice import read_advice_facts
+from mlplatform.aws_calls import refused
 from mlplatform.errors import AwsError
 from mlplatform.recommendations import AdviceFacts, Recommendation, recommend, total
 
@@ -31,10 +32,7 @@ def caller(connection: Connection) -> Callable[..., dict[str, Any]]:
             clients[service] = client
             return getattr(client, operation)(**parameters)  # type: ignore[no-any-return]
         except ClientError as error:
-            detail = error.response.get("Error", {})
-            raise AwsError(
-                service, error.operation_name, str(detail.get("Code", "Unknown")), str(detail.get("Message", ""))
-            ) from error
+            raise refused(service, error) from error
         except BotoCoreError as error:
             raise AwsError(service, operation, type(error).__name__, str(error)) from error
 

@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
 
 from mlplatform import names
+from mlplatform.aws_calls import is_missing, refused
 from mlplatform.settings import Settings, read_settings
 
 LAPTOP_REGION = "us-east-1"
@@ -87,6 +88,16 @@ class Connection:
         region = self.sagemaker.meta.region_name
         return read_settings({**function["Environment"]["Variables"], "AWS_REGION": region})
 
+    def endpoint(self, name: str) -> dict[str, Any] | None:
+        """What DescribeEndpoint tells of it; None where there is none."""
+        try:
+            found: dict[str, Any] = self.sagemaker.describe_endpoint(EndpointName=name)
+            return found
+        except ClientError as error:
+            if is_missing(refused("sagemaker", error)):
+                return None
+            raise
+
     def decide(self, function: str, event: Mapping[str, Any]) -> list[dict[str, str]]:
         """What one of the stack's functions decides, each with its reason. Raises CommandError where it fails."""
         answer = self.client("lambda").invoke(
@@ -139,11 +150,6 @@ def explain(error: Exception, connection: Connection) -> str:
         detail = error.response.get("Error", {})
         return f"{error.operation_name} was refused ({detail.get('Code')}): {detail.get('Message')}"
     return str(error)
-
-
-def is_missing(error: ClientError) -> bool:
-    """SageMaker has no code of its own for this: ValidationException, "Could not find ..."."""
-    return "could not find" in str(error).lower()
 
 
 AWS_ERRORS = (ClientError, BotoCoreError)

@@ -64,10 +64,7 @@ class Calls:
             self._date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
             return answer
         except ClientError as error:
-            details = error.response.get("Error", {})
-            raise AwsError(
-                service, error.operation_name, str(details.get("Code", "Unknown")), str(details.get("Message", ""))
-            ) from error
+            raise refused(service, error) from error
         except BotoCoreError as error:
             raise AwsError(service, operation, type(error).__name__, str(error)) from error
 
@@ -192,6 +189,13 @@ def pages(call: Call, member: str, service: str, operation: str, **parameters: A
         if not page.get("NextToken"):
             return
         token = {"NextToken": page["NextToken"]}
+
+
+def refused(service: str, error: ClientError) -> AwsError:
+    """What a refusal of botocore's says, with the operation and the code."""
+    details = error.response.get("Error", {})
+    code, message = str(details.get("Code", "Unknown")), str(details.get("Message", ""))
+    return AwsError(service, error.operation_name, code, message)
 
 
 def is_invalid(error: AwsError) -> bool:
