@@ -13,9 +13,9 @@ LAYER = ROOT / "layers/platform/mlplatform"
 
 def test_the_map_of_the_code_names_every_function_and_module_and_no_other() -> None:
     named = set(re.findall(r"`([a-z0-9_]+\.py)`", (ROOT / "docs/code.md").read_text()))
-    modules = {path.name for path in LAYER.glob("*.py") if not path.name.startswith(("aws_", "__"))}
+    modules = {path.name for path in LAYER.glob("*.py") if not path.name.startswith("__")}
     functions = {path.name for path in (ROOT / "functions").glob("*.py")}
-    assert named == modules | functions | {"aws_calls.py"}
+    assert named == modules | functions
 
 
 def test_every_page_of_the_documentation_can_be_found_from_the_readme() -> None:

@@ -18,7 +18,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from mlplatform.decisions import Decision
+from mlplatform.decisions import ChangeInPlace, Decision, Notify, RetireStandIn, Skip, StartMove
 from mlplatform.errors import AwsError
 from mlplatform.settings import Settings
 
@@ -30,7 +30,7 @@ SDK_EXTRAS = Path(__file__).with_name("sdk_extras")
 
 
 class Calls:
-    """One account and region, as one function's role sees them, without any fact or decision."""
+    """One account and region, as one function's role sees them: calls, and what people are told."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
         self._settings = settings
@@ -134,6 +134,24 @@ class Calls:
         if notice is not None:
             self._call("sns", "publish", **notices.publish_request(notice, self._settings.alerts_topic_arn))
 
+    def _notify(self, decision: Notify) -> Decision:
+        told = self._tell_once(decision)
+        return decision if told else Skip(f"People were told already: {decision.reason}")
+
+    def _tell_once(self, decision: Notify | ChangeInPlace | StartMove | RetireStandIn) -> bool:
+        """Tells people, unless what the decision remembers that by is there; whether it did.
+
+        What changes something is told before its first change: after the last, no event would bring it here again.
+        """
+        bucket = self._settings.artifact_bucket
+        if decision.once and self._object_exists(bucket, decision.once):
+            return False
+        self._announce(decision)
+        if decision.once:
+            document = {"decision": type(decision).__name__, "reason": decision.reason}
+            self._put_once(bucket, decision.once, document)
+        return True
+
 
 def tagged_resources(
     call: Call, kinds: Iterable[str], tagged: Mapping[str, str | None] | None = None
@@ -193,6 +211,16 @@ def is_missing(error: AwsError) -> bool:
         return True
     text = error.aws_message.lower()
     return is_invalid(error) and ("could not find" in text or "not found" in text or "does not exist" in text)
+
+
+def is_there(error: AwsError) -> bool:
+    """ResourceInUse for jobs; ValidationException, "Cannot create already existing ...", for the rest."""
+    return error.code == "ResourceInUse" or "already exist" in error.aws_message.lower()
+
+
+def is_in_progress(error: AwsError) -> bool:
+    """ "Cannot update in-progress endpoint ..." """
+    return is_invalid(error) and "in-progress" in error.aws_message.lower()
 
 
 def is_under_way(error: AwsError) -> bool:

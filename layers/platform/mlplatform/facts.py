@@ -572,7 +572,6 @@ class JobRun:
     """A training job that ended, as far as its price goes."""
 
     name: str
-    dataset: str
     instance_type: str
     instance_count: int
     training_seconds: int

@@ -91,6 +91,16 @@ def training_job(stack: str, dataset: str, version: str, code_digest: str) -> st
     return f"{stack}-{dataset}-{version}-{code_digest[:_CODE_LENGTH]}"
 
 
+def dataset_of(stack: str, name: str) -> str | None:
+    """Whose job or execution of training_job's naming it is; None for any other, such as a trial or a pipeline's step.
+
+    Those are known by their tag, facts.DATASET_TAG: `<stack>-xgboost-<execution>-<token>` is of no dataset `xgboost`.
+    """
+    rest = rf"-({DATASET_PATTERN.pattern})-[0-9a-f]{{{_VERSION_LENGTH}}}-[0-9a-f]{{{_CODE_LENGTH}}}"
+    match = re.fullmatch(re.escape(stack) + rest, name)
+    return match[1] if match else None
+
+
 def tuning_job(stack: str, dataset: str, version: str, code_digest: str) -> str | None:
     """At most 32 characters; None where the stack's name leaves no room for anything that tells tunings apart.
 
