@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,12 +23,12 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from cli import summary_page
-from cli.advice import caller, described_stack, look
+from cli.advice import look
 from cli.connection import CommandError, Connection
 from cli.inventory import EndpointCost, Item, Summary
 from cli.terminal import Terminal
 from mlplatform import holds, ledger, names, prices, spend
-from mlplatform.aws_calls import is_missing, tagged_resources
+from mlplatform.aws_calls import Call, is_missing, tagged_resources
 from mlplatform.errors import AwsError, UnknownPrice
 from mlplatform.facts import STACK_TAG, HostingKind, SpendMonth
 from mlplatform.hosting import DAYS_PER_MONTH, HOURS_PER_WEEK
@@ -75,21 +75,20 @@ def summary(
 
 def summarise(connection: Connection) -> Summary:
     """Raises CommandError where there is no such stack, and UnknownPrice for a resource without a price."""
-    stack, now = described_stack(connection), connection.now()
-    call = caller(connection)
+    now = connection.now()
     facts, recommendations = look(connection)
-    deployed = Deployed.read(connection, call, stack)
+    deployed = Deployed.read(connection)
     lines: dict[str, list[CostLine]] = defaultdict(list)
     try:
         for line in platform_cost(deployed.resources, prices, facts.region):
             lines[line.resource].append(line)
     except UnknownPrice as error:
         raise CommandError(str(error)) from error
-    tags = _tags(call, deployed.parameters.get("Project", ""))
+    tags = _tags(connection, deployed.parameters.get("Project", ""))
     for service in Told.SERVICES:  # boto3's sessions make clients on one thread only
-        Told(call, deployed).client(service)
+        connection.client(service)
     with ThreadPoolExecutor(8) as pool:
-        described = list(pool.map(lambda name: Told(call, deployed).about(name), deployed.resources))
+        described = list(pool.map(lambda name: Told(connection.call, deployed).about(name), deployed.resources))
     items = tuple(
         Item(
             name,
@@ -109,8 +108,8 @@ def summarise(connection: Connection) -> Summary:
         now,
         deployed.parameters.get("Environment", ""),
         items,
-        tuple(serving(facts, _metered(connection, call, now))),
-        _saved(connection, call, now),
+        tuple(serving(facts, _metered(connection, now))),
+        _saved(connection, now),
         recommendations,
         facts.missing,
     )
@@ -129,23 +128,23 @@ class Deployed:
     names: Mapping[str, str] = field(default_factory=dict)  # what Ref and Sub stand for
 
     @classmethod
-    def read(cls, connection: Connection, call: Callable[..., dict[str, Any]], stack: Mapping[str, Any]) -> Deployed:
+    def read(cls, connection: Connection) -> Deployed:
         physical: dict[str, str] = {}
         token: dict[str, str] = {}
         while True:
-            page = call("cloudformation", "list_stack_resources", StackName=connection.stack, **token)
+            page = connection.call("cloudformation", "list_stack_resources", StackName=connection.stack, **token)
             physical |= {
                 one["LogicalResourceId"]: one.get("PhysicalResourceId", "") for one in page["StackResourceSummaries"]
             }
             if not page.get("NextToken"):
                 break
             token = {"NextToken": page["NextToken"]}
-        body = call("cloudformation", "get_template", StackName=connection.stack, TemplateStage="Processed")
+        body = connection.call("cloudformation", "get_template", StackName=connection.stack, TemplateStage="Processed")
         template = body["TemplateBody"]
         if isinstance(template, str):
             template = json.loads(template)
-        parameters = {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", ())}
-        arn = stack["StackId"].split(":")
+        parameters = connection.parameters
+        arn = connection.described["StackId"].split(":")
         pseudo = {
             "AWS::StackName": connection.stack,
             "AWS::Partition": arn[1],
@@ -273,23 +272,10 @@ class Told:
 
     SERVICES = ("s3", "sqs", "sns", "lambda", "logs", "iam")
 
-    def __init__(self, call: Callable[..., dict[str, Any]], deployed: Deployed) -> None:
+    def __init__(self, call: Call, deployed: Deployed) -> None:
         self._call, self._deployed = call, deployed
         self.region = deployed.names["AWS::Region"]
         self._hidden: list[str] = []  # what may not be looked at
-
-    def client(self, service: str) -> None:
-        """Makes the service's client, with its cheapest call."""
-        cheapest: dict[str, tuple[str, dict[str, Any]]] = {
-            "s3": ("list_buckets", {}),
-            "sqs": ("list_queues", {"MaxResults": 1}),
-            "sns": ("list_topics", {}),
-            "lambda": ("list_functions", {"MaxItems": 1}),
-            "logs": ("describe_log_groups", {"limit": 1}),
-            "iam": ("list_roles", {"MaxItems": 1}),
-        }
-        operation, given = cheapest[service]
-        self._maybe(service, operation, **given)
 
     def about(self, name: str) -> tuple[str, list[str]]:
         """What it saves, and its security measures; of those that may not be looked at, that. Raises AwsError."""
@@ -458,10 +444,10 @@ def _lifecycle(rules: Iterable[Mapping[str, Any]], region: str) -> str:
     return "; ".join(said)
 
 
-def _tags(call: Callable[..., dict[str, Any]], project: str) -> Mapping[str, Mapping[str, str]]:
+def _tags(connection: Connection, project: str) -> Mapping[str, Mapping[str, str]]:
     """ARN -> tags of what carries the project's tag; nothing where that may not be asked."""
     try:
-        return tagged_resources(call, (), {"Project": project})
+        return tagged_resources(connection.call, (), {"Project": project})
     except AwsError:
         return {}
 
@@ -487,11 +473,11 @@ def _missing_tags(
 # ---- what its users run, and what was saved ----
 
 
-def _metered(connection: Connection, call: Callable[..., dict[str, Any]], now: datetime) -> SpendMonth | None:
+def _metered(connection: Connection, now: datetime) -> SpendMonth | None:
     """What the meter has of this month; None before its first tick."""
     bucket, key = connection.outputs["ArtifactBucketName"], spend.month_key(holds.month_of(now))
     try:
-        return spend.read_month(json.loads(call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()))
+        return spend.read_month(json.loads(connection.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()))
     except AwsError as error:
         if is_missing(error):
             return None
@@ -533,15 +519,13 @@ def monthly(endpoint: EndpointUse, month: SpendMonth) -> Decimal | None:
     return sum(item.days.values(), Decimal(0)) / days * DAYS_PER_MONTH
 
 
-def _saved(
-    connection: Connection, call: Callable[..., dict[str, Any]], now: datetime
-) -> Mapping[str, tuple[int, Decimal]]:
+def _saved(connection: Connection, now: datetime) -> Mapping[str, tuple[int, Decimal]]:
     bucket = connection.outputs["ArtifactBucketName"]
     found: dict[str, tuple[int, Decimal]] = {}
     pages = connection.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=ledger.month_prefix(now))
     for page in pages:
         for entry in page.get("Contents", ()):
-            saving = ledger.parse(call("s3", "get_object", Bucket=bucket, Key=entry["Key"])["Body"].read())
+            saving = ledger.parse(connection.call("s3", "get_object", Bucket=bucket, Key=entry["Key"])["Body"].read())
             times, usd = found.get(saving.kind, (0, Decimal(0)))
             found[saving.kind] = (times + 1, usd + saving.usd)
     return found

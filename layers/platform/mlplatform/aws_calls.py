@@ -63,10 +63,8 @@ class Calls:
             answer: dict[str, Any] = getattr(self._client(service), operation)(**parameters)
             self._date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
             return answer
-        except ClientError as error:
-            raise refused(service, error) from error
-        except BotoCoreError as error:
-            raise AwsError(service, operation, type(error).__name__, str(error)) from error
+        except (ClientError, BotoCoreError) as error:
+            raise as_aws_error(service, operation, error) from error
 
     def _unless(self, expected: Callable[[AwsError], bool], service: str, operation: str, **parameters: Any) -> bool:
         """Makes the call; False if AWS refused it for the expected reason, which is then no error."""
@@ -150,6 +148,16 @@ class Calls:
         return True
 
 
+def as_aws_error(service: str, operation: str, error: ClientError | BotoCoreError) -> AwsError:
+    """What botocore raised, with the code that AWS refused the call with, or why there was no answer."""
+    if isinstance(error, ClientError):
+        details = error.response.get("Error", {})
+        return AwsError(
+            service, error.operation_name, str(details.get("Code", "Unknown")), str(details.get("Message", ""))
+        )
+    return AwsError(service, operation, type(error).__name__, str(error))
+
+
 def tagged_resources(
     call: Call, kinds: Iterable[str], tagged: Mapping[str, str | None] | None = None
 ) -> dict[str, dict[str, str]]:
@@ -189,13 +197,6 @@ def pages(call: Call, member: str, service: str, operation: str, **parameters: A
         if not page.get("NextToken"):
             return
         token = {"NextToken": page["NextToken"]}
-
-
-def refused(service: str, error: ClientError) -> AwsError:
-    """What a refusal of botocore's says, with the operation and the code."""
-    details = error.response.get("Error", {})
-    code, message = str(details.get("Code", "Unknown")), str(details.get("Message", ""))
-    return AwsError(service, error.operation_name, code, message)
 
 
 def is_invalid(error: AwsError) -> bool:

@@ -50,6 +50,7 @@ HOLIDAYS_KEY = "config/holidays.ics"  # in the artifact bucket
 STAND_IN = "--stand-in"
 ASKED_SUFFIX = "-asked.json"
 VARIANT = "AllTraffic"  # must stay the same over updates, or scaling and retained instance counts are lost
+OF_SAGEMAKER = "_"  # so begin the hyperparameters that SageMaker adds to a tuning's: _tuning_objective_metric
 _VERSION_LENGTH = 12
 _TUNING_DIGEST_LENGTH = 11
 _TUNING_JOB = re.compile(rf"[a-z][a-z0-9-]*-t[0-9a-f]{{{_TUNING_DIGEST_LENGTH}}}")
