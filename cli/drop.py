@@ -1,4 +1,4 @@
-"""Uploads a dataset into the data bucket, where its arrival starts everything else."""
+"""`mlp drop`: uploads a dataset into the data bucket, where its arrival starts everything else."""
 
 from __future__ import annotations
 
@@ -6,15 +6,55 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from cli.connection import CommandError, Connection
+from cli.follow import Follower, conclude, known
+from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.facts import StoredObject
 
 ENDINGS = (".csv", ".csv.gz", ".parquet")
+console = Terminal(soft_wrap=True)
+
+
+def drop(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(help="A CSV or Parquet file, several, or a folder with job.json.")],
+    dataset: Annotated[str | None, typer.Option(help="The dataset's name; by default the file's.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Stay, and tell what happens, to the end.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Remove what the dataset's folder holds besides, an old job.json too.")
+    ] = False,
+) -> None:
+    """Upload a dataset; with --follow, stay with it until its endpoint answers or a sentence says why not.
+
+    Example: `mlp drop iris.csv --follow`, `mlp --laptop drop data/ --dataset churn`, `mlp drop new.csv --dataset churn
+    --replace`
+    """
+    connection: Connection = context.obj
+    chosen = files_of(files)
+    name = dataset or dataset_name([files[0]] if files[0].is_dir() else chosen)
+    since = connection.now().timestamp() - 1
+    gone = clear(connection, chosen, name) if replace else []
+    version = upload(connection, chosen, name, console)
+    if gone:
+        console.print(f"removed {', '.join(gone)}", markup=False)
+    console.print(
+        f"dropped {', '.join(file.name for file in chosen)} as dataset [bold]{name}[/bold], version {version}"
+    )
+    before = known(connection, name, version, since)
+    if before is not None:
+        conclude(before, name, connection, console)
+        return
+    if not follow:
+        console.print(f"see how far it is: mlp status {name}")
+        return
+    conclude(Follower(connection, console, name, version, since).run(), name, connection, console)
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:

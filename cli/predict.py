@@ -1,8 +1,9 @@
-"""Asks a dataset's endpoint, in as many requests as a file needs, and explains what it refuses."""
+"""`mlp predict`: asks a dataset's endpoint, in as many requests as a file needs, and explains what it refuses."""
 
 from __future__ import annotations
 
 import csv
+import functools
 import gzip
 import io
 import json
@@ -11,12 +12,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from botocore.exceptions import ClientError
 
 from cli import hours
-from cli.connection import CommandError, Connection, is_missing
+from cli.connection import CommandError, Connection
 from mlplatform import names
 from mlplatform.delimited import DELIMITERS, decode, parse, sniff
 from mlplatform.errors import DataRejected
@@ -32,6 +34,38 @@ BATCH_BYTES = (
 )  # of a table that is split anyway: an answer has 60 s (InvokeEndpoint), and 4 MB may take half of it
 _CODECS = {"utf-8": "utf-8-sig", "utf-16": "utf-16", "latin-1": "latin-1"}
 Ask = Callable[[bytes, str], str]  # body and content type -> answer
+
+
+def predict(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Argument(help="The dataset's name.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="A .csv or .csv.gz without the label, or a .json; - reads CSV.")
+    ] = None,
+    json_body: Annotated[str | None, typer.Option("--json", help="The JSON request itself.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Answer as CSV instead of JSON.")] = False,
+) -> None:
+    """Ask a dataset's endpoint.
+
+    Example: `mlp predict churn new.csv`, `mlp predict churn --json '{"records": [{"age": 41}]}'`
+    """
+    if (file is None) == (json_body is None):
+        raise CommandError("Give either a file or --json with the request.")
+    ask = functools.partial(_ask, context.obj, dataset, "text/csv" if as_csv else "application/json")
+    if json_body is not None:
+        answer = ask(json_body.encode(), "application/json")
+    elif str(file) == "-":
+        answer = predictions(ask, Path("standard input"), sys.stdin.buffer.read(), as_csv=as_csv)
+    else:
+        assert file is not None
+        if not file.is_file():
+            raise CommandError(f"There is no file {file}.")
+        answer = predictions(ask, file, file.read_bytes(), as_csv=as_csv)
+    sys.stdout.write(answer if as_csv else json.dumps(json.loads(answer), indent=1, ensure_ascii=False) + "\n")
+
+
+def _ask(connection: Connection, dataset: str, accept: str, body: bytes, content_type: str) -> str:
+    return invoke(connection, dataset, body, content_type, accept)
 
 
 def predictions(ask: Ask, file: Path, content: bytes, *, as_csv: bool) -> str:
@@ -149,7 +183,7 @@ def _asked(
             ) from error
         if _code(error) == "ValidationError" and "not found" in str(error):
             stand_in = names.stand_in(names.bare(name))
-            if name != stand_in and _is_there(connection, stand_in):
+            if name != stand_in and connection.endpoint(stand_in) is not None:
                 sys.stderr.write(f"{name} is being made anew as another kind of hosting; {stand_in} is asked\n")
                 return _asked(connection, dataset, stand_in, body, content_type, accept, None)
             until = hours.asleep(connection).get(connection.endpoint_name(dataset))
@@ -165,30 +199,16 @@ def _asked(
     return text
 
 
-def _is_there(connection: Connection, endpoint: str) -> bool:
-    try:
-        connection.sagemaker.describe_endpoint(EndpointName=endpoint)
-    except ClientError as error:
-        if not is_missing(error):
-            raise
-        return False
-    return True
-
-
 def _code(error: ClientError) -> str:
     return str(error.response["Error"]["Code"])
 
 
 def _kind(connection: Connection, name: str) -> HostingKind:
     """How an endpoint is hosted; of one that is not there, as most are."""
-    try:
-        found = connection.sagemaker.describe_endpoint(EndpointName=name)
-        config = connection.sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
-    except ClientError as error:
-        if not is_missing(error):
-            raise
+    found = connection.endpoint(name)
+    if found is None:
         return HostingKind.REAL_TIME
-    return kind_of(config)
+    return kind_of(connection.sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"]))
 
 
 def _queued(connection: Connection, dataset: str, request: dict[str, Any]) -> str:

@@ -1,25 +1,54 @@
-"""What `mlp status` and `mlp logs` show, read with list calls: none per dataset where one serves all."""
+"""`mlp status`: what there is, read with list calls: none per dataset where one serves all."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
-from botocore.exceptions import ClientError
+import typer
 from rich.table import Table
 
-from cli import hours, pipeline, tuning
+from cli import card, hours, models, pipeline, tuning
 from cli.connection import Connection
 from cli.follow import outcome_of
 from cli.serving import app_of, size
+from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.facts import Approval
 
-# A log group, the prefix of its streams' names and a filter pattern.
-LogQuery = tuple[str, str | None, str | None]
+console = Terminal(soft_wrap=True)
+
+
+def status(
+    context: typer.Context,
+    dataset: Annotated[str | None, typer.Argument(help="Only this dataset, with its reasons.")] = None,
+) -> None:
+    """What is there: datasets, their last verdict, job, model and endpoint.
+
+    Example: `mlp status`, `mlp --laptop status churn`
+    """
+    found = rows(context.obj, dataset)
+    if not found:
+        console.print("Nothing has been dropped yet." if dataset is None else f"Nothing is known of {dataset}.")
+        return
+    console.print(table(found, context.obj), soft_wrap=False)
+    for row in found:
+        if row.reason and (dataset or row.verdict in ("rejected", "held")):
+            console.print(f"{row.dataset}: {row.reason}", highlight=False)
+        if row.outcome:
+            console.print(f"what became of it: {row.outcome}", highlight=False)
+    if dataset and found[0].model and (link := card.where(context.obj, dataset, found[0].model)):
+        console.print(f"the model's card: mlp card {dataset}, or {link}", highlight=False)
+    elif any(row.model for row in found):
+        console.print("a model's card, with how well it does and on what data: mlp card DATASET", highlight=False)
+    for name in (name for row in found for name in row.waiting):
+        console.print(models.waits(name), highlight=False)
+    sleeper = next((row.dataset for row in found if row.asleep), None)
+    if sleeper:
+        console.print(f"To wake one sooner: mlp snooze {sleeper} --hours 2", highlight=False)
 
 
 @dataclass(frozen=True)
@@ -40,16 +69,13 @@ class Row:
 
 def rows(connection: Connection, only: str | None = None) -> list[Row]:
     """One row per dataset that was dropped, in alphabetical order."""
-    prefix = f"{connection.stack}-"
     datasets = _datasets(connection) if only is None else [only]
     verdict_keys = _latest_verdicts(connection)
-    jobs = _newest_by_dataset(
+    jobs = newest_jobs(
         connection.sagemaker.get_paginator("list_training_jobs").paginate(
             NameContains=connection.stack, SortBy="CreationTime", SortOrder="Descending"
         ),
-        "TrainingJobSummaries",
-        "TrainingJobName",
-        prefix,
+        connection.stack,
         datasets,
     )
     endpoints = {
@@ -129,36 +155,6 @@ def _job(connection: Connection, verdict: Mapping[str, Any], newest: Mapping[str
     return newest["TrainingJobStatus"] if newest else ""
 
 
-def log_lines(connection: Connection, groups: Sequence[LogQuery], since: datetime, seen: set[str]) -> Iterator[str]:
-    """New log lines of (group, stream prefix, filter pattern) in time order; `seen` remembers event ids."""
-    events: list[dict[str, Any]] = []
-    for group, stream_prefix, pattern in groups:
-        query: dict[str, Any] = {"logGroupName": group, "startTime": int(since.timestamp() * 1000)}
-        if stream_prefix:
-            query["logStreamNamePrefix"] = stream_prefix
-        if pattern:
-            query["filterPattern"] = pattern
-        try:
-            for page in connection.logs.get_paginator("filter_log_events").paginate(**query):
-                events += [{**event, "group": group} for event in page["events"] if event["eventId"] not in seen]
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ResourceNotFoundException":
-                raise
-    for event in sorted(events, key=lambda event: event["timestamp"]):
-        seen.add(event["eventId"])
-        at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).strftime("%H:%M:%S")
-        yield f"{at} {event['group'].rsplit('/', 1)[-1]:<32} {_readable(event['message'])}"
-
-
-def _readable(message: str) -> str:
-    """A decision's log record is JSON; people want the decision and its reason."""
-    try:
-        record = json.loads(message)
-        return f"{record['decision']}: {record['message']}"
-    except (ValueError, TypeError, KeyError):
-        return message.rstrip()
-
-
 def _datasets(connection: Connection) -> list[str]:
     pages = connection.s3.get_paginator("list_objects_v2").paginate(
         Bucket=connection.data_bucket, Prefix=names.DATASETS_PREFIX, Delimiter="/"
@@ -187,16 +183,15 @@ def _read_verdict(connection: Connection, key: str | None) -> dict[str, Any]:
     return verdict
 
 
-def _newest_by_dataset(
-    pages: Any, member: str, name_member: str, prefix: str, datasets: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """The first (newest) entry of each dataset. A job's name ends in version and code digest."""
-    newest: dict[str, dict[str, Any]] = {}
+def newest_jobs(
+    pages: Iterable[Mapping[str, Any]], stack: str, datasets: Sequence[str]
+) -> dict[str, Mapping[str, Any]]:
+    """The first (newest) training job of each dataset, out of ListTrainingJobs' pages."""
+    newest: dict[str, Mapping[str, Any]] = {}
     for page in pages:
-        for entry in page[member]:
-            name: str = entry[name_member]
-            dataset = name.removeprefix(prefix).rsplit("-", 2)[0]
-            if name.startswith(prefix) and dataset in datasets:
+        for entry in page["TrainingJobSummaries"]:
+            dataset = names.dataset_of(stack, entry["TrainingJobName"])
+            if dataset is not None and dataset in datasets:
                 newest.setdefault(dataset, entry)
         if len(newest) == len(datasets):
             break

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from html import escape
 
-from cli.summary import Item, Summary
+from cli.inventory import Item, Summary
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #dde3ea; --back: #f6f8fa; --card: #fff;

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import older_sdk
 from moto import mock_aws
 
 from mlplatform import names
@@ -314,6 +315,7 @@ class Account:
 
             def _call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
                 account.calls.append((operation, parameters))
+                assert older_sdk.unknown(service, operation, parameters) == []
                 if operation in account.answers:
                     answer = account.answers[operation]
                     result = answer(parameters) if callable(answer) else answer

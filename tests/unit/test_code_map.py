@@ -1,9 +1,11 @@
-"""docs/code.md is a map: it names every function and every module of the layer, and nothing that is gone."""
+"""Lists that are kept by hand are held to the code: the map in docs/code.md, and the functions whose logs are shown."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+
+from cli import logs
 
 ROOT = Path(__file__).parents[2]
 LAYER = ROOT / "layers/platform/mlplatform"
@@ -11,12 +13,17 @@ LAYER = ROOT / "layers/platform/mlplatform"
 
 def test_the_map_of_the_code_names_every_function_and_module_and_no_other() -> None:
     named = set(re.findall(r"`([a-z0-9_]+\.py)`", (ROOT / "docs/code.md").read_text()))
-    modules = {path.name for path in LAYER.glob("*.py") if not path.name.startswith(("aws_", "__"))}
+    modules = {path.name for path in LAYER.glob("*.py") if not path.name.startswith("__")}
     functions = {path.name for path in (ROOT / "functions").glob("*.py")}
-    assert named == modules | functions | {"aws_calls.py"}
+    assert named == modules | functions
 
 
 def test_every_page_of_the_documentation_can_be_found_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
     missing = [path.stem for path in (ROOT / "docs").glob("*.md") if not re.search(rf"\b{path.stem}\b", readme)]
     assert missing == []
+
+
+def test_the_command_line_shows_the_log_of_every_function() -> None:
+    functions = [path.stem.replace("_", "-") for path in (ROOT / "functions").glob("*.py")]
+    assert sorted(logs.FUNCTIONS) == sorted(functions)

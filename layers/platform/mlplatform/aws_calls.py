@@ -11,21 +11,26 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from mlplatform.decisions import Decision
+from mlplatform.decisions import ChangeInPlace, Decision, Notify, RetireStandIn, Skip, StartMove
 from mlplatform.errors import AwsError
 from mlplatform.settings import Settings
 
 Call = Callable[..., dict[str, Any]]  # (service, operation, **parameters); raises AwsError
 
+# What an older SDK of Lambda's runtime may not know yet, in the form by which botocore adds to its service models
+# (botocore/loaders.py, "sdk-extras"). An unknown member is an error in a request, and left out of an answer.
+SDK_EXTRAS = Path(__file__).with_name("sdk_extras")
+
 
 class Calls:
-    """One account and region, as one function's role sees them, without any fact or decision."""
+    """One account and region, as one function's role sees them: calls, and what people are told."""
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
         self._settings = settings
@@ -45,6 +50,7 @@ class Calls:
         if service not in self._clients:
             if self._session is None:
                 self._session = botocore.session.get_session()
+                self._session.get_component("data_loader").search_paths.append(str(SDK_EXTRAS))
             config = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=65)
             self._clients[service] = self._session.create_client(
                 service, region_name=self._settings.aws_region, config=config
@@ -57,13 +63,8 @@ class Calls:
             answer: dict[str, Any] = getattr(self._client(service), operation)(**parameters)
             self._date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
             return answer
-        except ClientError as error:
-            details = error.response.get("Error", {})
-            raise AwsError(
-                service, error.operation_name, str(details.get("Code", "Unknown")), str(details.get("Message", ""))
-            ) from error
-        except BotoCoreError as error:
-            raise AwsError(service, operation, type(error).__name__, str(error)) from error
+        except (ClientError, BotoCoreError) as error:
+            raise as_aws_error(service, operation, error) from error
 
     def _unless(self, expected: Callable[[AwsError], bool], service: str, operation: str, **parameters: Any) -> bool:
         """Makes the call; False if AWS refused it for the expected reason, which is then no error."""
@@ -128,6 +129,34 @@ class Calls:
         if notice is not None:
             self._call("sns", "publish", **notices.publish_request(notice, self._settings.alerts_topic_arn))
 
+    def _notify(self, decision: Notify) -> Decision:
+        told = self._tell_once(decision)
+        return decision if told else Skip(f"People were told already: {decision.reason}")
+
+    def _tell_once(self, decision: Notify | ChangeInPlace | StartMove | RetireStandIn) -> bool:
+        """Tells people, unless what the decision remembers that by is there; whether it did.
+
+        What changes something is told before its first change: after the last, no event would bring it here again.
+        """
+        bucket = self._settings.artifact_bucket
+        if decision.once and self._object_exists(bucket, decision.once):
+            return False
+        self._announce(decision)
+        if decision.once:
+            document = {"decision": type(decision).__name__, "reason": decision.reason}
+            self._put_once(bucket, decision.once, document)
+        return True
+
+
+def as_aws_error(service: str, operation: str, error: ClientError | BotoCoreError) -> AwsError:
+    """What botocore raised, with the code that AWS refused the call with, or why there was no answer."""
+    if isinstance(error, ClientError):
+        details = error.response.get("Error", {})
+        return AwsError(
+            service, error.operation_name, str(details.get("Code", "Unknown")), str(details.get("Message", ""))
+        )
+    return AwsError(service, operation, type(error).__name__, str(error))
+
 
 def tagged_resources(
     call: Call, kinds: Iterable[str], tagged: Mapping[str, str | None] | None = None
@@ -187,6 +216,16 @@ def is_missing(error: AwsError) -> bool:
         return True
     text = error.aws_message.lower()
     return is_invalid(error) and ("could not find" in text or "not found" in text or "does not exist" in text)
+
+
+def is_there(error: AwsError) -> bool:
+    """ResourceInUse for jobs; ValidationException, "Cannot create already existing ...", for the rest."""
+    return error.code == "ResourceInUse" or "already exist" in error.aws_message.lower()
+
+
+def is_in_progress(error: AwsError) -> bool:
+    """ "Cannot update in-progress endpoint ..." """
+    return is_invalid(error) and "in-progress" in error.aws_message.lower()
 
 
 def is_under_way(error: AwsError) -> bool:

@@ -1,4 +1,4 @@
-"""Cost allocation tags in AWS: a part of Aws (aws.py), which has the calls themselves."""
+"""Cost allocation tags in AWS: a part of Aws (aws.py)."""
 
 from __future__ import annotations
 

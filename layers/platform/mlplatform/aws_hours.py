@@ -1,4 +1,4 @@
-"""What office hours read and do in AWS: a part of Aws (aws.py), which has the calls themselves.
+"""What office hours read and do in AWS: a part of Aws (aws.py).
 
 Facts of an account are read in pages (GetResources gives the tags of a hundred resources, ListEndpoints the states of a
 hundred endpoints), so that a tick that changes nothing costs no call per endpoint.
@@ -11,13 +11,15 @@ from dataclasses import replace
 from datetime import UTC, date
 from typing import Any
 
-from mlplatform import names
-from mlplatform.aws_calls import Calls, tagged_resources
+from mlplatform import ledger, names
+from mlplatform.aws_calls import Calls, is_in_progress, is_there, tagged_resources
 from mlplatform.capacity import wanted_type
 from mlplatform.decisions import (
     ClearFailedStart,
+    Decision,
     ForgetParking,
     RestoreCapacity,
+    RestoreEndpoint,
     Skip,
     StartEndpoint,
     StopEndpoint,
@@ -241,7 +243,7 @@ class OfficeHoursCalls(Calls):
         ]
 
     def _start_endpoint(self, decision: StartEndpoint) -> StartEndpoint | Skip:
-        if not self._unless(_there_already, "sagemaker", "create_endpoint", **decision.endpoint):
+        if not self._unless(is_there, "sagemaker", "create_endpoint", **decision.endpoint):
             return Skip(f"{decision.endpoint_name} is there already; the next tick looks again.")
         return decision
 
@@ -250,9 +252,7 @@ class OfficeHoursCalls(Calls):
         return decision
 
     def _restore_capacity(self, decision: RestoreCapacity) -> RestoreCapacity | Skip:
-        if not self._unless(
-            _is_in_progress, "sagemaker", "update_endpoint_weights_and_capacities", **decision.capacity
-        ):
+        if not self._unless(is_in_progress, "sagemaker", "update_endpoint_weights_and_capacities", **decision.capacity):
             return Skip(f"{decision.endpoint_name} is being updated; the end of that will bring it here again.")
         return decision
 
@@ -276,6 +276,19 @@ class OfficeHoursCalls(Calls):
             once = str(action["Schedule"]).startswith("at(")
             self._unless(_is_refused if once else _never, "application-autoscaling", "put_scheduled_action", **action)
 
+    def _restore_endpoint(self, decision: RestoreEndpoint) -> Decision:
+        """The record is what brings it here again after an error, so that it goes last."""
+        if decision.saving is not None:
+            self._put_once(
+                self._settings.artifact_bucket,
+                ledger.object_key(decision.saving),
+                ledger.document(decision.saving),
+            )
+        self._restore_scaling(decision.parked)
+        self._announce(decision)
+        self._end_parking(decision.config_arn, decision.parked.alarms)
+        return decision
+
     def _forget_parking(self, decision: ForgetParking) -> ForgetParking:
         if decision.endpoint_tags:
             self._call(
@@ -293,14 +306,6 @@ class OfficeHoursCalls(Calls):
         keys = parking_tags(self._tags(config_arn))
         if keys:
             self._call("sagemaker", "delete_tags", ResourceArn=config_arn, TagKeys=keys)
-
-
-def _there_already(error: AwsError) -> bool:
-    return error.code == "ResourceInUse" or "already exist" in error.aws_message.lower()
-
-
-def _is_in_progress(error: AwsError) -> bool:
-    return "in-progress" in error.aws_message.lower()
 
 
 def _is_refused(error: AwsError) -> bool:

@@ -1,4 +1,4 @@
-"""What is read and started of SageMaker Pipelines: a part of Aws (aws.py), which has the calls themselves."""
+"""What is read and started of SageMaker Pipelines: a part of Aws (aws.py)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from datetime import UTC
 from typing import Any
 
 from mlplatform import names
-from mlplatform.aws_calls import Calls
-from mlplatform.aws_registry import is_there
+from mlplatform.aws_calls import is_there
+from mlplatform.aws_drops import DropCalls
 from mlplatform.decisions import Decision, Skip, StartPipeline
 from mlplatform.errors import AwsError
 from mlplatform.facts import PipelineRun, PipelineStep
 
 
-class PipelineCalls(Calls):
+class PipelineCalls(DropCalls):
     """Mixed into Aws."""
 
     # ---- facts ----
@@ -55,6 +55,8 @@ class PipelineCalls(Calls):
         self._unless(is_there, "sagemaker", "create_model_package_group", **decision.group)
         # The same token gives the same execution, and is refused where meanwhile another model is live.
         started = self._unless(_is_repeated, "sagemaker", "start_pipeline_execution", **decision.request)
+        if decision.verdict:
+            self._put_verdict(decision, "accepted", decision.explanation, decision.job_name)
         if started:
             return decision
         return Skip(f"Pipeline execution {decision.job_name} was started already; each version is trained once.")

@@ -1,4 +1,4 @@
-"""What is read and written in SageMaker's model registry: a part of Aws (aws.py), which has the calls themselves."""
+"""What is read and written in SageMaker's model registry: a part of Aws (aws.py)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from datetime import UTC
 from typing import Any, TypeVar
 
 from mlplatform import names, registry
-from mlplatform.aws_calls import Calls
-from mlplatform.decisions import AskApproval, CardPage, DeployModel, KeepLiveModel
-from mlplatform.errors import AwsError
-from mlplatform.facts import Approval, ModelCard, ModelPackage
+from mlplatform.aws_calls import is_there
+from mlplatform.aws_cards import CardCalls
+from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, RecordLineage
+from mlplatform.facts import Approval, ModelPackage
 
 Registered = TypeVar("Registered", KeepLiveModel, AskApproval)
 
 
-class RegistryCalls(Calls):
+class RegistryCalls(CardCalls):
     """Mixed into Aws."""
 
     # ---- facts ----
@@ -105,10 +105,9 @@ class RegistryCalls(Calls):
                 return str(summary["ModelPackageArn"])
         return str(self._call("sagemaker", "create_model_package", **decision.model_package)["ModelPackageArn"])
 
-    def _put_card(self, dataset: str, model: str, card: ModelCard) -> None:
-        prefix, bucket = names.model_card_prefix(dataset, model), self._settings.artifact_bucket
-        self._put(bucket, f"{prefix}metrics.json", card.metrics_json)
-        self._put(bucket, f"{prefix}sample.json", card.sample_json)
+    def _record_lineage(self, decision: RecordLineage) -> RecordLineage:
+        self._call("sagemaker", "update_model_package", **decision.update)
+        return decision
 
     def _registered(self, decision: Registered) -> Registered:
         """The decision with its package, which is registered, or gets the status that it should have."""
@@ -118,10 +117,6 @@ class RegistryCalls(Calls):
         if decision.update is not None:
             self._call("sagemaker", "update_model_package", **decision.update)
         return decision
-
-    def _put_page(self, page: CardPage | None) -> None:
-        if page is not None:
-            self._put(self._settings.artifact_bucket, page.key, page.html.encode(), "text/html; charset=utf-8")
 
 
 def read_package(found: Mapping[str, Any]) -> ModelPackage:
@@ -147,7 +142,3 @@ def read_package(found: Mapping[str, Any]) -> ModelPackage:
         approval_description=found.get("ApprovalDescription", ""),
         metrics_uri=statistics.get("S3Uri"),
     )
-
-
-def is_there(error: AwsError) -> bool:
-    return "already exist" in error.aws_message.lower()

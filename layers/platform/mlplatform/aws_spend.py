@@ -1,4 +1,4 @@
-"""What the meter reads and keeps: a part of Aws (aws.py), which has the calls themselves."""
+"""What the meter reads and keeps: a part of Aws (aws.py)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from mlplatform import holds, ledger, names
+from mlplatform import holds, ledger
 from mlplatform.aws_calls import Calls
-from mlplatform.decisions import Decision, HoldDataset, HoldLaunches, LiftHold, RecordSaving, RecordSpend, Skip
+from mlplatform.decisions import Decision, HoldLaunches, LiftHold, RecordSaving, RecordSpend, Skip
 from mlplatform.facts import Hold, Saving, SpendFacts, SpendMonth
-
-HELD = "held"  # metadata of a verdict that is to be replaced: the period of the hold that it tells of
 
 
 class SpendCalls(Calls):
@@ -94,29 +92,3 @@ class SpendCalls(Calls):
         self._announce(decision)
         self._call("s3", "delete_object", Bucket=self._settings.artifact_bucket, Key=holds.HOLD_KEY)
         return decision
-
-    def _hold_dataset(self, decision: HoldDataset) -> Decision:
-        """The verdict says which hold it is of, so that people are told once, and that it is no final one."""
-        bucket, key = self._settings.data_bucket, names.verdict_key(decision.dataset, decision.version)
-        found = self._found("s3", "head_object", Bucket=bucket, Key=key)
-        told = found is not None and found.get("Metadata", {}).get(HELD) == decision.period
-        if not told:
-            self._announce(decision)
-        document = {
-            "dataset": decision.dataset,
-            "version": decision.version,
-            "verdict": "held",
-            "reason": decision.reason,
-            "job_name": None,
-        }
-        self._call(
-            "s3",
-            "put_object",
-            Bucket=bucket,
-            Key=key,
-            Body=json.dumps(document, indent=2, ensure_ascii=False).encode(),
-            ContentType="application/json",
-            Metadata={HELD: decision.period},
-        )
-        # Written again even so: whoever drops it again looks for a verdict that is newer than the drop.
-        return Skip(f"People were told already: {decision.reason}") if told else decision

@@ -1,4 +1,4 @@
-"""What the schedules call, and when it was called last: a part of Aws (aws.py), which has the calls themselves."""
+"""What the schedules call, and when it was called last: a part of Aws (aws.py)."""
 
 from __future__ import annotations
 

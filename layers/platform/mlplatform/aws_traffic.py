@@ -1,19 +1,73 @@
-"""What an endpoint's requests were like, from CloudWatch: for whoever compares kinds of hosting."""
+"""What an endpoint's requests are and were like, from CloudWatch: a part of Aws (aws.py)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
+from mlplatform.aws_calls import Call, Calls
 from mlplatform.endpoint_alarms import request_dimensions
-from mlplatform.facts import HostingKind, Traffic
-
-if TYPE_CHECKING:
-    from mlplatform.aws_calls import Call
+from mlplatform.facts import Endpoint, HostingKind, Traffic
+from mlplatform.sleeping import dimensions as sleeper_dimensions
 
 WINDOW_DAYS = 14
 _HOUR = 3600
+_BACKLOG_TOLD = timedelta(minutes=10)  # a queue's length that was told longer ago is no longer true
+
+
+class TrafficCalls(Calls):
+    """Mixed into Aws."""
+
+    def traffic(self, endpoint: Endpoint) -> Traffic:
+        return read_traffic(self._call, endpoint.name, endpoint.kind, self.now())
+
+    def calls(self, endpoint: Endpoint, since: datetime) -> int:
+        """How many requests it got, or has waiting. An asynchronous endpoint counts what it has processed, and what
+        sleeps the calls that failed because it does, which are not among its invocations.
+        """
+        scope = request_dimensions(endpoint.name, endpoint.kind)
+        wanted = [("Invocations", scope, "Sum")]
+        if endpoint.kind is HostingKind.ASYNCHRONOUS:
+            wanted = [
+                ("InvocationsProcessed", scope, "Sum"),
+                ("ApproximateBacklogSize", sleeper_dimensions(endpoint), "Maximum"),
+            ]
+        if endpoint.kind is HostingKind.SCALE_TO_ZERO:
+            wanted.append(("NoCapacityInvocationFailures", scope, "Sum"))
+        return int(sum(sum(values) for values in self._minutes(wanted, since)))
+
+    def waiting(self, endpoint: Endpoint) -> int:
+        """The requests in an asynchronous endpoint's queue and in work, as of its last minute; 0 where it has told
+        none for a while (ApproximateBacklogSize, "Monitor asynchronous endpoint", SageMaker developer guide)."""
+        wanted = [("ApproximateBacklogSize", sleeper_dimensions(endpoint), "Maximum")]
+        [values] = self._minutes(wanted, self.now() - _BACKLOG_TOLD)
+        return int(values[0]) if values else 0
+
+    def _minutes(
+        self, wanted: Sequence[tuple[str, list[dict[str, str]], str]], since: datetime
+    ) -> list[Sequence[float]]:
+        """Of each metric, dimensions and statistic the values minute by minute, the newest first."""
+        found = self._call(
+            "cloudwatch",
+            "get_metric_data",
+            MetricDataQueries=[
+                {
+                    "Id": f"m{number}",
+                    "MetricStat": {
+                        "Metric": {"Namespace": "AWS/SageMaker", "MetricName": name, "Dimensions": scope},
+                        "Period": 60,
+                        "Stat": statistic,
+                    },
+                }
+                for number, (name, scope, statistic) in enumerate(wanted)
+            ],
+            StartTime=since,
+            EndTime=self.now(),
+            ScanBy="TimestampDescending",
+        )
+        by_id = {one["Id"]: one["Values"] for one in found["MetricDataResults"]}
+        return [by_id.get(f"m{number}", []) for number in range(len(wanted))]
 
 
 def read_traffic(call: Call, endpoint: str, kind: HostingKind, now: datetime) -> Traffic:

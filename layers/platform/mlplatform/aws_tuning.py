@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlplatform import names
-from mlplatform.aws_calls import Calls
-from mlplatform.aws_runs import search, training_run
-from mlplatform.decisions import Decision, Request, Skip, StopTuning
+from mlplatform.aws_calls import is_there
+from mlplatform.aws_drops import DropCalls
+from mlplatform.decisions import Decision, Request, Skip, StartTuning, StopTuning
 from mlplatform.errors import AwsError, NotAsPlanned, TryAgain
 from mlplatform.facts import DATASET_TAG, STACK_TAG, JobStatus, Run, TuningJob
 
@@ -40,15 +40,23 @@ def read_tuning(found: Mapping[str, Any], tags: Mapping[str, str]) -> TuningJob:
         best=best.get("TrainingJobName"),
         best_value=best.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value"),
         best_values=best.get("TunedHyperParameters", {}),
-        static=definition.get("StaticHyperParameters", {}),
+        static={
+            name: value
+            for name, value in definition.get("StaticHyperParameters", {}).items()
+            if not name.startswith(names.OF_SAGEMAKER)
+        },
         ranges=_kinds(config.get("ParameterRanges", {})),
+        choices={
+            one["Name"]: len(one["Values"])
+            for one in config.get("ParameterRanges", {}).get("CategoricalParameterRanges", ())
+        },
         spot=bool(definition.get("EnableManagedSpotTraining")),
         tags=tags,
         created=found.get("CreationTime"),
     )
 
 
-class TuningCalls(Calls):
+class TuningCalls(DropCalls):
     """Mixed into Aws."""
 
     # ---- facts ----
@@ -62,6 +70,8 @@ class TuningCalls(Calls):
         return tuple(self._tunings({"Name": f"Tags.{DATASET_TAG}", "Operator": "Equals", "Value": dataset}))
 
     def _tunings(self, chosen: Mapping[str, str]) -> Iterator[TuningJob]:
+        from mlplatform.aws_runs import search  # most functions ask for no jobs
+
         ours = {"Name": f"Tags.{STACK_TAG}", "Operator": "Equals", "Value": self._settings.stack_name}
         for found in search(self._call, "HyperParameterTuningJob", {"Filters": [ours, chosen]}):
             job = found["HyperParameterTuningJob"]
@@ -74,11 +84,26 @@ class TuningCalls(Calls):
 
     def trials_of(self, tuning: str) -> tuple[Run, ...]:
         """A tuning job's trials, as far as their price goes."""
+        from mlplatform.aws_runs import search, training_run  # as above
+
         own = {"Name": f"Tags.{names.TUNING_TAG}", "Operator": "Equals", "Value": tuning}
         found = search(self._call, "TrainingJob", {"Filters": [own]})
         return tuple(training_run(one["TrainingJob"]) for one in found)
 
     # ---- decisions ----
+
+    def _start_tuning(self, decision: StartTuning) -> Decision:
+        self._put(
+            self._settings.artifact_bucket,
+            names.manifest_key(decision.dataset, decision.version),
+            decision.manifest.encode(),
+        )
+        created = self._unless(is_there, "sagemaker", "create_hyper_parameter_tuning_job", **decision.request)
+        self._assert_tunes_as_planned(decision.request)
+        self._put_verdict(decision, "accepted", decision.explanation, decision.job_name)
+        if not created:
+            return Skip(f"Tuning job {decision.job_name} exists already; each version is tuned once.")
+        return decision
 
     def _assert_tunes_as_planned(self, request: Request) -> None:
         """Reads the tuning job back, as a training job is: its trials inherit what it has, so it has to be right."""

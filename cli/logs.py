@@ -1,0 +1,126 @@
+"""`mlp logs`: what functions, training jobs and endpoints logged, in one order of time."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from botocore.exceptions import ClientError
+
+from cli.connection import Connection
+from cli.follow import TRAINING_LOG_GROUP
+from cli.terminal import Terminal
+from mlplatform import names
+
+FUNCTIONS = (
+    "start-training",
+    "deploy-model",
+    "configure-autoscaling",
+    "compare-models",
+    "keep-office-hours",
+    "watch-spend",
+    "report-costs",
+    "activate-cost-tags",
+    "notify",
+    "publish-model-code",
+    "govern-resources",
+    "tear-down",
+)
+console = Terminal(soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class LogQuery:
+    """What to read of a log group."""
+
+    group: str
+    stream_prefix: str = ""  # of the streams' names; all without
+    pattern: str = ""  # a CloudWatch Logs filter pattern
+    dataset: str = ""  # only the streams of its training jobs: a prefix may be that of others too
+
+
+def logs(
+    context: typer.Context,
+    what: Annotated[str, typer.Argument(help="A function (start-training), `training`, a job or a dataset.")] = "",
+    minutes: Annotated[float, typer.Option(help="How far back.")] = 60,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C.")] = False,
+) -> None:
+    """Logs of the functions, of training jobs and of endpoints.
+
+    Saved queries for more than that (errors, money, a dataset's story, slow calls) are in CloudWatch Logs Insights, in
+    the stack's folder. Example: `mlp logs` (all decisions), `mlp logs deploy-model`, `mlp logs churn --follow`
+    """
+    connection: Connection = context.obj
+    since = connection.now() - timedelta(minutes=minutes)
+    groups = _groups(connection, what)
+    seen: set[str] = set()
+    while True:
+        for line in lines(connection, groups, since, seen):
+            console.print(line, highlight=False, markup=False)
+        if not follow:
+            break
+        time.sleep(1 if connection.endpoint_url else 3)
+    if not seen:
+        console.print(f"No log lines in the last {minutes:g} minutes.")
+
+
+def _groups(connection: Connection, what: str) -> list[LogQuery]:
+    if not what:
+        return [LogQuery(connection.function_log_group(name), pattern='"decision"') for name in FUNCTIONS]
+    if what in FUNCTIONS:
+        return [LogQuery(connection.function_log_group(what))]
+    if what == "training":
+        return [LogQuery(TRAINING_LOG_GROUP)]
+    own = f"{connection.stack}-"
+    return [
+        LogQuery(TRAINING_LOG_GROUP, what)
+        if what.startswith(own)
+        else LogQuery(TRAINING_LOG_GROUP, f"{own}{what}-", dataset=what),
+        LogQuery(f"/aws/sagemaker/Endpoints/{connection.endpoint_name(what)}"),
+        LogQuery(f"/aws/sagemaker/InferenceComponents/{connection.endpoint_name(what)}"),
+    ]
+
+
+def lines(connection: Connection, groups: Sequence[LogQuery], since: datetime, seen: set[str]) -> Iterator[str]:
+    """New log lines in time order; `seen` remembers event ids."""
+    events: list[dict[str, Any]] = []
+    for one in groups:
+        query: dict[str, Any] = {"logGroupName": one.group, "startTime": int(since.timestamp() * 1000)}
+        if one.stream_prefix:
+            query["logStreamNamePrefix"] = one.stream_prefix
+        if one.pattern:
+            query["filterPattern"] = one.pattern
+        try:
+            for page in connection.logs.get_paginator("filter_log_events").paginate(**query):
+                events += [
+                    {**event, "group": one.group}
+                    for event in page["events"]
+                    if event["eventId"] not in seen and (not one.dataset or _is_of(connection.stack, one, event))
+                ]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise
+    for event in sorted(events, key=lambda event: event["timestamp"]):
+        seen.add(event["eventId"])
+        at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).strftime("%H:%M:%S")
+        yield f"{at} {event['group'].rsplit('/', 1)[-1]:<32} {_readable(event['message'])}"
+
+
+def _is_of(stack: str, query: LogQuery, event: Mapping[str, Any]) -> bool:
+    """A training job's streams are named `<job>/<host>`."""
+    job, _, _ = event["logStreamName"].partition("/")
+    return names.dataset_of(stack, job) == query.dataset
+
+
+def _readable(message: str) -> str:
+    """A decision's log record is JSON; people want the decision and its reason."""
+    try:
+        record = json.loads(message)
+        return f"{record['decision']}: {record['message']}"
+    except (ValueError, TypeError, KeyError):
+        return message.rstrip()
