@@ -25,7 +25,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from laptop.account import ACCOUNT_ID, REGION, Account
-from laptop.cloudformation_types import Context, Made, ResourceFailure, client_of, kind_of, text
+from laptop.cloudformation_types import Context, Made, ResourceFailure, kind_of, text
 from laptop.errors import ServiceError
 from laptop.runtime_api import CallbackListener
 
@@ -665,7 +665,7 @@ class CloudFormation:
         from botocore.exceptions import ClientError
 
         try:
-            return str(client_of(self._account, "s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode())
+            return str(self._account.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode())
         except ClientError as error:
             raise refused(f"S3 error: {error.response['Error']['Message']}") from None
 
