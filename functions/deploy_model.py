@@ -40,9 +40,8 @@ if TYPE_CHECKING:
 @observed
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, str] | list[dict[str, str]]:
     """SageMaker's events of trainings, tunings, pipelines and model packages; the Scheduler every 4 hours."""
-    now = events.scheduled_time(event)
-    if now is not None:
-        return [decided(one) for one in find_lost_approvals(live_app(), now)]
+    if "scheduled_time" in event:
+        return [decided(one) for one in find_lost_approvals(live_app(), events.scheduled_time(event))]
     if events.is_tuning(event):
         return decided(deploy_tuned(live_app(), events.tuning_ended(event)))
     if events.is_pipeline_end(event):

@@ -16,7 +16,7 @@ from laptop.cloudformation_template import (
     refused,
     translate,
 )
-from laptop.cloudformation_types import client_of, text
+from laptop.cloudformation_types import text
 from laptop.errors import ServiceError
 
 _LONGEST_BODY = 51_200  # bytes; longer templates must come from S3
@@ -90,7 +90,7 @@ def body_of(account: Account, request: Mapping[str, Any]) -> str:
     from botocore.exceptions import ClientError
 
     try:
-        return str(client_of(account, "s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode())
+        return str(account.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode())
     except ClientError as error:
         raise refused(f"S3 error: {error.response['Error']['Message']}") from None
 

@@ -20,7 +20,6 @@ from typing import Any
 from laptop import cloudformation
 from laptop.account import ACCOUNT_ID, REGION, Account
 from laptop.cloudformation_template import parse_template
-from laptop.cloudformation_types import client_of
 from laptop.errors import ServiceError
 from mlplatform.names import REQUIRED_TAGS, tag_list
 
@@ -41,7 +40,7 @@ def deploy(
     """
     template = parse_template((root / "template.yaml").read_text(encoding="utf-8"))
     bucket = f"{stack}-deployment-{ACCOUNT_ID}"
-    s3 = client_of(account, "s3")
+    s3 = account.client("s3")
     s3.create_bucket(Bucket=bucket)
     # As whoever deploys should tag it: what lacks the required tags is reported every day.
     chosen = {**configured(root), **(parameters or {})}
