@@ -30,9 +30,8 @@ from cli.terminal import Terminal
 from mlplatform import ledger, names, prices
 from mlplatform.aws_calls import tagged_resources
 from mlplatform.errors import AwsError, UnknownPrice
-from mlplatform.hosting import HOURS_PER_WEEK
 from mlplatform.platform_cost import CostLine, platform_cost
-from mlplatform.prices import HOURS_PER_MONTH
+from mlplatform.prices import HOURS_PER_MONTH, HOURS_PER_WEEK
 from mlplatform.recommendations import AdviceFacts
 
 console = Terminal(soft_wrap=True)
