@@ -14,7 +14,6 @@ from botocore.exceptions import ClientError
 from rich.table import Table
 
 from cli import costs, hours
-from cli.advice import caller
 from cli.connection import CommandError, Connection, is_missing
 from cli.serving import app_of
 from cli.terminal import Terminal
@@ -95,7 +94,7 @@ def hosting(
         sizes = {"memory_gb": None if memory_gb is None else int(memory_gb), "max_concurrency": max_concurrency}
         move(connection, current, move_to, {key: value for key, value in sizes.items() if value}, settings)
         return
-    measured = read_traffic(caller(connection), current.name, current.kind, connection.now())
+    measured = read_traffic(connection.call, current.name, current.kind, connection.now())
     workload = workload_of(
         current.tags,
         names.hosting_wishes(current.tags),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from botocore.exceptions import ClientError
 from cli.connection import Connection
 from cli.follow import TRAINING_LOG_GROUP
 from cli.terminal import Terminal
+from mlplatform import names
 
 FUNCTIONS = (
     "start-training",
@@ -29,9 +31,17 @@ FUNCTIONS = (
     "govern-resources",
     "tear-down",
 )
-# A log group, the prefix of its streams' names and a filter pattern.
-LogQuery = tuple[str, str | None, str | None]
 console = Terminal(soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class LogQuery:
+    """What to read of a log group."""
+
+    group: str
+    stream_prefix: str = ""  # of the streams' names; all without
+    pattern: str = ""  # a CloudWatch Logs filter pattern
+    dataset: str = ""  # only the streams of its training jobs: a prefix may be that of others too
 
 
 def logs(
@@ -50,7 +60,7 @@ def logs(
     groups = _groups(connection, what)
     seen: set[str] = set()
     while True:
-        for line in _lines(connection, groups, since, seen):
+        for line in lines(connection, groups, since, seen):
             console.print(line, highlight=False, markup=False)
         if not follow:
             break
@@ -61,31 +71,37 @@ def logs(
 
 def _groups(connection: Connection, what: str) -> list[LogQuery]:
     if not what:
-        return [(connection.function_log_group(name), None, '"decision"') for name in FUNCTIONS]
+        return [LogQuery(connection.function_log_group(name), pattern='"decision"') for name in FUNCTIONS]
     if what in FUNCTIONS:
-        return [(connection.function_log_group(what), None, None)]
+        return [LogQuery(connection.function_log_group(what))]
     if what == "training":
-        return [(TRAINING_LOG_GROUP, None, None)]
-    job_prefix = what if what.startswith(connection.stack) else f"{connection.stack}-{what}-"
+        return [LogQuery(TRAINING_LOG_GROUP)]
+    own = f"{connection.stack}-"
     return [
-        (TRAINING_LOG_GROUP, job_prefix, None),
-        (f"/aws/sagemaker/Endpoints/{connection.endpoint_name(what)}", None, None),
-        (f"/aws/sagemaker/InferenceComponents/{connection.endpoint_name(what)}", None, None),
+        LogQuery(TRAINING_LOG_GROUP, what)
+        if what.startswith(own)
+        else LogQuery(TRAINING_LOG_GROUP, f"{own}{what}-", dataset=what),
+        LogQuery(f"/aws/sagemaker/Endpoints/{connection.endpoint_name(what)}"),
+        LogQuery(f"/aws/sagemaker/InferenceComponents/{connection.endpoint_name(what)}"),
     ]
 
 
-def _lines(connection: Connection, groups: Sequence[LogQuery], since: datetime, seen: set[str]) -> Iterator[str]:
-    """New log lines of (group, stream prefix, filter pattern) in time order; `seen` remembers event ids."""
+def lines(connection: Connection, groups: Sequence[LogQuery], since: datetime, seen: set[str]) -> Iterator[str]:
+    """New log lines in time order; `seen` remembers event ids."""
     events: list[dict[str, Any]] = []
-    for group, stream_prefix, pattern in groups:
-        query: dict[str, Any] = {"logGroupName": group, "startTime": int(since.timestamp() * 1000)}
-        if stream_prefix:
-            query["logStreamNamePrefix"] = stream_prefix
-        if pattern:
-            query["filterPattern"] = pattern
+    for one in groups:
+        query: dict[str, Any] = {"logGroupName": one.group, "startTime": int(since.timestamp() * 1000)}
+        if one.stream_prefix:
+            query["logStreamNamePrefix"] = one.stream_prefix
+        if one.pattern:
+            query["filterPattern"] = one.pattern
         try:
             for page in connection.logs.get_paginator("filter_log_events").paginate(**query):
-                events += [{**event, "group": group} for event in page["events"] if event["eventId"] not in seen]
+                events += [
+                    {**event, "group": one.group}
+                    for event in page["events"]
+                    if event["eventId"] not in seen and (not one.dataset or _is_of(connection.stack, one, event))
+                ]
         except ClientError as error:
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
@@ -93,6 +109,12 @@ def _lines(connection: Connection, groups: Sequence[LogQuery], since: datetime, 
         seen.add(event["eventId"])
         at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).strftime("%H:%M:%S")
         yield f"{at} {event['group'].rsplit('/', 1)[-1]:<32} {_readable(event['message'])}"
+
+
+def _is_of(stack: str, query: LogQuery, event: Mapping[str, Any]) -> bool:
+    """A training job's streams are named `<job>/<host>`."""
+    job, _, _ = event["logStreamName"].partition("/")
+    return names.dataset_of(stack, job) == query.dataset
 
 
 def _readable(message: str) -> str:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from cli.connection import CommandError, Connection
 from cli.terminal import Terminal
-from mlplatform import pipelines
+from mlplatform import names, pipelines
 
 app = typer.Typer(no_args_is_help=True, help="Prepare, train, evaluate, register: the pipelines' executions.")
 console = Terminal(soft_wrap=True)
@@ -111,8 +111,8 @@ def find_execution(connection: Connection, pipeline: str, name: str) -> Executio
 
 
 def dataset_of(connection: Connection, execution: Execution) -> str:
-    """An execution's name ends in version and code digest, as a job's does."""
-    return execution.name.removeprefix(f"{connection.stack}-").rsplit("-", 2)[0]
+    """Nothing of one that was started by other means, which may have any name."""
+    return names.dataset_of(connection.stack, execution.name) or ""
 
 
 def steps(connection: Connection, execution_arn: str) -> list[Step]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -69,16 +69,13 @@ class Row:
 
 def rows(connection: Connection, only: str | None = None) -> list[Row]:
     """One row per dataset that was dropped, in alphabetical order."""
-    prefix = f"{connection.stack}-"
     datasets = _datasets(connection) if only is None else [only]
     verdict_keys = _latest_verdicts(connection)
-    jobs = _newest_by_dataset(
+    jobs = newest_jobs(
         connection.sagemaker.get_paginator("list_training_jobs").paginate(
             NameContains=connection.stack, SortBy="CreationTime", SortOrder="Descending"
         ),
-        "TrainingJobSummaries",
-        "TrainingJobName",
-        prefix,
+        connection.stack,
         datasets,
     )
     endpoints = {
@@ -186,16 +183,15 @@ def _read_verdict(connection: Connection, key: str | None) -> dict[str, Any]:
     return verdict
 
 
-def _newest_by_dataset(
-    pages: Any, member: str, name_member: str, prefix: str, datasets: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """The first (newest) entry of each dataset. A job's name ends in version and code digest."""
-    newest: dict[str, dict[str, Any]] = {}
+def newest_jobs(
+    pages: Iterable[Mapping[str, Any]], stack: str, datasets: Sequence[str]
+) -> dict[str, Mapping[str, Any]]:
+    """The first (newest) training job of each dataset, out of ListTrainingJobs' pages."""
+    newest: dict[str, Mapping[str, Any]] = {}
     for page in pages:
-        for entry in page[member]:
-            name: str = entry[name_member]
-            dataset = name.removeprefix(prefix).rsplit("-", 2)[0]
-            if name.startswith(prefix) and dataset in datasets:
+        for entry in page["TrainingJobSummaries"]:
+            dataset = names.dataset_of(stack, entry["TrainingJobName"])
+            if dataset is not None and dataset in datasets:
                 newest.setdefault(dataset, entry)
         if len(newest) == len(datasets):
             break

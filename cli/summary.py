@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,12 +23,12 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from cli import summary_page
-from cli.advice import caller, described_stack, look
+from cli.advice import look
 from cli.connection import CommandError, Connection
 from cli.inventory import EndpointCost, Item, Summary
 from cli.terminal import Terminal
 from mlplatform import ledger, names, prices
-from mlplatform.aws_calls import tagged_resources
+from mlplatform.aws_calls import Call, tagged_resources
 from mlplatform.errors import AwsError, UnknownPrice
 from mlplatform.platform_cost import CostLine, platform_cost
 from mlplatform.prices import HOURS_PER_MONTH, HOURS_PER_WEEK
@@ -73,20 +73,19 @@ def summary(
 
 def summarise(connection: Connection) -> Summary:
     """Raises CommandError where there is no such stack, and UnknownPrice for a resource without a price."""
-    stack, now = described_stack(connection), connection.now()
-    call = caller(connection)
+    now = connection.now()
     facts, recommendations = look(connection)
-    deployed = _Deployed.read(connection, call, stack)
+    deployed = _Deployed.read(connection)
     lines: dict[str, list[CostLine]] = defaultdict(list)
     try:
         for line in platform_cost(deployed.resources, prices, facts.region):
             lines[line.resource].append(line)
     except UnknownPrice as error:
         raise CommandError(str(error)) from error
-    tags = _tags(call, deployed.parameters.get("Project", ""))
-    told = _Told(call, deployed)
+    tags = _tags(connection, deployed.parameters.get("Project", ""))
+    told = _Told(connection.call, deployed)
     for service in _Told.SERVICES:  # boto3's sessions make clients on one thread only
-        told.client(service)
+        connection.client(service)
     with ThreadPoolExecutor(8) as pool:
         described = list(pool.map(told.about, deployed.resources))
     items = tuple(
@@ -109,7 +108,7 @@ def summarise(connection: Connection) -> Summary:
         deployed.parameters.get("Environment", ""),
         items,
         tuple(_serving(facts)),
-        _saved(connection, call, now),
+        _saved(connection, now),
         recommendations,
         facts.missing,
     )
@@ -128,23 +127,23 @@ class _Deployed:
     names: Mapping[str, str] = field(default_factory=dict)  # what Ref and Sub stand for
 
     @classmethod
-    def read(cls, connection: Connection, call: Callable[..., dict[str, Any]], stack: Mapping[str, Any]) -> _Deployed:
+    def read(cls, connection: Connection) -> _Deployed:
         physical: dict[str, str] = {}
         token: dict[str, str] = {}
         while True:
-            page = call("cloudformation", "list_stack_resources", StackName=connection.stack, **token)
+            page = connection.call("cloudformation", "list_stack_resources", StackName=connection.stack, **token)
             physical |= {
                 one["LogicalResourceId"]: one.get("PhysicalResourceId", "") for one in page["StackResourceSummaries"]
             }
             if not page.get("NextToken"):
                 break
             token = {"NextToken": page["NextToken"]}
-        body = call("cloudformation", "get_template", StackName=connection.stack, TemplateStage="Processed")
+        body = connection.call("cloudformation", "get_template", StackName=connection.stack, TemplateStage="Processed")
         template = body["TemplateBody"]
         if isinstance(template, str):
             template = json.loads(template)
-        parameters = {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", ())}
-        arn = stack["StackId"].split(":")
+        parameters = connection.parameters
+        arn = connection.described["StackId"].split(":")
         pseudo = {
             "AWS::StackName": connection.stack,
             "AWS::Partition": arn[1],
@@ -258,22 +257,9 @@ class _Told:
 
     SERVICES = ("s3", "sqs", "sns", "lambda", "logs", "iam")
 
-    def __init__(self, call: Callable[..., dict[str, Any]], deployed: _Deployed) -> None:
+    def __init__(self, call: Call, deployed: _Deployed) -> None:
         self._call, self._deployed = call, deployed
         self.region = deployed.names["AWS::Region"]
-
-    def client(self, service: str) -> None:
-        """Makes the service's client, with its cheapest call."""
-        cheapest: dict[str, tuple[str, dict[str, Any]]] = {
-            "s3": ("list_buckets", {}),
-            "sqs": ("list_queues", {"MaxResults": 1}),
-            "sns": ("list_topics", {}),
-            "lambda": ("list_functions", {"MaxItems": 1}),
-            "logs": ("describe_log_groups", {"limit": 1}),
-            "iam": ("list_roles", {"MaxItems": 1}),
-        }
-        operation, given = cheapest[service]
-        self._maybe(service, operation, **given)
 
     def about(self, name: str) -> tuple[str, list[str]]:
         """What it saves, and its security measures."""
@@ -435,10 +421,10 @@ def _lifecycle(rules: Iterable[Mapping[str, Any]], region: str) -> str:
     return "; ".join(said)
 
 
-def _tags(call: Callable[..., dict[str, Any]], project: str) -> Mapping[str, Mapping[str, str]]:
+def _tags(connection: Connection, project: str) -> Mapping[str, Mapping[str, str]]:
     """ARN -> tags of what carries the project's tag; nothing where that may not be asked."""
     try:
-        return tagged_resources(call, (), {"Project": project})
+        return tagged_resources(connection.call, (), {"Project": project})
     except AwsError:
         return {}
 
@@ -481,15 +467,13 @@ def _serving(facts: AdviceFacts) -> Iterable[EndpointCost]:
         yield EndpointCost(one.name, what, one.hours_per_week, month * one.hours_per_week / HOURS_PER_WEEK, month)
 
 
-def _saved(
-    connection: Connection, call: Callable[..., dict[str, Any]], now: datetime
-) -> Mapping[str, tuple[int, Decimal]]:
+def _saved(connection: Connection, now: datetime) -> Mapping[str, tuple[int, Decimal]]:
     bucket = connection.outputs["ArtifactBucketName"]
     found: dict[str, tuple[int, Decimal]] = {}
     pages = connection.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=ledger.month_prefix(now))
     for page in pages:
         for entry in page.get("Contents", ()):
-            saving = ledger.parse(call("s3", "get_object", Bucket=bucket, Key=entry["Key"])["Body"].read())
+            saving = ledger.parse(connection.call("s3", "get_object", Bucket=bucket, Key=entry["Key"])["Body"].read())
             times, usd = found.get(saving.kind, (0, Decimal(0)))
             found[saving.kind] = (times + 1, usd + saving.usd)
     return found

@@ -68,7 +68,9 @@ _OF_A_TRIAL = (  # members of TrainingJobDefinition that are members of CreateTr
     "RetryStrategy",
     "Environment",
 )
-OBJECTIVE_HYPERPARAMETER = "_tuning_objective_metric"  # what SageMaker tells a trial's container besides
+# What SageMaker tells a trial's container besides; it describes a tuning job with it as well (the SageMaker SDK's
+# tuner.py takes it from there before it makes an estimator of it).
+OBJECTIVE_HYPERPARAMETER = "_tuning_objective_metric"
 
 
 @dataclass
@@ -257,6 +259,10 @@ class Tuning:
             best = job.best()
             known: dict[str, Any] = {
                 **job.request,
+                "TrainingJobDefinition": {
+                    **job.request["TrainingJobDefinition"],
+                    "StaticHyperParameters": {**job.static, OBJECTIVE_HYPERPARAMETER: job.metric},
+                },
                 "HyperParameterTuningJobArn": job.arn,
                 "HyperParameterTuningJobStatus": job.status,
                 "CreationTime": job.created,
@@ -553,7 +559,7 @@ def _assert_parents(job: Job, ranges: Sequence[Mapping[str, Any]], parents: Sequ
         if changed := sorted(name for name in kinds.keys() & theirs.keys() if kinds[name] != theirs[name]):
             raise invalid(f"The parent {parent.name} has other types of hyperparameters: {', '.join(changed)}.")
         changes = sum(2 for name in job.static.keys() & parent.static.keys() if job.static[name] != parent.static[name])
-        changes += sum(1 for name in job.static if name in theirs)
+        changes += sum(len(one.get("Values", "1")) for one in ranges_of(parent.config) if one["Name"] in job.static)
         if changes > MOST_STATIC_CHANGES:
             raise invalid(f"{changes} changes of static hyperparameters since {parent.name} are more than 10.")
 

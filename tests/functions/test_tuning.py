@@ -176,8 +176,10 @@ def test_a_second_tuning_asks_for_the_datasets_earlier_ones_and_starts_from_them
     first = handle(account, dropped(account))
     assert isinstance(first, StartTuning)
     config = {**first.request["HyperParameterTuningJobConfig"]}
+    definition = first.request["TrainingJobDefinition"]
+    static = {**definition["StaticHyperParameters"], "_tuning_objective_metric": "validation:loss"}  # SageMaker's own
     earlier = described(
-        HyperParameterTuningJobConfig=config, TrainingJobDefinition=first.request["TrainingJobDefinition"]
+        HyperParameterTuningJobConfig=config, TrainingJobDefinition={**definition, "StaticHyperParameters": static}
     )
     started(account, earlier)
     second = handle(account, dropped(account, {"round": 2}))

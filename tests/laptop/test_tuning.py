@@ -180,6 +180,8 @@ def test_what_it_describes_and_lists_is_what_the_service_model_says(sandbox: San
     output = service_model.model("sagemaker").operation_model("DescribeHyperParameterTuningJob").output_shape
     assert job.keys() <= output.members.keys()
     assert set(output.required_members) <= job.keys()
+    static = job["TrainingJobDefinition"]["StaticHyperParameters"]
+    assert static == {"epochs": "3", "_tuning_objective_metric": "validation:loss"}
     listed = sandbox.tuning.list_jobs({"NameContains": "fir"})["HyperParameterTuningJobSummaries"]
     assert [one["HyperParameterTuningJobName"] for one in listed] == ["first"]
     assert sandbox.tuning.list_jobs({"StatusEquals": "Failed"})["HyperParameterTuningJobSummaries"] == []

@@ -45,7 +45,7 @@ def report(facts: CostFacts | None = None, *, budget: str = "500", **changed: An
 
 def job(name: str = "ml-platform-churn-0123456789ab-a1b2c", *, billable: int = 3600, day: date = YESTERDAY) -> JobRun:
     ended = datetime(day.year, day.month, day.day, 9, tzinfo=UTC)
-    return JobRun(name, "churn", "ml.m5.xlarge", 1, billable * 3, billable, True, ended)
+    return JobRun(name, "ml.m5.xlarge", 1, billable * 3, billable, True, ended)
 
 
 # ---- adding up ----
@@ -360,7 +360,7 @@ def test_unit_costs_come_with_their_formula() -> None:
 
 
 def test_a_type_without_a_price_is_named_and_its_jobs_are_left_out() -> None:
-    strange = JobRun("j", "churn", "ml.quantum.xlarge", 1, 60, 60, True, datetime(2026, 11, 23, tzinfo=UTC))
+    strange = JobRun("j", "ml.quantum.xlarge", 1, 60, 60, True, datetime(2026, 11, 23, tzinfo=UTC))
     made = report(lines=(line(november(2), "1"),), jobs=(strange,))
     assert "ml.quantum.xlarge" in made.missing[0]
     assert [unit.name for unit in made.unit_costs] == []

@@ -50,6 +50,28 @@ def test_the_job_name_starts_with_stack_and_dataset() -> None:
     )
 
 
+@pytest.mark.parametrize("dataset", ["churn", "churn-new", "xgboost", "a" * 32])
+def test_a_job_tells_its_dataset(dataset: str) -> None:
+    job = names.training_job("ml-platform", dataset, "0123456789ab", "abcdef99")
+    assert names.dataset_of("ml-platform", job) == dataset
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ml-platform-xgboost-abc123def456-a1B2c3D4e5",  # a pipeline's step: the execution and SageMaker's own token
+        "ml-platform-pytorch-0123456789ab-abcdef0123-1",
+        "ml-platform-churn-t0123456789a-001-abcde123",  # a trial
+        "ml-other-churn-0123456789ab-abcde",
+        "my-ml-platform-churn-0123456789ab-abcde",
+        "ml-platform-0123456789ab-abcde",
+        "execution-1732300000000",
+    ],
+)
+def test_what_is_not_named_like_a_training_job_tells_none(name: str) -> None:
+    assert names.dataset_of("ml-platform", name) is None
+
+
 @pytest.mark.parametrize("dataset", ["a", "a1", "a-b", "2026-sales", "a" * 32])
 def test_these_are_dataset_names(dataset: str) -> None:
     assert names.is_dataset("ml-platform", dataset)

@@ -22,6 +22,7 @@ def request(**changed: Any) -> dict[str, Any]:
 
 def test_a_package_says_what_it_was_made_of_how_good_it_is_and_what_it_costs() -> None:
     hyperparameters = {
+        "_tuning_objective_metric": "validation:loss",
         "sagemaker_submit_directory": '"s3://ml-platform-artifacts/code/abc123/sourcedir.tar.gz"',
         "header": '"true"',
         "epochs": "20",

@@ -303,6 +303,12 @@ def test_what_was_tuned_may_be_fixed_now_and_the_other_way_round() -> None:
     assert parents([tuning_job()], hyperparameters={"epochs": 5}) == []  # one more than the parent has
 
 
+@pytest.mark.parametrize(("choices", "fits"), [({"hidden_size": 10}, True), ({"hidden_size": 11}, False), ({}, True)])
+def test_what_had_choices_and_is_fixed_now_counts_each_of_them(choices: Mapping[str, int], fits: bool) -> None:
+    parent = tuning_job(ranges={**tuning_job().ranges, "hidden_size": "Categorical"}, choices=choices)
+    assert parents([parent], hyperparameters={"hidden_size": 96}) == ([TUNING] if fits else [])
+
+
 def test_at_most_ten_changes_of_static_values_count_as_the_same() -> None:
     static = dict(tuning_job().static)
     for changes, fits in ((5, True), (6, False)):

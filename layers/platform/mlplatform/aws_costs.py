@@ -168,7 +168,12 @@ class _Reader:
         no_endpoints: tuple[EndpointBirth, ...] = ()
         jobs = self._try("Training jobs", self._jobs, no_jobs)
         endpoints = self._try("Endpoints", self._endpoints, no_endpoints)
-        datasets = sorted({one.dataset for one in endpoints} | {job.dataset for job in jobs})
+        no_savings: tuple[Saving, ...] = ()
+        savings = self._try("The savings ledger", self._savings, no_savings)
+        stack = self._settings.stack_name
+        # Endpoints sleep when the report is made: of those, a job or what the night saved tells.
+        told = (*(names.dataset_of(stack, job.name) for job in jobs), *(saving.dataset for saving in savings))
+        datasets = sorted({one.dataset for one in endpoints} | set(filter(None, told)))
         return CostFacts(
             today=self._today,
             lines=lines,
@@ -178,7 +183,7 @@ class _Reader:
             jobs=jobs,
             endpoints=endpoints,
             predictions=self._try("Predictions", lambda: self._predictions(datasets), {}),
-            savings=self._try("The savings ledger", self._savings, ()),
+            savings=savings,
             missing=tuple(self._missing),
             requests=self._kept.requests,
         )
@@ -301,7 +306,6 @@ class _Reader:
             found.append(
                 JobRun(
                     name=job["TrainingJobName"],
-                    dataset=self._dataset(job["TrainingJobName"].rsplit("-", 2)[0]),
                     instance_type=resources.get("InstanceType", ""),
                     instance_count=resources.get("InstanceCount", 1),
                     training_seconds=trained,

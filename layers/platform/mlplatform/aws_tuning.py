@@ -40,8 +40,16 @@ def read_tuning(found: Mapping[str, Any], tags: Mapping[str, str]) -> TuningJob:
         best=best.get("TrainingJobName"),
         best_value=best.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value"),
         best_values=best.get("TunedHyperParameters", {}),
-        static=definition.get("StaticHyperParameters", {}),
+        static={
+            name: value
+            for name, value in definition.get("StaticHyperParameters", {}).items()
+            if not name.startswith(names.OF_SAGEMAKER)
+        },
         ranges=_kinds(config.get("ParameterRanges", {})),
+        choices={
+            one["Name"]: len(one["Values"])
+            for one in config.get("ParameterRanges", {}).get("CategoricalParameterRanges", ())
+        },
         spot=bool(definition.get("EnableManagedSpotTraining")),
         tags=tags,
         created=found.get("CreationTime"),

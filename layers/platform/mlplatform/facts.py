@@ -198,11 +198,12 @@ class TuningJob:
     best: str | None  # the name of the best trial that completed
     best_value: float | None
     best_values: Mapping[str, str]  # its tuned hyperparameters
-    static: Mapping[str, str]  # hyperparameters that all trials share
+    static: Mapping[str, str]  # hyperparameters that all trials share, without those that SageMaker adds
     ranges: Mapping[str, str]  # tuned hyperparameter -> Continuous, Integer or Categorical
     spot: bool
     tags: Mapping[str, str]
     created: datetime | None = None
+    choices: Mapping[str, int] = field(default_factory=dict)  # categorical hyperparameter -> how many values
 
     @property
     def dataset(self) -> str | None:
@@ -571,7 +572,6 @@ class JobRun:
     """A training job that ended, as far as its price goes."""
 
     name: str
-    dataset: str
     instance_type: str
     instance_count: int
     training_seconds: int

@@ -50,6 +50,7 @@ HOLIDAYS_KEY = "config/holidays.ics"  # in the artifact bucket
 STAND_IN = "--stand-in"
 ASKED_SUFFIX = "-asked.json"
 VARIANT = "AllTraffic"  # must stay the same over updates, or scaling and retained instance counts are lost
+OF_SAGEMAKER = "_"  # so begin the hyperparameters that SageMaker adds to a tuning's: _tuning_objective_metric
 _VERSION_LENGTH = 12
 _TUNING_DIGEST_LENGTH = 11
 _TUNING_JOB = re.compile(rf"[a-z][a-z0-9-]*-t[0-9a-f]{{{_TUNING_DIGEST_LENGTH}}}")
@@ -88,6 +89,16 @@ def queue_prefix(dataset: str, what: str) -> str:
 def training_job(stack: str, dataset: str, version: str, code_digest: str) -> str:
     """Also the name of the model and of the endpoint config that come from the job."""
     return f"{stack}-{dataset}-{version}-{code_digest[:_CODE_LENGTH]}"
+
+
+def dataset_of(stack: str, name: str) -> str | None:
+    """Whose job or execution of training_job's naming it is; None for any other, such as a trial or a pipeline's step.
+
+    Those are known by their tag, facts.DATASET_TAG: `<stack>-xgboost-<execution>-<token>` is of no dataset `xgboost`.
+    """
+    rest = rf"-({DATASET_PATTERN.pattern})-[0-9a-f]{{{_VERSION_LENGTH}}}-[0-9a-f]{{{_CODE_LENGTH}}}"
+    match = re.fullmatch(re.escape(stack) + rest, name)
+    return match[1] if match else None
 
 
 def tuning_job(stack: str, dataset: str, version: str, code_digest: str) -> str | None:

@@ -112,7 +112,7 @@ def trainings(jobs: Sequence[TrainingJob], region: str) -> dict[str, str]:
             f"hp_{name}": value.strip('"')
             for job in jobs
             for name, value in sorted(job.hyperparameters.items())
-            if not name.startswith("sagemaker_")
+            if not name.startswith(("sagemaker_", names.OF_SAGEMAKER))
         },
     }
 

@@ -9,7 +9,8 @@ goes on.
 
 Warm starts. Only what a parent may differ in is different ("Run a Warm Start Hyperparameter Tuning Job", SageMaker
 developer guide): the same objective, the same number of hyperparameters, each of the same type, at most 10 changes of
-static values (an old and a new value count 2), at most 5 parents, all of them ended. TransferLearning, because
+static values (an old and a new value count 2; what was tuned and is fixed now 1, or as many as it had choices), at most
+5 parents, all of them ended. TransferLearning, because
 IdenticalDataAndAlgorithm wants the same input data, and a version has its own manifest and its own live model to beat.
 """
 
@@ -292,7 +293,7 @@ def _fits(request: Request, parent: TuningJob) -> bool:
         for one in ranges
     }
     changed = sum(2 for name in static.keys() & parent.static.keys() if static[name] != parent.static[name])
-    fixed = sum(1 for name in static if name in parent.ranges)
+    fixed = sum(parent.choices.get(name, 1) for name in static if name in parent.ranges)
     return (
         parent.ended
         and parent.best is not None
