@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.connection import CommandError, Connection
 from cli.terminal import Terminal
@@ -21,44 +19,15 @@ from mlplatform.recommendations import AdviceFacts, Recommendation, recommend, t
 console = Terminal(soft_wrap=True, highlight=False, markup=False)
 
 
-def caller(connection: Connection) -> Callable[..., dict[str, Any]]:
-    """One AWS call by service, operation and parameters, as the layer makes them. Raises AwsError."""
-    clients: dict[str, Any] = {}
-
-    def call(service: str, operation: str, **parameters: Any) -> dict[str, Any]:
-        try:
-            client = clients.setdefault(service, None) or connection.client(service)
-            clients[service] = client
-            return getattr(client, operation)(**parameters)  # type: ignore[no-any-return]
-        except ClientError as error:
-            detail = error.response.get("Error", {})
-            raise AwsError(
-                service, error.operation_name, str(detail.get("Code", "Unknown")), str(detail.get("Message", ""))
-            ) from error
-        except BotoCoreError as error:
-            raise AwsError(service, operation, type(error).__name__, str(error)) from error
-
-    return call
-
-
-def described_stack(connection: Connection) -> dict[str, Any]:
-    """Raises CommandError when there is no such stack."""
-    assert connection.outputs is not None  # says what to do where there is no stack
-    stack: dict[str, Any] = connection.client("cloudformation").describe_stacks(StackName=connection.stack)["Stacks"][0]
-    return stack
-
-
 def look(connection: Connection) -> tuple[AdviceFacts, tuple[Recommendation, ...]]:
     """The facts of the account as they are now, and what follows from them."""
-    stack = described_stack(connection)
-    given = {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", ())}
     facts = read_advice_facts(
-        caller(connection),
+        connection.call,
         stack=connection.stack,
-        region=connection.client("sagemaker").meta.region_name,
+        region=connection.sagemaker.meta.region_name,
         now=connection.now(),
-        office_hours=given["OfficeHours"],
-        time_zone=given["TimeZone"],
+        office_hours=connection.parameters["OfficeHours"],
+        time_zone=connection.parameters["TimeZone"],
     )
     return facts, recommend(facts, prices)
 
@@ -113,12 +82,11 @@ def apply(
     _show(chosen)
     if not chosen.appliable:
         raise CommandError("This one needs a person; the line after -> says what to do.")
-    call = caller(connection)
     for one in chosen.calls:
         console.print(f"   {'doing' if yes else 'would do'}: {one}")
         if yes:
             try:
-                call(one.service, one.operation, **one.request)
+                connection.call(one.service, one.operation, **one.request)
             except AwsError as error:
                 raise CommandError(f"{error}. What was done before this stays done; the rest was left.") from error
     if yes:

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cli import hours
-from cli.advice import caller, described_stack
 from cli.connection import Connection
 from cli.serving import PersonsAws
 from cli.terminal import Terminal
@@ -65,12 +64,7 @@ class Stack:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.name = connection.stack
-        self.call: Callable[..., dict[str, Any]] = caller(connection)
-
-    @cached_property
-    def described(self) -> dict[str, Any]:
-        """Raises CommandError when there is no such stack."""
-        return described_stack(self.connection)
+        self.call = connection.call
 
     @cached_property
     def settings(self) -> Settings:
@@ -79,10 +73,6 @@ class Stack:
     @cached_property
     def aws(self) -> PersonsAws:
         return PersonsAws(self.connection, self.settings)
-
-    @cached_property
-    def parameters(self) -> dict[str, str]:
-        return {one["ParameterKey"]: one["ParameterValue"] for one in self.described.get("Parameters", ())}
 
     @cached_property
     def resources(self) -> list[dict[str, Any]]:
@@ -145,7 +135,7 @@ def _show(line: Line) -> None:
 
 
 def deployed(stack: Stack) -> Found:
-    status = stack.described["StackStatus"]
+    status = stack.connection.described["StackStatus"]
     wrong = () if status.endswith("_COMPLETE") and "ROLLBACK" not in status else (f"it is {status}",)
     return Found(wrong, f"{stack.name} is {status}, {len(stack.resources)} resources")
 
@@ -214,9 +204,10 @@ def budget(stack: Stack) -> Found:
     there = {(one["NotificationType"], float(one["Threshold"])) for one in alerts.get("Notifications", ())}
     missing = [f"no alert at {threshold:g} % {kind.lower()}" for kind, threshold in sorted(_ALERTS - there)]
     limit = found["BudgetLimit"]
-    if float(limit["Amount"]) != float(stack.parameters["MonthlyBudgetUsd"]):
-        missing.append(f"its limit is {limit['Amount']}, not the {stack.parameters['MonthlyBudgetUsd']} that were set")
-    if stack.parameters["Project"] not in json.dumps(found.get("CostFilters") or found.get("FilterExpression") or {}):
+    given = stack.connection.parameters
+    if float(limit["Amount"]) != float(given["MonthlyBudgetUsd"]):
+        missing.append(f"its limit is {limit['Amount']}, not the {given['MonthlyBudgetUsd']} that were set")
+    if given["Project"] not in json.dumps(found.get("CostFilters") or found.get("FilterExpression") or {}):
         missing.append("it is not limited to the project's tag")
     return Found(tuple(missing), f"{name}: {float(limit['Amount']):g} {limit['Unit']} a month, {len(there)} alerts")
 
@@ -339,7 +330,7 @@ def _told_by(stack: Stack, function: str, queues: Mapping[str, str]) -> str:
 def tags(stack: Stack) -> Found:
     """Of everything with the project's tag or the stack's, the tagging service tells the keys."""
     lacking: dict[str, list[str]] = {}
-    for key, value in (("Project", stack.parameters["Project"]), (STACK_TAG, stack.name)):
+    for key, value in (("Project", stack.connection.parameters["Project"]), (STACK_TAG, stack.name)):
         for arn, there in tagged_resources(stack.call, (), {key: value}).items():
             if missing := [tag for tag in names.REQUIRED_TAGS if tag not in there]:
                 lacking[arn] = missing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -16,9 +16,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
 
 from mlplatform import names
+from mlplatform.aws_calls import as_aws_error, is_missing
+from mlplatform.errors import AwsError
 from mlplatform.settings import Settings, read_settings
 
 LAPTOP_REGION = "us-east-1"
+AWS_ERRORS = (ClientError, BotoCoreError)
 
 
 class CommandError(Exception):
@@ -32,6 +35,7 @@ class Connection:
     stack: str
     endpoint_url: str | None  # None: AWS itself
     region: str | None
+    _clients: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def _session(self) -> Any:
@@ -41,7 +45,14 @@ class Connection:
         return boto3.session.Session("laptop", "laptop", region_name=self.region or LAPTOP_REGION)
 
     def client(self, service: str, **options: Any) -> Any:
-        """`options` are botocore's, in place of the usual ones."""
+        """The service's client, made once; with `options`, which are botocore's in place of the usual, another one."""
+        if options:
+            return self._made(service, options)
+        if service not in self._clients:
+            self._clients[service] = self._made(service, {})
+        return self._clients[service]
+
+    def _made(self, service: str, options: Mapping[str, Any]) -> Any:
         # botocore waits 60 s for an answer, as long as a real-time inference may take.
         usual = {"retries": {"mode": "standard"}, "s3": {"addressing_style": "path"} if self.endpoint_url else {}}
         config = Config(**{**usual, **options})
@@ -66,11 +77,18 @@ class Connection:
     def autoscaling(self) -> Any:
         return self.client("application-autoscaling")
 
-    @cached_property
-    def outputs(self) -> dict[str, str]:
-        """The stack's outputs by name. Raises CommandError when there is no such stack, or it is not ready."""
+    def call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        """One AWS call, as the layer makes its own (`aws_calls.Call`). Raises AwsError."""
         try:
-            stacks = self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
+            return getattr(self.client(service), operation)(**parameters)  # type: ignore[no-any-return]
+        except AWS_ERRORS as error:
+            raise as_aws_error(service, operation, error) from error
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """The stack as CloudFormation describes it. Raises CommandError where there is no such stack."""
+        try:
+            [stack] = self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
         except ClientError as error:
             if "does not exist" in str(error):
                 raise CommandError(
@@ -78,7 +96,17 @@ class Connection:
                     "or start the laptop with `make up` and add --laptop."
                 ) from error
             raise
-        return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
+        return dict(stack)
+
+    @cached_property
+    def outputs(self) -> dict[str, str]:
+        """By name. Raises CommandError where there is no such stack."""
+        return {output["OutputKey"]: output["OutputValue"] for output in self.described.get("Outputs", [])}
+
+    @cached_property
+    def parameters(self) -> dict[str, str]:
+        """What the stack was given, by name. Raises CommandError where there is no such stack."""
+        return {one["ParameterKey"]: one["ParameterValue"] for one in self.described.get("Parameters", [])}
 
     @cached_property
     def settings(self) -> Settings:
@@ -86,6 +114,15 @@ class Connection:
         function = self.client("lambda").get_function_configuration(FunctionName=f"{self.stack}-keep-office-hours")
         region = self.sagemaker.meta.region_name
         return read_settings({**function["Environment"]["Variables"], "AWS_REGION": region})
+
+    def endpoint(self, name: str) -> dict[str, Any] | None:
+        """What DescribeEndpoint tells of it; None where there is none."""
+        try:
+            return self.call("sagemaker", "describe_endpoint", EndpointName=name)
+        except AwsError as error:
+            if is_missing(error):
+                return None
+            raise
 
     def decide(self, function: str, event: Mapping[str, Any]) -> list[dict[str, str]]:
         """What one of the stack's functions decides, each with its reason. Raises CommandError where it fails."""
@@ -139,11 +176,3 @@ def explain(error: Exception, connection: Connection) -> str:
         detail = error.response.get("Error", {})
         return f"{error.operation_name} was refused ({detail.get('Code')}): {detail.get('Message')}"
     return str(error)
-
-
-def is_missing(error: ClientError) -> bool:
-    """SageMaker has no code of its own for this: ValidationException, "Could not find ..."."""
-    return "could not find" in str(error).lower()
-
-
-AWS_ERRORS = (ClientError, BotoCoreError)

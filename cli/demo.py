@@ -352,8 +352,8 @@ def show_report(connection: Connection) -> None:
 
 
 def show_budget_alert(connection: Connection) -> None:
-    project = stack_parameter(connection, "Project")
-    budget = stack_parameter(connection, "MonthlyBudgetUsd")
+    project = connection.parameters["Project"]
+    budget = connection.parameters["MonthlyBudgetUsd"]
     usd = float(budget) * 0.85
     console.print(f"somebody's experiment is billed: ${usd:.2f} of the month's ${budget}")
     line = {"service": "Amazon SageMaker", "usd": usd, "tags": {"Project": project}}
@@ -376,11 +376,6 @@ def budget_alerts(connection: Connection) -> list[dict[str, Any]]:
         for message in call(connection, "/_laptop/inbox")
         if message["channel"] == "slack" and connection.outputs["BudgetName"] in json.dumps(message)
     ]
-
-
-def stack_parameter(connection: Connection, name: str) -> str:
-    stack = connection.client("cloudformation").describe_stacks(StackName=connection.stack)["Stacks"][0]
-    return next(str(one["ParameterValue"]) for one in stack["Parameters"] if one["ParameterKey"] == name)
 
 
 def shuffled_labels(files: Sequence[Path], folder: Path) -> list[Path]:

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cli.advice import caller
 from cli.connection import CommandError, Connection
 from cli.serving import app_of
 from cli.terminal import Terminal
@@ -200,24 +199,18 @@ def _until(endpoint: HostedEndpoint, settings: Settings, closed: frozenset[date]
 def _all_parked(connection: Connection) -> Iterator[tuple[HostedEndpoint, str]]:
     """Every parked endpoint, and the ARN that has its tags about hours."""
     wanted = {STACK_TAG: connection.stack, f"{names.PARKED_TAG}0": None}
-    for arn, tags in tagged_resources(caller(connection), ["sagemaker:endpoint-config"], wanted).items():
+    for arn, tags in tagged_resources(connection.call, ["sagemaker:endpoint-config"], wanted).items():
         record = read_record(tags)
         if record is not None:
             yield HostedEndpoint(record.endpoint, None, None, record.tags, record), arn
 
 
 def holidays(connection: Connection, settings: Settings, today: date) -> frozenset[date]:
-    listed = calendars.listed(settings.holidays)
-    bucket = connection.outputs["ArtifactBucketName"]
     try:
-        content = connection.s3.get_object(Bucket=bucket, Key=names.HOLIDAYS_KEY)["Body"].read()
-    except connection.s3.exceptions.NoSuchKey:
-        return listed
-    try:
-        return listed | calendars.from_calendar(content, today)
+        return app_of(connection).aws.holidays(today)
     except calendars.BadCalendar as error:
         console.print(f"[yellow]{names.HOLIDAYS_KEY} is not observed: {error}[/yellow]", highlight=False)
-        return listed
+        return calendars.listed(settings.holidays)
 
 
 def _alternating(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,17 +23,18 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from cli import summary_page
-from cli.advice import caller, described_stack, look
+from cli.advice import look
 from cli.connection import CommandError, Connection
 from cli.inventory import EndpointCost, Item, Summary
 from cli.terminal import Terminal
-from mlplatform import ledger, names, prices
-from mlplatform.aws_calls import tagged_resources
+from mlplatform import holds, ledger, names, prices, spend
+from mlplatform.aws_calls import Call, is_missing, tagged_resources
 from mlplatform.errors import AwsError, UnknownPrice
-from mlplatform.hosting import HOURS_PER_WEEK
+from mlplatform.facts import STACK_TAG, HostingKind, SpendMonth
+from mlplatform.hosting import DAYS_PER_MONTH, HOURS_PER_WEEK
 from mlplatform.platform_cost import CostLine, platform_cost
 from mlplatform.prices import HOURS_PER_MONTH
-from mlplatform.recommendations import AdviceFacts
+from mlplatform.recommendations import AdviceFacts, EndpointUse
 
 console = Terminal(soft_wrap=True)
 
@@ -74,22 +75,20 @@ def summary(
 
 def summarise(connection: Connection) -> Summary:
     """Raises CommandError where there is no such stack, and UnknownPrice for a resource without a price."""
-    stack, now = described_stack(connection), connection.now()
-    call = caller(connection)
+    now = connection.now()
     facts, recommendations = look(connection)
-    deployed = _Deployed.read(connection, call, stack)
+    deployed = Deployed.read(connection)
     lines: dict[str, list[CostLine]] = defaultdict(list)
     try:
         for line in platform_cost(deployed.resources, prices, facts.region):
             lines[line.resource].append(line)
     except UnknownPrice as error:
         raise CommandError(str(error)) from error
-    tags = _tags(call, deployed.parameters.get("Project", ""))
-    told = _Told(call, deployed)
-    for service in _Told.SERVICES:  # boto3's sessions make clients on one thread only
-        told.client(service)
+    tags = _tags(connection, deployed.parameters.get("Project", ""))
+    for service in Told.SERVICES:  # boto3's sessions make clients on one thread only
+        connection.client(service)
     with ThreadPoolExecutor(8) as pool:
-        described = list(pool.map(told.about, deployed.resources))
+        described = list(pool.map(lambda name: Told(connection.call, deployed).about(name), deployed.resources))
     items = tuple(
         Item(
             name,
@@ -109,8 +108,8 @@ def summarise(connection: Connection) -> Summary:
         now,
         deployed.parameters.get("Environment", ""),
         items,
-        tuple(_serving(facts)),
-        _saved(connection, call, now),
+        tuple(serving(facts, _metered(connection, now))),
+        _saved(connection, now),
         recommendations,
         facts.missing,
     )
@@ -120,7 +119,7 @@ def summarise(connection: Connection) -> Summary:
 
 
 @dataclass(frozen=True)
-class _Deployed:
+class Deployed:
     """The processed template as far as it was made, with the names that things got."""
 
     resources: Mapping[str, Mapping[str, Any]]
@@ -129,23 +128,23 @@ class _Deployed:
     names: Mapping[str, str] = field(default_factory=dict)  # what Ref and Sub stand for
 
     @classmethod
-    def read(cls, connection: Connection, call: Callable[..., dict[str, Any]], stack: Mapping[str, Any]) -> _Deployed:
+    def read(cls, connection: Connection) -> Deployed:
         physical: dict[str, str] = {}
         token: dict[str, str] = {}
         while True:
-            page = call("cloudformation", "list_stack_resources", StackName=connection.stack, **token)
+            page = connection.call("cloudformation", "list_stack_resources", StackName=connection.stack, **token)
             physical |= {
                 one["LogicalResourceId"]: one.get("PhysicalResourceId", "") for one in page["StackResourceSummaries"]
             }
             if not page.get("NextToken"):
                 break
             token = {"NextToken": page["NextToken"]}
-        body = call("cloudformation", "get_template", StackName=connection.stack, TemplateStage="Processed")
+        body = connection.call("cloudformation", "get_template", StackName=connection.stack, TemplateStage="Processed")
         template = body["TemplateBody"]
         if isinstance(template, str):
             template = json.loads(template)
-        parameters = {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", ())}
-        arn = stack["StackId"].split(":")
+        parameters = connection.parameters
+        arn = connection.described["StackId"].split(":")
         pseudo = {
             "AWS::StackName": connection.stack,
             "AWS::Partition": arn[1],
@@ -254,31 +253,36 @@ def _words(name: str) -> str:
 # ---- what the services say ----
 
 
-class _Told:
-    """How each resource saves and is secured, by its own service's description."""
+# How S3 says that a bucket has none of it, and how Lambda, IAM, SQS and SNS say that something is gone.
+_NOT_SET = {
+    "ServerSideEncryptionConfigurationNotFoundError",
+    "NoSuchPublicAccessBlockConfiguration",
+    "NoSuchBucketPolicy",
+    "NoSuchLifecycleConfiguration",
+    "NoSuchBucket",
+    "ResourceNotFoundException",
+    "NoSuchEntity",
+    "AWS.SimpleQueueService.NonExistentQueue",
+    "QueueDoesNotExist",
+}
+
+
+class Told:
+    """How a resource saves and is secured, by its own service's description."""
 
     SERVICES = ("s3", "sqs", "sns", "lambda", "logs", "iam")
 
-    def __init__(self, call: Callable[..., dict[str, Any]], deployed: _Deployed) -> None:
+    def __init__(self, call: Call, deployed: Deployed) -> None:
         self._call, self._deployed = call, deployed
         self.region = deployed.names["AWS::Region"]
-
-    def client(self, service: str) -> None:
-        """Makes the service's client, with its cheapest call."""
-        cheapest: dict[str, tuple[str, dict[str, Any]]] = {
-            "s3": ("list_buckets", {}),
-            "sqs": ("list_queues", {"MaxResults": 1}),
-            "sns": ("list_topics", {}),
-            "lambda": ("list_functions", {"MaxItems": 1}),
-            "logs": ("describe_log_groups", {"limit": 1}),
-            "iam": ("list_roles", {"MaxItems": 1}),
-        }
-        operation, given = cheapest[service]
-        self._maybe(service, operation, **given)
+        self._hidden: list[str] = []  # what may not be looked at
 
     def about(self, name: str) -> tuple[str, list[str]]:
-        """What it saves, and its security measures."""
-        resource, physical = self._deployed.resources[name], self._deployed.physical[name]
+        """What it saves, and its security measures; of those that may not be looked at, that. Raises AwsError."""
+        saves, security = self._about(self._deployed.resources[name], self._deployed.physical[name])
+        return saves, [*security, *(f"not visible: {operation}" for operation in self._hidden)]
+
+    def _about(self, resource: Mapping[str, Any], physical: str) -> tuple[str, list[str]]:
         match resource["Type"]:
             case "AWS::S3::Bucket":
                 return self._bucket(physical)
@@ -295,10 +299,14 @@ class _Told:
         return "", []
 
     def _maybe(self, service: str, operation: str, **given: Any) -> dict[str, Any]:
-        """A description, or an empty one: not allowed to look, or nothing is set."""
+        """A description, or an empty one: nothing is set, there is no such thing, or not allowed to look."""
         try:
             return self._call(service, operation, **given)
-        except AwsError:
+        except AwsError as error:
+            if error.denied:
+                self._hidden.append(error.operation)
+            elif error.code not in _NOT_SET and not is_missing(error):
+                raise  # a call that failed is no measure that is missing
             return {}
 
     def _bucket(self, name: str) -> tuple[str, list[str]]:
@@ -436,10 +444,10 @@ def _lifecycle(rules: Iterable[Mapping[str, Any]], region: str) -> str:
     return "; ".join(said)
 
 
-def _tags(call: Callable[..., dict[str, Any]], project: str) -> Mapping[str, Mapping[str, str]]:
+def _tags(connection: Connection, project: str) -> Mapping[str, Mapping[str, str]]:
     """ARN -> tags of what carries the project's tag; nothing where that may not be asked."""
     try:
-        return tagged_resources(call, (), {"Project": project})
+        return tagged_resources(connection.call, (), {"Project": project})
     except AwsError:
         return {}
 
@@ -465,12 +473,27 @@ def _missing_tags(
 # ---- what its users run, and what was saved ----
 
 
-def _serving(facts: AdviceFacts) -> Iterable[EndpointCost]:
+def _metered(connection: Connection, now: datetime) -> SpendMonth | None:
+    """What the meter has of this month; None before its first tick."""
+    bucket, key = connection.outputs["ArtifactBucketName"], spend.month_key(holds.month_of(now))
+    try:
+        return spend.read_month(json.loads(connection.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()))
+    except AwsError as error:
+        if is_missing(error):
+            return None
+        raise
+
+
+def serving(facts: AdviceFacts, month: SpendMonth | None) -> Iterable[EndpointCost]:
     for one in facts.endpoints:
-        if one.tags.get("ml-platform:stack") != facts.stack:
+        if one.tags.get(STACK_TAG) != facts.stack:
+            continue
+        if one.kind is not HostingKind.REAL_TIME:
+            usd = None if month is None else monthly(one, month)
+            yield EndpointCost(one.name, f"{one.kind.value}, at this month's rate", one.hours_per_week, usd, usd)
             continue
         if one.instance_type is None:
-            yield EndpointCost(one.name, "coming or going, or serverless", one.hours_per_week, None, None)
+            yield EndpointCost(one.name, "coming or going", one.hours_per_week, None, None)
             continue
         what = f"{one.instance_count} x {one.instance_type}"
         try:
@@ -478,19 +501,31 @@ def _serving(facts: AdviceFacts) -> Iterable[EndpointCost]:
         except UnknownPrice:
             yield EndpointCost(one.name, what, one.hours_per_week, None, None)
             continue
-        month = hour * HOURS_PER_MONTH
-        yield EndpointCost(one.name, what, one.hours_per_week, month * one.hours_per_week / HOURS_PER_WEEK, month)
+        always_on = hour * HOURS_PER_MONTH
+        usd = always_on * one.hours_per_week / HOURS_PER_WEEK
+        yield EndpointCost(one.name, what, one.hours_per_week, usd, always_on)
 
 
-def _saved(
-    connection: Connection, call: Callable[..., dict[str, Any]], now: datetime
-) -> Mapping[str, tuple[int, Decimal]]:
+def monthly(endpoint: EndpointUse, month: SpendMonth) -> Decimal | None:
+    """US dollars a month of what costs by use, if it goes on as in the month so far; None where none was metered yet.
+
+    Over a day at least: the first hour says nothing about a month.
+    """
+    item = month.items.get(names.run_key(endpoint.arn, endpoint.created))
+    if item is None:
+        return None
+    counted = item.through - max(endpoint.created, holds.month_start(month.month))
+    days = max(Decimal(str(counted.total_seconds())) / 86400, Decimal(1))
+    return sum(item.days.values(), Decimal(0)) / days * DAYS_PER_MONTH
+
+
+def _saved(connection: Connection, now: datetime) -> Mapping[str, tuple[int, Decimal]]:
     bucket = connection.outputs["ArtifactBucketName"]
     found: dict[str, tuple[int, Decimal]] = {}
     pages = connection.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=ledger.month_prefix(now))
     for page in pages:
         for entry in page.get("Contents", ()):
-            saving = ledger.parse(call("s3", "get_object", Bucket=bucket, Key=entry["Key"])["Body"].read())
+            saving = ledger.parse(connection.call("s3", "get_object", Bucket=bucket, Key=entry["Key"])["Body"].read())
             times, usd = found.get(saving.kind, (0, Decimal(0)))
             found[saving.kind] = (times + 1, usd + saving.usd)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
@@ -14,7 +14,6 @@ import typer
 from botocore.exceptions import ClientError
 from rich.table import Table
 
-from cli.advice import caller
 from cli.connection import CommandError, Connection
 from cli.terminal import Terminal
 from mlplatform import prices
@@ -78,14 +77,13 @@ def remove(connection: Connection, *, data: bool) -> int:
     stack, _, buckets = _look(connection)
     if stack is not None and stack["StackStatus"] != "DELETE_COMPLETE":
         _delete_stack(connection, stack)
-    call = caller(connection)
-    _end_rest(call, connection.stack)
+    _end_rest(connection)
     if data:
         for bucket in buckets:
             _empty(connection, bucket)
             connection.s3.delete_bucket(Bucket=bucket)
             console.print(f"the bucket {bucket} is deleted", markup=False)
-    return _prove(connection, stack, call)
+    return _prove(connection, stack)
 
 
 # ---- what there is ----
@@ -94,7 +92,7 @@ def remove(connection: Connection, *, data: bool) -> int:
 def _look(connection: Connection) -> tuple[dict[str, Any] | None, tuple[Owned, ...], list[str]]:
     """The stack, what its functions made, and its buckets. Raises CommandError where there is nothing of it."""
     stack = _newest(connection)
-    owned, buckets = read_owned(caller(connection), connection.stack), _buckets(connection, stack)
+    owned, buckets = read_owned(connection.call, connection.stack), _buckets(connection, stack)
     if (stack is None or stack["StackStatus"] == "DELETE_COMPLETE") and not owned and not buckets:
         raise CommandError(f"There is no stack {connection.stack} here, and nothing that one of that name has left.")
     return stack, owned, buckets
@@ -242,13 +240,13 @@ def _events(connection: Connection, stack: dict[str, Any]) -> list[dict[str, Any
     return found
 
 
-def _end_rest(call: Callable[..., dict[str, Any]], stack: str) -> None:
+def _end_rest(connection: Connection) -> None:
     """What the stack's own function ends as a rule: it may have been deleted before it was done."""
     limit = time.monotonic() + _LONGEST_SECONDS
-    while owned := read_owned(call, stack):
-        step = plan_teardown(owned, stack)
+    while owned := read_owned(connection.call, connection.stack):
+        step = plan_teardown(owned, connection.stack)
         for decision in step.ends:
-            end(call, decision)
+            end(connection.call, decision)
             console.print(f"   {decision.reason}", markup=False)
         if step.waiting:
             if time.monotonic() > limit:
@@ -278,7 +276,7 @@ def _delete(connection: Connection, bucket: str, versions: list[dict[str, str]])
 # ---- the proof ----
 
 
-def _prove(connection: Connection, stack: dict[str, Any] | None, call: Callable[..., dict[str, Any]]) -> int:
+def _prove(connection: Connection, stack: dict[str, Any] | None) -> int:
     """Looks at the account once more, service by service; the exit code."""
     ended: Counter[str] = Counter()
     left: dict[str, list[str]] = {}
@@ -290,7 +288,7 @@ def _prove(connection: Connection, stack: dict[str, Any] | None, call: Callable[
             ended[service] += 1
         elif entry["ResourceStatus"] != "DELETE_SKIPPED" or service != "S3":
             left.setdefault(service, []).append(entry["LogicalResourceId"])
-    for one in read_owned(call, connection.stack):
+    for one in read_owned(connection.call, connection.stack):
         left.setdefault(_SERVICES.get(one.kind, "SageMaker"), []).append(f"{one.kind} {one.name}")
     table = Table("service", "deleted with the stack", "left", box=None, pad_edge=False)
     for service in sorted({*ended, *left, "SageMaker"}):

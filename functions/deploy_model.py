@@ -44,8 +44,8 @@ _REMEMBERED = timedelta(days=1)  # for so long an end is looked for whose event 
 @observed
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, str] | list[dict[str, str]]:
     """SageMaker's events of trainings, tunings, pipelines and model packages; the Scheduler every 4 hours."""
-    now = events.scheduled_time(event)
-    if now is not None:
+    if "scheduled_time" in event:
+        now = events.scheduled_time(event)
         return [decided(one) for find in (find_lost_ends, find_lost_approvals) for one in find(live_app(), now)]
     if events.is_tuning(event):
         return decided(deploy_tuned(live_app(), events.tuning_ended(event)))

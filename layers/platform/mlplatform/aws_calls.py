@@ -42,7 +42,7 @@ class Calls:
     def now(self) -> datetime:
         """The time by AWS's clock, as its last answer told it: where the account's time was moved, so was that.
 
-        Functions that a schedule starts take the time from their event; this is for the others.
+        For after a call. Functions that a schedule starts take the time from their event (events.scheduled_time).
         """
         return parsedate_to_datetime(self._date) if self._date else datetime.now(UTC)
 
@@ -63,13 +63,8 @@ class Calls:
             answer: dict[str, Any] = getattr(self._client(service), operation)(**parameters)
             self._date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
             return answer
-        except ClientError as error:
-            details = error.response.get("Error", {})
-            raise AwsError(
-                service, error.operation_name, str(details.get("Code", "Unknown")), str(details.get("Message", ""))
-            ) from error
-        except BotoCoreError as error:
-            raise AwsError(service, operation, type(error).__name__, str(error)) from error
+        except (ClientError, BotoCoreError) as error:
+            raise as_aws_error(service, operation, error) from error
 
     def _unless(self, expected: Callable[[AwsError], bool], service: str, operation: str, **parameters: Any) -> bool:
         """Makes the call; False if AWS refused it for the expected reason, which is then no error."""
@@ -151,6 +146,16 @@ class Calls:
             document = {"decision": type(decision).__name__, "reason": decision.reason}
             self._put_once(bucket, decision.once, document)
         return True
+
+
+def as_aws_error(service: str, operation: str, error: ClientError | BotoCoreError) -> AwsError:
+    """What botocore raised, with the code that AWS refused the call with, or why there was no answer."""
+    if isinstance(error, ClientError):
+        details = error.response.get("Error", {})
+        return AwsError(
+            service, error.operation_name, str(details.get("Code", "Unknown")), str(details.get("Message", ""))
+        )
+    return AwsError(service, operation, type(error).__name__, str(error))
 
 
 def tagged_resources(

@@ -209,15 +209,13 @@ def _member(holder: Mapping[str, Any], name: str, kind: type) -> Any:
     return value
 
 
-def scheduled_time(event: Event) -> datetime | None:
+def scheduled_time(event: Event) -> datetime:
     """The moment for which EventBridge Scheduler fired: the template makes it the input, `{"scheduled_time": ...}`.
 
-    None where there is none: somebody invoked the function by hand. Raises BadEvent for what is no moment with a zone.
+    Whoever invokes the function by hand gives it too. Raises BadEvent for what is no moment with a zone.
     "Adding context attributes" (EventBridge Scheduler user guide): `<aws.scheduler.scheduled-time>` is ISO 8601, UTC.
     """
     text = event.get("scheduled_time")
-    if text is None:
-        return None
     try:
         moment = datetime.fromisoformat(str(text))
     except ValueError as error:

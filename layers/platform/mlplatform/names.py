@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -64,6 +64,11 @@ def dataset_version(objects: Iterable[StoredObject]) -> str:
     for stored in sorted(objects, key=lambda stored: stored.key):
         digest.update(f"{stored.key}\0{stored.etag.strip(chr(34))}\0".encode())
     return digest.hexdigest()[:_VERSION_LENGTH]
+
+
+def run_key(arn: str, started: datetime) -> str:
+    """What the meter knows an endpoint by: one that was deleted and made anew is another."""
+    return f"{arn} {started.astimezone(UTC).isoformat(timespec='seconds')}"
 
 
 def endpoint(stack: str, dataset: str) -> str:
