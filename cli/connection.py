@@ -16,7 +16,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
 
 from mlplatform import names
-from mlplatform.aws_calls import as_aws_error
+from mlplatform.aws_calls import as_aws_error, is_missing
+from mlplatform.errors import AwsError
 from mlplatform.settings import Settings, read_settings
 
 LAPTOP_REGION = "us-east-1"
@@ -114,6 +115,15 @@ class Connection:
         region = self.sagemaker.meta.region_name
         return read_settings({**function["Environment"]["Variables"], "AWS_REGION": region})
 
+    def endpoint(self, name: str) -> dict[str, Any] | None:
+        """What DescribeEndpoint tells of it; None where there is none."""
+        try:
+            return self.call("sagemaker", "describe_endpoint", EndpointName=name)
+        except AwsError as error:
+            if is_missing(error):
+                return None
+            raise
+
     def decide(self, function: str, event: Mapping[str, Any]) -> list[dict[str, str]]:
         """What one of the stack's functions decides, each with its reason. Raises CommandError where it fails."""
         answer = self.client("lambda").invoke(
@@ -166,8 +176,3 @@ def explain(error: Exception, connection: Connection) -> str:
         detail = error.response.get("Error", {})
         return f"{error.operation_name} was refused ({detail.get('Code')}): {detail.get('Message')}"
     return str(error)
-
-
-def is_missing(error: ClientError) -> bool:
-    """SageMaker has no code of its own for this: ValidationException, "Could not find ..."."""
-    return "could not find" in str(error).lower()

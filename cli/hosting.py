@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from rich.table import Table
 
 from cli import costs, hours
-from cli.connection import CommandError, Connection, is_missing
+from cli.connection import CommandError, Connection
 from cli.serving import app_of
 from cli.terminal import Terminal
 from mlplatform import instances, kinds, names, prices
@@ -205,11 +205,8 @@ def move(
 def _stand_in(connection: Connection, current: CurrentHosting) -> str | None:
     """How far a move is; None where none is under way."""
     name, stand_in = current.name, names.stand_in(current.name)
-    try:
-        found = connection.sagemaker.describe_endpoint(EndpointName=stand_in)
-    except ClientError as error:
-        if not is_missing(error):
-            raise
+    found = connection.endpoint(stand_in)
+    if found is None:
         return None
     return (
         f"{name} moves: {stand_in} is {found['EndpointStatus']}. Call that one while {name} is made anew; it goes "

@@ -206,17 +206,11 @@ def _all_parked(connection: Connection) -> Iterator[tuple[HostedEndpoint, str]]:
 
 
 def holidays(connection: Connection, settings: Settings, today: date) -> frozenset[date]:
-    listed = calendars.listed(settings.holidays)
-    bucket = connection.outputs["ArtifactBucketName"]
     try:
-        content = connection.s3.get_object(Bucket=bucket, Key=names.HOLIDAYS_KEY)["Body"].read()
-    except connection.s3.exceptions.NoSuchKey:
-        return listed
-    try:
-        return listed | calendars.from_calendar(content, today)
+        return app_of(connection).aws.holidays(today)
     except calendars.BadCalendar as error:
         console.print(f"[yellow]{names.HOLIDAYS_KEY} is not observed: {error}[/yellow]", highlight=False)
-        return listed
+        return calendars.listed(settings.holidays)
 
 
 def _alternating(

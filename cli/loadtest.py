@@ -16,7 +16,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli import hosting
-from cli.connection import CommandError, Connection, is_missing
+from cli.connection import CommandError, Connection
 from cli.terminal import Terminal
 from mlplatform import names, prices
 from mlplatform.dollars import money
@@ -220,15 +220,9 @@ def run_step(ask: Callable[[], None], clients: int, seconds: float, count: Calla
 
 def instances_now(connection: Connection, endpoint: str, only: str | None = None) -> int:
     """How many instances serve it now, or one variant of it; 0 where it has none, or does not exist."""
-    try:
-        found = connection.sagemaker.describe_endpoint(EndpointName=endpoint)
-    except ClientError as error:
-        if not is_missing(error):
-            raise
-        return 0
     return sum(
         int(one.get("CurrentInstanceCount", 0))
-        for one in found.get("ProductionVariants", ())
+        for one in (connection.endpoint(endpoint) or {}).get("ProductionVariants", ())
         if only in {None, one["VariantName"]}
     )
 

@@ -18,7 +18,7 @@ import typer
 from botocore.exceptions import ClientError
 
 from cli import hours
-from cli.connection import CommandError, Connection, is_missing
+from cli.connection import CommandError, Connection
 from mlplatform import names
 from mlplatform.delimited import DELIMITERS, decode, parse, sniff
 from mlplatform.errors import DataRejected
@@ -183,7 +183,7 @@ def _asked(
             ) from error
         if _code(error) == "ValidationError" and "not found" in str(error):
             stand_in = names.stand_in(names.bare(name))
-            if name != stand_in and _is_there(connection, stand_in):
+            if name != stand_in and connection.endpoint(stand_in) is not None:
                 sys.stderr.write(f"{name} is being made anew as another kind of hosting; {stand_in} is asked\n")
                 return _asked(connection, dataset, stand_in, body, content_type, accept, None)
             until = hours.asleep(connection).get(connection.endpoint_name(dataset))
@@ -199,30 +199,16 @@ def _asked(
     return text
 
 
-def _is_there(connection: Connection, endpoint: str) -> bool:
-    try:
-        connection.sagemaker.describe_endpoint(EndpointName=endpoint)
-    except ClientError as error:
-        if not is_missing(error):
-            raise
-        return False
-    return True
-
-
 def _code(error: ClientError) -> str:
     return str(error.response["Error"]["Code"])
 
 
 def _kind(connection: Connection, name: str) -> HostingKind:
     """How an endpoint is hosted; of one that is not there, as most are."""
-    try:
-        found = connection.sagemaker.describe_endpoint(EndpointName=name)
-        config = connection.sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
-    except ClientError as error:
-        if not is_missing(error):
-            raise
+    found = connection.endpoint(name)
+    if found is None:
         return HostingKind.REAL_TIME
-    return kind_of(config)
+    return kind_of(connection.sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"]))
 
 
 def _queued(connection: Connection, dataset: str, request: dict[str, Any]) -> str:

@@ -27,12 +27,14 @@ from cli.advice import look
 from cli.connection import CommandError, Connection
 from cli.inventory import EndpointCost, Item, Summary
 from cli.terminal import Terminal
-from mlplatform import ledger, names, prices
-from mlplatform.aws_calls import Call, tagged_resources
+from mlplatform import holds, ledger, names, prices, spend
+from mlplatform.aws_calls import Call, is_missing, tagged_resources
 from mlplatform.errors import AwsError, UnknownPrice
+from mlplatform.facts import STACK_TAG, HostingKind, SpendMonth
+from mlplatform.hosting import DAYS_PER_MONTH
 from mlplatform.platform_cost import CostLine, platform_cost
 from mlplatform.prices import HOURS_PER_MONTH, HOURS_PER_WEEK
-from mlplatform.recommendations import AdviceFacts
+from mlplatform.recommendations import AdviceFacts, EndpointUse
 
 console = Terminal(soft_wrap=True)
 
@@ -75,7 +77,7 @@ def summarise(connection: Connection) -> Summary:
     """Raises CommandError where there is no such stack, and UnknownPrice for a resource without a price."""
     now = connection.now()
     facts, recommendations = look(connection)
-    deployed = _Deployed.read(connection)
+    deployed = Deployed.read(connection)
     lines: dict[str, list[CostLine]] = defaultdict(list)
     try:
         for line in platform_cost(deployed.resources, prices, facts.region):
@@ -83,11 +85,10 @@ def summarise(connection: Connection) -> Summary:
     except UnknownPrice as error:
         raise CommandError(str(error)) from error
     tags = _tags(connection, deployed.parameters.get("Project", ""))
-    told = _Told(connection.call, deployed)
-    for service in _Told.SERVICES:  # boto3's sessions make clients on one thread only
+    for service in Told.SERVICES:  # boto3's sessions make clients on one thread only
         connection.client(service)
     with ThreadPoolExecutor(8) as pool:
-        described = list(pool.map(told.about, deployed.resources))
+        described = list(pool.map(lambda name: Told(connection.call, deployed).about(name), deployed.resources))
     items = tuple(
         Item(
             name,
@@ -107,7 +108,7 @@ def summarise(connection: Connection) -> Summary:
         now,
         deployed.parameters.get("Environment", ""),
         items,
-        tuple(_serving(facts)),
+        tuple(serving(facts, _metered(connection, now))),
         _saved(connection, now),
         recommendations,
         facts.missing,
@@ -118,7 +119,7 @@ def summarise(connection: Connection) -> Summary:
 
 
 @dataclass(frozen=True)
-class _Deployed:
+class Deployed:
     """The processed template as far as it was made, with the names that things got."""
 
     resources: Mapping[str, Mapping[str, Any]]
@@ -127,7 +128,7 @@ class _Deployed:
     names: Mapping[str, str] = field(default_factory=dict)  # what Ref and Sub stand for
 
     @classmethod
-    def read(cls, connection: Connection) -> _Deployed:
+    def read(cls, connection: Connection) -> Deployed:
         physical: dict[str, str] = {}
         token: dict[str, str] = {}
         while True:
@@ -252,18 +253,36 @@ def _words(name: str) -> str:
 # ---- what the services say ----
 
 
-class _Told:
-    """How each resource saves and is secured, by its own service's description."""
+# How S3 says that a bucket has none of it, and how Lambda, IAM, SQS and SNS say that something is gone.
+_NOT_SET = {
+    "ServerSideEncryptionConfigurationNotFoundError",
+    "NoSuchPublicAccessBlockConfiguration",
+    "NoSuchBucketPolicy",
+    "NoSuchLifecycleConfiguration",
+    "NoSuchBucket",
+    "ResourceNotFoundException",
+    "NoSuchEntity",
+    "AWS.SimpleQueueService.NonExistentQueue",
+    "QueueDoesNotExist",
+}
+
+
+class Told:
+    """How a resource saves and is secured, by its own service's description."""
 
     SERVICES = ("s3", "sqs", "sns", "lambda", "logs", "iam")
 
-    def __init__(self, call: Call, deployed: _Deployed) -> None:
+    def __init__(self, call: Call, deployed: Deployed) -> None:
         self._call, self._deployed = call, deployed
         self.region = deployed.names["AWS::Region"]
+        self._hidden: list[str] = []  # what may not be looked at
 
     def about(self, name: str) -> tuple[str, list[str]]:
-        """What it saves, and its security measures."""
-        resource, physical = self._deployed.resources[name], self._deployed.physical[name]
+        """What it saves, and its security measures; of those that may not be looked at, that. Raises AwsError."""
+        saves, security = self._about(self._deployed.resources[name], self._deployed.physical[name])
+        return saves, [*security, *(f"not visible: {operation}" for operation in self._hidden)]
+
+    def _about(self, resource: Mapping[str, Any], physical: str) -> tuple[str, list[str]]:
         match resource["Type"]:
             case "AWS::S3::Bucket":
                 return self._bucket(physical)
@@ -280,10 +299,14 @@ class _Told:
         return "", []
 
     def _maybe(self, service: str, operation: str, **given: Any) -> dict[str, Any]:
-        """A description, or an empty one: not allowed to look, or nothing is set."""
+        """A description, or an empty one: nothing is set, there is no such thing, or not allowed to look."""
         try:
             return self._call(service, operation, **given)
-        except AwsError:
+        except AwsError as error:
+            if error.denied:
+                self._hidden.append(error.operation)
+            elif error.code not in _NOT_SET and not is_missing(error):
+                raise  # a call that failed is no measure that is missing
             return {}
 
     def _bucket(self, name: str) -> tuple[str, list[str]]:
@@ -450,12 +473,27 @@ def _missing_tags(
 # ---- what its users run, and what was saved ----
 
 
-def _serving(facts: AdviceFacts) -> Iterable[EndpointCost]:
+def _metered(connection: Connection, now: datetime) -> SpendMonth | None:
+    """What the meter has of this month; None before its first tick."""
+    bucket, key = connection.outputs["ArtifactBucketName"], spend.month_key(holds.month_of(now))
+    try:
+        return spend.read_month(json.loads(connection.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()))
+    except AwsError as error:
+        if is_missing(error):
+            return None
+        raise
+
+
+def serving(facts: AdviceFacts, month: SpendMonth | None) -> Iterable[EndpointCost]:
     for one in facts.endpoints:
-        if one.tags.get("ml-platform:stack") != facts.stack:
+        if one.tags.get(STACK_TAG) != facts.stack:
+            continue
+        if one.kind is not HostingKind.REAL_TIME:
+            usd = None if month is None else monthly(one, month)
+            yield EndpointCost(one.name, f"{one.kind.value}, at this month's rate", one.hours_per_week, usd, usd)
             continue
         if one.instance_type is None:
-            yield EndpointCost(one.name, "coming or going, or serverless", one.hours_per_week, None, None)
+            yield EndpointCost(one.name, "coming or going", one.hours_per_week, None, None)
             continue
         what = f"{one.instance_count} x {one.instance_type}"
         try:
@@ -463,8 +501,22 @@ def _serving(facts: AdviceFacts) -> Iterable[EndpointCost]:
         except UnknownPrice:
             yield EndpointCost(one.name, what, one.hours_per_week, None, None)
             continue
-        month = hour * HOURS_PER_MONTH
-        yield EndpointCost(one.name, what, one.hours_per_week, month * one.hours_per_week / HOURS_PER_WEEK, month)
+        always_on = hour * HOURS_PER_MONTH
+        usd = always_on * one.hours_per_week / HOURS_PER_WEEK
+        yield EndpointCost(one.name, what, one.hours_per_week, usd, always_on)
+
+
+def monthly(endpoint: EndpointUse, month: SpendMonth) -> Decimal | None:
+    """US dollars a month of what costs by use, if it goes on as in the month so far; None where none was metered yet.
+
+    Over a day at least: the first hour says nothing about a month.
+    """
+    item = month.items.get(names.run_key(endpoint.arn, endpoint.created))
+    if item is None:
+        return None
+    counted = item.through - max(endpoint.created, holds.month_start(month.month))
+    days = max(Decimal(str(counted.total_seconds())) / 86400, Decimal(1))
+    return sum(item.days.values(), Decimal(0)) / days * DAYS_PER_MONTH
 
 
 def _saved(connection: Connection, now: datetime) -> Mapping[str, tuple[int, Decimal]]:

@@ -164,13 +164,17 @@ class Account:
     listeners: list[Listener] = field(default_factory=list)
     # called in reverse order at shutdown
     closers: list[Callable[[], None]] = field(default_factory=list)
+    _clients: dict[tuple[str, str | None], Any] = field(default_factory=dict)  # by service and role
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, service: str, role_arn: str | None = None) -> Any:
-        """A boto3 client of this account: as the administrator, or with a role's rights."""
+        """A boto3 client of this account: as the administrator, or with a role's rights.
+
+        There is one for each, because they are slow to make and safe to share. Raises ServiceError for an unknown role.
+        """
         from botocore.config import Config
 
         credentials = (
@@ -181,7 +185,11 @@ class Account:
         config = Config(retries={"max_attempts": 2}, s3={"addressing_style": "path"}, max_pool_connections=50)
         # One session for all keeps the parsed service models, which cost six times the client; it is not thread-safe.
         with _making_clients:
-            return _session().client(service, region_name=REGION, endpoint_url=self.url, config=config, **credentials)
+            if (service, role_arn) not in self._clients:
+                self._clients[service, role_arn] = _session().client(
+                    service, region_name=REGION, endpoint_url=self.url, config=config, **credentials
+                )
+            return self._clients[service, role_arn]
 
 
 _making_clients = threading.Lock()

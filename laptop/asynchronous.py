@@ -124,7 +124,6 @@ class Queue:
     counters: dict[str, AsyncCounters] = field(default_factory=dict)  # by variant
     closed: bool = False
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
-    _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     @property
     def backlog(self) -> int:
@@ -227,7 +226,7 @@ class Queue:
         began = time.perf_counter()
 
         def read() -> bytes:
-            answer = self._client("s3", variant).get_object(Bucket=bucket, Key=key)
+            answer = self.account.client("s3", variant.role).get_object(Bucket=bucket, Key=key)
             if answer["ContentLength"] > MAX_INPUT_BYTES:
                 raise ValueError(f"it has {answer['ContentLength']} bytes, more than {MAX_INPUT_BYTES}")
             return bytes(answer["Body"].read())
@@ -281,7 +280,7 @@ class Queue:
     async def _upload(self, uri: str, variant: Variant, content: bytes, content_type: str) -> None:
         bucket, key = split_s3_uri(uri)
         began = time.perf_counter()
-        s3 = self._client("s3", variant)
+        s3 = self.account.client("s3", variant.role)
         await asyncio.to_thread(s3.put_object, Bucket=bucket, Key=key, Body=content, ContentType=content_type)
         self.count(variant.name).upload_us.add((time.perf_counter() - began) * 1e6)
 
@@ -313,19 +312,13 @@ class Queue:
             where = "Check S3 path location(if configured) or Cloudwatch for additional details."
             message["responseBody"] = {"content": content, "message": where, "encoding": "BASE64"}
         try:
-            sns = self._client("sns", variant)
+            sns = self.account.client("sns", variant.role)
             await asyncio.to_thread(sns.publish, TopicArn=topic, Message=json.dumps(message))
         except Exception as error:
             self.count(variant.name).notification_failures += 1
             self.account.journal.record(
                 "asynchronous", endpoint=self.endpoint.name, inference=request.inference_id, reason=str(error)
             )
-
-    def _client(self, service: str, variant: Variant) -> Any:
-        where = service, variant.role
-        if where not in self._clients:
-            self._clients[where] = self.account.client(service, variant.role)
-        return self._clients[where]
 
     def _log(self, instance: Instance, request: Request, line: str) -> None:
         """The platform's log: "Log lines contain the request's inference ID"."""

@@ -54,7 +54,7 @@ class Context:
         "30" becomes 30 where a number is due. Raises botocore's ClientError or ResourceFailure."""
         from botocore import xform_name
 
-        client = client_of(self.account, service)
+        client = self.account.client(service)
         shape = client.meta.service_model.operation_model(operation).input_shape
         answer: dict[str, Any] = getattr(client, xform_name(operation))(**fitted(parameters, shape, operation))
         return answer
@@ -74,19 +74,6 @@ class Context:
         if isinstance(own, list):
             own = {tag["Key"]: tag["Value"] for tag in own}
         return {key: str(value) for key, value in {**self.tags, **own}.items()}
-
-
-_clients: dict[tuple[int, str], Any] = {}
-_clients_lock = threading.Lock()
-
-
-def client_of(account: Account, service: str) -> Any:
-    """Clients are slow to make and safe to share."""
-    with _clients_lock:
-        key = (account.port, service)
-        if key not in _clients:
-            _clients[key] = account.client(service)
-        return _clients[key]
 
 
 def fitted(value: Any, shape: Any, where: str) -> Any:

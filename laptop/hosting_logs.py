@@ -20,7 +20,6 @@ class HostingLogs:
         self._account = account
         self._lines: deque[tuple[str, str, int, str]] = deque(maxlen=_KEPT_LINES)
         self._streams: set[tuple[str, str]] = set()
-        self._client: Any = None
         self._closed = threading.Event()
         threading.Thread(target=self._ship, daemon=True, name="hosting-logs").start()
 
@@ -47,9 +46,7 @@ class HostingLogs:
                     print(f"could not write {group}: {error}", file=sys.stderr)
 
     def _put(self, group: str, stream: str, lines: list[dict[str, Any]]) -> None:
-        if self._client is None:
-            self._client = self._account.client("logs")
-        logs = self._client
+        logs = self._account.client("logs")
         if (group, stream) not in self._streams:
             for create, names in (
                 (logs.create_log_group, {"logGroupName": group}),

@@ -24,6 +24,8 @@ from cli.connection import Connection
 from cli.drop import stored_version
 from mlplatform import names
 
+from .customers import customers
+
 ROOT = Path(__file__).parents[2]
 STACK = "ml-platform"
 TUESDAY = 2
@@ -207,3 +209,18 @@ def laptop() -> Iterator[Laptop]:
         yield running
     finally:
         stop_laptop(running)
+
+
+@pytest.fixture(scope="session")
+def deployed(laptop: Laptop) -> str:
+    """The dataset `churn`, dropped under an awkward file name and deployed; the name of its training job."""
+    laptop.put(
+        "churn", names.JOB_SPEC_FILE, json.dumps({"label": "stays", "hyperparameters": {"network": "mlp", "epochs": 8}})
+    )
+    laptop.put("churn", "März 50%+1 customers.csv", customers())
+    verdict = laptop.verdict("churn")
+    assert verdict["verdict"] == "accepted", verdict
+    laptop.endpoint_serving("churn", verdict["job_name"])
+    laptop.scaling_policies("churn")
+    job_name: str = verdict["job_name"]
+    return job_name

@@ -14,7 +14,7 @@ from cli.main import app
 from mlplatform import names
 
 from .conftest import STACK, Laptop, eventually
-from .test_loop import customers
+from .customers import customers
 
 pytestmark = pytest.mark.xdist_group("second-laptop")
 NEW = "age,income,plan\n70,900,basic\n20,3500,pro\n"
@@ -52,28 +52,6 @@ def widget(laptop: Laptop, title: str) -> str:
     """What is drawn in a widget of the stack's dashboard."""
     page = urlopen(f"{laptop.url}/_laptop/dashboards/{STACK}-overview", timeout=10).read().decode()
     return str(page.partition(f"<h2>{title}")[2].partition("</section>")[0])
-
-
-def test_real_time_moves_to_serverless_and_the_stand_in_answers_meanwhile(laptop: Laptop, tmp_path: Path) -> None:
-    drop(laptop, "mover", {})
-    laptop.function_entry("configure-autoscaling", f"{STACK}-mover serves", 60)
-    env = {"AWS_ENDPOINT_URL": laptop.url}
-    sagemaker = laptop.connection.sagemaker
-    arn = sagemaker.describe_endpoint(EndpointName=f"{STACK}-mover")["EndpointArn"]
-    before = sagemaker.list_tags(ResourceArn=arn)["Tags"]
-    many = CliRunner().invoke(app, ["hosting", "mover", "--move-to", "serverless", "--max-concurrency", "101"], env=env)
-    assert many.exit_code == 1
-    assert 'across all serverless endpoints" is 200, and a move with a stand-in needs 202' in str(many.exception)
-    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == before
-    ran = CliRunner().invoke(app, ["hosting", "mover", "--move-to", "serverless", "--memory-gb", "2"], env=env)
-    assert ran.exit_code == 0, ran.output
-    assert "First ml-platform-mover--stand-in is made and judged" in ran.output
-    laptop.function_entry("configure-autoscaling", f"{STACK}-mover is made anew, serverless", 60)
-    laptop.function_entry("configure-autoscaling", "up to 5 requests at a time with 2 GB each", 60)
-    assert len(predicted(laptop, "mover", tmp_path)) == 2
-    said = CliRunner().invoke(app, ["hosting", "mover"], env=env).output
-    assert "ml-platform-mover--stand-in is InService" in said
-    assert "It is hosted serverless now" in said
 
 
 def test_asynchronous(laptop: Laptop, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
@@ -22,24 +21,10 @@ from mlplatform import names
 from mlplatform.facts import StoredObject
 
 from .conftest import STACK, Laptop, eventually
+from .customers import SHORT, customers
+from .test_kinds_of_hosting import predicted
 
 pytestmark = pytest.mark.xdist_group("laptop")
-SHORT = json.dumps({"hyperparameters": {"network": "mlp", "epochs": 3}})
-
-
-def customers(rows: int = 400, seed: int = 1, slipped: bool = False) -> str:
-    """Numbers, a category and missing values; the label follows from two of them. Slipped labels follow from none."""
-    rng = np.random.default_rng(seed)
-    age, income = rng.integers(18, 80, rows), rng.normal(2000, 600, rows)
-    plan = rng.choice(["basic", "plus", "pro"], rows)
-    stays = (income / 600 + (plan == "pro") * 2 - age / 40 + rng.normal(0, 0.3, rows)) > 2.5
-    if slipped:
-        stays = rng.permutation(stays)
-    lines = ["age,income,plan,stays"]
-    for i in range(rows):
-        shown_income = "" if i % 17 == 0 else f"{income[i]:.2f}"
-        lines.append(f"{age[i]},{shown_income},{plan[i]},{'yes' if stays[i] else 'no'}")
-    return "\n".join(lines) + "\n"
 
 
 def invoke(laptop: Laptop, dataset: str, body: Any, content_type: str = "application/json") -> dict[str, Any]:
@@ -50,21 +35,6 @@ def invoke(laptop: Laptop, dataset: str, body: Any, content_type: str = "applica
     )
     parsed: dict[str, Any] = json.loads(answer["Body"].read())
     return parsed
-
-
-@pytest.fixture(scope="session")
-def deployed(laptop: Laptop) -> str:
-    """The dataset `churn`, dropped under an awkward file name and deployed; the name of its training job."""
-    laptop.put(
-        "churn", names.JOB_SPEC_FILE, json.dumps({"label": "stays", "hyperparameters": {"network": "mlp", "epochs": 8}})
-    )
-    laptop.put("churn", "März 50%+1 customers.csv", customers())
-    verdict = laptop.verdict("churn")
-    assert verdict["verdict"] == "accepted", verdict
-    laptop.endpoint_serving("churn", verdict["job_name"])
-    laptop.scaling_policies("churn")
-    job_name: str = verdict["job_name"]
-    return job_name
 
 
 def test_a_drop_becomes_an_endpoint_with_two_scaling_policies(laptop: Laptop, deployed: str) -> None:
@@ -232,7 +202,7 @@ def test_functions_log_decisions_with_reasons_to_cloudwatch(laptop: Laptop, depl
 
 def test_an_interrupted_spot_job_resumes_and_completes(laptop: Laptop) -> None:
     laptop.put(
-        "resumed", "job.json", json.dumps({"hyperparameters": {"network": "mlp", "epochs": 150, "patience": 150}})
+        "resumed", "job.json", json.dumps({"hyperparameters": {"network": "mlp", "epochs": 100, "patience": 100}})
     )
     laptop.put("resumed", "train.csv", customers(3000, seed=2))
     job_name = laptop.verdict("resumed")["job_name"]
@@ -281,6 +251,20 @@ def test_a_worse_version_is_kept_out_with_a_reason(laptop: Laptop, deployed: str
     packages = laptop.sagemaker.list_model_packages(ModelPackageGroupName=names.endpoint(STACK, "kept"))
     statuses = sorted(package["ModelApprovalStatus"] for package in packages["ModelPackageSummaryList"])
     assert statuses == ["Approved", "Rejected"]
+
+
+def test_real_time_moves_to_serverless_and_the_stand_in_answers_meanwhile(laptop: Laptop, tmp_path: Path) -> None:
+    """The endpoint of the test above."""
+    env = {"AWS_ENDPOINT_URL": laptop.url}
+    ran = CliRunner().invoke(app, ["hosting", "kept", "--move-to", "serverless", "--memory-gb", "2"], env=env)
+    assert ran.exit_code == 0, ran.output
+    assert "First ml-platform-kept--stand-in is made and judged" in ran.output
+    laptop.function_entry("configure-autoscaling", f"{STACK}-kept is made anew, serverless", 60)
+    laptop.function_entry("configure-autoscaling", "up to 5 requests at a time with 2 GB each", 60)
+    assert len(predicted(laptop, "kept", tmp_path)) == 2
+    said = CliRunner().invoke(app, ["hosting", "kept"], env=env).output
+    assert "ml-platform-kept--stand-in is InService" in said
+    assert "It is hosted serverless now" in said
 
 
 def test_a_better_version_replaces_the_first_without_a_failed_request(laptop: Laptop) -> None:

@@ -12,7 +12,8 @@ from cli.main import app
 from mlplatform import names
 
 from .conftest import STACK, Laptop, eventually
-from .test_loop import customers, invoke
+from .customers import customers
+from .test_loop import invoke
 
 pytestmark = pytest.mark.xdist_group("laptop")
 STEPS = ["Prepare", "TrainXgboost", "Evaluate", "GoodEnough", "Register-RegisterModel"]

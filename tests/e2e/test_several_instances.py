@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
 from mlplatform import names
 
 from .conftest import Laptop
-from .test_loop import customers
+from .customers import customers
 
 pytestmark = pytest.mark.xdist_group("laptop")
-
-
-def job_of(laptop: Laptop, dataset: str, **wishes: Any) -> str:
-    """The training job of the same rows, seed and hyperparameters each time; nothing is deployed."""
-    hyperparameters = {"network": "mlp", "epochs": 8}
-    spec = {"label": "stays", "hyperparameters": hyperparameters, "approval": "manual", **wishes}
-    laptop.put(dataset, names.JOB_SPEC_FILE, json.dumps(spec))
-    laptop.put(dataset, "customers.csv", customers())
-    verdict = laptop.verdict(dataset)
-    assert verdict["verdict"] == "accepted", verdict
-    name: str = verdict["job_name"]
-    return name
 
 
 def measured(laptop: Laptop, job_name: str) -> dict[str, float]:
@@ -33,10 +20,16 @@ def measured(laptop: Laptop, job_name: str) -> dict[str, float]:
     return {metric["MetricName"]: metric["Value"] for metric in job["FinalMetricDataList"]}
 
 
-def test_two_instances_measure_what_one_does(laptop: Laptop) -> None:
-    """The batches are the same; sums over their rows are rounded in another order."""
-    shared, single = job_of(laptop, "shared", instance_count=2), job_of(laptop, "single")
-    together, alone = measured(laptop, shared), measured(laptop, single)
+def test_two_instances_measure_what_one_does(laptop: Laptop, deployed: str) -> None:
+    """The same rows, seed and hyperparameters, and so the same batches; sums are rounded in another order."""
+    hyperparameters = {"network": "mlp", "epochs": 8}
+    spec = {"label": "stays", "hyperparameters": hyperparameters, "approval": "manual", "instance_count": 2}
+    laptop.put("shared", names.JOB_SPEC_FILE, json.dumps(spec))
+    laptop.put("shared", "customers.csv", customers())
+    verdict = laptop.verdict("shared")
+    assert verdict["verdict"] == "accepted", verdict
+    shared = verdict["job_name"]
+    together, alone = measured(laptop, shared), measured(laptop, deployed)
     assert together == pytest.approx(alone, abs=1e-4)
     assert len(together) >= 6
     logs = laptop.client("logs").describe_log_streams(

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from mlplatform import names
 
 from .conftest import STACK, Laptop, eventually, start_laptop, stop_laptop
-from .test_loop import SHORT, customers
+from .customers import SHORT, customers
 
 pytestmark = pytest.mark.xdist_group("spending")
 ENDPOINT = names.endpoint(STACK, "spender")

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from .conftest import ROOT, STACK, Laptop, start_laptop, stop_laptop
-from .test_loop import SHORT, customers
+from .customers import SHORT, customers
 
 pytestmark = pytest.mark.xdist_group("teardown")
 

@@ -23,6 +23,7 @@ from mlplatform.endpoint_alarms import dimensions
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG, Run, SpendMonth
 from mlplatform.holds import day_of, month_start
+from mlplatform.names import run_key
 
 Configs = Mapping[str, tuple[tuple[str, str], ...]]
 
@@ -163,7 +164,7 @@ def _endpoint(found: Mapping[str, Any], configs: Configs) -> Run:
     types = dict(configs.get(found.get("EndpointConfigName", ""), ()))
     created = found["CreationTime"].astimezone(UTC)
     return Run(
-        key=f"{found['EndpointArn']} {created.isoformat(timespec='seconds')}",
+        key=run_key(found["EndpointArn"], created),
         use="hosting",
         name=found["EndpointName"],
         tags=_tags(found),

@@ -66,6 +66,11 @@ class AwsError(PlatformError):
         return self.code == "ResourceLimitExceeded"
 
     @property
+    def denied(self) -> bool:
+        """Whether the caller has no right to it; services have codes of their own ("Common Errors", API references)."""
+        return self.code in {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
+
+    @property
     def missing(self) -> str:
         """What the call stands on and is gone, role, bucket, object or key, and what to do; empty for all else.
 

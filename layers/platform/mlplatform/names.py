@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -64,6 +64,11 @@ def dataset_version(objects: Iterable[StoredObject]) -> str:
     for stored in sorted(objects, key=lambda stored: stored.key):
         digest.update(f"{stored.key}\0{stored.etag.strip(chr(34))}\0".encode())
     return digest.hexdigest()[:_VERSION_LENGTH]
+
+
+def run_key(arn: str, started: datetime) -> str:
+    """What the meter knows an endpoint by: one that was deleted and made anew is another."""
+    return f"{arn} {started.astimezone(UTC).isoformat(timespec='seconds')}"
 
 
 def endpoint(stack: str, dataset: str) -> str:
@@ -193,6 +198,11 @@ def console_link(s3_address: str, bucket: str, region: str, key: str) -> str:
 def outcome_key(dataset: str, job: str) -> str:
     """In the artifact bucket: what became of a training job. Written last, so that repeated events do nothing."""
     return f"{model_card_prefix(dataset, job)}outcome.json"
+
+
+def lineage_key(dataset: str, job: str) -> str:
+    """In the artifact bucket: that a pipeline's execution which registered a model was dealt with when it ended."""
+    return f"{model_card_prefix(dataset, job)}lineage.json"
 
 
 def package_model(group: str, version: int) -> str:
