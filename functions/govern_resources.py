@@ -22,7 +22,7 @@ from mlplatform.untagged import lacking, plan_untagged, report
 def handler(event: Mapping[str, Any], _context: object) -> list[dict[str, str]]:
     """EventBridge Scheduler, once a day; with `"dry_run": true`, as `mlp govern` asks, nothing is changed or told."""
     app = live_app()
-    now = events.scheduled_time(event) or app.aws.now()
+    now = events.scheduled_time(event)
     if event.get("dry_run") is True:
         every = (*planned(app, now), *untagged(app, now))
         return [{"decision": type(one).__name__, "reason": one.reason} for one in every]

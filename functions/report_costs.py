@@ -18,12 +18,7 @@ from mlplatform.recommendations import recommend, total
 @observed
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, str]:
     """The schedule's `{"scheduled_time": ...}`; with `"fresh": true` besides, once more with newly asked figures."""
-    app = live_app()
-    now = events.scheduled_time(event)
-    if now is None:
-        app.aws.artifact_exists(names.REPORTS_PREFIX)  # whatever it answers: that tells the account's time
-        now = app.aws.now()
-    return decided(report_costs(app, now, fresh=event.get("fresh") is True))
+    return decided(report_costs(live_app(), events.scheduled_time(event), fresh=event.get("fresh") is True))
 
 
 def report_costs(app: App, now: datetime, *, fresh: bool = False) -> Decision:

@@ -8,7 +8,7 @@ from typing import Any
 from mlplatform import events, names
 from mlplatform.app import App, live_app
 from mlplatform.datasets import data_files
-from mlplatform.decisions import Decision, HoldDataset, Skip, StartPipeline, StartTraining, StartTuning
+from mlplatform.decisions import Decision, HoldDataset, Refuse, StartPipeline, StartTraining, StartTuning
 from mlplatform.errors import AwsError
 from mlplatform.facts import DatasetArrived, PipelineAsked
 from mlplatform.holds import hold_applies
@@ -64,17 +64,17 @@ def start_training(app: App, arrived: DatasetArrived) -> Decision:
 def start_pipeline(app: App, asked: PipelineAsked) -> Decision:
     """For the data that lies there now. Unlike a drop's, what is refused changes no verdict: the person is told."""
     if not names.is_dataset(app.settings.stack_name, asked.dataset):
-        return Skip(f"There can be no dataset {asked.dataset}; nothing was started.")
+        return Refuse(f"There can be no dataset {asked.dataset}; nothing was started.")
     arrived = DatasetArrived(app.settings.data_bucket, f"{names.DATASETS_PREFIX}{asked.dataset}/", "", 0)
     objects = app.aws.list_objects(arrived.prefix)
     if not data_files(objects):
-        return Skip(f"There is no data under {arrived.prefix}; drop some first.")
+        return Refuse(f"There is no data under {arrived.prefix}; drop some first.")
     drop = app.aws.read_drop(arrived, objects)
     decision = plan_training(drop, app.aws.serving(asked.dataset), app.settings, asked)
     if not isinstance(decision, StartPipeline):
-        return Skip(f"Nothing was started: {decision.reason}")
+        return Refuse(f"Nothing was started: {decision.reason}")
     held = _held(app, decision)
-    return Skip(f"Nothing was started: {held.reason}") if held else app.aws.apply(decision)
+    return Refuse(f"Nothing was started: {held.reason}") if held else app.aws.apply(decision)
 
 
 def _held(app: App, decision: StartTraining | StartTuning | StartPipeline) -> HoldDataset | None:

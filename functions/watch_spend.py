@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from mlplatform import events
@@ -18,7 +18,7 @@ from mlplatform.tuning import plan_ceilings
 @observed
 def handler(event: Mapping[str, Any], _context: object) -> list[dict[str, str]]:
     """The schedule's `{"scheduled_time": ...}`."""
-    now = events.scheduled_time(event) or datetime.now(UTC)
+    now = events.scheduled_time(event)
     return [decided(decision) for watch in (watch_spend, watch_ticks) for decision in watch(live_app(), now)]
 
 

@@ -12,7 +12,7 @@ import builders
 from builders import JOB, NOON, Account
 from deploy_model import finish_pipeline
 from mlplatform import events
-from mlplatform.decisions import Decision, HoldDataset, Notify, RecordLineage, Skip, StartPipeline
+from mlplatform.decisions import Decision, HoldDataset, Notify, RecordLineage, Refuse, Skip, StartPipeline
 from mlplatform.errors import AwsError
 from start_training import start_pipeline, start_training
 
@@ -123,7 +123,7 @@ def test_what_a_person_can_not_start_is_refused_in_words_and_rejects_no_data(
     started = pipelines_of(account)
     dropped(account)
     decision = asked(account, dataset, **parameters)
-    assert isinstance(decision, Skip)
+    assert isinstance(decision, Refuse)
     assert said in decision.reason
     assert started == []
     assert account.keys("ml-platform-data", "verdicts/") == []
@@ -137,7 +137,7 @@ def test_a_hold_on_launches_holds_a_pipeline_and_a_persons_start(account: Accoun
     account.put("spend/hold.json", json.dumps(document).encode(), ARTIFACTS)
     assert isinstance([handle(account, event) for event in dropped(account)][-1], HoldDataset)
     by_hand = asked(account)
-    assert isinstance(by_hand, Skip)
+    assert isinstance(by_hand, Refuse)
     assert "The month's ceiling is reached." in by_hand.reason
     assert started == []
 

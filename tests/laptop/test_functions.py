@@ -20,7 +20,7 @@ from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 from processes import alive
 
-from laptop import functions
+from laptop import functions, lambda_api
 from laptop.account import Account
 from laptop.errors import ServiceError
 from laptop.journal import Journal
@@ -114,7 +114,7 @@ def laptop(server: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[Laptop]
     server.identities = roles = Roles()
     server.journal = Journal(server.clock)
     before = len(server.closers)
-    functions.install(server)
+    lambda_api.install(server)
     yield Laptop(server, roles)
     while len(server.closers) > before:
         server.closers.pop()()

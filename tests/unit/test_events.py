@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -134,3 +135,16 @@ def test_a_package_status_that_nobody_knows_is_a_bad_event() -> None:
     event["detail"]["ModelApprovalStatus"] = "Maybe"
     with pytest.raises(BadEvent, match="Maybe"):
         events.package_changed(event)
+
+
+def test_a_schedules_moment_is_in_utc() -> None:
+    assert events.scheduled_time({"scheduled_time": "2026-11-24T08:30:00+01:00"}) == datetime(
+        2026, 11, 24, 7, 30, tzinfo=UTC
+    )
+
+
+@pytest.mark.parametrize("event", [{}, {"scheduled_time": "soon"}, {"scheduled_time": "2026-11-24T07:30:00"}])
+def test_a_scheduled_function_without_its_moment_is_told_what_to_give(event: dict[str, str]) -> None:
+    """Not the machine's time in its place: on a laptop the account's may be another."""
+    with pytest.raises(BadEvent, match="such as 2026-11-24T07:30:00Z"):
+        events.scheduled_time(event)

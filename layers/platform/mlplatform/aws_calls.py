@@ -42,7 +42,7 @@ class Calls:
     def now(self) -> datetime:
         """The time by AWS's clock, as its last answer told it: where the account's time was moved, so was that.
 
-        Functions that a schedule starts take the time from their event; this is for the others.
+        For after a call. Functions that a schedule starts take the time from their event (events.scheduled_time).
         """
         return parsedate_to_datetime(self._date) if self._date else datetime.now(UTC)
 

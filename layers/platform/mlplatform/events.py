@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mlplatform.errors import BadEvent
@@ -28,6 +28,7 @@ from mlplatform.facts import (
 
 Event = Mapping[str, Any]
 
+ON_ITS_WAY = timedelta(minutes=10)  # up to so late, what an event should have brought about may still come of it
 _PACKAGE_CHANGE = "SageMaker Model Package State Change"
 PIPELINE_EXECUTION_CHANGE = "SageMaker Model Building Pipeline Execution Status Change"
 _DEPLOYMENT_CHANGE = "SageMaker Endpoint Deployment State Change"
@@ -208,15 +209,13 @@ def _member(holder: Mapping[str, Any], name: str, kind: type) -> Any:
     return value
 
 
-def scheduled_time(event: Event) -> datetime | None:
+def scheduled_time(event: Event) -> datetime:
     """The moment for which EventBridge Scheduler fired: the template makes it the input, `{"scheduled_time": ...}`.
 
-    None where there is none: somebody invoked the function by hand. Raises BadEvent for what is no moment with a zone.
+    Whoever invokes the function by hand gives it too. Raises BadEvent for what is no moment with a zone.
     "Adding context attributes" (EventBridge Scheduler user guide): `<aws.scheduler.scheduled-time>` is ISO 8601, UTC.
     """
     text = event.get("scheduled_time")
-    if text is None:
-        return None
     try:
         moment = datetime.fromisoformat(str(text))
     except ValueError as error:

@@ -246,10 +246,10 @@ def summary(done: Iterable[Decision]) -> Notify | None:
     return Notify(text, f"Office hours: {', '.join(parts)}", routine=stopped == len(changed))
 
 
-def due(scheduled: datetime | None, now: datetime) -> datetime:
+def due(scheduled: datetime, machines: datetime) -> datetime:
     """The moment that a tick is about: never one that is over, for a tick that comes late must not stop at ten in the
     morning what was open at six in the evening before. A laptop's clock may be ahead of its machine's."""
-    return now if scheduled is None else max(scheduled, now)
+    return max(scheduled, machines)
 
 
 def _why_open(wish: Wish, now: datetime) -> str:
