@@ -5,6 +5,8 @@ REGION ?= us-east-1
 BIN := .venv/bin
 SAM := .venv/sam/bin/sam
 export SAM_CLI_TELEMETRY := 0
+# Where it is set, each of a hundred processes would compile the sources again, and each worker rewrite all tests.
+unexport PYTHONDONTWRITEBYTECODE
 ifeq ($(shell command -v cc || command -v gcc || command -v clang),)
 export CC := $(CURDIR)/.ci/no-compiler
 export LDSHARED := $(CC) -shared
