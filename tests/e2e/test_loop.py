@@ -231,7 +231,11 @@ def test_an_interrupted_spot_job_resumes_and_completes(laptop: Laptop) -> None:
 
 
 def test_a_worse_version_is_kept_out_with_a_reason(laptop: Laptop, deployed: str) -> None:
-    serving = laptop.sagemaker.describe_endpoint(EndpointName=names.endpoint(STACK, "churn"))["EndpointConfigName"]
+    def config(dataset: str) -> str:
+        found = laptop.sagemaker.describe_endpoint(EndpointName=names.endpoint(STACK, dataset))
+        return str(found["EndpointConfigName"])
+
+    before = config("churn")
     header, *rows = customers().splitlines()
     slipped = customers(slipped=True).splitlines()[1:]
     laptop.put("kept", "job.json", json.dumps({"label": "stays", "hyperparameters": {"network": "mlp", "epochs": 8}}))
@@ -244,10 +248,10 @@ def test_a_worse_version_is_kept_out_with_a_reason(laptop: Laptop, deployed: str
     assert second != first
     laptop.job_end(second)
     entry = laptop.function_entry("deploy-model", "KeepLiveModel")
-    assert second in json.dumps(entry) or "kept" in json.dumps(entry)
-    endpoint = laptop.sagemaker.describe_endpoint(EndpointName=names.endpoint(STACK, "kept"))
-    assert endpoint["EndpointConfigName"] == first
-    assert serving  # the other dataset's endpoint is untouched
+    assert entry["decision"] == "KeepLiveModel"
+    assert second in entry["reason"]
+    assert config("kept") == first
+    assert config("churn") == before  # the other dataset's endpoint is untouched
     packages = laptop.sagemaker.list_model_packages(ModelPackageGroupName=names.endpoint(STACK, "kept"))
     statuses = sorted(package["ModelApprovalStatus"] for package in packages["ModelPackageSummaryList"])
     assert statuses == ["Approved", "Rejected"]
