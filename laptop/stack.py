@@ -19,6 +19,7 @@ from typing import Any
 
 from laptop import cloudformation
 from laptop.account import ACCOUNT_ID, REGION, Account
+from laptop.cloudformation_template import parse_template
 from laptop.errors import ServiceError
 from mlplatform.names import REQUIRED_TAGS, tag_list
 
@@ -37,7 +38,7 @@ def deploy(
     `parameters` override those of samconfig.toml's laptop section. Raises ServiceError: a template that CloudFormation
     refuses, or a stack that failed, with the reason of the resource that did.
     """
-    template = cloudformation.parse_template((root / "template.yaml").read_text(encoding="utf-8"))
+    template = parse_template((root / "template.yaml").read_text(encoding="utf-8"))
     bucket = f"{stack}-deployment-{ACCOUNT_ID}"
     s3 = account.client("s3")
     s3.create_bucket(Bucket=bucket)
@@ -82,7 +83,7 @@ def _apply(account: Account, request: dict[str, Any]) -> dict[str, str]:
     except ServiceError as error:
         if error.message != "No updates are to be performed.":
             raise
-    made = cloudformation.of(account).stack(name)
+    made = cloudformation.of(account).stacks.find(name)
     if not made.settled.wait(DEPLOY_SECONDS):
         raise ServiceError("ValidationError", f"Stack {name} is still {made.status} after {DEPLOY_SECONDS:.0f} s.")
     if made.status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):

@@ -12,8 +12,9 @@ from botocore.exceptions import ClientError
 from moto.moto_api._internal.models import moto_api_backend
 from moto.s3.models import s3_backends
 
-from laptop import cloudformation, cloudformation_types, stack
+from laptop import cloudformation_types, stack
 from laptop.account import Account
+from laptop.cloudformation_template import Scope, parse_template
 from laptop.errors import ServiceError
 from laptop.server import running
 
@@ -34,7 +35,7 @@ def template(resources: dict[str, Any], **sections: Any) -> str:
 def settled(account: Account, name: str) -> dict[str, Any]:
     """The stack's description once nothing is in progress any more."""
     client = account.client("cloudformation")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         shown: dict[str, Any] = client.describe_stacks(StackName=name)["Stacks"][0]
         if not shown["StackStatus"].endswith("_IN_PROGRESS"):
@@ -196,10 +197,10 @@ def test_intrinsic_functions_give_what_cloudformation_gives() -> None:
         "Mappings": {"Ports": {"us-east-1": {"http": 80}}},
     }
     made = {"Topic": cloudformation_types.Made("arn:topic", {"TopicName": "alerts"})}
-    scope = cloudformation.Scope(source, ("shop", "arn:stack"), {"Size": "big", "Names": ["a", "b"]}, made, dict)
+    scope = Scope(source, ("shop", "arn:stack"), {"Size": "big", "Names": ["a", "b"]}, made, dict)
 
     def resolved(value: str) -> Any:
-        return scope.resolve(cloudformation.parse_template(f"Resources: {{A: {{V: {value}}}}}")["Resources"]["A"])["V"]
+        return scope.resolve(parse_template(f"Resources: {{A: {{V: {value}}}}}")["Resources"]["A"])["V"]
 
     assert resolved("!Ref Topic") == "arn:topic"
     assert resolved("!GetAtt Topic.TopicName") == "alerts"

@@ -56,3 +56,4 @@ def test_the_layer_is_for_the_processor_and_the_python_of_the_functions() -> Non
     assert "--platform manylinux2014_aarch64" in makefile
     assert "Runtime: python3.13" in template
     assert "--python-version 3.13" in makefile
+    assert "sys.version_info[:2] == (3, 13)" in makefile  # whose bytecode it brings, or none

@@ -107,6 +107,7 @@ class RegistryCalls(CardCalls):
 
     def _record_lineage(self, decision: RecordLineage) -> RecordLineage:
         self._call("sagemaker", "update_model_package", **decision.update)
+        self._put_once(self._settings.artifact_bucket, decision.done, {"reason": decision.reason})
         return decision
 
     def _registered(self, decision: Registered) -> Registered:

@@ -444,6 +444,15 @@ class TuningEnded:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """A job or an execution of the stack that ended, whether an event told of it or not."""
+
+    event: TrainingEnded | TuningEnded | PipelineEnded  # as it should have been told
+    name: str
+    outcomes: tuple[str, ...]  # objects in the artifact bucket, one of which is there when it was dealt with
+
+
+@dataclass(frozen=True)
 class PackageChanged:
     """A model package was made or changed, says an event that may be late or come again."""
 

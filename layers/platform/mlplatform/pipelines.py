@@ -290,6 +290,7 @@ def plan_outcome(
                 "CustomerMetadataProperties": registry.properties(registry.trainings(trained, settings.aws_region)),
                 "CustomerMetadataPropertiesToRemove": [name for name, stands_in in stand_ins.items() if stands_in],
             },
+            names.lineage_key(dataset, run.parameters.get("ModelName", run.name)),
         )
     once = names.outcome_key(dataset, run.parameters.get("ModelName", run.name))
     if run.failed is None:
