@@ -55,12 +55,12 @@ def drop(
     )
     before = known(connection, name, version, since)
     if before is not None:
-        conclude(before, name, connection, console)
+        conclude(before, name, console)
         return
     if not follow:
         console.print(f"see how far it is: mlp status {name}")
         return
-    conclude(Follower(connection, console, name, version, since).run(), name, connection, console)
+    conclude(Follower(connection, console, name, version, since).run(), name, console)
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:

@@ -320,7 +320,7 @@ class Follower:
         return bool(policies["ScalingPolicies"])
 
 
-def conclude(outcome: Outcome, dataset: str, connection: Connection, console: Console) -> None:
+def conclude(outcome: Outcome, dataset: str, console: Console) -> None:
     """Prints how a followed drop ended. Raises typer.Exit where that is not well."""
     style = "red" if not outcome.good else "yellow" if outcome.kind == "kept" else "green"
     console.print(f"[bold {style}]{outcome.kind}[/bold {style}]: {escape(outcome.reason)}", highlight=False)
