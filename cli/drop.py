@@ -109,7 +109,7 @@ def _named_after(files: Sequence[Path]) -> Path:
 
 
 def dataset_name(path: Path) -> str:
-    """A legal dataset name from a file's or folder's own name: `Kundenübersicht Q3.csv` becomes `kundenubersicht-q3`."""
+    """A legal dataset name from a file's or folder's: `Kundenübersicht Q3.csv` becomes `kundenubersicht-q3`."""
     stem = path.resolve().name.split(".")[0].casefold()
     plain = "".join(one for one in unicodedata.normalize("NFKD", stem) if not unicodedata.combining(one))
     return "-".join(re.findall(r"[a-z0-9]+", plain))[:32].strip("-") or "dataset"
