@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from mlplatform import events, names, registry
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision, DeployModel, Skip
-from mlplatform.deployment import Live, is_trial, plan_deployment, skip_job
+from mlplatform.deployment import Live, is_trial, not_dealt_with, plan_deployment, skip_job
+from mlplatform.errors import PlatformError, TryAgain
 from mlplatform.facts import (
     JobStatus,
     ModelCard,
@@ -37,11 +38,15 @@ if TYPE_CHECKING:
     from mlplatform.choosing import Chosen
 
 
+_REMEMBERED = timedelta(days=1)  # for so long an end is looked for whose event was lost
+
+
 @observed
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, str] | list[dict[str, str]]:
     """SageMaker's events of trainings, tunings, pipelines and model packages; the Scheduler every 4 hours."""
     if "scheduled_time" in event:
-        return [decided(one) for one in find_lost_approvals(live_app(), events.scheduled_time(event))]
+        now = events.scheduled_time(event)
+        return [decided(one) for find in (find_lost_ends, find_lost_approvals) for one in find(live_app(), now)]
     if events.is_tuning(event):
         return decided(deploy_tuned(live_app(), events.tuning_ended(event)))
     if events.is_pipeline_end(event):
@@ -173,6 +178,28 @@ def release_model(app: App, changed: PackageChanged) -> Decision:
     if changed.new:  # of what the platform registered itself, the page was made when its training ended
         decision = _with_page(app, decision, package, registry.model_name(package), dataset)
     return app.aws.apply(decision)
+
+
+def find_lost_ends(app: App, now: datetime) -> list[Decision]:
+    """Events may be lost: what ended within the last day is dealt with all the same, some hours later."""
+    found: list[Decision] = []
+    for ended in app.aws.ended(now - _REMEMBERED, now - events.ON_ITS_WAY):
+        if app.aws.dealt_with(ended):
+            continue
+        try:
+            match ended.event:
+                case TrainingEnded():
+                    found.append(deploy_model(app, ended.event))
+                case TuningEnded():
+                    found.append(deploy_tuned(app, ended.event))
+                case PipelineEnded():
+                    found.append(finish_pipeline(app, ended.event))
+        except TryAgain as error:
+            found.append(Skip(f"{error} The clock finds it again."))
+        except PlatformError as error:
+            # Not swallowed: people are told, and the clock, which is the retry, finds it again.
+            found.append(app.aws.apply(not_dealt_with(ended, error)))
+    return found or [Skip("Every job that ended was dealt with.")]
 
 
 def find_lost_approvals(app: App, now: datetime) -> list[Decision]:

@@ -19,7 +19,7 @@ import builders
 from activate_cost_tags import activate_cost_tags
 from compare_models import compare_models
 from configure_autoscaling import check_canary, configure_autoscaling
-from deploy_model import deploy_model, deploy_tuned, find_lost_approvals, finish_pipeline, release_model
+from deploy_model import deploy_model, deploy_tuned, find_lost_approvals, find_lost_ends, finish_pipeline, release_model
 from govern_resources import govern_resources, report_untagged
 from keep_office_hours import keep_office_hours
 from mlplatform import cost_tags, custom_resource, events, holds, names, pipelines
@@ -461,6 +461,22 @@ scenario(
     "DeployModel",
     prepare=approval_lost,
     deliver=lambda _, app, now: find_lost_approvals(app, now),
+)
+
+
+def ends_lost(account: StandingAccount) -> datetime:
+    ended(train(account))
+    return account.later(hours=4)
+
+
+scenario(
+    "deploy_model",
+    "end-lost",
+    "DeployModel",
+    prepare=ends_lost,
+    deliver=lambda _, app, now: find_lost_ends(app, now),
+    tick=lambda account, app, _: find_lost_ends(app, account.later(hours=4)),
+    tells_trouble=True,
 )
 
 

@@ -163,7 +163,7 @@ def received(account: Account, url: str) -> list[dict[str, Any]]:
     return list(answer.get("Messages", []))
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 5) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < deadline, "It never happened."

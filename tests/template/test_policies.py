@@ -41,7 +41,12 @@ OBJECTS = {
     ],
     ("deploy_model", "GetObject"): [f"{ARTIFACTS}/training-output/shop-flowers/output/model.tar.gz", MODEL_CARD],
     ("deploy_model", "ListObjectsV2"): [MODEL_CARD, f"{ARTIFACTS}/ledger/told/ml.p5.48xlarge.json", RELEASE],
-    ("deploy_model", "PutObject"): [MODEL_CARD, LEDGER, RELEASE],
+    ("deploy_model", "PutObject"): [
+        MODEL_CARD,
+        LEDGER,
+        RELEASE,
+        f"{ARTIFACTS}/notices/shop-flowers-0123456789ab-abc123/ended-failed.json",
+    ],
     ("compare_models", "GetObject"): [f"{ARTIFACTS}/training-output/shop-flowers/output/model.tar.gz", MODEL_CARD],
     ("compare_models", "ListObjectsV2"): [MODEL_CARD],
     ("compare_models", "PutObject"): [MODEL_CARD],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 
 from mlplatform import names
 from mlplatform.aws_calls import is_there
@@ -11,6 +13,7 @@ from mlplatform.aws_registry import RegistryCalls
 from mlplatform.aws_updates import UpdateCalls
 from mlplatform.decisions import AskApproval, Decision, DeployModel, KeepLiveModel, Skip
 from mlplatform.errors import AwsError, TryAgain
+from mlplatform.facts import Ended
 from mlplatform.waiting import asked_by
 
 
@@ -21,6 +24,16 @@ class DeploymentCalls(RegistryCalls, MoveCalls, UpdateCalls):
 
     def outcome_exists(self, dataset: str, job: str) -> bool:
         return self._object_exists(self._settings.artifact_bucket, names.outcome_key(dataset, job))
+
+    def ended(self, since: datetime, until: datetime) -> Iterator[Ended]:
+        """Jobs and executions of the stack that ended in between, without their parts. Raises AwsError."""
+        from mlplatform.aws_ended import read_ended  # only the clock asks for them
+
+        return read_ended(self._call, self._settings, since, until)
+
+    def dealt_with(self, ended: Ended) -> bool:
+        """Whether what follows from an end has been done, and remembered."""
+        return any(self._object_exists(self._settings.artifact_bucket, key) for key in ended.outcomes)
 
     # ---- decisions ----
 

@@ -107,6 +107,7 @@ class RegistryCalls(CardCalls):
 
     def _record_lineage(self, decision: RecordLineage) -> RecordLineage:
         self._call("sagemaker", "update_model_package", **decision.update)
+        self._put_once(self._settings.artifact_bucket, decision.done, {"reason": decision.reason})
         return decision
 
     def _registered(self, decision: Registered) -> Registered:
@@ -124,7 +125,6 @@ def read_package(found: Mapping[str, Any]) -> ModelPackage:
     specification = found.get("InferenceSpecification", {})
     container: Mapping[str, Any] = next(iter(specification.get("Containers", [])), {})
     source = container.get("ModelDataSource", {}).get("S3DataSource", {})
-    statistics = found.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {})
     created = found["CreationTime"].astimezone(UTC)
     return ModelPackage(
         arn=found["ModelPackageArn"],
@@ -135,10 +135,8 @@ def read_package(found: Mapping[str, Any]) -> ModelPackage:
         image=container.get("Image", ""),
         artifact_uri=container.get("ModelDataUrl") or source.get("S3Uri", ""),
         environment=container.get("Environment", {}),
-        instance_types=tuple(specification.get("SupportedRealtimeInferenceInstanceTypes", ())),
         properties=found.get("CustomerMetadataProperties", {}),
         created=created,
         modified=found["LastModifiedTime"].astimezone(UTC) if "LastModifiedTime" in found else created,
         approval_description=found.get("ApprovalDescription", ""),
-        metrics_uri=statistics.get("S3Uri"),
     )

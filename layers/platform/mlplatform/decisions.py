@@ -386,6 +386,7 @@ class RecordLineage:
 
     reason: str
     update: Request  # UpdateModelPackage
+    done: str  # in the artifact bucket: remembers it
 
 
 @dataclass(frozen=True)

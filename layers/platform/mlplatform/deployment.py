@@ -17,11 +17,13 @@ from mlplatform import approval, containers, kinds, names, registry
 from mlplatform.capacity import lacks_capacity, same_size
 from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify, Request, Skip
 from mlplatform.endpoint_alarms import update_alarm_names, update_alarms
-from mlplatform.errors import TryAgain
+from mlplatform.errors import PlatformError, TryAgain
 from mlplatform.facts import (
     CHALLENGER,
+    DATASET_TAG,
     STACK_TAG,
     Approval,
+    Ended,
     Endpoint,
     HostingKind,
     JobStatus,
@@ -85,21 +87,36 @@ def is_trial(job: TrainingJob, settings: Settings) -> bool:
     return job.tuning is not None and job.tags.get(STACK_TAG) == settings.stack_name
 
 
-def skip_job(job: TrainingJob, outcome_exists: bool, settings: Settings) -> Skip | None:
-    """Why this event needs nothing done; None if it does.
+def is_own(name: str, tags: Mapping[str, str], settings: Settings) -> bool:
+    """Whether a training job is one that the stack started by itself.
 
     Trials of a tuning job carry the tuning job's tags (SageMaker API reference, CreateHyperParameterTuningJob), so
     the name has to be one of ours as well.
     """
-    version = job.tags.get(names.VERSION_TAG)
-    ours = job.tags.get(STACK_TAG) == settings.stack_name and job.dataset is not None and version is not None
-    if not ours or not job.name.startswith(f"{settings.stack_name}-{job.dataset}-{version}-"):
+    stack, dataset, version = settings.stack_name, tags.get(DATASET_TAG), tags.get(names.VERSION_TAG)
+    ours = tags.get(STACK_TAG) == stack and dataset is not None and version is not None
+    return ours and name.startswith(f"{stack}-{dataset}-{version}-")
+
+
+def skip_job(job: TrainingJob, outcome_exists: bool, settings: Settings) -> Skip | None:
+    """Why this event needs nothing done; None if it does."""
+    if not is_own(job.name, job.tags, settings):
         return Skip(f"{job.name} is not a training job that {settings.stack_name} started.")
     if job.status in {JobStatus.IN_PROGRESS, JobStatus.STOPPING}:
         return Skip(f"{job.name} is {job.status.value}, whatever the event said; the event of its end will decide.")
     if outcome_exists:
         return Skip(f"{job.name} already had its outcome; an event that comes again changes nothing.")
     return None
+
+
+def not_dealt_with(ended: Ended, error: PlatformError) -> Notify:
+    """What people hear, once, of an end that the clock has found and that could not be dealt with."""
+    return Notify(
+        f"{ended.name} has ended, and what follows from that failed: {error} It is tried again every few hours, for a "
+        "day.",
+        f"The end of {ended.name} is not dealt with",
+        names.notice_key(ended.name, "ended", "failed"),
+    )
 
 
 def plan_deployment(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mlplatform.errors import BadEvent
@@ -28,6 +28,7 @@ from mlplatform.facts import (
 
 Event = Mapping[str, Any]
 
+ON_ITS_WAY = timedelta(minutes=10)  # up to so late, what an event should have brought about may still come of it
 _PACKAGE_CHANGE = "SageMaker Model Package State Change"
 PIPELINE_EXECUTION_CHANGE = "SageMaker Model Building Pipeline Execution Status Change"
 _DEPLOYMENT_CHANGE = "SageMaker Endpoint Deployment State Change"

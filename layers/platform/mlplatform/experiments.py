@@ -47,7 +47,6 @@ from mlplatform.facts import (
 )
 from mlplatform.model_cost import hosting_cost
 from mlplatform.quotas import Need, Quotas, instances_needed, lacking
-from mlplatform.releases import packaged
 from mlplatform.restoring import same_weight
 from mlplatform.settings import Settings
 from mlplatform.waiting import ASK_FOR_MORE
@@ -218,6 +217,8 @@ def _started(
     card: ModelCard,
     settings: Settings,
 ) -> StartAbTest:
+    from mlplatform.releases import packaged  # who begins a test pays for it, not who goes on with one
+
     name = registry.spoken(package.arn, settings.stack_name)
     model = packaged(package, asked.dataset)
     live = endpoint.model_name or ""

@@ -268,12 +268,10 @@ class ModelPackage:
     image: str  # of its container, with what follows
     artifact_uri: str
     environment: Mapping[str, str]
-    instance_types: tuple[str, ...]  # that it says it can be hosted on; the first is the one it was made for
     properties: Mapping[str, str]  # CustomerMetadataProperties, see registry.py
     created: datetime
     modified: datetime
     approval_description: str = ""
-    metrics_uri: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)  # its group's
 
 
@@ -443,6 +441,15 @@ class TuningEnded:
 
     tuning_name: str
     status: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job or an execution of the stack that ended, whether an event told of it or not."""
+
+    event: TrainingEnded | TuningEnded | PipelineEnded  # as it should have been told
+    name: str
+    outcomes: tuple[str, ...]  # objects in the artifact bucket, one of which is there when it was dealt with
 
 
 @dataclass(frozen=True)

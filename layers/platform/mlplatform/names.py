@@ -200,6 +200,11 @@ def outcome_key(dataset: str, job: str) -> str:
     return f"{model_card_prefix(dataset, job)}outcome.json"
 
 
+def lineage_key(dataset: str, job: str) -> str:
+    """In the artifact bucket: that a pipeline's execution which registered a model was dealt with when it ended."""
+    return f"{model_card_prefix(dataset, job)}lineage.json"
+
+
 def package_model(group: str, version: int) -> str:
     """The model, and its config, of a package whose training job was none of the platform's."""
     return f"{group}-v{version}"

@@ -21,6 +21,7 @@ Use = Literal["hosting", "training", "processing", "notebook"]
 
 # How AWS's own calculator turns hours into months.
 HOURS_PER_MONTH = Decimal(730)
+HOURS_PER_WEEK = Decimal(168)
 SECONDS_PER_HOUR = Decimal(3600)
 DATA_FILE = Path(__file__).with_name("prices.json")
 

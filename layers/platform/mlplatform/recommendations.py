@@ -32,7 +32,6 @@ from mlplatform.errors import UnknownPrice
 from mlplatform.facts import STACK_TAG, HostingKind
 from mlplatform.hosting import (
     DAYS_PER_MONTH,
-    HOURS_PER_WEEK,
     USUAL_MODEL_SECONDS,
     Option,
     PriceList,
@@ -44,7 +43,7 @@ from mlplatform.hosting import (
 )
 from mlplatform.names import HOURS_TAG
 from mlplatform.opening_hours import is_prod
-from mlplatform.prices import HOURS_PER_MONTH, SECONDS_PER_HOUR
+from mlplatform.prices import HOURS_PER_MONTH, HOURS_PER_WEEK, SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
     from dataclasses import dataclass

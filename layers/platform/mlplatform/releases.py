@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 from mlplatform import approval, kinds, names, registry
 from mlplatform.decisions import AskApproval, DeployModel, KeepLiveModel, Notify, Skip
 from mlplatform.deployment import Candidate, Live, Model, deployment, is_begun, judge, judged_before
+from mlplatform.events import ON_ITS_WAY
 from mlplatform.facts import STACK_TAG, Approval, ModelCard, ModelPackage, PackageChanged, UnreadableCard
 from mlplatform.model_cost import wished_hosting_cost
 from mlplatform.settings import Settings
 
-_ON_ITS_WAY = timedelta(minutes=10)
 _FORGOTTEN = timedelta(days=14)
 FOUND = "found"  # the stamp of an approval whose event was lost
 _ANSWERED_FOR = frozenset({"gate", "approved_by", "forced_by"})  # properties of a package
@@ -88,7 +88,7 @@ def lost_approval(package: ModelPackage, acted_upon: bool, now: datetime) -> Pac
     when nothing was remembered of them.
     """
     age = now - package.modified
-    if acted_upon or package.approval is not Approval.APPROVED or not _ON_ITS_WAY < age < _FORGOTTEN:
+    if acted_upon or package.approval is not Approval.APPROVED or not ON_ITS_WAY < age < _FORGOTTEN:
         return None
     return PackageChanged(
         package.arn, package.group, package.version, package.approval, new=False, fields=None, stamp=FOUND
