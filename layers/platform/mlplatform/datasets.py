@@ -139,7 +139,7 @@ def _in_order(drop: Drop) -> tuple[str, ...]:
         if role not in _ROLES:
             raise DataRejected(
                 f"{file.file_name} lies beside {roles['train'].file_name}, where only validation.* and test.* belong; "
-                f"rename or remove it."
+                f"rename it, or drop what belongs to the dataset with mlp drop ... --replace, which removes the rest."
             )
     return tuple(roles[role].key for role in _ROLES if role in roles)
 

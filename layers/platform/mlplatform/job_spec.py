@@ -448,7 +448,16 @@ def _only_known(path: str, wishes: Mapping[str, Any], known: Collection[str]) ->
         if key not in known:
             full = f"{path}.{key}" if path else key
             among = f"the keys under '{path}' are" if path else "the keys are"
-            _reject(f"has the unknown key '{full}'; {among} {_listed(known)}{_similar(key, known)}")
+            _reject(f"has the unknown key '{full}'; {among} {_listed(known)}{_meant(path, key, known)}")
+
+
+def _meant(path: str, key: str, known: Collection[str]) -> str:
+    """A key that is written a little differently, or that belongs a level below, or that others call so."""
+    other = {("tuning", "trials"): "max_jobs", ("tuning", "jobs"): "max_jobs"}.get((path, key))
+    if not path:
+        below = {"hyperparameters": (*_PYTORCH, *_CHOICES), "tuning": _TUNING_KEYS, "hosting": tuple(_HOSTING_NUMBERS)}
+        other = next((f"{group}.{key}" for group, keys in below.items() if key in keys), None)
+    return f" (did you mean {other}?)" if other else _similar(key, known)
 
 
 def _similar(value: Any, known: Collection[str]) -> str:
