@@ -22,6 +22,7 @@ from mlplatform.errors import UnknownPrice
 from mlplatform.facts import DATASET_TAG, CostFacts, CostLine, JobRun, Saving, TaggedCost
 from mlplatform.recommendations import Recommendation
 from mlplatform.settings import Settings
+from mlplatform.words import counted
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -464,7 +465,7 @@ def _pace(by_day: Mapping[date, Decimal], day: date) -> tuple[Decimal, str]:
     earlier = [day - timedelta(days=n) for n in range(1, _WEEK + 1) if day - timedelta(days=n) >= first]
     before = sum((by_day.get(one, NOTHING) for one in earlier), NOTHING)
     if before > 0:
-        return before / len(earlier), f"the mean of the {_count(len(earlier), 'day')} before yesterday"
+        return before / len(earlier), f"the mean of the {counted(len(earlier), 'day')} before yesterday"
     return by_day.get(day, NOTHING), "as yesterday"
 
 
@@ -535,12 +536,12 @@ def _cause(mover: Mover, day: date, jobs: Sequence[_PricedJob], facts: CostFacts
             seen.append(f"training job {job.run.name} was billed {precise(job.usd)}")
         if len(ended) > 2:
             rest = sum((job.usd for job in ended[2:]), NOTHING)
-            seen.append(f"{_count(len(ended) - 2, 'more training job')} {precise(rest)}")
+            seen.append(f"{counted(len(ended) - 2, 'more training job')} {precise(rest)}")
         seen += [f"endpoint {one.name} was started" for one in facts.endpoints if one.created.date() == day]
     else:
         nights = [one for one in facts.savings if one.kind == "night" and one.at.date() == day]
         if nights:
-            endpoints = _count(len(nights), "endpoint")
+            endpoints = counted(len(nights), "endpoint")
             seen.append(f"{endpoints} slept, which saved {precise(sum((one.usd for one in nights), NOTHING))}")
         if not any(job.run.ended.date() == day for job in jobs):
             seen.append("no training job ended")
@@ -559,7 +560,7 @@ def _unit_costs(jobs: Sequence[_PricedJob], datasets: Table | None, facts: CostF
             UnitCost(
                 "per training job",
                 total / len(jobs),
-                f"{_count(len(jobs), 'job')} this month, {billed:,} billed instance-seconds, {precise(total)} by the "
+                f"{counted(len(jobs), 'job')} this month, {billed:,} billed instance-seconds, {precise(total)} by the "
                 "price list",
             )
         )
@@ -574,7 +575,7 @@ def _unit_costs(jobs: Sequence[_PricedJob], datasets: Table | None, facts: CostF
             UnitCost(
                 "per dataset",
                 total / len(named),
-                f"{money(total)} of training and hosting this month / {_count(len(named), 'dataset')}",
+                f"{money(total)} of training and hosting this month / {counted(len(named), 'dataset')}",
             )
         )
     for row in named:
@@ -630,10 +631,6 @@ def _month(day: date) -> str:
 
 def _span(first: date, last: date) -> str:
     return _day(first) if first == last else f"{_day(first)} to {_day(last)}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 # ---- numbers ----
