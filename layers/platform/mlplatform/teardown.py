@@ -44,7 +44,6 @@ class Pass:
 
     ends: tuple[EndResource, ...]
     waiting: tuple[Owned, ...]  # in a state that passes by itself
-    later: int  # how much is left for passes after this stage
 
 
 def plan_teardown(owned: tuple[Owned, ...], stack: str) -> Pass:
@@ -56,9 +55,8 @@ def plan_teardown(owned: tuple[Owned, ...], stack: str) -> Pass:
             return Pass(
                 ends=tuple(_end(one, stack) for one in mine if one not in passing),
                 waiting=passing,
-                later=sum(one.kind not in stage for one in owned),
             )
-    return Pass((), (), 0)
+    return Pass((), ())
 
 
 def said(owned: tuple[Owned, ...]) -> str:
