@@ -25,7 +25,7 @@ from dataclasses import field, replace
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlplatform import instances
 from mlplatform.errors import UnknownPrice
@@ -44,11 +44,7 @@ from mlplatform.hosting import (
 from mlplatform.names import HOURS_TAG
 from mlplatform.opening_hours import is_prod
 from mlplatform.prices import HOURS_PER_MONTH, HOURS_PER_WEEK, SECONDS_PER_HOUR
-
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
-    from mlplatform.records import dataclass  # the same, and quicker to start
+from mlplatform.records import dataclass
 
 _CENT = Decimal("0.01")
 _GB = Decimal(10**9)

@@ -1,22 +1,27 @@
-"""Frozen dataclasses without generated code, for the modules that every function imports when it starts.
+"""Frozen dataclasses without generated code, so that functions start sooner.
 
 `dataclass(frozen=True)` writes six methods for each class and compiles them: fifty classes take as long as making a
 client for S3. Here the same six are shared, and the classes stay dataclasses (`fields`, `replace`, `asdict`, `match`).
-Type checkers are shown the standard library's: `if TYPE_CHECKING: from dataclasses import dataclass`.
+Type checkers are shown the standard library's. What caches a property in itself is better off with that one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+__all__ = ["dataclass"]
 
-def dataclass(*, frozen: bool) -> Callable[[type], type]:
-    """Stands in for `dataclasses.dataclass(frozen=True)`. Raises ValueError for another kind."""
-    if not frozen:
-        raise ValueError("These dataclasses are frozen.")
-    return _record
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+
+    def dataclass(*, frozen: bool) -> Callable[[type], type]:
+        """Stands in for `dataclasses.dataclass(frozen=True)`. Raises ValueError for another kind."""
+        if not frozen:
+            raise ValueError("These dataclasses are frozen.")
+        return _record
 
 
 def _record(cls: type) -> type:
