@@ -265,12 +265,10 @@ class ModelPackage:
     image: str  # of its container, with what follows
     artifact_uri: str
     environment: Mapping[str, str]
-    instance_types: tuple[str, ...]  # that it says it can be hosted on; the first is the one it was made for
     properties: Mapping[str, str]  # CustomerMetadataProperties, see registry.py
     created: datetime
     modified: datetime
     approval_description: str = ""
-    metrics_uri: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)  # its group's
 
 

@@ -34,7 +34,7 @@ class Price:
     unit: str  # what is counted: hour, GB-month, request, million, ...
     source: str
     source_date: str  # when the source said so: a day, a month, a span of years, or empty where nobody wrote it down
-    confidence: str  # how far the source can be trusted; "from memory" is the least
+    confidence: str  # how far it can be trusted; begins with "low: " where nobody can look the source up
 
 
 def usd_per_hour(instance_type: str, use: Use, region: str) -> Decimal:

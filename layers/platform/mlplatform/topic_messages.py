@@ -73,7 +73,7 @@ def _budget(said: BudgetMessage) -> Reading:
         f"The alert was set to {_amount(said.threshold, said.unit)}." if said.threshold is not None else "",
         f"Budgeted: {limit}{f' a {said.period}' if said.period else ''}." if limit else "",
     ]
-    told_late = "AWS Budgets looks some hours back and stops nothing; `mlp costs` shows what runs now."
+    told_late = "AWS Budgets looks some hours back and stops nothing; `mlp summary` shows what runs now."
     account = f"Account {said.account}. " if said.account else ""
     text = "\n\n".join([" ".join(filter(None, lines)), f"{account}{told_late}"])
     return Reading(subject, text, "critical" if said.exceeded else "warning")
