@@ -14,7 +14,7 @@ MEASUREMENTS = {
     "accuracy": "the default model beside gradient boosting and a linear model, SEEDS=2 TABLES=...; an hour",
     "scale": "reading and an epoch from 10 thousand to 10 million rows, beside pyarrow; minutes",
     "serving": "the model server and InvokeEndpoint; a minute",
-    "functions": "the layer's size and the functions' cold starts; a minute",
+    "functions": "the layer's size and the functions' cold starts, with bytecode and without; two minutes",
     "planners": "a pass of each planner over 10,000 endpoints; seconds",
     "tuning": "20 Bayesian trials beside 40 random ones; five minutes",
 }

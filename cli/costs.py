@@ -34,7 +34,9 @@ def show(
     connection: Connection = context.obj
     key = newest(connection)
     if key is None:
-        raise CommandError("There is no report yet; the first one is made tomorrow morning.")
+        at = connection.parameters["ReportTime"]
+        sooner = f" To have it now: mlp laptop clock --to {at}" if connection.endpoint_url else ""
+        raise CommandError(f"There is no report yet; one is made every morning at {at}.{sooner}")
     content = read(connection, key)
     if as_json:
         sys.stdout.write(content.decode() + "\n")

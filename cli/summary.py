@@ -31,9 +31,9 @@ from mlplatform import holds, ledger, names, prices, spend
 from mlplatform.aws_calls import Call, is_missing, tagged_resources
 from mlplatform.errors import AwsError, UnknownPrice
 from mlplatform.facts import STACK_TAG, HostingKind, SpendMonth
-from mlplatform.hosting import DAYS_PER_MONTH, HOURS_PER_WEEK
+from mlplatform.hosting import DAYS_PER_MONTH
 from mlplatform.platform_cost import CostLine, platform_cost
-from mlplatform.prices import HOURS_PER_MONTH
+from mlplatform.prices import HOURS_PER_MONTH, HOURS_PER_WEEK
 from mlplatform.recommendations import AdviceFacts, EndpointUse
 
 console = Terminal(soft_wrap=True)

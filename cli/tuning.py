@@ -76,7 +76,7 @@ def tune(
     version = stored_version(connection, dataset)
     console.print(f"asked for a tuning of [bold]{dataset}[/bold], version {version}")
     if follow:
-        conclude(Follower(connection, console, dataset, version, since).run(), dataset, connection, console)
+        conclude(Follower(connection, console, dataset, version, since).run(), dataset, console)
     else:
         console.print(f"see how far it is: mlp status {dataset}")
 

@@ -2,7 +2,7 @@
 
 Each function runs in processes of the official runtime client (laptop/runtime_api.py), started at the first invocation
 and kept warm, at most `ENVIRONMENTS` at once per function; more calls wait their turn. Asynchronous calls are retried
-as AWS does, but after `RETRY_SECONDS` instead of one and two minutes. SQS event source mappings are polled here.
+as AWS does, but after `RETRY_SECONDS` instead of one and two minutes. What calls them is in laptop/lambda_api.py.
 
 On AWS the layer holds its third-party packages. A layer that the laptop's own deployment packed holds only the
 platform's code, and the rest comes from the interpreter's site-packages.
@@ -10,18 +10,15 @@ platform's code, and the rest comes from the interpreter's site-packages.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import copy
 import hashlib
 import io
 import json
 import math
 import threading
-import time
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,8 +34,6 @@ RETRY_SECONDS = (
     1.0,
     2.0,
 )  # AWS: 60 and 120, https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
-POLL_SECONDS = 0.05
-_TAIL_BYTES = 4096  # of the log, in an Invoke answer with LogType Tail
 
 
 class LambdaFunctions:
@@ -97,7 +92,7 @@ class LambdaFunctions:
     def find(self, function: str) -> Any:
         """moto's LambdaFunction by name, partial or full ARN. Raises ServiceError(ResourceNotFoundException)."""
         name = function.rsplit(":function:", maxsplit=1)[-1].split(":", maxsplit=1)[0]
-        for found in _backend().list_functions():
+        for found in lambda_backend().list_functions():
             if found.function_name == name:
                 return found
         arn = f"arn:aws:lambda:{REGION}:{ACCOUNT_ID}:function:{name}"
@@ -164,7 +159,7 @@ class LambdaFunctions:
         code = self._unpacked("code", found.code_digest[:32], found.code_bytes)
         contents = []
         for layer in found.layers:
-            version = _backend().layers_versions_by_arn(layer["Arn"])
+            version = lambda_backend().layers_versions_by_arn(layer["Arn"])
             assert version is not None, f"layer {layer['Arn']} was deleted"
             contents.append(version.code_bytes)
         opt = self._unpacked("opt", _digest(*(layer["Arn"] for layer in found.layers)), *contents)
@@ -184,7 +179,7 @@ class LambdaFunctions:
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(found.memory_size),
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            "AWS_LAMBDA_LOG_GROUP_NAME": _log_group(found),
+            "AWS_LAMBDA_LOG_GROUP_NAME": log_group_of(found),
             "AWS_LAMBDA_LOG_STREAM_NAME": stream,
             "AWS_ACCESS_KEY_ID": role["aws_access_key_id"],
             "AWS_SECRET_ACCESS_KEY": role["aws_secret_access_key"],
@@ -230,7 +225,7 @@ class LambdaFunctions:
         )
         if outcome.init_ms is not None:
             report += f"Init Duration: {init_ms:.2f} ms\t"
-        answer = _json(outcome.payload)
+        answer = parsed(outcome.payload)
         error = None
         if outcome.error:
             error = f"{answer['errorType']}: {answer['errorMessage']}" if _is_error(answer) else str(answer)
@@ -292,7 +287,7 @@ class LambdaFunctions:
             return str(error)
         if not failed:
             return None
-        answer = _json(outcome.payload)
+        answer = parsed(outcome.payload)
         return f"{answer['errorType']}: {answer['errorMessage']}" if _is_error(answer) else str(answer)
 
     def _deliver(
@@ -312,15 +307,15 @@ class LambdaFunctions:
                 "condition": "RetriesExhausted" if failed else "Success",
                 "approximateInvokeCount": attempts,
             },
-            "requestPayload": _json(payload),
+            "requestPayload": parsed(payload),
             "responseContext": context,
-            "responsePayload": _json(outcome.payload),
+            "responsePayload": parsed(outcome.payload),
         }
         self._send(found, target, json.dumps(record), {}, "DestinationDeliveryFailures", record)
 
     def _dead_letter(self, found: Any, target: str, payload: bytes, outcome: Outcome, request_id: str) -> None:
         """The event itself, with the error in message attributes, as AWS sends it to a DeadLetterConfig's target."""
-        answer = _json(outcome.payload)
+        answer = parsed(outcome.payload)
         message = str(answer.get("errorMessage", "")) if isinstance(answer, dict) else ""
         attributes = {
             "RequestID": {"DataType": "String", "StringValue": request_id},
@@ -370,92 +365,6 @@ class LambdaFunctions:
         )
 
 
-class SqsPoller:
-    """Feeds a function from a queue for as long as the mapping exists and is enabled.
-
-    Batches, partial batch responses and the messages' shape: https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html.
-    The queue's visibility timeout and redrive policy are moto's. The function's role must allow sqs:ReceiveMessage,
-    sqs:DeleteMessage and sqs:GetQueueAttributes, as in AWS.
-    """
-
-    def __init__(self, account: Account, functions: LambdaFunctions, mapping: Any) -> None:
-        self._account = account
-        self._functions = functions
-        self._mapping = mapping
-        self._stopped = threading.Event()
-        self._refused = ""
-        threading.Thread(target=self._poll, daemon=True, name="lambda-sqs").start()
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def _poll(self) -> None:
-        while not self._stopped.wait(POLL_SECONDS):
-            mapping = self._mapping
-            if _backend().get_event_source_mapping(mapping.uuid) is not mapping:
-                return
-            try:
-                if mapping.enabled:
-                    self._poll_once()
-            except Exception as error:
-                if str(error) != self._refused and not self._stopped.is_set():
-                    self._refused = str(error)
-                    self._account.journal.record(
-                        "refused", source=mapping.event_source_arn, target=mapping.function_arn, reason=str(error)
-                    )
-                self._stopped.wait(1.0)
-
-    def _poll_once(self) -> None:
-        from moto.sqs.models import sqs_backends
-
-        arn = self._mapping.event_source_arn
-        sqs = sqs_backends[ACCOUNT_ID][REGION]
-        name = arn.split(":")[-1]
-        queue = sqs.queues.get(name)
-        if queue is None or not queue.messages:
-            return
-        role = self._functions.find(self._mapping.function_arn).role
-        for action in ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"):
-            self._account.identities.assert_allowed(role, action, arn)
-        visible_again = getattr(queue, "visibility_timeout", None)
-        window = float(self._mapping.max_batch_window or 0)
-        until = time.monotonic() + window
-        size = int(self._mapping.batch_size)
-        messages: list[Any] = []
-        while True:
-            # One receive call never returns more than ten messages.
-            messages += sqs.receive_message(name, min(10, size - len(messages)), 0, int(visible_again or 0), ["All"])
-            if len(messages) >= size or time.monotonic() >= until or self._stopped.wait(POLL_SECONDS):
-                break
-        if not messages:
-            return
-        event = {"Records": [_sqs_record(message, arn) for message in messages]}
-        payload, error = self._functions.invoke(self._mapping.function_arn, json.dumps(event).encode())
-        failed = {message.id for message in messages} if error else self._failures(payload, messages)
-        for message in messages:
-            if message.id not in failed:
-                with contextlib.suppress(Exception):  # its visibility timeout has passed: it will come again
-                    sqs.delete_message(name, message.receipt_handle)
-        self._refused = ""
-
-    def _failures(self, payload: bytes, messages: list[Any]) -> set[str]:
-        """Which messages stay. A malformed batchItemFailures means all of them, as AWS documents."""
-        if "ReportBatchItemFailures" not in (self._mapping.function_response_types or ()):
-            return set()
-        everything = {message.id for message in messages}
-        answer = _json(payload)
-        if answer is None or answer in ("", {}):
-            return set()
-        failures = answer.get("batchItemFailures") if isinstance(answer, dict) else None
-        if isinstance(answer, dict) and not failures:
-            return set()
-        try:
-            named = {failure["itemIdentifier"] for failure in failures or ()}
-        except (TypeError, KeyError):
-            return everything
-        return named if named and named <= everything else everything
-
-
 class _Logs:
     """CloudWatch Logs of the functions: dropped silently if the function's role may not write them, as in AWS."""
 
@@ -468,7 +377,7 @@ class _Logs:
         from moto.logs.models import logs_backends
 
         logs = logs_backends[ACCOUNT_ID][REGION]
-        group = _log_group(found)
+        group = log_group_of(found)
         arn = f"arn:aws:logs:{REGION}:{ACCOUNT_ID}:log-group:{group}"
         allowed = self._account.identities.assert_allowed
         with self._lock:
@@ -491,13 +400,15 @@ class _Logs:
             logs.put_log_events(group, stream, events)
 
 
-def _backend() -> Any:
+def lambda_backend() -> Any:
+    """moto's Lambda of the account."""
     from moto.awslambda.models import lambda_backends
 
     return lambda_backends[ACCOUNT_ID][REGION]
 
 
-def _log_group(found: Any) -> str:
+def log_group_of(found: Any) -> str:
+    """The log group of one of moto's functions."""
     logging: dict[str, str] = getattr(found, "logging_config", None) or {}
     return logging.get("LogGroup") or f"/aws/lambda/{found.function_name}"
 
@@ -511,7 +422,7 @@ def _configuration_key(found: Any) -> str:
         found.memory_size,
         sorted(found.environment_vars.items()),
         [layer["Arn"] for layer in found.layers],
-        _log_group(found),
+        log_group_of(found),
     )
 
 
@@ -519,7 +430,8 @@ def _digest(*parts: Any) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def _json(payload: bytes) -> Any:
+def parsed(payload: bytes) -> Any:
+    """What a function was sent or answered: JSON, or else text; None where it is empty."""
     try:
         return json.loads(payload)
     except ValueError:
@@ -540,71 +452,6 @@ def _decisions(answer: Any) -> list[dict[str, Any]]:
 def _joined(decisions: list[dict[str, Any]], key: str) -> str | None:
     values = [str(entry[key]) for entry in decisions if entry.get(key) is not None]
     return "; ".join(values) or None
-
-
-def _sqs_record(message: Any, queue_arn: str) -> dict[str, Any]:
-    attributes = {
-        "ApproximateReceiveCount": str(message.approximate_receive_count),
-        "SentTimestamp": str(message.sent_timestamp),
-        "SenderId": message.sender_id,
-        "ApproximateFirstReceiveTimestamp": str(message.approximate_first_receive_timestamp),
-    }
-    for name, value in (
-        ("MessageGroupId", message.group_id),
-        ("MessageDeduplicationId", message.deduplication_id),
-        ("SequenceNumber", message.sequence_number),
-    ):
-        if value is not None:
-            attributes[name] = str(value)
-    own = {}
-    for name, value in message.message_attributes.items():
-        shown: dict[str, Any] = {"stringListValues": [], "binaryListValues": [], "dataType": value["DataType"]}
-        if value.get("StringValue") is not None:
-            shown["stringValue"] = value["StringValue"]
-        if value.get("BinaryValue") is not None:
-            binary = value["BinaryValue"]
-            shown["binaryValue"] = base64.b64encode(binary).decode() if isinstance(binary, bytes) else binary
-        own[name] = shown
-    return {
-        "messageId": message.id,
-        "receiptHandle": message.receipt_handle,
-        "body": message.body,
-        "attributes": attributes,
-        "messageAttributes": own,
-        "md5OfBody": message.body_md5,
-        "eventSource": "aws:sqs",
-        "eventSourceARN": queue_arn,
-        "awsRegion": REGION,
-    }
-
-
-def _sns_record(
-    subscription: Any, message: str, message_id: str, subject: str | None, attributes: Any, *, at: datetime
-) -> bytes:
-    """As in https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html; for Lambda only it is `SigningCertUrl`."""
-    host = f"https://sns.{REGION}.amazonaws.com"
-    sns = {
-        "SignatureVersion": "1",
-        "Timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "Signature": "not-signed-on-the-laptop",
-        "SigningCertUrl": f"{host}/SimpleNotificationService.pem",
-        "MessageId": message_id,
-        "Message": message,
-        "MessageAttributes": {
-            name: {"Type": value["Type"], "Value": str(value["Value"])} for name, value in (attributes or {}).items()
-        },
-        "Type": "Notification",
-        "UnsubscribeUrl": f"{host}/?Action=Unsubscribe&SubscriptionArn={subscription.arn}",
-        "TopicArn": subscription.topic_arn,
-        "Subject": subject,
-    }
-    record = {
-        "EventVersion": "1.0",
-        "EventSubscriptionArn": subscription.arn,
-        "EventSource": "aws:sns",
-        "Sns": sns,
-    }
-    return json.dumps({"Records": [record]}).encode()
 
 
 def _put_metric(function: str, name: str, value: float, unit: str) -> None:
@@ -636,7 +483,7 @@ def _put_embedded_metrics(lines: list[tuple[int, str]]) -> None:
     for at, text in lines:
         if '"CloudWatchMetrics"' not in text:
             continue
-        document = _json(text.encode())
+        document = parsed(text.encode())
         directives = document.get("_aws", {}).get("CloudWatchMetrics", ()) if isinstance(document, dict) else ()
         for directive in directives:
             for dimensions in directive.get("Dimensions") or [[]]:
@@ -653,180 +500,3 @@ def _put_embedded_metrics(lines: list[tuple[int, str]]) -> None:
                         }
                         data.append(datum)
                 cloudwatch_backends[ACCOUNT_ID][REGION].put_metric_data(directive["Namespace"], data)
-
-
-def install(account: Account) -> None:
-    """Makes `account.functions`, and replaces those parts of moto's Lambda, SQS and SNS that would run functions."""
-    import moto.awslambda.exceptions as moto_errors
-    import moto.awslambda.models as moto_lambda
-    import moto.sns.models as moto_sns
-
-    functions = LambdaFunctions(account)
-    account.functions = functions
-    account.closers.append(functions.close)
-    pollers: dict[str, SqsPoller] = {}
-
-    def close_pollers() -> None:
-        for poller in pollers.values():
-            poller.stop()
-
-    account.closers.append(close_pollers)
-    backend = moto_lambda.LambdaBackend
-
-    def invoke(function: Any, body: Any, request_headers: Any, response_headers: Any) -> bytes:
-        payload = body.encode() if isinstance(body, str) else bytes(body or b"")
-        try:
-            json.loads(payload or b"{}")
-        except ValueError as error:
-            message = f"Could not parse request body into json: {error}"
-            raise moto_errors.LambdaClientError("InvalidRequestContentException", message) from None
-        kind = request_headers.get("X-Amz-Invocation-Type") or request_headers.get("x-amz-invocation-type")
-        if kind == "Event":
-            functions.invoke_async(function.function_name, payload)
-            return b""
-        if kind == "DryRun":
-            return b""
-        outcome, _, log = functions.run(function.function_name, payload)
-        if outcome.error:
-            response_headers["x-amz-function-error"] = outcome.error
-        response_headers["x-amz-executed-version"] = "$LATEST"
-        response_headers["x-amz-log-result"] = base64.b64encode(log.encode()[-_TAIL_BYTES:]).decode()
-        return outcome.payload
-
-    original_create = _original(backend, "create_function")
-
-    def create_function(self: Any, spec: dict[str, Any]) -> Any:
-        name = str(spec.get("FunctionName", ""))
-        if any(existing.function_name == name for existing in self.list_functions()):
-            raise moto_errors.ConflictException(f"Function already exist: {name}")
-        created = original_create(self, spec)
-        created.dead_letter_config = spec.get("DeadLetterConfig")
-        created.logging_config = spec.get("LoggingConfig")
-        return created
-
-    original_update = _original(moto_lambda.LambdaFunction, "update_configuration")
-
-    def update_configuration(self: Any, updates: dict[str, Any]) -> Any:
-        for key, name in (("DeadLetterConfig", "dead_letter_config"), ("LoggingConfig", "logging_config")):
-            if key in updates:
-                setattr(self, name, updates[key])
-        for key, name in (("Architectures", "architectures"), ("TracingConfig", "tracing_config")):
-            if key in updates:
-                setattr(self, name, updates[key])
-        return original_update(self, updates)
-
-    original_configuration = _original(moto_lambda.LambdaFunction, "get_configuration")
-
-    def get_configuration(self: Any, on_create: bool = False) -> Any:
-        shown = original_configuration(self, on_create)
-        if getattr(self, "dead_letter_config", None):
-            shown["DeadLetterConfig"] = self.dead_letter_config
-        logging = getattr(self, "logging_config", None) or {}
-        shown["LoggingConfig"] = {"LogFormat": "Text", **logging, "LogGroup": _log_group(self)}
-        return shown
-
-    original_mapping = _original(backend, "create_event_source_mapping")
-
-    def create_event_source_mapping(self: Any, spec: dict[str, Any]) -> Any:
-        from moto.sqs.models import sqs_backends
-
-        mapping = original_mapping(self, spec)
-        # moto would call the function inside SendMessage; the poller does it as AWS does.
-        for queue in sqs_backends[ACCOUNT_ID][REGION].queues.values():
-            if queue.queue_arn == mapping.event_source_arn:
-                queue.lambda_event_source_mappings.clear()
-        role = functions.find(mapping.function_arn).role
-        for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
-            try:
-                account.identities.assert_allowed(role, f"sqs:{action}", mapping.event_source_arn)
-            except ServiceError:
-                self.delete_event_source_mapping(mapping.uuid)
-                raise moto_errors.InvalidParameterValueException(
-                    f"The function execution role does not have permissions to call {action} on SQS"
-                ) from None
-        pollers[mapping.uuid] = SqsPoller(account, functions, mapping)
-        return mapping
-
-    def list_event_source_mappings(self: Any, event_source_arn: str | None, function_name: str | None) -> list[Any]:
-        # moto finds only mappings that were made with the same spelling of the function: name or ARN.
-        wanted = functions.find(function_name).function_name if function_name else None
-        return [
-            mapping
-            for mapping in list(self._event_source_mappings.values())
-            if event_source_arn in (None, mapping.event_source_arn)
-            and wanted in (None, functions.find(mapping.function_arn).function_name)
-        ]
-
-    def put_function_event_invoke_config(self: Any, function_name: str, config: dict[str, Any]) -> Any:
-        # moto keeps every configuration it was ever given and shows the first.
-        found = self.get_function(function_name)
-        found.event_invoke_config = [moto_lambda.EventInvokeConfig(found.function_arn, found.last_modified, config)]
-        return found.event_invoke_config[0].response()
-
-    def update_function_event_invoke_config(self: Any, function_name: str, config: dict[str, Any]) -> Any:
-        found = self.get_function(function_name)
-        before = found.event_invoke_config[-1].config if found.event_invoke_config else {}
-        return put_function_event_invoke_config(self, function_name, {**before, **config})
-
-    original_publish = _original(moto_sns.Subscription, "publish")
-
-    def publish(
-        self: Any,
-        message: str,
-        message_id: str,
-        subject: str | None = None,
-        message_attributes: dict[str, Any] | None = None,
-        group_id: str | None = None,
-        deduplication_id: str | None = None,
-        message_structure: str | None = None,
-    ) -> None:
-        if self.protocol != "lambda":
-            original_publish(
-                self, message, message_id, subject, message_attributes, group_id, deduplication_id, message_structure
-            )
-            return
-        matcher = self._filter_policy_matcher
-        if matcher is not None and not matcher.matches(message_attributes, message):
-            return
-        if message_structure == "json":
-            message = self._parse_message_structure(message, self.protocol)
-        error = None
-        try:
-            record = _sns_record(self, message, message_id, subject, message_attributes, at=account.clock.now())
-            functions.invoke_async(self.endpoint, record, "sns.amazonaws.com", self.topic_arn)
-        except ServiceError as refused:
-            error = refused.message
-            redrive = json.loads(self.attributes.get("RedrivePolicy") or "{}").get("deadLetterTargetArn")
-            if redrive:  # https://docs.aws.amazon.com/sns/latest/dg/sns-dead-letter-queues.html
-                original_publish(_to_queue(self, redrive), message, message_id, subject, message_attributes)
-        account.journal.record("delivery", target=self.endpoint, source=self.topic_arn, error=error)
-
-    replacements: list[tuple[Any, str, Callable[..., Any]]] = [
-        (moto_lambda.LambdaFunction, "invoke", invoke),
-        (moto_lambda.LambdaFunction, "update_configuration", update_configuration),
-        (moto_lambda.LambdaFunction, "get_configuration", get_configuration),
-        (backend, "create_function", create_function),
-        (backend, "create_event_source_mapping", create_event_source_mapping),
-        (backend, "list_event_source_mappings", list_event_source_mappings),
-        (backend, "put_function_event_invoke_config", put_function_event_invoke_config),
-        (backend, "update_function_event_invoke_config", update_function_event_invoke_config),
-        (moto_sns.Subscription, "publish", publish),
-    ]
-    for owner, name, replacement in replacements:
-        setattr(owner, name, replacement)
-
-
-def _to_queue(subscription: Any, queue_arn: str) -> Any:
-    """The same subscription with a queue at its end."""
-    other = copy.copy(subscription)
-    other.protocol, other.endpoint, other.attributes = "sqs", queue_arn, {}
-    other._filter_policy_matcher = None
-    return other
-
-
-_originals: dict[tuple[Any, str], Callable[..., Any]] = {}
-
-
-def _original(owner: Any, name: str) -> Callable[..., Any]:
-    """moto's own method, also when a second account is installed in the same process."""
-    return _originals.setdefault((owner, name), getattr(owner, name))

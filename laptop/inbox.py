@@ -46,7 +46,7 @@ class Inbox:
 
 
 def install(account: Account) -> None:
-    """Routes, and the e-mail protocol of SNS. Comes after laptop/functions.py, which replaces the same method."""
+    """Routes, and the e-mail protocol of SNS. Comes after laptop/lambda_api.py, which replaces the same method."""
     inbox = Inbox(account)
     account.inbox = inbox
     account.routes["GET /_laptop/inbox"] = lambda _: inbox.messages()

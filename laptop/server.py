@@ -41,7 +41,7 @@ _SERVICES = (
     "scheduler",
     "bill",
     "logs",
-    "functions",
+    "lambda_api",
     "cloudformation",
     "inbox",
     "training",

@@ -464,12 +464,11 @@ class Training:
             monitor.open()
         readers = cluster.start([monitor.line for monitor in monitors])
         syncing.start()
-        left_seconds = job.max_runtime_seconds - job.training_seconds
         ending: Ending | None = None
         try:
             while (code := cluster.wait(0.05)) is None and ending is None and not self._closing:
                 ending = self._asked(job)
-                if ending is None and time.monotonic() - began > left_seconds:
+                if ending is None and job.training_seconds + time.monotonic() - began > job.max_runtime_seconds:
                     ending = Ending.MAX_RUNTIME
             if code is None:
                 cluster.send(signal.SIGTERM)

@@ -100,7 +100,7 @@ def artifact(version: str, *, program: str | None = None, names: dict[str, bytes
     return packed.getvalue()
 
 
-def until(true: Callable[[], Any], seconds: float = 15.0) -> Any:
+def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = true()

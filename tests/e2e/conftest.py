@@ -48,14 +48,14 @@ class Laptop:
         return self.connection.client(service)
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=60) as answer:
             return json.load(answer)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         request = urllib.request.Request(
             f"{self.url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
     def put(self, dataset: str, file_name: str, content: bytes | str) -> None:
@@ -63,7 +63,7 @@ class Laptop:
         key = f"{names.DATASETS_PREFIX}{dataset}/{file_name}"
         self.s3.put_object(Bucket=self.connection.data_bucket, Key=key, Body=body)
 
-    def verdict(self, dataset: str, seconds: float = 20) -> dict[str, Any]:
+    def verdict(self, dataset: str, seconds: float = 60) -> dict[str, Any]:
         """The verdict on what lies under `datasets/<dataset>/` now."""
         key = names.verdict_key(dataset, stored_version(self.connection, dataset))
 
@@ -84,7 +84,7 @@ class Laptop:
 
         return eventually(read, seconds, f"{job_name} did not end")
 
-    def endpoint_serving(self, dataset: str, config: str, seconds: float = 40) -> dict[str, Any]:
+    def endpoint_serving(self, dataset: str, config: str, seconds: float = 60) -> dict[str, Any]:
         name = names.endpoint(STACK, dataset)
 
         def read() -> dict[str, Any] | None:
@@ -97,7 +97,7 @@ class Laptop:
 
         return eventually(read, seconds, f"{name} does not serve {config}")
 
-    def scaling_policies(self, dataset: str, seconds: float = 15) -> list[dict[str, Any]]:
+    def scaling_policies(self, dataset: str, seconds: float = 60) -> list[dict[str, Any]]:
         resource = f"endpoint/{names.endpoint(STACK, dataset)}/variant/AllTraffic"
 
         def read() -> list[dict[str, Any]] | None:
@@ -108,7 +108,7 @@ class Laptop:
 
         return eventually(read, seconds, f"{resource} has no two scaling policies")
 
-    def function_entry(self, function: str, text: str, seconds: float = 20) -> dict[str, Any]:
+    def function_entry(self, function: str, text: str, seconds: float = 60) -> dict[str, Any]:
         """The newest call of a function in the event log whose record holds `text`."""
 
         def read() -> dict[str, Any] | None:
@@ -121,7 +121,7 @@ class Laptop:
 
         return eventually(read, seconds, f"{function} never said {text!r}")
 
-    def inbox(self, text: str, seconds: float = 15) -> list[dict[str, Any]]:
+    def inbox(self, text: str, seconds: float = 60) -> list[dict[str, Any]]:
         """The messages that hold `text`, once there is one."""
 
         def read() -> list[dict[str, Any]] | None:
@@ -171,7 +171,7 @@ def start_laptop() -> Laptop:
             return None
 
     try:
-        eventually(ready, 60, "the laptop was not ready")
+        eventually(ready, 120, "the laptop was not ready")
     except BaseException:
         process.kill()
         raise
@@ -180,7 +180,7 @@ def start_laptop() -> Laptop:
 
 def stop_laptop(laptop: Laptop) -> int:
     laptop.process.send_signal(signal.SIGINT)
-    return laptop.process.wait(20)
+    return laptop.process.wait(60)
 
 
 @pytest.fixture(scope="session", autouse=True)

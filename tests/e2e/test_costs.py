@@ -72,7 +72,7 @@ def test_the_report_reaches_slack_with_a_link_to_a_page_that_opens(laptop: Any) 
     message = next(one for one in laptop.inbox(amount) if one["channel"] == "slack")
     link = re.search(r"<(http://[^|>]*)\|", json.dumps(message["blocks"]))
     assert link is not None
-    with urllib.request.urlopen(link[1], timeout=10) as answer:
+    with urllib.request.urlopen(link[1], timeout=60) as answer:
         assert answer.headers["content-type"].startswith("text/html")
         page = answer.read().decode()
     assert f"${Decimal(total['month_to_date']):,.2f}" in page

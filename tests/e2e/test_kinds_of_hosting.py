@@ -45,12 +45,12 @@ def test_serverless(laptop: Laptop, tmp_path: Path) -> None:
     said = laptop.function_entry("configure-autoscaling", f"{STACK}-seldom serves {model}", 60)
     assert "nothing to scale" in json.dumps(said)
     assert len(predicted(laptop, "seldom", tmp_path)) == 2
-    eventually(lambda: "seldom" in widget(laptop, "Serverless: cold starts") or None, 10, "no cold start is drawn")
+    eventually(lambda: "seldom" in widget(laptop, "Serverless: cold starts") or None, 60, "no cold start is drawn")
 
 
 def widget(laptop: Laptop, title: str) -> str:
     """What is drawn in a widget of the stack's dashboard."""
-    page = urlopen(f"{laptop.url}/_laptop/dashboards/{STACK}-overview", timeout=10).read().decode()
+    page = urlopen(f"{laptop.url}/_laptop/dashboards/{STACK}-overview", timeout=60).read().decode()
     return str(page.partition(f"<h2>{title}")[2].partition("</section>")[0])
 
 

@@ -88,7 +88,7 @@ def test_the_model_has_a_card_that_the_message_the_status_and_a_command_lead_to(
     status = CliRunner().invoke(app, ["status", "churn"]).output
     assert "mlp --laptop card churn" in status
     link = next(word for word in status.split() if word.endswith("card.html"))
-    with urllib.request.urlopen(link, timeout=10) as answer:
+    with urllib.request.urlopen(link, timeout=60) as answer:
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
         page = answer.read()
     assert link in json.dumps(laptop.inbox(link))
@@ -149,7 +149,7 @@ def test_a_short_load_test_proposes_a_target_and_the_hosting_is_compared_from_wh
         said = json.loads(CliRunner().invoke(app, ["hosting", "churn", "--json"]).output)
         return said if Decimal(said["requests_per_day"]) > 0 else None
 
-    said = eventually(compared, 15, "CloudWatch has no requests of the load test")
+    said = eventually(compared, 60, "CloudWatch has no requests of the load test")
     assert {one["kind"] for one in said["options"]} == {"real-time", "serverless", "scale-to-zero", "asynchronous"}
     assert 0 < Decimal(said["workload"]["model_seconds"]) < 1
     few = CliRunner().invoke(app, ["hosting", "churn", "--requests-per-day", "100"]).output
@@ -216,7 +216,7 @@ def test_an_interrupted_spot_job_resumes_and_completes(laptop: Laptop) -> None:
             return None
         return any("epoch=2 " in event["message"] for event in events) or None
 
-    eventually(second_epoch, 40, "training never reached its second epoch")
+    eventually(second_epoch, 60, "training never reached its second epoch")
     laptop.post("/_laptop/interrupt", {"training_job_name": job_name})
     job = laptop.job_end(job_name, 90)
     states = [transition["Status"] for transition in job["SecondaryStatusTransitions"]]
@@ -231,7 +231,11 @@ def test_an_interrupted_spot_job_resumes_and_completes(laptop: Laptop) -> None:
 
 
 def test_a_worse_version_is_kept_out_with_a_reason(laptop: Laptop, deployed: str) -> None:
-    serving = laptop.sagemaker.describe_endpoint(EndpointName=names.endpoint(STACK, "churn"))["EndpointConfigName"]
+    def config(dataset: str) -> str:
+        found = laptop.sagemaker.describe_endpoint(EndpointName=names.endpoint(STACK, dataset))
+        return str(found["EndpointConfigName"])
+
+    before = config("churn")
     header, *rows = customers().splitlines()
     slipped = customers(slipped=True).splitlines()[1:]
     laptop.put("kept", "job.json", json.dumps({"label": "stays", "hyperparameters": {"network": "mlp", "epochs": 8}}))
@@ -244,10 +248,10 @@ def test_a_worse_version_is_kept_out_with_a_reason(laptop: Laptop, deployed: str
     assert second != first
     laptop.job_end(second)
     entry = laptop.function_entry("deploy-model", "KeepLiveModel")
-    assert second in json.dumps(entry) or "kept" in json.dumps(entry)
-    endpoint = laptop.sagemaker.describe_endpoint(EndpointName=names.endpoint(STACK, "kept"))
-    assert endpoint["EndpointConfigName"] == first
-    assert serving  # the other dataset's endpoint is untouched
+    assert entry["decision"] == "KeepLiveModel"
+    assert second in entry["reason"]
+    assert config("kept") == first
+    assert config("churn") == before  # the other dataset's endpoint is untouched
     packages = laptop.sagemaker.list_model_packages(ModelPackageGroupName=names.endpoint(STACK, "kept"))
     statuses = sorted(package["ModelApprovalStatus"] for package in packages["ModelPackageSummaryList"])
     assert statuses == ["Approved", "Rejected"]
@@ -376,7 +380,7 @@ def _try_both(
     # 0.3 of 250, give or take five standard deviations of 2.9 %; nobody failed, and each variant has its own model
     assert abs(answered["Challenger", first] / 250 - 0.3) < 0.145
     said = eventually(
-        lambda: said if "Neither fails a request" in (said := mlp("ab", "better")) else None, 20, "no requests seen"
+        lambda: said if "Neither fails a request" in (said := mlp("ab", "better")) else None, 60, "no requests seen"
     )
     assert "better/2 is live, and better/1 beside it with 30 % of the traffic" in said
     labelled.write_text(customers(600, seed=9))
@@ -400,13 +404,13 @@ def _try_both(
     assert set(map(ask, range(10))) == {("AllTraffic", first)}
     alarms = laptop.client("cloudwatch").describe_alarms
     left = f"{endpoint}-Challenger"
-    eventually(lambda: alarms(AlarmNamePrefix=left)["MetricAlarms"] == [] or None, 20, "the challenger's alarms stay")
+    eventually(lambda: alarms(AlarmNamePrefix=left)["MetricAlarms"] == [] or None, 60, "the challenger's alarms stay")
 
 
 def test_a_job_that_fails_says_in_one_sentence_why(laptop: Laptop) -> None:
     good = "".join(f"{i},{i % 7},{'a' if i % 3 else 'b'}\n" for i in range(900_000))
     laptop.put("spoilt", "spoilt.csv", "x,y,label\n" + good + "1,2\n")
-    verdict = laptop.verdict("spoilt", 40)
+    verdict = laptop.verdict("spoilt")
     assert verdict["verdict"] == "accepted", verdict
     job = laptop.job_end(verdict["job_name"])
     assert job["TrainingJobStatus"] == "Failed"
@@ -435,7 +439,7 @@ def test_a_function_without_one_of_its_actions_is_refused_by_name(laptop: Laptop
             refused = [entry for entry in entries if entry["kind"] == "refused"]
             return next((entry for entry in refused if "sagemaker:CreateTrainingJob" in json.dumps(entry)), None)
 
-        assert "refused" in json.dumps(eventually(refusal, 20, "the call was not refused"))
+        assert "refused" in json.dumps(eventually(refusal, 60, "the call was not refused"))
     finally:
         iam.put_role_policy(RoleName=role, PolicyName=policy_name, PolicyDocument=json.dumps(document))
     jobs = laptop.sagemaker.list_training_jobs(NameContains=f"{STACK}-refused-")

@@ -140,7 +140,7 @@ def test_an_update_that_answers_otherwise_than_in_training_is_rolled_back_by_its
     def left() -> bool:
         return not laptop.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{job}-update-")["MetricAlarms"]
 
-    eventually(lambda: left() or None, 20, "the alarms of the update did not go")
+    eventually(lambda: left() or None, 60, "the alarms of the update did not go")
 
     # What is missing is mended by the function whose work it is; the update that failed stays a person's to decide.
     laptop.client("cloudwatch").delete_alarms(AlarmNames=[f"{GROUP}-cpu"])

@@ -145,7 +145,7 @@ def sleeper(laptop: Laptop) -> str:
         EndpointName=ENDPOINT,
         DesiredWeightsAndCapacities=[{"VariantName": names.VARIANT, "DesiredInstanceCount": 2}],
     )
-    eventually(lambda: _instances(laptop) == 2 or None, 20, "there are not two instances")
+    eventually(lambda: _instances(laptop) == 2 or None, 60, "there are not two instances")
     return str(verdict["job_name"])
 
 
@@ -163,7 +163,7 @@ def test_a_weekend_off_and_everything_as_it_was_on_monday(laptop: Laptop, sleepe
     monday = next_weekday(0, 9, saturday)
     [stopped] = tick(laptop, saturday)
     assert stopped["decision"] == "StopEndpoint", stopped
-    eventually(lambda: status(laptop) is None or None, 20, "the endpoint did not go")
+    eventually(lambda: status(laptop) is None or None, 60, "the endpoint did not go")
     alarms = laptop.client("cloudwatch").describe_alarms(AlarmNamePrefix=ENDPOINT)["MetricAlarms"]
     assert [alarm["ActionsEnabled"] for alarm in alarms] == [False] * 5
     [again] = tick(laptop, saturday + timedelta(minutes=15))
@@ -171,7 +171,7 @@ def test_a_weekend_off_and_everything_as_it_was_on_monday(laptop: Laptop, sleepe
     [started] = tick(laptop, monday)
     assert started["decision"] == "StartEndpoint", started
     laptop.function_entry("configure-autoscaling", "is back after")
-    eventually(lambda: not parking(laptop, sleeper) or None, 20, "the record did not go")
+    eventually(lambda: not parking(laptop, sleeper) or None, 60, "the record did not go")
     assert _instances(laptop) == 2  # its config says one
     assert described(laptop) == before
     [back] = laptop.inbox(f"{ENDPOINT} is back")[:1]
@@ -198,11 +198,11 @@ def mlp(laptop: Laptop, *arguments: str, code: int = 0) -> str:
 def test_a_snooze_wakes_a_parked_endpoint_for_as_long_as_it_says(laptop: Laptop, sleeper: str) -> None:
     saturday = next_weekday(5, 12, laptop.connection.now())
     assert tick(laptop, saturday)[0]["decision"] == "StopEndpoint"
-    eventually(lambda: status(laptop) is None or None, 20, "the endpoint did not go")
+    eventually(lambda: status(laptop) is None or None, 60, "the endpoint did not go")
     assert "starts within 15 minutes" in mlp(laptop, "snooze", DATASET, "--until", f"{saturday:%Y-%m-%d}T20:00")
     [woken] = tick(laptop, saturday + timedelta(minutes=15))
     assert woken["decision"] == "StartEndpoint", woken
-    eventually(lambda: (not parking(laptop, sleeper) and _instances(laptop) == 2) or None, 20, "it is not back")
+    eventually(lambda: (not parking(laptop, sleeper) and _instances(laptop) == 2) or None, 60, "it is not back")
     [kept] = tick(laptop, saturday + timedelta(hours=7, minutes=45))
     assert (kept["decision"], "kept on until" in kept["reason"]) == ("Skip", True)
     [over] = tick(laptop, saturday + timedelta(hours=8))
@@ -215,12 +215,12 @@ def test_no_endpoint_starts_on_a_holiday_of_the_calendar(laptop: Laptop, sleeper
     calendar = f"BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART;VALUE=DATE:{monday:%Y%m%d}\nEND:VEVENT\nEND:VCALENDAR\n"
     bucket = laptop.connection.outputs["ArtifactBucketName"]
     laptop.s3.put_object(Bucket=bucket, Key=names.HOLIDAYS_KEY, Body=calendar.encode())
-    eventually(lambda: status(laptop) is None or None, 20, "the endpoint did not go")
+    eventually(lambda: status(laptop) is None or None, 60, "the endpoint did not go")
     [parked] = tick(laptop, monday)
     assert (parked["decision"], "is parked" in parked["reason"]) == ("Skip", True)
     [started] = tick(laptop, monday + timedelta(days=1))
     assert started["decision"] == "StartEndpoint", started
-    eventually(lambda: (not parking(laptop, sleeper) and _instances(laptop) == 2) or None, 20, "it is not back")
+    eventually(lambda: (not parking(laptop, sleeper) and _instances(laptop) == 2) or None, 60, "it is not back")
     laptop.s3.delete_object(Bucket=bucket, Key=names.HOLIDAYS_KEY)
 
 
@@ -234,7 +234,7 @@ def test_the_schedules_keep_the_hours_when_the_clock_runs(laptop: Laptop, sleepe
     morning = evening.replace(hour=8) + timedelta(days=1)
     before = described(laptop)
     laptop.post("/_laptop/clock", {"to": evening.isoformat()})
-    eventually(lambda: status(laptop) is None or None, 20, "the endpoint did not go")
+    eventually(lambda: status(laptop) is None or None, 60, "the endpoint did not go")
     plan = mlp(laptop, "hours", DATASET, "--days", "1")
     assert f"is parked: it opens at {morning:%a %d %b} 08:00" in plan
     assert "off 14.00 of 24.00 hours" in plan
@@ -244,5 +244,5 @@ def test_the_schedules_keep_the_hours_when_the_clock_runs(laptop: Laptop, sleepe
     assert asleep in refused
     assert f"mlp --laptop snooze {DATASET}" in refused
     laptop.post("/_laptop/clock", {"to": morning.isoformat()})
-    eventually(lambda: (not parking(laptop, sleeper) and _instances(laptop) == 2) or None, 30, "it is not back")
+    eventually(lambda: (not parking(laptop, sleeper) and _instances(laptop) == 2) or None, 60, "it is not back")
     assert described(laptop) == before

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.xdist_group("laptop")
 STEPS = ["Prepare", "TrainXgboost", "Evaluate", "GoodEnough", "Register-RegisterModel"]
 
 
-def steps(laptop: Laptop, pipeline: str, name: str, seconds: float = 40) -> dict[str, dict[str, Any]]:
+def steps(laptop: Laptop, pipeline: str, name: str, seconds: float = 60) -> dict[str, dict[str, Any]]:
     """Of an execution that has ended, in the order of their starts."""
 
     def ended() -> str | None:
@@ -64,7 +64,7 @@ def test_every_step_of_a_drops_execution_succeeds_and_its_model_answers(laptop: 
         found: dict[str, Any] = laptop.sagemaker.describe_model_package(ModelPackageName=registered)
         return found if {"gate", "training_usd"} <= found["CustomerMetadataProperties"].keys() else None
 
-    package = eventually(complete, 15, f"{registered} does not say where it comes from")
+    package = eventually(complete, 60, f"{registered} does not say where it comes from")
     assert package["ModelApprovalStatus"] == "Approved"
     said = package["CustomerMetadataProperties"]
     assert (said["gate"], said["dataset_version"], said["hp_num_round"]) == ("passed", trees.split("-")[-2], "30")

@@ -56,7 +56,7 @@ def test_teardown_first_shows_then_ends_everything_and_proves_it() -> None:
         done = mlp(laptop, "teardown", "--yes")
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"Nothing billable of {STACK} is left." in done.stdout
-        assert laptop.job_end(running, 1)["TrainingJobStatus"] in ("Stopped", "Completed")
+        assert laptop.job_end(running)["TrainingJobStatus"] in ("Stopped", "Completed")
         assert laptop.sagemaker.list_endpoints()["Endpoints"] == []
         assert laptop.sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
         assert laptop.sagemaker.list_models()["Models"] == []

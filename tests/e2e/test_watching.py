@@ -31,7 +31,7 @@ def alarm(laptop: Laptop, state: str) -> dict[str, Any]:
         evaluated = "Initial alarm creation" not in found["StateReason"]
         return found if evaluated and found["StateValue"] == state else None
 
-    return eventually(read, 10, f"the alarm was never {state}")
+    return eventually(read, 60, f"the alarm was never {state}")
 
 
 def test_who_looks_after_the_schedules_is_looked_after_by_an_alarm(laptop: Laptop) -> None:

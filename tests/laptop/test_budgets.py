@@ -325,7 +325,7 @@ def stack(topic_policy: str) -> str:
 
 def settled(account: Account, name: str) -> dict[str, Any] | None:
     client = account.client("cloudformation")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             shown: dict[str, Any] = client.describe_stacks(StackName=name)["Stacks"][0]
@@ -338,7 +338,7 @@ def settled(account: Account, name: str) -> dict[str, Any] | None:
 
 
 def until_recorded(account: Account, after: int) -> dict[str, Any]:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for entry in account.journal.entries(after):
             if entry["kind"] == "budget":

@@ -35,7 +35,7 @@ def template(resources: dict[str, Any], **sections: Any) -> str:
 def settled(account: Account, name: str) -> dict[str, Any]:
     """The stack's description once nothing is in progress any more."""
     client = account.client("cloudformation")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         shown: dict[str, Any] = client.describe_stacks(StackName=name)["Stacks"][0]
         if not shown["StackStatus"].endswith("_IN_PROGRESS"):

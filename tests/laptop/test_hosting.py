@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hosted_account import ENDPOINT, IMAGE, ROLE, Here, artifact, hosted, until
+from processes import alive
 
 from laptop import hosting, hosting_process, invocation
 from laptop.bill import Bill
@@ -32,14 +34,6 @@ def refusal(work: Callable[[], Any]) -> str:
         work()
     assert refused.value.code == "ValidationException"
     return refused.value.message
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_an_endpoint_answers_from_as_many_processes_as_its_config_says(here: Here) -> None:
@@ -209,7 +203,7 @@ def test_an_update_under_load_fails_no_request_and_ends_with_the_new_model_only(
     assert versions[-1] == "two"
     assert described["EndpointConfigName"] == "two"
     assert here.invoke()[2]["version"] == "two"
-    assert not any(alive(pid) for pid in before)
+    assert not any(map(psutil.pid_exists, before))
 
 
 def test_a_request_under_way_ends_before_its_old_instance_does(here: Here) -> None:
@@ -297,10 +291,12 @@ def test_a_config_in_use_is_not_deleted_until_its_endpoint_is(here: Here) -> Non
     here.call("DeleteEndpoint", EndpointName=ENDPOINT)
     assert here.events.sent[-1]["detail"]["EndpointStatus"] == "DELETING"
     until(lambda: here.call("ListEndpoints")["Endpoints"] == [])
+    ending = [entry["status"] for entry in here.account.journal.entries() if entry["kind"] == "endpoint"][-2:]
+    assert ending == ["Deleting", "Deleted"]  # so that the console does not show it any more
     here.call("DeleteEndpointConfig", EndpointConfigName="one")
     assert here.call("ListEndpointConfigs")["EndpointConfigs"] == []
     assert here.call("ListModels")["Models"][0]["ModelName"] == "one"
-    assert not any(alive(pid) for pid in pids)
+    assert not any(map(psutil.pid_exists, pids))
 
 
 def test_a_model_needs_an_artifact_that_exists_and_the_container_that_the_laptop_runs(here: Here) -> None:
@@ -328,7 +324,7 @@ def test_closing_leaves_no_process_behind(here: Here) -> None:
     here.endpoint("one", InitialInstanceCount=2)
     pids = here.pids()
     here.service.close()
-    assert not any(alive(pid) for pid in pids)
+    assert not any(map(psutil.pid_exists, pids))
 
 
 def test_a_container_that_does_not_answer_in_time_is_a_model_error(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,7 +419,7 @@ time.sleep(60)
     orphan = int(killed.stdout.readline())
     killed.kill()
     killed.wait()
-    until(lambda: not alive(orphan) or Path(f"/proc/{orphan}/stat").read_text().split()[2] == "Z")
+    until(lambda: not alive(orphan))
 
 
 NO_MACHINE = {"service": "ec2", "operation": "RunInstances", "error_code": "InsufficientInstanceCapacity"}

@@ -112,7 +112,7 @@ class Sandbox:
         execution = self.start(name, **parameters)
         return self.finish(execution), self.steps(execution)
 
-    def until(self, look: Callable[[], Any], good: Callable[[Any], bool], seconds: float = 20) -> Any:
+    def until(self, look: Callable[[], Any], good: Callable[[Any], bool], seconds: float = 60) -> Any:
         deadline = time.monotonic() + seconds
         while not good(found := look()):
             assert time.monotonic() < deadline, f"it did not happen in time: {found}"

@@ -73,7 +73,7 @@ class Sandbox:
         return self.processing.describe({"ProcessingJobName": name})
 
     def finish(self, name: str) -> dict[str, Any]:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while (job := self.describe(name))["ProcessingJobStatus"] in ("InProgress", "Stopping"):
             assert time.monotonic() < deadline, f"{name} did not end"
             time.sleep(0.02)

@@ -111,7 +111,7 @@ class Here:
         )
 
     def settled(self) -> None:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while self.endpoint.status != "InService" and time.monotonic() < deadline:
             time.sleep(0.005)
         assert self.endpoint.status == "InService"
@@ -226,7 +226,7 @@ def test_a_scaling_is_told_by_activity_journal_and_endpoint_events(here: Here) -
     alarms = here.policy("invocations", INVOCATIONS)["Alarms"]
     here.minutes(3, requests=200)
     (activity,) = here.call("DescribeScalingActivities", ServiceNamespace="sagemaker")["ScalingActivities"]
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while activity["StatusCode"] != "Successful" and time.monotonic() < deadline:
         (activity,) = here.call("DescribeScalingActivities", ServiceNamespace="sagemaker")["ScalingActivities"]
     assert activity["Description"] == "Setting desired instance count to 2."

@@ -228,7 +228,7 @@ def mark(account: Account) -> int:
     return int(entries[-1]["n"]) if entries else 0
 
 
-def until(check: Callable[[], Any], seconds: float = 10) -> Any:
+def until(check: Callable[[], Any], seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := check()):
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -79,7 +79,7 @@ class Sandbox:
         return self.training.describe({"TrainingJobName": name})
 
     def finish(self, name: str) -> dict[str, Any]:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while (job := self.describe(name))["TrainingJobStatus"] in ("InProgress", "Stopping"):
             assert time.monotonic() < deadline, f"{name} did not end"
             time.sleep(0.02)

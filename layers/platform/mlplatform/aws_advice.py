@@ -18,10 +18,10 @@ from mlplatform.aws_calls import Call, tagged_resources
 from mlplatform.capacity import wanted_type
 from mlplatform.errors import AwsError
 from mlplatform.facts import STACK_TAG, HostingKind
-from mlplatform.hosting import HOURS_PER_WEEK
 from mlplatform.kinds import kind_of
 from mlplatform.opening_hours import BadHours, exempt, hours_per_week
 from mlplatform.parking import BadRecord, read_record
+from mlplatform.prices import HOURS_PER_WEEK
 from mlplatform.recommendations import (
     AdviceFacts,
     AlarmUse,

@@ -11,7 +11,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
 
@@ -21,8 +20,9 @@ from mlplatform.facts import Drop, JobSpec, Sample, StoredObject, Table, Task
 from mlplatform.job_spec import parse_job_spec
 from mlplatform.names import DATASET_PATTERN, DATASETS_PREFIX, JOB_SPEC_FILE
 from mlplatform.parquet import Footer, Physical, is_parquet, read_footer
+from mlplatform.records import dataclass
 
-__all__ = ["MINIMUM_ROWS", "MISSING", "SAMPLE_BYTES", "data_files", "parse_job_spec", "plan_dataset"]
+__all__ = ["MINIMUM_ROWS", "MISSING", "SAMPLE_BYTES", "data_files", "plan_dataset"]
 
 MINIMUM_ROWS = 20
 # Compared in lower case; the same as the training job's (model_code/preprocess.py), which a test sees to.
@@ -139,7 +139,7 @@ def _in_order(drop: Drop) -> tuple[str, ...]:
         if role not in _ROLES:
             raise DataRejected(
                 f"{file.file_name} lies beside {roles['train'].file_name}, where only validation.* and test.* belong; "
-                f"rename or remove it."
+                f"rename it, or drop what belongs to the dataset with mlp drop ... --replace, which removes the rest."
             )
     return tuple(roles[role].key for role in _ROLES if role in roles)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Any
 
@@ -47,7 +47,7 @@ from mlplatform.facts import (
 )
 from mlplatform.model_cost import hosting_cost
 from mlplatform.quotas import Need, Quotas, instances_needed, lacking
-from mlplatform.releases import packaged
+from mlplatform.records import dataclass
 from mlplatform.restoring import same_weight
 from mlplatform.settings import Settings
 from mlplatform.waiting import ASK_FOR_MORE
@@ -218,6 +218,8 @@ def _started(
     card: ModelCard,
     settings: Settings,
 ) -> StartAbTest:
+    from mlplatform.releases import packaged  # who begins a test pays for it, not who goes on with one
+
     name = registry.spoken(package.arn, settings.stack_name)
     model = packaged(package, asked.dataset)
     live = endpoint.model_name or ""

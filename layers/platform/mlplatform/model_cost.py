@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
@@ -11,8 +10,8 @@ from mlplatform import kinds, names, prices
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import HostingKind, TrainingJob
 from mlplatform.holidays import listed
-from mlplatform.hosting import HOURS_PER_WEEK, SERVERLESS_OVERHEAD_SECONDS, USUAL_MODEL_SECONDS
 from mlplatform.opening_hours import BadHours, exempt, hours_per_week, openings, parse_hours
+from mlplatform.records import dataclass
 from mlplatform.settings import Settings
 
 _CENT = Decimal("0.01")
@@ -36,7 +35,7 @@ def hosting_cost(instance_type: str, instances: int, tags: Mapping[str, str], se
         price = prices.usd_per_hour(instance_type, "hosting", settings.aws_region)
     except UnknownPrice as error:
         return HostingCost(None, f"not known: {error}")
-    month_hours = prices.HOURS_PER_MONTH * hours / HOURS_PER_WEEK
+    month_hours = prices.HOURS_PER_MONTH * hours / prices.HOURS_PER_WEEK
     usd = (instances * price * month_hours).quantize(_CENT)
     return HostingCost(usd, f"{instances} x {instance_type} at {price} USD an hour, {month_hours:.0f} hours a month")
 
@@ -44,11 +43,11 @@ def hosting_cost(instance_type: str, instances: int, tags: Mapping[str, str], se
 def open_hours_per_week(tags: Mapping[str, str], settings: Settings) -> Decimal:
     """How long an endpoint with these tags runs, of 168 hours: all of them in prod without a tag, or by a bad tag."""
     if exempt(tags, settings.environment):
-        return HOURS_PER_WEEK
+        return prices.HOURS_PER_WEEK
     try:
         return hours_per_week(tags.get(names.HOURS_TAG) or settings.office_hours, settings.time_zone)
     except BadHours:
-        return HOURS_PER_WEEK  # a tag that can't be read leaves the endpoint running
+        return prices.HOURS_PER_WEEK  # a tag that can't be read leaves the endpoint running
 
 
 def open_hours(tags: Mapping[str, str], settings: Settings, begin: datetime, end: datetime) -> Decimal:
@@ -75,6 +74,11 @@ def wished_hosting_cost(tags: Mapping[str, str], settings: Settings) -> HostingC
 
 def _serverless_cost(wanted: kinds.Hosting, region: str) -> HostingCost:
     """Of a month in which nobody asks, which is its fewest; what each request adds is said."""
+    from mlplatform.hosting import (  # whoever compares kinds pays for it
+        SERVERLESS_OVERHEAD_SECONDS,
+        USUAL_MODEL_SECONDS,
+    )
+
     try:
         second = prices.usd("serverless.gb_second", region)
     except UnknownPrice as error:

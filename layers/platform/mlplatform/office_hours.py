@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from mlplatform import names
@@ -34,6 +33,7 @@ from mlplatform.holds import hold_applies
 from mlplatform.holidays import BadCalendar
 from mlplatform.kinds import tagged_kind
 from mlplatform.opening_hours import BadHours, Hours, Moment, Opening, exempt, joined, moment, openings, parse_hours
+from mlplatform.records import dataclass
 from mlplatform.settings import Settings
 
 _SETTLING = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
