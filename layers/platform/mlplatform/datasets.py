@@ -11,7 +11,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
 
@@ -21,6 +20,7 @@ from mlplatform.facts import Drop, JobSpec, Sample, StoredObject, Table, Task
 from mlplatform.job_spec import parse_job_spec
 from mlplatform.names import DATASET_PATTERN, DATASETS_PREFIX, JOB_SPEC_FILE
 from mlplatform.parquet import Footer, Physical, is_parquet, read_footer
+from mlplatform.records import dataclass
 
 __all__ = ["MINIMUM_ROWS", "MISSING", "SAMPLE_BYTES", "data_files", "plan_dataset"]
 
