@@ -22,7 +22,7 @@ from mlplatform.aws_registry import read_package
 from mlplatform.experiments import AbTest, wanted_test
 from mlplatform.facts import Approval, ModelPackage
 
-console = Terminal(soft_wrap=True)
+console = Terminal()
 _PATIENCE_SECONDS = 60.0
 _MOST = 100  # packages of a dataset that are described, a call each
 _APPROVALS = {Approval.APPROVED: "approved", Approval.REJECTED: "rejected", Approval.PENDING: "waits"}

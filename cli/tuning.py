@@ -23,7 +23,7 @@ from mlplatform.facts import TuningJob
 from mlplatform.job_spec import parse_job_spec
 from mlplatform.tuning import cost
 
-console = Terminal(soft_wrap=True)
+console = Terminal()
 
 
 def tune(

@@ -14,20 +14,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlplatform import prices
 from mlplatform.dollars import CENT, NOTHING, money, precise
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import DATASET_TAG, CostFacts, CostLine, JobRun, Saving, TaggedCost
 from mlplatform.recommendations import Recommendation
+from mlplatform.records import dataclass
 from mlplatform.settings import Settings
 from mlplatform.words import counted
-
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
-    from mlplatform.records import dataclass  # the same, and quicker to start
 
 UNTAGGED = "not tagged"
 THE_PLATFORM = "the platform itself"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -38,6 +37,7 @@ from mlplatform.kinds import Hosting
 from mlplatform.model_cost import wished_hosting_cost
 from mlplatform.parking import without_variant
 from mlplatform.prices import usd_per_hour
+from mlplatform.records import dataclass
 from mlplatform.settings import Settings
 from mlplatform.sleeping import component_update
 from mlplatform.stand_ins import MOVE, start_move
@@ -353,7 +353,7 @@ def deployment(
     create: Request = {
         "EndpointName": name,
         "EndpointConfigName": kinds.config_name(wanted, model.name, name),
-        "Tags": names.tag_list(woken | deployed | {names.ASKED_TAG: model.name}),
+        "Tags": names.tag_list(woken | deployed | {names.ASKED_TAG: model.name, names.UNCHECKED_TAG: model.name}),
     }
     return DeployModel(
         reason=" ".join(said),

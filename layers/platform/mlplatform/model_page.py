@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from html import escape
@@ -24,6 +24,7 @@ from mlplatform.html_page import document, figure_card
 from mlplatform.model_card import warning_sentence
 from mlplatform.model_cost import HostingCost, training_usd, wished_hosting_cost
 from mlplatform.model_figures import METRICS, escaped, number, percent, score, signed
+from mlplatform.records import dataclass
 from mlplatform.settings import Settings
 from mlplatform.words import counted
 

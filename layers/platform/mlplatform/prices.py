@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from mlplatform.errors import UnknownPrice
+from mlplatform.records import dataclass
 
 Use = Literal["hosting", "training", "processing", "notebook"]
 

@@ -25,7 +25,7 @@ from dataclasses import field, replace
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlplatform import instances
 from mlplatform.dollars import CENT, money
@@ -45,12 +45,8 @@ from mlplatform.hosting import (
 from mlplatform.names import HOURS_TAG
 from mlplatform.opening_hours import is_prod
 from mlplatform.prices import HOURS_PER_MONTH, HOURS_PER_WEEK, SECONDS_PER_HOUR
+from mlplatform.records import dataclass
 from mlplatform.words import counted
-
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
-    from mlplatform.records import dataclass  # the same, and quicker to start
 
 _GB = Decimal(10**9)
 

@@ -12,17 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import field, fields
 from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlplatform import instances
 from mlplatform.errors import SettingsError
 from mlplatform.opening_hours import BadHours, find_zone, parse_hours
-
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
-    from mlplatform.records import dataclass  # the same, and quicker to start
-
+from mlplatform.records import dataclass
 
 # As the template's parameters and job.json have them too.
 LONGEST_RUN_SECONDS = 28 * 24 * 3600  # StoppingCondition, SageMaker API reference; an account's quota may be lower

@@ -14,10 +14,9 @@ reference).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mlplatform.decisions import EndResource
 from mlplatform.facts import Owned, OwnedKind
+from mlplatform.records import dataclass
 from mlplatform.words import counted
 
 _STAGES: tuple[frozenset[OwnedKind], ...] = (

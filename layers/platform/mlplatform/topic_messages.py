@@ -7,12 +7,12 @@ is left out of the text, because a field that AWS drops one day must not lose th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
 from mlplatform import budget_messages
 from mlplatform.budget_messages import BudgetMessage
+from mlplatform.records import dataclass
 
 
 @dataclass(frozen=True)
