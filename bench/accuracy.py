@@ -114,12 +114,12 @@ def _steps(regression: bool) -> Callable[[int], Table]:
     return make
 
 
-def _mixed(kind: str, categories: int = 200, missing: float = 0.1) -> Callable[[int], Table]:
+def _mixed(kind: str) -> Callable[[int], Table]:
     """Numbers with holes, a column of five categories and one of many; as shops and insurers have them."""
 
     def make(seed: int) -> Table:
         random = np.random.default_rng(seed)
-        rows = 3500
+        rows, categories, missing = 3500, 200, 0.1
         numbers = random.normal(size=(rows, 6))
         few = random.integers(0, 5, rows)
         many = np.minimum(random.exponential(categories / 4, rows).astype(int), categories - 1)

@@ -16,7 +16,7 @@ from cli.connection import CommandError, Connection
 from cli.terminal import Terminal
 
 app = typer.Typer(invoke_without_command=True, help="What was spent, what was saved, what is to come.")
-console = Terminal(soft_wrap=True)
+console = Terminal()
 
 
 @app.callback()
@@ -34,7 +34,9 @@ def show(
     connection: Connection = context.obj
     key = newest(connection)
     if key is None:
-        raise CommandError("There is no report yet; the first one is made tomorrow morning.")
+        at = connection.parameters["ReportTime"]
+        sooner = f" To have it now: mlp laptop clock --to {at}" if connection.endpoint_url else ""
+        raise CommandError(f"There is no report yet; one is made every morning at {at}.{sooner}")
     content = read(connection, key)
     if as_json:
         sys.stdout.write(content.decode() + "\n")

@@ -43,7 +43,7 @@ LOAD_CLIENTS = 8
 LOAD_LIMIT_SECONDS = 60
 FRIDAY = 5
 
-console = Terminal(soft_wrap=True, highlight=False)
+console = Terminal(highlight=False)
 
 
 class HopFailed(Exception):
@@ -421,7 +421,13 @@ def laptop() -> Iterator[str]:
     """Runs `make up`'s process on a free port until the block ends; nothing of it stays behind."""
     with socket.socket() as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the laptop does, right after another one
-        free.bind(("127.0.0.1", int(os.environ.get("PORT", "0"))))
+        wanted = os.environ.get("PORT", "0")
+        try:
+            free.bind(("127.0.0.1", int(wanted)))
+        except (OSError, OverflowError, ValueError) as error:
+            raise HopFailed(
+                f"PORT={wanted} can't be used: {error}. Give another one, or none: the demo then takes a free one."
+            ) from error
         port = free.getsockname()[1]
     at = working_day(datetime.now(UTC))
     started = time.monotonic()

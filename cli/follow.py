@@ -31,8 +31,9 @@ _EPOCH = re.compile(r"\bepoch=(\d+)\b.*")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a drop ended: `deployed`, `kept`, `asked` (a person's approval), `known` (it was dropped before), `rejected`,
-    `held` (by a spending ceiling or a quota), `failed` or `timeout`."""
+    """How a drop ended: `deployed`, `kept` (the live model stays), `not deployed` (and nothing is live), `asked` (a
+    person's approval), `known` (it was dropped before), `rejected`, `held` (by a spending ceiling or a quota), `failed`
+    or `timeout`."""
 
     kind: str
     reason: str
@@ -64,7 +65,17 @@ def known(connection: Connection, dataset: str, version: str, since: float) -> O
     if outcome is None:
         return None
     again = "Each version is trained once: change the data or its job.json to train again."
-    return Outcome("known", f"{when}. What became of it: {outcome['reason']} {again}", verdict["job_name"])
+    decision, kind = outcome["decision"], "failed"
+    if decision == "KeepLiveModel":
+        kind = kept_out(app_of(connection).aws, dataset)
+    elif decision in ("DeployModel", "AskApproval"):
+        kind = "known"
+    return Outcome(kind, f"{when}. What became of it: {outcome['reason']} {again}", verdict["job_name"])
+
+
+def kept_out(aws: Aws, dataset: str) -> str:
+    """The kind of outcome of a model that its gate kept out: whether another one serves, or will in the morning."""
+    return "kept" if aws.serving(dataset) is not None else "not deployed"
 
 
 def outcome_of(connection: Connection, dataset: str, job: str) -> dict[str, Any] | None:
@@ -274,12 +285,12 @@ class Follower:
         return [trial for trial in trials if trial["TrainingJobName"] in self._seen]
 
     def _read_endpoint(self) -> Outcome | None:
-        for decision, kind in (("KeepLiveModel", "kept"), ("AskApproval", "asked")):
-            # A model that a pipeline registered is called by its package's number.
-            known = "" if self._pipeline else self._job_name
-            ended = [d for d in self._decisions if d["decision"] == decision and known in json.dumps(d)]
-            if ended:
-                return Outcome(kind, ended[-1]["message"], self._job_name)
+        # A model that a pipeline registered is called by its package's number.
+        known = "" if self._pipeline else self._job_name
+        for decision in reversed(self._decisions):
+            if decision["decision"] in ("KeepLiveModel", "AskApproval") and known in json.dumps(decision):
+                kind = "asked" if decision["decision"] == "AskApproval" else kept_out(self._aws, self.dataset)
+                return Outcome(kind, decision["message"], self._job_name)
         name = self.connection.endpoint_name(self.dataset)
         endpoint = self._aws.endpoint(name)
         if endpoint is None:
@@ -309,14 +320,16 @@ class Follower:
         return bool(policies["ScalingPolicies"])
 
 
-def conclude(outcome: Outcome, dataset: str, connection: Connection, console: Console) -> None:
+def conclude(outcome: Outcome, dataset: str, console: Console) -> None:
     """Prints how a followed drop ended. Raises typer.Exit where that is not well."""
-    style = "green" if outcome.good else "red"
+    style = "red" if not outcome.good else "yellow" if outcome.kind == "kept" else "green"
     console.print(f"[bold {style}]{outcome.kind}[/bold {style}]: {escape(outcome.reason)}", highlight=False)
     if outcome.kind == "deployed":
         console.print(f"try it: mlp predict {dataset} FILE.csv")
-    if outcome.kind == "known":
+    if outcome.kind in ("known", "kept"):
         console.print(f"what is live now: mlp status {dataset}; what there is: mlp models {dataset}")
+    if outcome.kind == "not deployed":
+        console.print(f"how good it is, and on what data: mlp card {dataset}; what there is: mlp models {dataset}")
     if outcome.kind == "asked":
         console.print(f"decide: mlp approve {dataset}; what there is: mlp models {dataset}")
     if not outcome.good:

@@ -40,7 +40,7 @@ from mlplatform.moving import not_allowed
 from mlplatform.settings import Settings
 from mlplatform.stand_ins import MOVE
 
-console = Terminal(soft_wrap=True, highlight=False)
+console = Terminal(highlight=False)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from decimal import Decimal
 from html import escape
 
 from cli.inventory import Item, Summary
+from mlplatform.dollars import money, precise
+from mlplatform.words import counted
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #dde3ea; --back: #f6f8fa; --card: #fff;
@@ -42,14 +44,14 @@ def page(summary: Summary) -> str:
     own, list_price = summary.own_cost
     saved = sum((usd for _, usd in summary.saved.values()), Decimal(0))
     cards = [
-        ("The platform itself", f"{_usd(own)} a month", f"{_usd(list_price)} without AWS's always-free allowances"),
-        ("Endpoints that run", f"{_usd(summary.serving_usd)} a month", f"{_count(len(summary.serving), 'endpoint')}"),
-        ("Closed hours save", f"{_usd(summary.hours_save_usd)} a month", "of the endpoints that run now"),
-        ("Saved this month", _usd(saved, 4 if saved < 1 else 2), _kinds(summary)),
+        ("The platform itself", f"{money(own)} a month", f"{money(list_price)} without AWS's always-free allowances"),
+        ("Endpoints that run", f"{money(summary.serving_usd)} a month", f"{counted(len(summary.serving), 'endpoint')}"),
+        ("Closed hours save", f"{money(summary.hours_save_usd)} a month", "of the endpoints that run now"),
+        ("Saved this month", precise(saved), _kinds(summary)),
         (
             "Could be saved",
-            f"{_usd(summary.advice_usd)} a month",
-            f"{_count(len(summary.recommendations), 'recommendation')}",
+            f"{money(summary.advice_usd)} a month",
+            f"{counted(len(summary.recommendations), 'recommendation')}",
         ),
     ]
     parts = [
@@ -58,7 +60,7 @@ def page(summary: Summary) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{escape(summary.stack)}: what is deployed</title><style>{_STYLE}</style></head><body>",
         f"<h1>{escape(summary.stack)}</h1>",
-        f'<p class="soft">{_count(len(summary.items), "resource")} in {escape(summary.region)}, environment '
+        f'<p class="soft">{counted(len(summary.items), "resource")} in {escape(summary.region)}, environment '
         f"{escape(summary.environment)}, as deployed on {summary.at:%d %B %Y, %H:%M} UTC.</p>",
         '<div class="cards">',
         *(
@@ -119,8 +121,8 @@ def _serving(summary: Summary) -> list[str]:
     rows = [
         f"<tr><td><b>{escape(one.name)}</b></td><td>{escape(one.what)}</td>"
         f'<td class="number">{one.hours_per_week:g} of 168</td>'
-        f'<td class="number">{"unknown" if one.usd is None else _usd(one.usd)}</td>'
-        f'<td class="number">{_usd((one.always_on_usd or Decimal(0)) - (one.usd or Decimal(0)))}</td></tr>'
+        f'<td class="number">{"unknown" if one.usd is None else money(one.usd)}</td>'
+        f'<td class="number">{money((one.always_on_usd or Decimal(0)) - (one.usd or Decimal(0)))}</td></tr>'
         for one in summary.serving
     ]
     return [
@@ -145,7 +147,7 @@ def _own_cost(summary: Summary) -> list[str]:
     ]
     if small:
         rows.append(
-            f"<tr><td>{_count(len(small), 'smaller line')}</td><td>less than a cent each</td>"
+            f"<tr><td>{counted(len(small), 'smaller line')}</td><td>less than a cent each</td>"
             f'<td class="number">{_small(sum((line.list_usd for line in small), Decimal(0)))}</td>'
             f'<td class="number">{_small(sum((line.usd for line in small), Decimal(0)))}</td></tr>'
         )
@@ -153,8 +155,8 @@ def _own_cost(summary: Summary) -> list[str]:
         '<h2>What the platform itself costs</h2><div class="wide"><table><thead><tr><th>Resource</th><th>A month of'
         '</th><th class="number">List price</th><th class="number">After free allowances</th></tr></thead><tbody>',
         *rows,
-        f'</tbody><tfoot><tr><td>Together</td><td></td><td class="number">{_usd(list_price)}</td>'
-        f'<td class="number">{_usd(own)}</td></tr></tfoot></table></div>',
+        f'</tbody><tfoot><tr><td>Together</td><td></td><td class="number">{money(list_price)}</td>'
+        f'<td class="number">{money(own)}</td></tr></tfoot></table></div>',
         '<p class="soft">What runs without anybody using it. Training, endpoints, storage and the functions that '
         "events start are the cost of the datasets they serve.</p>",
     ]
@@ -165,7 +167,7 @@ def _recommendations(summary: Summary) -> list[str]:
         return []
     rows = [
         f'<tr><td class="number">{one.number}</td><td><b>{escape(one.title)}</b><br>'
-        f'<small>{escape(one.evidence)}</small></td><td class="number">{_usd(one.usd_per_month)}</td>'
+        f'<small>{escape(one.evidence)}</small></td><td class="number">{money(one.usd_per_month)}</td>'
         f"<td>{one.confidence}</td><td>{escape(one.how)}"
         f"{f'<br><code>mlp costs apply {one.number}</code>' if one.appliable else ''}</td></tr>"
         for one in summary.recommendations
@@ -175,7 +177,7 @@ def _recommendations(summary: Summary) -> list[str]:
         '<th class="number">A month</th><th>Confidence</th><th>How</th></tr></thead><tbody>',
         *rows,
         f'</tbody><tfoot><tr><td></td><td>Together, of alternatives the best</td><td class="number">'
-        f"{_usd(summary.advice_usd)}</td><td></td><td></td></tr></tfoot></table></div>",
+        f"{money(summary.advice_usd)}</td><td></td><td></td></tr></tfoot></table></div>",
     ]
 
 
@@ -187,16 +189,8 @@ def _short(physical: str) -> str:
     return physical.split(":", 5)[-1] if physical.startswith("arn:") else physical
 
 
-def _usd(amount: Decimal, places: int = 2) -> str:
-    return f"${amount:,.{places}f}"
-
-
 def _small(amount: Decimal) -> str:
     """Cents, and where there are none, as many places as show something."""
     if amount == 0:
         return "$0.00"
-    return _usd(amount) if amount >= Decimal("0.01") else "&lt; $0.01"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return money(amount) if amount >= Decimal("0.01") else "&lt; $0.01"

@@ -23,7 +23,7 @@ from mlplatform.facts import TuningJob
 from mlplatform.job_spec import parse_job_spec
 from mlplatform.tuning import cost
 
-console = Terminal(soft_wrap=True)
+console = Terminal()
 
 
 def tune(
@@ -76,7 +76,7 @@ def tune(
     version = stored_version(connection, dataset)
     console.print(f"asked for a tuning of [bold]{dataset}[/bold], version {version}")
     if follow:
-        conclude(Follower(connection, console, dataset, version, since).run(), dataset, connection, console)
+        conclude(Follower(connection, console, dataset, version, since).run(), dataset, console)
     else:
         console.print(f"see how far it is: mlp status {dataset}")
 

@@ -290,7 +290,8 @@ class Bus:
         stored: dict[str, Any] = {"key": key.name}
         if detail_type == "Object Created":
             stored["size"] = key.size
-        stored["etag"] = key.etag.strip('"')
+        if hasattr(key, "etag"):  # a delete marker that is itself deleted has none
+            stored["etag"] = key.etag.strip('"')
         if bucket.is_versioned:
             stored["version-id"] = key.version_id
         stored["sequencer"] = f"00{next(self._sequence):016X}"

@@ -583,9 +583,10 @@ class Hosting:
                 self.workers.end(endpoint.queue)
         self.components.endpoint_gone(endpoint)
         stop_variants(old, drain=True)
-        with self.lock:
+        with self.lock:  # told in it, so that an endpoint of the same name comes after this one's end
             self.endpoints.pop(endpoint.name, None)
             self.account.tags.pop(endpoint.arn, None)
+            self.account.journal.record("endpoint", endpoint=endpoint.name, status="Deleted")
 
     def _in_use(self, config: str) -> str | None:
         """The ARN of an endpoint that runs on that config, or will."""

@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import boosting
 import fitting
 import leakage
 import metrics
 import network
 import preprocess
+import sklearn_trees
 from dataset import Dataset, Rows
 from distributed import ALONE, Group
 from network import Settings, Shape, Tensors
@@ -46,7 +46,7 @@ class Learned:
     target: dict[str, float]  # mean and scale of a regression's label
     settings: Settings
     weights: list[dict[str, Tensor]]  # of one network, or of one for each fold
-    trees: boosting.Trees | None
+    trees: sklearn_trees.Trees | None
     temperature: float
     validation: dict[str, float | int | None]  # on rows that the answering network did not learn from
     epochs_run: int
@@ -112,13 +112,11 @@ def learn(
 
     Raises distributed.Interrupted.
     """
-    rows = len(data.train) + len(data.validation)
-    settings = settled(asked, rows, len(data.names))
-    folded = settings.folds > 1
+    settings = settled(asked, len(data.train) + len(data.validation), len(data.names))
+    classes, folded = data.classes is not None, settings.folds > 1
     train = _joined(data.train, data.validation) if folded else data.train
     encoder = preprocess.Encoder(preprocess.fit_all(data.names, train.columns))
     warnings = _warned(data, train, encoder, log)
-    classes = data.classes is not None
     target = _target(train, classes)
     torch.set_num_threads(_threads(settings))
     splits: Iterator[tuple[Tensors, Tensors]]
@@ -126,18 +124,13 @@ def learn(
         held = held_out(train.label, settings.folds, settings.seed)
         splits = _folds(_tensors(train, encoder, target, classes, device), held, group, log)
     else:
+        held = []
         share = train[group.share(len(train))] if group.size > 1 else train
         judges = _tensors(data.validation, encoder, target, classes, device)
         splits = iter([(_tensors(share, encoder, target, classes, device), judges)])
-    shape = Shape(
-        encoder.knots(),
-        [encoding.missing for encoding in encoder.numbers],
-        encoder.codes,
-        len(encoder.categorical),
-        len(data.classes) if data.classes is not None else 1,
-    )
+    shape = _shape(data, encoder)
     fitted: list[fitting.Fitted] = []
-    found: list[NDArray[np.float64]] = []
+    answers: list[NDArray[np.float64]] = []
     for fold, (learns, judges) in enumerate(splits):
         one = fitting.fit(
             learns,
@@ -157,21 +150,15 @@ def learn(
         twin = network.build(shape, settings).to(device)
         twin.load_state_dict(one.weights)
         fitted.append(one)
-        found.append(network.predict(twin, judges, classes).double().cpu().numpy())
-    predicted = np.concatenate(found)
-    trees = None
+        answers.append(network.predict(twin, judges, classes).double().cpu().numpy())
+    predicted, trees = np.concatenate(answers), None
     if settings.trees and group.place.first:
-        if folded:
-            whole, unseen = train, held
-        else:
-            some = _some(data.train, boosting.ROWS, settings.seed)
-            whole = _joined(some, data.validation)
-            unseen = [np.arange(len(some), len(whole))]
-        trees, predicted = boosting.learn(
+        whole, unseen = (train, held) if folded else _for_trees(data, settings)
+        trees, predicted = sklearn_trees.learn(
             encoder.encode(whole.columns),
-            whole.label if classes else (whole.label - target["mean"]) / target["scale"],
+            _standardised(whole, target, classes),
             encoder,
-            len(data.classes) if data.classes is not None else 0,
+            len(data.classes or ()),
             unseen,
             predicted,
             settings.trees,
@@ -179,14 +166,8 @@ def learn(
         )
         log(f"Trees count {trees.weight:.0%} of each answer." if trees else "Trees would not make it better.")
     if folded:
-        predicted, label = predicted[np.argsort(np.concatenate(held))], train.label
-    else:
-        label = data.validation.label
-    temperature = fitted_temperature(label, predicted) if classes else 1.0
-    if classes:
-        validation = metrics.of_classes(label, metrics.calibrated(predicted, temperature))
-    else:
-        validation = metrics.of_numbers(label, predicted * target["scale"] + target["mean"])
+        predicted = predicted[np.argsort(np.concatenate(held))]  # as the rows stand
+    temperature, validation = _judged(train.label if folded else data.validation.label, predicted, target, classes)
     resumed = [one.resumed_from_epoch for one in fitted if one.resumed_from_epoch is not None]
     return Learned(
         encoder,
@@ -201,6 +182,33 @@ def learn(
         best_epoch=fitted[0].best_epoch if not folded else None,
         resumed_from_epoch=max(resumed) if resumed else None,
     )
+
+
+def _shape(data: Dataset, encoder: preprocess.Encoder) -> Shape:
+    return Shape(
+        encoder.knots(),
+        [encoding.missing for encoding in encoder.numbers],
+        encoder.codes,
+        len(encoder.categorical),
+        len(data.classes) if data.classes is not None else 1,
+    )
+
+
+def _for_trees(data: Dataset, settings: Settings) -> tuple[Rows, list[NDArray[np.int64]]]:
+    """What trees learn from beside one network, with the rows that judge: those of the validation."""
+    some = _some(data.train, sklearn_trees.ROWS, settings.seed)
+    whole = _joined(some, data.validation)
+    return whole, [np.arange(len(some), len(whole))]
+
+
+def _judged(
+    label: NDArray[Any], predicted: NDArray[np.float64], target: dict[str, float], classes: bool
+) -> tuple[float, dict[str, float | int | None]]:
+    """The temperature that suits what was predicted, and how good that is then."""
+    if not classes:
+        return 1.0, metrics.of_numbers(label, predicted * target["scale"] + target["mean"])
+    temperature = fitted_temperature(label, predicted)
+    return temperature, metrics.of_classes(label, metrics.calibrated(predicted, temperature))
 
 
 def _warned(
@@ -222,6 +230,11 @@ def _target(train: Rows, classes: bool) -> dict[str, float]:
         return {"mean": 0.0, "scale": 1.0}
     scale = float(train.label.std())
     return {"mean": float(train.label.mean()), "scale": scale if scale > 0 else 1.0}
+
+
+def _standardised(rows: Rows, target: dict[str, float], classes: bool) -> NDArray[Any]:
+    """The labels as they are learnt: a regression's with mean 0 and scale 1, classes as they are."""
+    return rows.label if classes else (rows.label - target["mean"]) / target["scale"]
 
 
 def _folds(
@@ -270,7 +283,8 @@ def _tensors(
     rows: Rows, encoder: preprocess.Encoder, target: dict[str, float], classes: bool, device: torch.device
 ) -> Tensors:
     inputs = encoder.encode(rows.columns)
-    label = rows.label if classes else ((rows.label - target["mean"]) / target["scale"]).astype(np.float32)
+    label = _standardised(rows, target, classes)
+    label = label if classes else label.astype(np.float32)
     return Tensors(*(torch.from_numpy(part).to(device) for part in (inputs.numbers, inputs.codes, label)))
 
 

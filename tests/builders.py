@@ -197,7 +197,6 @@ def model_package(version: int = 2, **changed: Any) -> ModelPackage:
         image=IMAGE,
         artifact_uri=f"s3://ml-platform-artifacts/training-output/{JOB}/output/model.tar.gz",
         environment={"SAGEMAKER_PROGRAM": "inference.py"},
-        instance_types=("ml.c5.large",),
         properties={"gate": "passed", "training_job": JOB},
         created=NOON,
         modified=NOON + timedelta(hours=1),

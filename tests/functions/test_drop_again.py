@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from trained_account import ARTIFACTS, end, train
+from trained_account import ARTIFACTS, deploy_first, end, train
 
 import builders
 from builders import JOB, VERSION, Account
@@ -47,6 +47,7 @@ def verdict(account: Account, said: str, job: str | None = JOB) -> None:
 def look(account: Account, seconds_later: float = 60) -> Any:
     connection = Connection("ml-platform", None, builders.REGION)
     connection.__dict__["outputs"] = {"DataBucketName": account.settings.data_bucket, "ArtifactBucketName": ARTIFACTS}
+    connection.__dict__["settings"] = account.settings
     return known(connection, "churn", VERSION, time.time() + seconds_later)
 
 
@@ -59,6 +60,27 @@ def test_a_version_that_was_deployed_before_is_told_with_what_became_of_it(accou
     assert f"Version {VERSION} of churn is known since " in found.reason
     assert "the first model goes live" in found.reason
     assert look(account, seconds_later=-60) is None  # the verdict is this drop's own
+
+
+def test_a_version_that_was_trained_in_vain_before_is_no_good_end_again(account: Account) -> None:
+    train(account, TrainingJobStatus="Failed", FailureReason="Line 52 of mixed.csv has the text 'fifty'.")
+    end(account, status="Failed")
+    verdict(account, "accepted")
+    found = look(account)
+    assert (found.kind, found.good) == ("failed", False)
+    assert "Line 52 of mixed.csv" in found.reason
+
+
+def test_a_model_that_was_kept_out_is_not_deployed_unless_another_one_serves(account: Account) -> None:
+    train(account, metrics=builders.metrics_json(test={"rows": 8, "accuracy": 0.4, "roc_auc": 0.4, "log_loss": 0.9}))
+    end(account)
+    verdict(account, "accepted")
+    found = look(account)
+    assert (found.kind, found.good) == ("not deployed", False)
+    assert "no better than chance" in found.reason
+    deploy_first(account)
+    found = look(account)
+    assert (found.kind, found.good) == ("kept", True)
 
 
 def test_a_version_that_was_rejected_before_is_told_so_again(account: Account) -> None:

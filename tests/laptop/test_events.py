@@ -198,6 +198,26 @@ def test_an_object_dropped_into_a_bucket_becomes_one_event_as_s3_writes_it(accou
     assert event["detail"]["reason"] == "PutObject"
 
 
+def test_the_last_version_of_an_object_may_be_a_delete_marker_and_its_end_is_told(account: Account) -> None:
+    s3 = account.client("s3")
+    s3.create_bucket(Bucket="emptied")
+    s3.put_bucket_versioning(Bucket="emptied", VersioningConfiguration={"Status": "Enabled"})
+    s3.put_bucket_notification_configuration(
+        Bucket="emptied", NotificationConfiguration={"EventBridgeConfiguration": {}}
+    )
+    version = s3.put_object(Bucket="emptied", Key="a", Body=b"1")["VersionId"]
+    marker = s3.delete_object(Bucket="emptied", Key="a")["VersionId"]
+    for one in (version, marker):  # as a teardown with the data does it
+        s3.delete_object(Bucket="emptied", Key="a", VersionId=one)
+    assert "Versions" not in s3.list_object_versions(Bucket="emptied")
+    (gone,) = [
+        entry["detail"]
+        for entry in account.journal.entries()
+        if entry["kind"] == "event" and entry["detail_type"] == "Object Deleted"
+    ]
+    assert (gone["object"]["key"], gone["deletion-type"]) == ("a", "Permanently Deleted")
+
+
 def test_copies_and_multipart_uploads_say_how_they_came(account: Account, tmp_path: Any) -> None:
     s3 = account.client("s3")
     s3.create_bucket(Bucket="reasons")

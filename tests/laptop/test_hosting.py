@@ -291,6 +291,8 @@ def test_a_config_in_use_is_not_deleted_until_its_endpoint_is(here: Here) -> Non
     here.call("DeleteEndpoint", EndpointName=ENDPOINT)
     assert here.events.sent[-1]["detail"]["EndpointStatus"] == "DELETING"
     until(lambda: here.call("ListEndpoints")["Endpoints"] == [])
+    ending = [entry["status"] for entry in here.account.journal.entries() if entry["kind"] == "endpoint"][-2:]
+    assert ending == ["Deleting", "Deleted"]  # so that the console does not show it any more
     here.call("DeleteEndpointConfig", EndpointConfigName="one")
     assert here.call("ListEndpointConfigs")["EndpointConfigs"] == []
     assert here.call("ListModels")["Models"][0]["ModelName"] == "one"

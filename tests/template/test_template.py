@@ -54,6 +54,16 @@ def test_a_parameter_has_a_description_a_default_that_it_accepts_itself_and_a_gr
         assert parameter["MinValue"] <= parameter["Default"] <= parameter["MaxValue"]
 
 
+@pytest.mark.parametrize("field", [one for one in fields(Settings) if one.type == "int"], ids=lambda one: one.name)
+def test_a_whole_number_has_the_same_bounds_as_a_parameter_and_as_a_setting(field: Any) -> None:
+    reference = raw()["Globals"]["Function"]["Environment"]["Variables"][field.name.upper()]
+    parameter = raw()["Parameters"][reference["Ref"]]
+    accepts = field.metadata["form"].accepts
+    smallest, largest = parameter["MinValue"], parameter["MaxValue"]
+    assert [accepts(str(number)) for number in (smallest, largest)] == [True, True]
+    assert [accepts(str(number)) for number in (smallest - 1, largest + 1)] == [False, False]
+
+
 # -------------------------------------------------------------------------------------------------------- functions
 def test_every_function_file_is_a_function_of_the_stack_and_named_after_it() -> None:
     files = {path.stem for path in (ROOT / "functions").glob("*.py")}

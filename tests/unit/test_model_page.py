@@ -116,7 +116,6 @@ def test_a_model_that_something_else_registered_has_its_package_as_its_lineage()
         "123.dkr.ecr/image:1",
         "s3://artifacts/model.tar.gz",
         {},
-        (),
         {"dataset_version": "0123456789ab", "hosting": "instance_type=ml.m5.large"},
         builders.NOON,
         builders.NOON,

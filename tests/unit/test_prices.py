@@ -62,6 +62,25 @@ def test_every_row_says_where_it_comes_from_and_how_sure_it_is() -> None:
         assert row["unit"], row
 
 
+# A page, a repository, or what the Price List API is asked by.
+LOOKED_UP = re.compile(
+    r"github\.com/[\w-]+/|huggingface\.co/|aws\.amazon\.com/|AWS Price List API, SKU|SKU [A-Z0-9]{16}|usage ?type[ =]|"
+    r"Grafana documentation"
+)
+DERIVED = re.compile(r"derived: the same as (\w+);")
+
+
+def test_a_price_whose_source_nobody_can_look_up_is_of_low_confidence_and_so_is_what_follows_from_it() -> None:
+    by_key = {(row["type"], row["use"]): row for row in ROWS if "type" in row}
+    for row in ROWS:
+        same_as = DERIVED.match(row["source"])
+        if same_as:
+            expected = by_key[row["type"], same_as[1]]["confidence"].startswith("low: ")
+        else:
+            expected = LOOKED_UP.search(row["source"]) is None
+        assert row["confidence"].startswith("low: ") is expected, row
+
+
 def test_prices_are_decimal_text_and_not_negative_and_instances_are_never_free() -> None:
     for row in ROWS:
         assert isinstance(row["usd"], str), row

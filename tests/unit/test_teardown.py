@@ -24,7 +24,7 @@ def ended(*owned: Owned) -> list[str]:
 
 def test_where_nothing_is_left_there_is_nothing_to_do() -> None:
     step = plan_teardown((), STACK)
-    assert (step.ends, step.waiting, step.later) == ((), (), 0)
+    assert (step.ends, step.waiting) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,6 @@ def test_an_endpoint_that_sagemaker_would_not_delete_now_is_waited_for_and_its_c
     step = plan_teardown((busy, Owned("endpoint-config", "shop-flowers-1")), STACK)
     assert step.ends == ()
     assert step.waiting == (busy,)
-    assert step.later == 1
 
 
 @pytest.mark.parametrize("state", ["InService", "Failed", "OutOfService", "UpdateRollbackFailed"])

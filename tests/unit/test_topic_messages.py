@@ -35,7 +35,7 @@ def test_a_budget_says_how_much_of_what_is_spent_and_what_that_is_worth_knowing(
     assert notice.subject == "Budget Test Budget: $0.59 of $0.20 spent (295 %)"
     assert notice.text == (
         "Spent this month: $0.59. The alert was set to $0.16. Budgeted: $0.20 a month.\n\nAccount 123456789012. AWS "
-        "Budgets looks some hours back and stops nothing; `mlp costs` shows what runs now."
+        "Budgets looks some hours back and stops nothing; `mlp summary` shows what runs now."
     )
     assert notice.severity is Severity.CRITICAL
 

@@ -9,9 +9,9 @@ predefined (https://docs.aws.amazon.com/sagemaker/latest/dg/xgboost-tuning.html)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from mlplatform.facts import Task
+from mlplatform.records import dataclass
 
 PYTORCH, XGBOOST, AUTO = "pytorch", "xgboost", "auto"
 ALGORITHMS = (PYTORCH, XGBOOST, AUTO)

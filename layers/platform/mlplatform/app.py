@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass
 from functools import cache
 
 from mlplatform.aws import Aws
+from mlplatform.records import dataclass
 from mlplatform.settings import Settings, read_settings
 
 # What a start makes is nearly all kept, and the usual 700 have it looked through a hundred times for what is not.

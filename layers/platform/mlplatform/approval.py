@@ -17,11 +17,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from mlplatform import names
 from mlplatform.facts import Endpoint, ModelCard, ModelMetrics, Task
 from mlplatform.model_cost import HostingCost, hosting_cost, wished_hosting_cost
+from mlplatform.records import dataclass
 from mlplatform.settings import Settings
 
 _LEFT_OVER = 0.1  # of the live model's error

@@ -125,7 +125,6 @@ def read_package(found: Mapping[str, Any]) -> ModelPackage:
     specification = found.get("InferenceSpecification", {})
     container: Mapping[str, Any] = next(iter(specification.get("Containers", [])), {})
     source = container.get("ModelDataSource", {}).get("S3DataSource", {})
-    statistics = found.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {})
     created = found["CreationTime"].astimezone(UTC)
     return ModelPackage(
         arn=found["ModelPackageArn"],
@@ -136,10 +135,8 @@ def read_package(found: Mapping[str, Any]) -> ModelPackage:
         image=container.get("Image", ""),
         artifact_uri=container.get("ModelDataUrl") or source.get("S3Uri", ""),
         environment=container.get("Environment", {}),
-        instance_types=tuple(specification.get("SupportedRealtimeInferenceInstanceTypes", ())),
         properties=found.get("CustomerMetadataProperties", {}),
         created=created,
         modified=found["LastModifiedTime"].astimezone(UTC) if "LastModifiedTime" in found else created,
         approval_description=found.get("ApprovalDescription", ""),
-        metrics_uri=statistics.get("S3Uri"),
     )

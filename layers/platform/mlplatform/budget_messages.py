@@ -8,8 +8,9 @@ stays None. The percentage that was configured is never in the text: only the am
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+
+from mlplatform.records import dataclass
 
 # "Budget Name: x" in what topics get, and "Budget Name<tab>Budget Type<tab>..." above a line of values in e-mails.
 _LABELS = (

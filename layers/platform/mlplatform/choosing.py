@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from mlplatform import instances, kinds, names, prices
 from mlplatform.dollars import precise
@@ -30,12 +29,8 @@ from mlplatform.hosting import (
 )
 from mlplatform.job_spec import HOSTING_KEYS
 from mlplatform.model_cost import open_hours_per_week
+from mlplatform.records import dataclass
 from mlplatform.settings import Settings
-
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
-    from mlplatform.records import dataclass  # the same, and quicker to start
 
 FEWEST_HOURS = 24  # of traffic; with less nobody knows what a day is like
 WORTH_A_MOVE = Decimal("0.2")

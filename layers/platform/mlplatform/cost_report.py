@@ -14,19 +14,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlplatform import prices
 from mlplatform.dollars import CENT, NOTHING, money, precise
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import DATASET_TAG, CostFacts, CostLine, JobRun, Saving, TaggedCost
 from mlplatform.recommendations import Recommendation
+from mlplatform.records import dataclass
 from mlplatform.settings import Settings
-
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
-    from mlplatform.records import dataclass  # the same, and quicker to start
+from mlplatform.words import counted
 
 UNTAGGED = "not tagged"
 THE_PLATFORM = "the platform itself"
@@ -464,7 +461,7 @@ def _pace(by_day: Mapping[date, Decimal], day: date) -> tuple[Decimal, str]:
     earlier = [day - timedelta(days=n) for n in range(1, _WEEK + 1) if day - timedelta(days=n) >= first]
     before = sum((by_day.get(one, NOTHING) for one in earlier), NOTHING)
     if before > 0:
-        return before / len(earlier), f"the mean of the {_count(len(earlier), 'day')} before yesterday"
+        return before / len(earlier), f"the mean of the {counted(len(earlier), 'day')} before yesterday"
     return by_day.get(day, NOTHING), "as yesterday"
 
 
@@ -535,12 +532,12 @@ def _cause(mover: Mover, day: date, jobs: Sequence[_PricedJob], facts: CostFacts
             seen.append(f"training job {job.run.name} was billed {precise(job.usd)}")
         if len(ended) > 2:
             rest = sum((job.usd for job in ended[2:]), NOTHING)
-            seen.append(f"{_count(len(ended) - 2, 'more training job')} {precise(rest)}")
+            seen.append(f"{counted(len(ended) - 2, 'more training job')} {precise(rest)}")
         seen += [f"endpoint {one.name} was started" for one in facts.endpoints if one.created.date() == day]
     else:
         nights = [one for one in facts.savings if one.kind == "night" and one.at.date() == day]
         if nights:
-            endpoints = _count(len(nights), "endpoint")
+            endpoints = counted(len(nights), "endpoint")
             seen.append(f"{endpoints} slept, which saved {precise(sum((one.usd for one in nights), NOTHING))}")
         if not any(job.run.ended.date() == day for job in jobs):
             seen.append("no training job ended")
@@ -559,7 +556,7 @@ def _unit_costs(jobs: Sequence[_PricedJob], datasets: Table | None, facts: CostF
             UnitCost(
                 "per training job",
                 total / len(jobs),
-                f"{_count(len(jobs), 'job')} this month, {billed:,} billed instance-seconds, {precise(total)} by the "
+                f"{counted(len(jobs), 'job')} this month, {billed:,} billed instance-seconds, {precise(total)} by the "
                 "price list",
             )
         )
@@ -574,7 +571,7 @@ def _unit_costs(jobs: Sequence[_PricedJob], datasets: Table | None, facts: CostF
             UnitCost(
                 "per dataset",
                 total / len(named),
-                f"{money(total)} of training and hosting this month / {_count(len(named), 'dataset')}",
+                f"{money(total)} of training and hosting this month / {counted(len(named), 'dataset')}",
             )
         )
     for row in named:
@@ -630,10 +627,6 @@ def _month(day: date) -> str:
 
 def _span(first: date, last: date) -> str:
     return _day(first) if first == last else f"{_day(first)} to {_day(last)}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 # ---- numbers ----

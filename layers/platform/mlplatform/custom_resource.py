@@ -9,10 +9,11 @@ import json
 import time
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from mlplatform.errors import BadEvent, PlatformError
+from mlplatform.records import dataclass
 
 _REASON_LIMIT = 1000  # characters; the whole answer may have 4096 bytes
 _ATTEMPTS = 4

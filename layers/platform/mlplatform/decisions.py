@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlplatform.facts import Hold, ModelCard, OwnedKind, Parked, Saving
-
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
-    from mlplatform.records import dataclass  # the same, and quicker to start
+from mlplatform.records import dataclass
 
 Request = Mapping[str, Any]  # the parameters of one AWS call, built pure and held against the service model in tests
 

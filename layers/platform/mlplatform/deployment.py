@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -38,9 +37,11 @@ from mlplatform.kinds import Hosting
 from mlplatform.model_cost import wished_hosting_cost
 from mlplatform.parking import without_variant
 from mlplatform.prices import usd_per_hour
+from mlplatform.records import dataclass
 from mlplatform.settings import Settings
 from mlplatform.sleeping import component_update
 from mlplatform.stand_ins import MOVE, start_move
+from mlplatform.words import sentence
 
 _LAUNCH_SECONDS = 1800  # for an update beside its waits: instances that start, and models that load
 # SageMaker API reference, DescribeTrainingJob, SecondaryStatus: how a Stopped job came to stop.
@@ -187,7 +188,7 @@ def _without_model(job: TrainingJob, card: ModelCard | UnreadableCard | None, se
     dataset = job.dataset or ""
     once = names.outcome_key(dataset, job.name)
     if job.status is JobStatus.FAILED:
-        said = _sentence(job.failure_reason) if job.failure_reason else "SageMaker gave no reason."
+        said = sentence(job.failure_reason) if job.failure_reason else "SageMaker gave no reason."
         if lacks_capacity(job.failure_reason):
             said += f" Try {_other_type(job, settings)}, or drop it again under a new name when that has passed."
         return Notify(f"Training job {job.name} failed: {said} {_billing(job)}", f"Training of {dataset} failed", once)
@@ -352,7 +353,7 @@ def deployment(
     create: Request = {
         "EndpointName": name,
         "EndpointConfigName": kinds.config_name(wanted, model.name, name),
-        "Tags": names.tag_list(woken | deployed | {names.ASKED_TAG: model.name}),
+        "Tags": names.tag_list(woken | deployed | {names.ASKED_TAG: model.name, names.UNCHECKED_TAG: model.name}),
     }
     return DeployModel(
         reason=" ".join(said),
@@ -567,8 +568,3 @@ def _duration(seconds: int | None) -> str:
 
 def _clause(text: str) -> str:
     return text.strip().rstrip(".")
-
-
-def _sentence(text: str) -> str:
-    text = text.strip()
-    return text if text.endswith((".", "!", "?")) else f"{text}."

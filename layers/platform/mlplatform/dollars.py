@@ -8,11 +8,11 @@ CENT = Decimal("0.01")
 NOTHING = Decimal(0)
 
 
-def money(amount: Decimal, currency: str = "USD") -> str:
-    """To the cent: $1,234.50, -$0.40; 12.00 CNY where it is not dollars."""
-    rounded = amount.quantize(CENT, ROUND_HALF_UP) + NOTHING
-    sign = "-" if rounded < 0 else ""
-    return f"{sign}${abs(rounded):,.2f}" if currency == "USD" else f"{sign}{abs(rounded):,.2f} {currency}"
+def money(amount: Decimal, currency: str = "USD", places: int = 2) -> str:
+    """To the cent: $1,234.50, -$0.40; 12.00 CNY where it is not dollars. A price of little may have more `places`."""
+    rounded = amount.quantize(CENT.scaleb(2 - places), ROUND_HALF_UP) + NOTHING
+    sign, digits = "-" if rounded < 0 else "", f"{abs(rounded):,.{places}f}"
+    return f"{sign}${digits}" if currency == "USD" else f"{sign}{digits} {currency}"
 
 
 def precise(amount: Decimal) -> str:

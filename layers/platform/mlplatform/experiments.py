@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Any
 
@@ -47,6 +47,7 @@ from mlplatform.facts import (
 )
 from mlplatform.model_cost import hosting_cost
 from mlplatform.quotas import Need, Quotas, instances_needed, lacking
+from mlplatform.records import dataclass
 from mlplatform.restoring import same_weight
 from mlplatform.settings import Settings
 from mlplatform.waiting import ASK_FOR_MORE

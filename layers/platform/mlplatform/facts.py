@@ -7,12 +7,9 @@ from dataclasses import field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
-    from mlplatform.records import dataclass  # the same, and quicker to start
+from mlplatform.records import dataclass
 
 # Tags by which the platform knows its own resources and what they belong to; names.tags writes them.
 STACK_TAG = "ml-platform:stack"
@@ -268,12 +265,10 @@ class ModelPackage:
     image: str  # of its container, with what follows
     artifact_uri: str
     environment: Mapping[str, str]
-    instance_types: tuple[str, ...]  # that it says it can be hosted on; the first is the one it was made for
     properties: Mapping[str, str]  # CustomerMetadataProperties, see registry.py
     created: datetime
     modified: datetime
     approval_description: str = ""
-    metrics_uri: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)  # its group's
 
 
@@ -401,6 +396,7 @@ class HostedEndpoint:
     tags: Mapping[str, str]  # the endpoint's; of a parked one those that it will come back with
     parked: Parked | None = None
     unreadable: str = ""  # why the parked record of its config can't be read
+    modified: datetime | None = None  # when its status changed last
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ Level, not edge: a run that was missed, failed half-way or came twice is made go
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from mlplatform import kinds, names
 from mlplatform.decisions import Decision, EndEndpoint, EndResource, Notify, Skip, TagResource, WarnOfEnd
 from mlplatform.facts import DATASET_TAG, Approval, HostedEndpoint, HostingKind, Owned
+from mlplatform.records import dataclass
 from mlplatform.registry import package_description
 from mlplatform.settings import Settings
 

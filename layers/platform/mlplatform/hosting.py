@@ -30,17 +30,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from decimal import ROUND_CEILING, Decimal
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from mlplatform import instances
 from mlplatform.dollars import precise
 from mlplatform.facts import HostingKind
 from mlplatform.prices import HOURS_PER_MONTH, HOURS_PER_WEEK, SECONDS_PER_HOUR, Use
-
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
-    from mlplatform.records import dataclass  # the same, and quicker to start
+from mlplatform.records import dataclass
 
 DAYS_PER_MONTH = HOURS_PER_MONTH / 24
 SERVERLESS_GB = range(1, 7)

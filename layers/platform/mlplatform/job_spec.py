@@ -15,6 +15,7 @@ from mlplatform.errors import DataRejected
 from mlplatform.facts import HostingKind, JobSpec, Range, Scale, Task, TuningSpec
 from mlplatform.kinds import AUTO
 from mlplatform.names import JOB_SPEC_FILE
+from mlplatform.settings import LONGEST_RUN_SECONDS, MOST_INVOCATIONS_PER_INSTANCE
 
 _KEYS = (
     "label",
@@ -30,18 +31,18 @@ _KEYS = (
 )
 Value = TypeVar("Value")
 
-# More would wait for one another longer than they save on tables; an account's quota for the type may be lower, which
-# SageMaker then says itself when the job is created.
+# More would wait for one another longer than they save on tables. An account's quota for the type may be lower; a drop
+# then waits (quotas.py).
 _MOST_TRAINING_INSTANCES = 16
 
 _PYTORCH = algorithms.HYPERPARAMETERS[algorithms.PYTORCH]
 # name -> what it may be
 _CHOICES: Mapping[str, tuple[str, ...]] = {"network": ("tabm", "mlp")}
-# name -> (smallest, largest); an account's quota may be lower, which SageMaker then says itself
+# name -> (smallest, largest); where an account's quota is lower, the model waits for an approval (quotas.py)
 _HOSTING_NUMBERS: Mapping[str, tuple[int, int]] = {
     "min_instances": (1, 100),
     "max_instances": (1, 100),
-    "invocations_per_instance": (1, 10_000_000),
+    "invocations_per_instance": (1, MOST_INVOCATIONS_PER_INSTANCE),
     "concurrent_requests_per_instance": (1, 1000),
     "memory_gb": (1, 6),  # ProductionVariantServerlessConfig, SageMaker API reference; so is the next
     "max_concurrency": (1, 200),
@@ -65,11 +66,11 @@ HOSTING_KEYS: Mapping[str, tuple[str, ...]] = {
     AUTO: (*_INSTANCES, "requests_per_day", "latency_ms"),
 }
 # name -> (smallest, largest): what SageMaker allows without asking ("Resource Limits for Automatic Model Tuning",
-# SageMaker developer guide), and for a trial's run time CreateTrainingJob.
+# SageMaker developer guide), and the run time of any training.
 _TUNING_NUMBERS: Mapping[str, tuple[int, int]] = {
     "max_jobs": (1, 500),
     "max_parallel_jobs": (1, 10),
-    "max_runtime_seconds": (60, 28 * 24 * 3600),
+    "max_runtime_seconds": (60, LONGEST_RUN_SECONDS),
     "round": (1, 1_000_000),
 }
 _TUNING_KEYS = (*_TUNING_NUMBERS, "strategy", "early_stopping", "objective", "ranges", "max_cost_usd", "warm_start")
@@ -129,7 +130,7 @@ def _parsed(content: bytes) -> Any:
     except ValueError as error:
         _reject(f"holds a value that cannot be used ({error}); correct it and drop it again")
     except RecursionError:
-        _reject("is nested too deeply to be read; it needs one level of keys, and one below 'hyperparameters'")
+        _reject("is nested too deeply to be read; no key that it may hold is more than four levels deep")
     return spec
 
 
@@ -394,7 +395,7 @@ def _processing_type(path: str, value: Any) -> str:
     return value
 
 
-# The limits of run times and volumes: CreateTrainingJob, SageMaker API reference.
+# The limit of volumes: ResourceConfig, SageMaker API reference.
 _PIPELINE_PARAMETERS: Mapping[str, Callable[[str, Any], str]] = {
     "TrainingInstanceType": lambda path, value: _instance_type(
         path, value, instances.TRAINING, "trains", "ml.m5.xlarge"
@@ -403,8 +404,8 @@ _PIPELINE_PARAMETERS: Mapping[str, Callable[[str, Any], str]] = {
     "ProcessingInstanceType": _processing_type,
     "ApprovalStatus": lambda path, value: _one_of(path, value, ("PendingManualApproval", "Approved")),
     "LeastScore": _between(-1, 1, whole=False),
-    "TrainingMaxRuntimeSeconds": _between(60, 28 * 24 * 3600, whole=True),
-    "TrainingMaxWaitSeconds": _between(60, 28 * 24 * 3600, whole=True),
+    "TrainingMaxRuntimeSeconds": _between(60, LONGEST_RUN_SECONDS, whole=True),
+    "TrainingMaxWaitSeconds": _between(60, LONGEST_RUN_SECONDS, whole=True),
     "VolumeGib": _between(1, 16_384, whole=True),
 }
 
@@ -447,7 +448,16 @@ def _only_known(path: str, wishes: Mapping[str, Any], known: Collection[str]) ->
         if key not in known:
             full = f"{path}.{key}" if path else key
             among = f"the keys under '{path}' are" if path else "the keys are"
-            _reject(f"has the unknown key '{full}'; {among} {_listed(known)}{_similar(key, known)}")
+            _reject(f"has the unknown key '{full}'; {among} {_listed(known)}{_meant(path, key, known)}")
+
+
+def _meant(path: str, key: str, known: Collection[str]) -> str:
+    """A key that is written a little differently, or that belongs a level below, or that others call so."""
+    other = {("tuning", "trials"): "max_jobs", ("tuning", "jobs"): "max_jobs"}.get((path, key))
+    if not path:
+        below = {"hyperparameters": (*_PYTORCH, *_CHOICES), "tuning": _TUNING_KEYS, "hosting": tuple(_HOSTING_NUMBERS)}
+        other = next((f"{group}.{key}" for group, keys in below.items() if key in keys), None)
+    return f" (did you mean {other}?)" if other else _similar(key, known)
 
 
 def _similar(value: Any, known: Collection[str]) -> str:

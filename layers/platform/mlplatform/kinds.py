@@ -27,16 +27,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlplatform import instances, names
 from mlplatform.facts import DATASET_TAG, Endpoint, HostingKind
+from mlplatform.records import dataclass
 from mlplatform.settings import Settings
-
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
-    from mlplatform.records import dataclass  # the same, and quicker to start
 
 AUTO = "auto"  # what job.json says to leave the kind to hosting.plan_hosting
 # Those of ServerlessInferenceConfig in the SageMaker Python SDK, which most serverless endpoints are made with.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
@@ -12,6 +11,7 @@ from mlplatform.errors import UnknownPrice
 from mlplatform.facts import HostingKind, TrainingJob
 from mlplatform.holidays import listed
 from mlplatform.opening_hours import BadHours, exempt, hours_per_week, openings, parse_hours
+from mlplatform.records import dataclass
 from mlplatform.settings import Settings
 
 _CENT = Decimal("0.01")

@@ -74,7 +74,3 @@ def signed(change: float, name: str) -> str:
     else:
         text = number(abs(change))
     return text if not change else f"{'+' if change > 0 else '−'}{text}"
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from html import escape
@@ -23,8 +23,10 @@ from mlplatform.facts import ModelCard, ModelPackage, Task, TrainingJob
 from mlplatform.html_page import document, figure_card
 from mlplatform.model_card import warning_sentence
 from mlplatform.model_cost import HostingCost, training_usd, wished_hosting_cost
-from mlplatform.model_figures import METRICS, counted, escaped, number, percent, score, signed
+from mlplatform.model_figures import METRICS, escaped, number, percent, score, signed
+from mlplatform.records import dataclass
 from mlplatform.settings import Settings
+from mlplatform.words import counted
 
 _MOST_WARNINGS = 50
 _MOST_LINES = 50  # of hyperparameters, and of packages

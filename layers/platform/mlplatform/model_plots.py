@@ -12,7 +12,8 @@ from html import escape
 from typing import Any
 
 from mlplatform.charts import Axis, Plot, spark
-from mlplatform.model_figures import METRICS, compact, counted, escaped, number, percent, plain, signed, whole_percent
+from mlplatform.model_figures import METRICS, compact, escaped, number, percent, plain, signed, whole_percent
+from mlplatform.words import counted
 
 _MOST_BINS = 50
 _MOST_POINTS = 300

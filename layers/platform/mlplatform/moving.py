@@ -16,20 +16,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from mlplatform import kinds, names
 from mlplatform.decisions import AbandonMove, ChangeInPlace, RetireStandIn, Skip, StartMove, SwitchOver
 from mlplatform.deployment import update_request
 from mlplatform.errors import AwsError
 from mlplatform.facts import DATASET_TAG, Endpoint, Prediction, Unasked
+from mlplatform.records import dataclass
 from mlplatform.settings import Settings
 from mlplatform.stand_ins import MOVE, OF_THE_OLD, start_move
-
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
-    from mlplatform.records import dataclass  # the same, and quicker to start
 
 QUIET = timedelta(minutes=15)
 Moving = Skip | StartMove | ChangeInPlace | AbandonMove | SwitchOver | RetireStandIn

@@ -11,7 +11,6 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -42,6 +41,7 @@ from mlplatform.decisions import (
     WarnOfEnd,
 )
 from mlplatform.errors import BadEvent
+from mlplatform.records import dataclass
 
 # "Subject: must be ASCII text ... less than 100 characters long", Publish, Amazon SNS API reference.
 SUBJECT_LIMIT = 99

@@ -19,16 +19,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from mlplatform.errors import UserError
 from mlplatform.names import HOURS_TAG
-
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
-    from mlplatform.records import dataclass  # the same, and quicker to start
+from mlplatform.records import dataclass
 
 ALWAYS_ON = "always-on"
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

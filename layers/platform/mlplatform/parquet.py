@@ -6,11 +6,11 @@ Source: parquet.thrift and the README of apache/parquet-format, and "Thrift Comp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 from mlplatform.errors import DataRejected
+from mlplatform.records import dataclass
 
 MAGIC = b"PAR1"
 PARQUET_TAIL_BYTES = 2**20  # the footer of a table with some thousand columns

@@ -61,7 +61,7 @@ STACK_DEFAULTS: Mapping[str, str | int | float] = {
     "CodeUri": "s3://artifacts/code/digest",
     "TrainingRoleArn": "arn:aws:iam::111122223333:role/training",
     "TrainingImage": containers.training_image("us-east-1", "ml.m5.xlarge"),
-    "XgboostImage": "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.0-5",
+    "XgboostImage": containers.xgboost_image("us-east-1"),
     "InferenceImage": containers.inference_image("us-east-1", "ml.c5.large"),
     "TrainingInstanceType": "ml.m5.xlarge",
     "ProcessingInstanceType": PROCESSING_INSTANCE_TYPE,

@@ -12,12 +12,12 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
 
 from mlplatform.errors import UnknownPrice
 from mlplatform.prices import HOURS_PER_MONTH, Use
+from mlplatform.records import dataclass
 from mlplatform.ticks import EVERY
 
 Resource = Mapping[str, Any]  # as in a template: Type, Properties

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from mlplatform.errors import UnknownPrice
+from mlplatform.records import dataclass
 
 Use = Literal["hosting", "training", "processing", "notebook"]
 
@@ -34,7 +34,7 @@ class Price:
     unit: str  # what is counted: hour, GB-month, request, million, ...
     source: str
     source_date: str  # when the source said so: a day, a month, a span of years, or empty where nobody wrote it down
-    confidence: str  # how far the source can be trusted; "from memory" is the least
+    confidence: str  # how far it can be trusted; begins with "low: " where nobody can look the source up
 
 
 def usd_per_hour(instance_type: str, use: Use, region: str) -> Decimal:

@@ -14,7 +14,7 @@ quota is not retrieved" (ListServiceQuotas, Service Quotas API reference). Nothi
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlplatform import capacity, instances, names, prices
@@ -22,6 +22,7 @@ from mlplatform.decisions import AskApproval, DeployModel, HoldDataset, StartPip
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import Endpoint, HostingKind
 from mlplatform.kinds import Hosting, in_place, instance_bounds, kind_of
+from mlplatform.records import dataclass
 from mlplatform.settings import Settings
 from mlplatform.waiting import ASK_FOR_MORE, QUOTA, Launch, asked, held
 

@@ -25,9 +25,10 @@ from dataclasses import field, replace
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlplatform import instances
+from mlplatform.dollars import CENT, money
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import STACK_TAG, HostingKind
 from mlplatform.hosting import (
@@ -44,13 +45,9 @@ from mlplatform.hosting import (
 from mlplatform.names import HOURS_TAG
 from mlplatform.opening_hours import is_prod
 from mlplatform.prices import HOURS_PER_MONTH, HOURS_PER_WEEK, SECONDS_PER_HOUR
+from mlplatform.records import dataclass
+from mlplatform.words import counted
 
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
-    from mlplatform.records import dataclass  # the same, and quicker to start
-
-_CENT = Decimal("0.01")
 _GB = Decimal(10**9)
 
 IDLE_DAYS = 7
@@ -289,9 +286,9 @@ def _on_demand_jobs(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommend
             yield _unpriced(f"Training on {kind}", error)
             continue
         yield _advice(
-            f"Train on spot: {_count(len(jobs), 'job')} on {kind} ran on demand",
+            f"Train on spot: {counted(len(jobs), 'job')} on {kind} ran on demand",
             f"{_names(job.name for job in jobs)}: {hours:.2f} instance hours in {facts.window_days} days for "
-            f"{_usd(spent)}; {known}.",
+            f"{money(spent)}; {known}.",
             spent * _per_month(facts) * saves,
             confidence,
             "Set EnableManagedSpotTraining, MaxWaitTimeInSeconds of at least MaxRuntimeInSeconds, and a "
@@ -325,7 +322,7 @@ def _spot_without_checkpoints(facts: AdviceFacts, prices: PriceList) -> Iterator
         saved += hours * job.instance_count * price * share
     longest = max(jobs, key=lambda job: job.training_seconds)
     yield _advice(
-        f"Keep checkpoints: {_count(len(jobs), 'spot job')} would start over when interrupted",
+        f"Keep checkpoints: {counted(len(jobs), 'spot job')} would start over when interrupted",
         f"{_names(job.name for job in jobs)} had no CheckpointConfig; the longest trained "
         f"{longest.training_seconds / 3600:.1f} hours. Interruptions at the rate of public traces are assumed.",
         saved * _per_month(facts),
@@ -352,7 +349,7 @@ def _endpoint(
     facts: AdviceFacts, prices: PriceList, endpoint: EndpointUse, usd_per_hour: Decimal
 ) -> Iterator[Recommendation]:
     cost = usd_per_hour * HOURS_PER_MONTH * endpoint.hours_per_week / HOURS_PER_WEEK
-    runs = f"{endpoint.instance_count} x {endpoint.instance_type} at {_usd(cost)} a month"
+    runs = f"{endpoint.instance_count} x {endpoint.instance_type} at {money(cost)} a month"
     idle = endpoint.idle_days >= IDLE_DAYS
     if idle:
         yield _advice(
@@ -423,8 +420,8 @@ def _low_traffic(
         yield _advice(
             f"Serve {endpoint.name} serverless",
             f"{daily:,.0f} requests a day; {runs}. Serverless with {option.gb} GB and "
-            f"{option.latency_seconds * 1000:.0f} ms a request would cost {_usd(option.usd_per_month)}; it breaks even "
-            f"at {choice.break_even_requests_per_day:,.0f} requests a day. The first request after a pause takes "
+            f"{option.latency_seconds * 1000:.0f} ms a request would cost {money(option.usd_per_month)}; it breaks "
+            f"even at {choice.break_even_requests_per_day:,.0f} requests a day. The first request after a pause takes "
             "seconds.",
             saves,
             Confidence.MEDIUM if latency is not None else Confidence.LOW,
@@ -518,13 +515,13 @@ def _savings_plan(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendat
     commit = open_usd * (1 - _SAVINGS_PLAN_SAVES)
     yield _advice(
         "Commit to a SageMaker savings plan for what always runs",
-        f"{_names(counted)} run all week for {_usd(steady, 4)} an hour; plans in force commit to "
-        f"{_usd(facts.savings_plan_usd_per_hour, 4)}. At the low end of published discounts, "
+        f"{_names(counted)} run all week for {money(steady, places=4)} an hour; plans in force commit to "
+        f"{money(facts.savings_plan_usd_per_hour, places=4)}. At the low end of published discounts, "
         f"{_SAVINGS_PLAN_SAVES:.0%}, a plan pays only while more than {1 - _SAVINGS_PLAN_SAVES:.0%} of the committed "
         "hours are used, for one or three years.",
         open_usd * _SAVINGS_PLAN_SAVES * HOURS_PER_MONTH,
         Confidence.LOW,
-        f"Buy a SageMaker savings plan of {_usd(commit, 4)} an hour in the console, under Cost Management.",
+        f"Buy a SageMaker savings plan of {money(commit, places=4)} an hour in the console, under Cost Management.",
     )
 
 
@@ -542,8 +539,9 @@ def _buckets(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendation]:
         ours = bucket.tags.get("aws:cloudformation:stack-name") == facts.stack
         yield _advice(
             f"Give bucket {bucket.name} a lifecycle",
-            f"{old:,.1f} of {bucket.standard_gb or 0:,.1f} GB are older than 30 days, at {_usd(standard, 4)} a GB "
-            f"instead of {_usd(colder, 4)}; unfinished uploads are kept for ever. Reading the colder class costs extra."
+            f"{old:,.1f} of {bucket.standard_gb or 0:,.1f} GB are older than 30 days, at {money(standard, places=4)} a "
+            f"GB instead of {money(colder, places=4)}; unfinished uploads are kept for ever. Reading the colder class "
+            "costs extra."
             if known
             else "It has no lifecycle rule, so nothing gets cheaper with age and unfinished uploads are kept for ever. "
             "CloudWatch does not know its size yet.",
@@ -602,7 +600,7 @@ def _log_groups(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendatio
         )
     if ours:
         yield _advice(
-            f"Let {_count(len(ours), 'log group')} of this stack forget after {_RETENTION_DAYS} days",
+            f"Let {counted(len(ours), 'log group')} of this stack forget after {_RETENTION_DAYS} days",
             f"{_names(group.name for group, _ in ours)}: "
             f"{sum(group.stored_bytes for group, _ in ours) / _GB:.3f} GB are kept for ever.",
             sum((usd for _, usd in ours), Decimal(0)),
@@ -624,7 +622,7 @@ def _nat_gateways(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendat
         if nat.gb == 0:
             yield _advice(
                 f"Delete the unused NAT gateway {nat.id}",
-                f"Not a byte in {facts.window_days} days, in {nat.vpc}; {_usd(month)} a month.",
+                f"Not a byte in {facts.window_days} days, in {nat.vpc}; {money(month)} a month.",
                 month,
                 Confidence.HIGH,
                 f"aws ec2 delete-nat-gateway --nat-gateway-id {nat.id} (then release its address)",
@@ -652,7 +650,7 @@ def _clusters(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendation]
         if cluster.extended_support:
             yield _advice(
                 f"Upgrade the EKS cluster {cluster.name} out of extended support",
-                f"Its control plane costs {_usd(extended)} a month instead of {_usd(standard)}.",
+                f"Its control plane costs {money(extended)} a month instead of {money(standard)}.",
                 extended - standard,
                 Confidence.HIGH,
                 f"aws eks update-cluster-version --name {cluster.name} --kubernetes-version ...",
@@ -662,8 +660,8 @@ def _clusters(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendation]
             f"Delete the EKS cluster {cluster.name}"
             if cluster.node_groups == 0
             else f"Move what runs on the EKS cluster {cluster.name} to ECS",
-            f"Its control plane costs {_usd(month)} a month with {_count(cluster.node_groups, 'node group')}; ECS has "
-            "no charge for its own.",
+            f"Its control plane costs {money(month)} a month with {counted(cluster.node_groups, 'node group')}; ECS "
+            "has no charge for its own.",
             month,
             Confidence.MEDIUM if cluster.node_groups == 0 else Confidence.LOW,
             f"aws eks delete-cluster --name {cluster.name}, after looking for Fargate profiles and nodes of its own"
@@ -696,7 +694,7 @@ def _snapshots(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendation
         return
     gb = sum(one.gb for one in old)
     yield _advice(
-        f"Look through {_count(len(old), 'snapshot')} older than {_OLD_SNAPSHOT.days} days",
+        f"Look through {counted(len(old), 'snapshot')} older than {_OLD_SNAPSHOT.days} days",
         f"{_names(one.id for one in old)}: {gb} GB of volumes; a snapshot stores what differs from the one before, so "
         "this is the most they can cost.",
         gb * prices.usd("ebs.snapshot_gb_month", facts.region),
@@ -728,7 +726,7 @@ def _orphaned_alarms(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommen
             for start in range(0, len(alarms), 100)  # DeleteAlarms takes 100 names
         )
         yield _advice(
-            f"Delete {_count(len(alarms), 'alarm')} of endpoints that are gone",
+            f"Delete {counted(len(alarms), 'alarm')} of endpoints that are gone",
             f"{_names(one.name for one in alarms)}: there is no {_names(sorted({one.endpoint for one in alarms}))}.",
             usd,
             Confidence.HIGH,
@@ -749,7 +747,7 @@ def _advice(
     subject: str = "",
 ) -> Recommendation:
     return Recommendation(
-        0, title, evidence, usd.quantize(_CENT, ROUND_HALF_UP), confidence, how, calls, subject or title
+        0, title, evidence, usd.quantize(CENT, ROUND_HALF_UP), confidence, how, calls, subject or title
     )
 
 
@@ -766,14 +764,6 @@ def _job_hours(jobs: Iterable[JobUse]) -> Decimal:
 def _per_month(facts: AdviceFacts) -> Decimal:
     """From the window to a month of 730 hours."""
     return DAYS_PER_MONTH / facts.window_days
-
-
-def _usd(amount: Decimal, places: int = 2) -> str:
-    return f"${amount:,.{places}f}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _names(names: Iterable[str]) -> str:

@@ -1,50 +1,55 @@
-"""Frozen dataclasses without generated code, for the modules that every function imports when it starts.
+"""Frozen dataclasses without generated code, so that functions start sooner.
 
 `dataclass(frozen=True)` writes six methods for each class and compiles them: fifty classes take as long as making a
 client for S3. Here the same six are shared, and the classes stay dataclasses (`fields`, `replace`, `asdict`, `match`).
-Type checkers are shown the standard library's: `if TYPE_CHECKING: from dataclasses import dataclass`.
+Type checkers are shown the standard library's. What caches a property in itself is better off with that one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+__all__ = ["dataclass"]
 
-def dataclass(*, frozen: bool) -> Callable[[type], type]:
-    """Stands in for `dataclasses.dataclass(frozen=True)`. Raises ValueError for another kind."""
-    if not frozen:
-        raise ValueError("These dataclasses are frozen.")
-    return _record
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+
+    def dataclass(*, frozen: bool) -> Callable[[type], type]:
+        """Stands in for `dataclasses.dataclass(frozen=True)`. Raises ValueError for another kind."""
+        if not frozen:
+            raise ValueError("These dataclasses are frozen.")
+        return _record
 
 
 def _record(cls: type) -> type:
     made: Any = dataclasses.dataclass(init=False, repr=False, eq=False)(cls)
     shown = dataclasses.fields(made)
     names = tuple(field.name for field in shown)
-    known = frozenset(names)
-    values = {field.name: field.default for field in shown if field.default is not dataclasses.MISSING}
-    factories = {
-        field.name: field.default_factory for field in shown if field.default_factory is not dataclasses.MISSING
-    }
+    defaults = {field.name: field.default for field in shown}  # in the order of the fields, which all instances keep
+    required = tuple(field.name for field in shown if field.default is field.default_factory is dataclasses.MISSING)
+    factories = tuple(
+        (field.name, field.default_factory) for field in shown if field.default_factory is not dataclasses.MISSING
+    )
     post_init = getattr(made, "__post_init__", None)
 
     def __init__(self: Any, *positional: Any, **named: Any) -> None:
-        given = dict(zip(names, positional, strict=False))
-        if len(positional) > len(names) or given.keys() & named.keys() or not named.keys() <= known:
-            raise TypeError(f"{cls.__name__} takes {', '.join(names)}, each once.")
-        given |= named
         state = self.__dict__
-        for name in names:
-            if name in given:
-                state[name] = given[name]
-            elif name in values:
-                state[name] = values[name]
-            elif name in factories:
-                state[name] = factories[name]()
-            else:
+        state.update(defaults)
+        if positional:
+            state.update(zip(names, positional, strict=False))
+        state.update(named)
+        given = len(positional)
+        if len(state) != len(names) or given > len(names) or not named.keys().isdisjoint(names[:given]):
+            raise TypeError(f"{cls.__name__} takes {', '.join(names)}, each once.")
+        for name in required:
+            if state[name] is dataclasses.MISSING:
                 raise TypeError(f"{cls.__name__} lacks {name}.")
+        for name, make in factories:
+            if state[name] is dataclasses.MISSING:
+                state[name] = make()
         if post_init is not None:
             self.__post_init__()
 

@@ -7,7 +7,7 @@ that the same event never deploys again, while the same package can be approved 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from mlplatform import approval, kinds, names, registry
@@ -16,6 +16,7 @@ from mlplatform.deployment import Candidate, Live, Model, deployment, is_begun, 
 from mlplatform.events import ON_ITS_WAY
 from mlplatform.facts import STACK_TAG, Approval, ModelCard, ModelPackage, PackageChanged, UnreadableCard
 from mlplatform.model_cost import wished_hosting_cost
+from mlplatform.records import dataclass
 from mlplatform.settings import Settings
 
 _FORGOTTEN = timedelta(days=14)

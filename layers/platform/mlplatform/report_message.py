@@ -13,6 +13,7 @@ from typing import Any
 
 from mlplatform.cost_report import Report, Row, Table
 from mlplatform.dollars import money, precise
+from mlplatform.words import counted
 
 _HEADER = 150
 _SECTION = 3_000
@@ -112,7 +113,7 @@ def movers(report: Report) -> list[str]:
 def savings(report: Report) -> list[str]:
     lines = []
     for kind in report.savings:
-        times = f"{len(kind.entries)} time{'' if len(kind.entries) == 1 else 's'}"
+        times = counted(len(kind.entries), "time")
         lines.append(f"{kind.kind}: {money(kind.usd)} in {times}, for example {kind.entries[0].formula}")
         if kind.caveat:
             lines.append(f"  {kind.caveat}")
@@ -141,10 +142,7 @@ def advice(report: Report) -> list[str]:
 
 
 def own_cost(report: Report) -> list[str]:
-    asked = (
-        f"{report.requests} Cost Explorer request{'' if report.requests == 1 else 's'} today cost "
-        f"{money(report.requests_usd)}."
-    )
+    asked = f"{counted(report.requests, 'Cost Explorer request')} today cost {money(report.requests_usd)}."
     if report.own_usd is None:
         return [asked]
     return [

@@ -16,6 +16,7 @@ from mlplatform.cost_report import UNTAGGED, Day, Mover, Report, SavingsOfKind, 
 from mlplatform.dollars import NOTHING, money, precise
 from mlplatform.html_page import document, figure_card, round_step
 from mlplatform.report_message import tables
+from mlplatform.words import counted
 
 _COLOURS = 5  # and one for the rest
 _OTHERS = "everything else"
@@ -407,8 +408,8 @@ def _savings(report: Report) -> str:
         )
     own.append(
         '<li><span class="name">Asking for the figures, today</span>'
-        f'<span class="num">{money(report.requests_usd)}</span><span class="note">{report.requests} Cost Explorer '
-        f"request{'' if report.requests == 1 else 's'}; each page of an answer is one.</span></li>"
+        f'<span class="num">{money(report.requests_usd)}</span><span class="note">'
+        f"{counted(report.requests, 'Cost Explorer request')}; each page of an answer is one.</span></li>"
     )
     owned = _list("What the platform itself costs", "", own)
     return f'<div class="two">{saved}{owned}</div>' if saved else owned

@@ -12,16 +12,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import field, fields
 from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlplatform import instances
 from mlplatform.errors import SettingsError
 from mlplatform.opening_hours import BadHours, find_zone, parse_hours
+from mlplatform.records import dataclass
 
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
-    from mlplatform.records import dataclass  # the same, and quicker to start
+# As the template's parameters and job.json have them too.
+LONGEST_RUN_SECONDS = 28 * 24 * 3600  # StoppingCondition, SageMaker API reference; an account's quota may be lower
+MOST_INVOCATIONS_PER_INSTANCE = 10_000_000  # a minute
 
 
 @dataclass(frozen=True)
@@ -107,16 +107,15 @@ class Settings:
             "form": _Form("a type that SageMaker trains on, such as ml.m5.xlarge", instances.TRAINING.__contains__)
         }
     )
-    # CreateTrainingJob: at most 28 days
-    training_max_runtime_seconds: int = field(metadata=_whole(60, 28 * 24 * 3600))
-    training_max_wait_seconds: int = field(metadata=_whole(60, 28 * 24 * 3600))
+    training_max_runtime_seconds: int = field(metadata=_whole(60, LONGEST_RUN_SECONDS))
+    training_max_wait_seconds: int = field(metadata=_whole(60, LONGEST_RUN_SECONDS))
     tuning_max_cost_usd: Decimal = field(metadata=_USD)
     hosting_instance_type: str = field(
         metadata={"form": _Form("a type that SageMaker hosts on, such as ml.c5.large", instances.HOSTING.__contains__)}
     )
     min_instances: int = field(metadata=_whole(1, 100))
     max_instances: int = field(metadata=_whole(1, 100))
-    invocations_per_instance: int = field(metadata=_whole(1, 10_000_000))  # per minute
+    invocations_per_instance: int = field(metadata=_whole(1, MOST_INVOCATIONS_PER_INSTANCE))  # per minute
     cpu_target_percent: int = field(metadata=_whole(1, 100))
     scale_out_cooldown_seconds: int = field(metadata=_whole(0, 3600))
     scale_in_cooldown_seconds: int = field(metadata=_whole(0, 3600))

@@ -14,10 +14,10 @@ reference).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mlplatform.decisions import EndResource
 from mlplatform.facts import Owned, OwnedKind
+from mlplatform.records import dataclass
+from mlplatform.words import counted
 
 _STAGES: tuple[frozenset[OwnedKind], ...] = (
     frozenset({"tuning-job", "pipeline-execution"}),  # they start others
@@ -44,7 +44,6 @@ class Pass:
 
     ends: tuple[EndResource, ...]
     waiting: tuple[Owned, ...]  # in a state that passes by itself
-    later: int  # how much is left for passes after this stage
 
 
 def plan_teardown(owned: tuple[Owned, ...], stack: str) -> Pass:
@@ -56,9 +55,8 @@ def plan_teardown(owned: tuple[Owned, ...], stack: str) -> Pass:
             return Pass(
                 ends=tuple(_end(one, stack) for one in mine if one not in passing),
                 waiting=passing,
-                later=sum(one.kind not in stage for one in owned),
             )
-    return Pass((), (), 0)
+    return Pass((), ())
 
 
 def said(owned: tuple[Owned, ...]) -> str:
@@ -67,7 +65,7 @@ def said(owned: tuple[Owned, ...]) -> str:
     for one in owned:
         counts[one.kind] = counts.get(one.kind, 0) + 1
     words = ((kind.replace("-", " "), count) for kind, count in counts.items())
-    return ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in words) or "nothing"
+    return ", ".join(counted(count, kind) for kind, count in words) or "nothing"
 
 
 def _end(one: Owned, stack: str) -> EndResource:

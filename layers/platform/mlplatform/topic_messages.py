@@ -7,12 +7,12 @@ is left out of the text, because a field that AWS drops one day must not lose th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
 from mlplatform import budget_messages
 from mlplatform.budget_messages import BudgetMessage
+from mlplatform.records import dataclass
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _budget(said: BudgetMessage) -> Reading:
         f"The alert was set to {_amount(said.threshold, said.unit)}." if said.threshold is not None else "",
         f"Budgeted: {limit}{f' a {said.period}' if said.period else ''}." if limit else "",
     ]
-    told_late = "AWS Budgets looks some hours back and stops nothing; `mlp costs` shows what runs now."
+    told_late = "AWS Budgets looks some hours back and stops nothing; `mlp summary` shows what runs now."
     account = f"Account {said.account}. " if said.account else ""
     text = "\n\n".join([" ".join(filter(None, lines)), f"{account}{told_late}"])
     return Reading(subject, text, "critical" if said.exceeded else "warning")

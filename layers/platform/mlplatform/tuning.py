@@ -37,6 +37,7 @@ from mlplatform.facts import (
     TuningSpec,
 )
 from mlplatform.settings import Settings
+from mlplatform.words import sentence
 
 MOST_PARENTS = 5
 # What is tuned unless job.json says otherwise. The default ranges are those of this network, it answers to them, and a
@@ -322,7 +323,7 @@ def skip_tuning(job: TuningJob, outcome_exists: bool, settings: Settings) -> Ski
 def without_best(job: TuningJob, spent: str) -> Notify:
     """A tuning that ended without a trial that could go on."""
     dataset = job.dataset or ""
-    why = f" {_sentence(job.failure_reason)}" if job.failure_reason else ""
+    why = f" {sentence(job.failure_reason)}" if job.failure_reason else ""
     return Notify(
         f"Tuning job {job.name} ended as {job.status.value} without a usable trial.{why} {_counted(job)} {spent} "
         "Nothing was deployed. The trials' logs say why; one training with fixed hyperparameters may show it sooner.",
@@ -384,8 +385,3 @@ def shortened(value: str) -> str:
 
 def _listed(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
-
-
-def _sentence(text: str) -> str:
-    text = text.strip()
-    return text if text.endswith((".", "!", "?")) else f"{text}."

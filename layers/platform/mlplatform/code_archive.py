@@ -8,10 +8,10 @@ import io
 import sys
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from mlplatform.errors import PlatformError
+from mlplatform.records import dataclass
 
 ENTRY_POINT = "train.py"
 # What else may lie where the layers are unpacked: the platform layer, extensions, leftovers, how it is built.
