@@ -688,10 +688,10 @@ def model_fn(model_dir: str) -> Model:
 
 
 def transform_fn(model: Model, body: bytes | str, content_type: str | None, accept: str | None) -> tuple[bytes, str]:
-    """Answers one request; what the caller got wrong is raised as the toolkit's error with a 4xx status.
+    """Answers one request. Raises BaseInferenceToolkitError with a 4xx status for what the caller got wrong.
 
-    The toolkit turns its own BaseInferenceToolkitError into a response with that status, and everything else into a
-    500 (https://github.com/aws/sagemaker-inference-toolkit, transformer.py).
+    The toolkit turns that into a response with the status, and everything else into a 500
+    (https://github.com/aws/sagemaker-inference-toolkit, transformer.py). Where there is no toolkit, raises BadRequest.
     """
     raw = body.encode() if isinstance(body, str) else bytes(body)
     status, response, kind = answer(model, raw, content_type or "", accept or "")
