@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlplatform import custom_resource, model_code, names, pipelines
+from mlplatform import code_archive, custom_resource, names, pipelines
 from mlplatform.app import App, live_app
 from mlplatform.custom_resource import Answer, Request
 from mlplatform.observability import logger, metrics, observed
 
 
-def publish_model_code(app: App, request: Request, root: Callable[[], Path] = model_code.layer_root) -> Answer:
+def publish_model_code(app: App, request: Request, root: Callable[[], Path] = code_archive.layer_root) -> Answer:
     """Uploads the model code, packed and file by file, under its digest, and the pipelines' definitions with it.
 
     Answers with the code's Uri and Digest, and in Pipelines with where the definitions lie.
@@ -23,7 +23,7 @@ def publish_model_code(app: App, request: Request, root: Callable[[], Path] = mo
     physical_id = custom_resource.physical_id(request)
     if request.kind == "Delete":
         return Answer(physical_id, True, "The published code stays: models that were made with it refer to it.")
-    packed = model_code.pack(root())
+    packed = code_archive.pack(root())
     bucket, key = app.settings.artifact_bucket, names.model_code_key(packed.digest)
     for name, content in packed.files.items():
         app.aws.put_object(bucket, names.model_source_prefix(packed.digest) + name, content)

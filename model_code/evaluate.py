@@ -20,7 +20,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-import booster
 import inference
 import leakage
 import prepare
@@ -30,6 +29,7 @@ import report
 import tensors
 import train
 import trees
+import xgboost_trees
 from dataset import DataError, Dataset
 from train import Metrics
 
@@ -94,14 +94,14 @@ def _unpack_xgboost(
 ) -> Candidate:
     """The booster as schema and weights that inference.py serves."""
     train.extract(archive, folder, {MODEL_FILE}, "XGBoost model")
-    loaded = booster.load(folder / MODEL_FILE)
+    loaded = xgboost_trees.load(folder / MODEL_FILE)
     (folder / MODEL_FILE).unlink()
     encoder = preprocess.Encoder.from_schema(schema["columns"])
     features = trees.Features.load(tensors.read(read_from / prepared.TABLES_FILE), encoder)
     some = [preprocess.take(column, np.arange(min(COMPARED_ROWS, len(data.test)))) for column in data.test.columns]
     try:
-        forest = booster.forest(loaded, features.of(encoder.encode(some)))
-    except booster.ModelMismatch as error:
+        forest = xgboost_trees.forest(loaded, features.of(encoder.encode(some)))
+    except xgboost_trees.ModelMismatch as error:
         raise DataError(str(error)) from None
     tensors.write(folder / inference.WEIGHTS_FILE, forest.arrays() | features.arrays())
     warnings = leakage.warnings(data.train, data.label_name, len(data.classes or []), encoder)

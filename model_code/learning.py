@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import boosting
 import fitting
 import leakage
 import metrics
 import network
 import preprocess
+import sklearn_trees
 from dataset import Dataset, Rows
 from distributed import ALONE, Group
 from network import Settings, Shape, Tensors
@@ -46,7 +46,7 @@ class Learned:
     target: dict[str, float]  # mean and scale of a regression's label
     settings: Settings
     weights: list[dict[str, Tensor]]  # of one network, or of one for each fold
-    trees: boosting.Trees | None
+    trees: sklearn_trees.Trees | None
     temperature: float
     validation: dict[str, float | int | None]  # on rows that the answering network did not learn from
     epochs_run: int
@@ -154,7 +154,7 @@ def learn(
     predicted, trees = np.concatenate(answers), None
     if settings.trees and group.place.first:
         whole, unseen = (train, held) if folded else _for_trees(data, settings)
-        trees, predicted = boosting.learn(
+        trees, predicted = sklearn_trees.learn(
             encoder.encode(whole.columns),
             _standardised(whole, target, classes),
             encoder,
@@ -196,7 +196,7 @@ def _shape(data: Dataset, encoder: preprocess.Encoder) -> Shape:
 
 def _for_trees(data: Dataset, settings: Settings) -> tuple[Rows, list[NDArray[np.int64]]]:
     """What trees learn from beside one network, with the rows that judge: those of the validation."""
-    some = _some(data.train, boosting.ROWS, settings.seed)
+    some = _some(data.train, sklearn_trees.ROWS, settings.seed)
     whole = _joined(some, data.validation)
     return whole, [np.arange(len(some), len(whole))]
 

@@ -1,7 +1,7 @@
 """A gradient-boosted model in NumPy: what XGBoost has learnt as flat arrays, evaluated for all rows and trees at once.
 
 Serving needs no xgboost package, which the PyTorch inference container lacks. The arrays come from the booster's own
-JSON (see booster.py), or from scikit-learn's trees (boosting.py); a test holds the answers to xgboost's.
+JSON (see xgboost_trees.py), or from scikit-learn's trees (sklearn_trees.py); a test holds the answers to xgboost's.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import pytest
 
 import builders
 from builders import LambdaContext
-from mlplatform import custom_resource, model_code
+from mlplatform import code_archive, custom_resource
 from mlplatform.app import live_app
 from mlplatform.custom_resource import Answer
 from mlplatform.errors import BadEvent, PlatformError
@@ -101,20 +101,20 @@ def test_every_file_also_lies_there_as_it_is_for_processing_jobs(app: Any, layer
 
 
 def test_the_same_files_give_the_same_bytes_whenever_and_by_whomever_they_were_written(layer: Path) -> None:
-    first = model_code.pack(layer)
+    first = code_archive.pack(layer)
     os.utime(layer / "train.py", (1, 1))
     (layer / "train.py").chmod(0o600)
-    assert model_code.pack(layer) == first
+    assert code_archive.pack(layer) == first
 
 
 @pytest.mark.parametrize("change", ["content", "name"])
 def test_other_files_give_another_digest(layer: Path, change: str) -> None:
-    first = model_code.pack(layer)
+    first = code_archive.pack(layer)
     if change == "content":
         (layer / "train.py").write_text("print('better')\n")
     else:
         (layer / "requirements.txt").rename(layer / "requirement.stxt")
-    assert model_code.pack(layer).digest != first.digest
+    assert code_archive.pack(layer).digest != first.digest
 
 
 def test_an_update_keeps_the_physical_id_and_the_old_code(app: Any, layer: Path) -> None:
@@ -134,12 +134,12 @@ def test_deleting_the_stack_leaves_the_code_to_the_models_made_with_it(app: Any,
 
 def test_the_model_code_is_found_beside_the_python_folder_of_whichever_layer_has_it(layer: Path) -> None:
     path = ["/var/task", str(layer.parent / "other" / "python"), str(layer / "python")]
-    assert model_code.layer_root(path) == layer
+    assert code_archive.layer_root(path) == layer
 
 
 def test_without_the_model_code_layer_the_reason_says_so() -> None:
     with pytest.raises(PlatformError, match=r"no train\.py in /nowhere.*not attached"):
-        model_code.layer_root(["/nowhere/python"])
+        code_archive.layer_root(["/nowhere/python"])
 
 
 class Presigned(HTTPServer):

@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 import xgboost
 
-import booster
 import evaluate
 import inference
 import prepare
@@ -29,6 +28,7 @@ import preprocess
 import tensors
 import train
 import trees
+import xgboost_trees
 from dataset import DataError
 from laptop import xgboost_container
 from mlplatform import algorithms
@@ -151,7 +151,7 @@ def test_the_artifact_answers_by_the_contract_as_xgboost_does(processing: Path, 
     seen = trees.Features.load(tensors.read(processing / "input/prepared" / prepared.TABLES_FILE), encoder).of(inputs)
     with tarfile.open(processing / "input/xgboost/model.tar.gz") as tar:
         tar.extract("xgboost-model", processing, filter="data")
-    expected = booster.load(processing / "xgboost-model").predict(xgboost.DMatrix(seen, missing=np.nan))
+    expected = xgboost_trees.load(processing / "xgboost-model").predict(xgboost.DMatrix(seen, missing=np.nan))
     if task == "regression":
         assert np.abs(model.numbers(inputs) / expected - 1).max() < 1e-5
     else:

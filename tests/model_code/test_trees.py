@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import xgboost
 
-import booster
 import tensors
+import xgboost_trees
 from trees import Boosted, Features, Forest
 
 ROWS = 400
@@ -36,7 +36,7 @@ def test_the_answers_are_xgboosts_with_missing_values_too(tmp_path: Path, object
     trained.save_model(tmp_path / "xgboost-model.ubj")
     (tmp_path / "xgboost-model.ubj").rename(tmp_path / "xgboost-model")
 
-    forest = booster.forest(booster.load(tmp_path / "xgboost-model"), rows[:50])
+    forest = xgboost_trees.forest(xgboost_trees.load(tmp_path / "xgboost-model"), rows[:50])
     tensors.write(tmp_path / "arrays", forest.arrays())
     served = Boosted(Features([], []), Forest.load(tensors.read(tmp_path / "arrays"), forest.depth))
     from preprocess import Inputs
@@ -74,8 +74,8 @@ def test_a_booster_of_another_kind_is_refused() -> None:
     linear = xgboost.train(
         {"booster": "gblinear", "nthread": 1}, xgboost.DMatrix(np.nan_to_num(rows), signal), num_boost_round=2
     )
-    with pytest.raises(booster.ModelMismatch, match="of the kind gblinear; only gbtree"):
-        booster.forest(linear, rows)
+    with pytest.raises(xgboost_trees.ModelMismatch, match="of the kind gblinear; only gbtree"):
+        xgboost_trees.forest(linear, rows)
 
 
 def test_arrays_of_another_type_are_refused_by_name(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import boosting
+import sklearn_trees
 from preprocess import Encoder, Inputs, Numbers, fit
 
 ROWS = 600
@@ -26,8 +26,8 @@ def table(seed: int = 3) -> tuple[Encoder, Inputs, np.ndarray]:
 def test_the_arrays_answer_as_scikit_learn_does_with_missing_values_too(classes: int) -> None:
     _, inputs, signal = table()
     label = np.digitize(signal, np.quantile(signal, np.arange(1, classes) / classes)) if classes else signal
-    model = boosting.fitted(inputs.numbers, label, classes, 12, seed=1)
-    found = boosting.forest(model).margins(inputs.numbers)
+    model = sklearn_trees.fitted(inputs.numbers, label, classes, 12, seed=1)
+    found = sklearn_trees.forest(model).margins(inputs.numbers)
     expected = model.decision_function(inputs.numbers) if classes else model.predict(inputs.numbers)
     assert np.abs(found - expected.reshape(found.shape)).max() < 1e-5
 
@@ -39,7 +39,7 @@ def held(folds: int = 3) -> list[np.ndarray]:
 def test_trees_are_kept_for_a_table_of_steps_and_count_as_much_as_unseen_rows_say() -> None:
     encoder, inputs, signal = table()
     blurred = np.concatenate([np.full(len(rows), signal.mean()) for rows in held()])
-    trees, together = boosting.learn(inputs, signal, encoder, 0, held(), blurred, 40, seed=1)
+    trees, together = sklearn_trees.learn(inputs, signal, encoder, 0, held(), blurred, 40, seed=1)
     assert trees is not None
     assert trees.weight == pytest.approx(1.0)
     truth = signal[np.concatenate(held())]
@@ -49,6 +49,6 @@ def test_trees_are_kept_for_a_table_of_steps_and_count_as_much_as_unseen_rows_sa
 def test_trees_that_save_nothing_are_left_out() -> None:
     encoder, inputs, signal = table()
     truth = signal[np.concatenate(held())]
-    trees, together = boosting.learn(inputs, signal, encoder, 0, held(), truth, 10, seed=1)
+    trees, together = sklearn_trees.learn(inputs, signal, encoder, 0, held(), truth, 10, seed=1)
     assert trees is None
     assert np.array_equal(together, truth)
