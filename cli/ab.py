@@ -22,7 +22,7 @@ from mlplatform.restoring import duration
 if TYPE_CHECKING:
     from cli.variants import Seen
 
-console = Terminal(soft_wrap=True, highlight=False)
+console = Terminal(highlight=False)
 
 
 def ab(

@@ -16,7 +16,7 @@ from mlplatform.aws_advice import read_advice_facts
 from mlplatform.errors import AwsError
 from mlplatform.recommendations import AdviceFacts, Recommendation, recommend, total
 
-console = Terminal(soft_wrap=True, highlight=False, markup=False)
+console = Terminal(highlight=False, markup=False)
 
 
 def look(connection: Connection) -> tuple[AdviceFacts, tuple[Recommendation, ...]]:

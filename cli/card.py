@@ -15,7 +15,7 @@ from cli.connection import CommandError, Connection
 from cli.terminal import Terminal
 from mlplatform import names, registry
 
-console = Terminal(soft_wrap=True)
+console = Terminal()
 
 
 def card(

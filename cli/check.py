@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import typer
+from rich.markup import escape
 
 from cli import hours
 from cli.connection import Connection
@@ -30,7 +31,7 @@ from mlplatform.quotas import instances_needed, short
 from mlplatform.settings import Settings
 from mlplatform.sleeping import WAKE, wake_policy
 
-console = Terminal(soft_wrap=True, highlight=False)
+console = Terminal(highlight=False)
 _LOG_DAYS = 7
 _ALARMS_A_PAGE = 50  # DescribeAlarms' MaxRecords where none is given (CloudWatch API reference)
 _LIFECYCLE = (("STANDARD_IA", 30), ("GLACIER_IR", 90))
@@ -127,8 +128,7 @@ def _line(promise: str, look: Callable[[Stack], Found], stack: Stack) -> Line:
 
 def _show(line: Line) -> None:
     style = {"pass": "green", "fail": "bold red", "skip": "dim"}[line.state]
-    console.print(f"[{style}]{line.state:<4}[/{style}]  {line.promise:<22} ", end="")
-    console.print(line.reason, markup=False)
+    console.print(f"[{style}]{line.state:<4}[/{style}]  {line.promise:<22} {escape(line.reason)}", hang=6)
 
 
 # ---- the promises ----

@@ -16,7 +16,7 @@ from cli.connection import CommandError, Connection
 from cli.terminal import Terminal
 
 app = typer.Typer(invoke_without_command=True, help="What was spent, what was saved, what is to come.")
-console = Terminal(soft_wrap=True)
+console = Terminal()
 
 
 @app.callback()

@@ -43,7 +43,7 @@ LOAD_CLIENTS = 8
 LOAD_LIMIT_SECONDS = 60
 FRIDAY = 5
 
-console = Terminal(soft_wrap=True, highlight=False)
+console = Terminal(highlight=False)
 
 
 class HopFailed(Exception):

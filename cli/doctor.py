@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from cli.connection import Connection
 from cli.serving import app_of
@@ -21,7 +22,7 @@ from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, MakeCom
 from mlplatform.experiments import as_challenger, plan_share, plan_variants, share_of
 from mlplatform.facts import DATASET_TAG, Endpoint, Prediction, Unasked
 
-console = Terminal(soft_wrap=True, highlight=False)
+console = Terminal(highlight=False)
 Mend = Literal["configure", "clamp", "govern", ""]
 
 
@@ -48,12 +49,10 @@ def doctor(
     findings = [*examine(app), *_orphans(connection)]
     open_ = 0
     for one in findings:
-        console.print(f"[bold red]wrong[/bold red]  {one.about}: ", end="")
-        console.print(one.reason, markup=False)
+        console.print(f"[bold red]wrong[/bold red]  {one.about}: {escape(one.reason)}", hang=7)
         done = _mend(connection, app, one) if mend and one.mend else ""
         if done:
-            console.print(f"[green]mended[/green] {one.about}: ", end="")
-            console.print(done, markup=False)
+            console.print(f"[green]mended[/green] {one.about}: {escape(done)}", hang=7)
         else:
             open_ += 1
             console.print(f"       {one.command}", markup=False)

@@ -22,7 +22,7 @@ from mlplatform.facts import StoredObject
 from mlplatform.job_spec import parse_job_spec
 
 ENDINGS = (".csv", ".csv.gz", ".parquet")
-console = Terminal(soft_wrap=True)
+console = Terminal()
 
 
 def drop(

@@ -13,7 +13,7 @@ from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.governance import ALWAYS
 
-console = Terminal(soft_wrap=True, highlight=False)
+console = Terminal(highlight=False)
 
 
 def govern(
@@ -32,7 +32,7 @@ def govern(
     moment = f"{connection.now():%Y-%m-%dT%H:%M:%SZ}"
     decisions = connection.decide("govern-resources", {"scheduled_time": moment, "dry_run": not yes})
     for one in decisions:
-        console.print(f"{one['decision']:<14} {one['reason']}", markup=False)
+        console.print(f"{one['decision']:<14} {one['reason']}", markup=False, hang=4)
     acts = sum(one["decision"] not in ("Skip", "ReportUntagged") for one in decisions)
     if not decisions:
         console.print("There is nothing that functions made, and nothing without tags: nothing is to be tidied up.")

@@ -34,7 +34,7 @@ from mlplatform.parking import read_record
 from mlplatform.restoring import hourly
 from mlplatform.settings import Settings
 
-console = Terminal(soft_wrap=True)
+console = Terminal()
 
 
 def hours(

@@ -7,7 +7,7 @@ import re
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, time, timedelta
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -19,7 +19,7 @@ from cli.connection import CommandError, Connection, laptop_url
 from cli.terminal import Terminal
 
 app = typer.Typer(no_args_is_help=True, help="The laptop itself: what AWS does not have.")
-console = Terminal(soft_wrap=True)
+console = Terminal()
 
 # A move does all that falls due on the way; a month of schedules takes minutes.
 MOVE_SECONDS = 1800
@@ -85,15 +85,23 @@ def move(
 
 
 def tell(entries: list[dict[str, Any]], zone: ZoneInfo) -> None:
-    """What functions decided on the way."""
+    """What functions decided on the way, a line for each decision."""
     for entry in entries:
-        if entry["kind"] == "function" and (
-            entry["error"] or not _ROUTINE.issuperset((entry["decision"] or "Skip").split("; "))
-        ):
-            at = datetime.fromisoformat(entry["at"]).astimezone(zone)
-            text = entry["error"] or f"{entry['decision']}: {entry['reason']}"
+        if entry["kind"] != "function":
+            continue
+        at = datetime.fromisoformat(entry["at"]).astimezone(zone)
+        for text in [entry["error"]] if entry["error"] else acts(entry["decisions"]):
             name = entry["function"]
-            console.print(f"[dim]{at:%a %H:%M}[/dim]  [bold]{name:<32}[/bold] {escape(text)}", highlight=False)
+            console.print(
+                f"[dim]{at:%a %H:%M}[/dim]  [bold]{name}[/bold] {escape(text)}",
+                highlight=False,
+                hang=len("Mon 18:05  "),
+            )
+
+
+def acts(decisions: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Those that changed something, each with its reason."""
+    return [f"{one['decision']}: {one['reason']}" for one in decisions if one.get("decision") not in (None, *_ROUTINE)]
 
 
 def shown(now: datetime, zone: ZoneInfo) -> str:

@@ -23,7 +23,7 @@ from mlplatform.dollars import money
 from mlplatform.errors import UnknownPrice
 from mlplatform.facts import HostingKind
 
-console = Terminal(soft_wrap=True, highlight=False)
+console = Terminal(highlight=False)
 MOST_CLIENTS = 256
 # "Load testing your auto scaling configuration", SageMaker developer guide:
 # SageMakerVariantInvocationsPerInstance = (MAX_RPS * SAFETY_FACTOR) * 60, and 0.5 is the factor to begin with.

@@ -31,7 +31,8 @@ FUNCTIONS = (
     "govern-resources",
     "tear-down",
 )
-console = Terminal(soft_wrap=True)
+_WIDEST = len("ml-platform-configure-autoscaling")
+console = Terminal()
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def logs(
     seen: set[str] = set()
     while True:
         for line in lines(connection, groups, since, seen):
-            console.print(line, highlight=False, markup=False)
+            console.print(line, highlight=False, markup=False, hang=len("18:05:00 "))
         if not follow:
             break
         time.sleep(1 if connection.endpoint_url else 3)
@@ -108,7 +109,7 @@ def lines(connection: Connection, groups: Sequence[LogQuery], since: datetime, s
     for event in sorted(events, key=lambda event: event["timestamp"]):
         seen.add(event["eventId"])
         at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).strftime("%H:%M:%S")
-        yield f"{at} {event['group'].rsplit('/', 1)[-1]:<32} {_readable(event['message'])}"
+        yield f"{at} {event['group'].rsplit('/', 1)[-1]:<{_WIDEST}} {_readable(event['message'])}"
 
 
 def _is_of(stack: str, query: LogQuery, event: Mapping[str, Any]) -> bool:

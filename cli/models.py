@@ -22,7 +22,7 @@ from mlplatform.aws_registry import read_package
 from mlplatform.experiments import AbTest, wanted_test
 from mlplatform.facts import Approval, ModelPackage
 
-console = Terminal(soft_wrap=True)
+console = Terminal()
 _PATIENCE_SECONDS = 60.0
 _MOST = 100  # packages of a dataset that are described, a call each
 _APPROVALS = {Approval.APPROVED: "approved", Approval.REJECTED: "rejected", Approval.PENDING: "waits"}
@@ -43,6 +43,7 @@ class Group:
     share: float = 0  # of the traffic, that it is to get
 
     def version(self, number: int) -> ModelPackage:
+        """Raises CommandError where there is none."""
         for package in self.packages:
             if package.version == number:
                 return package

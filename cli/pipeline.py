@@ -17,7 +17,7 @@ from cli.terminal import Terminal
 from mlplatform import names, pipelines
 
 app = typer.Typer(no_args_is_help=True, help="Prepare, train, evaluate, register: the pipelines' executions.")
-console = Terminal(soft_wrap=True)
+console = Terminal()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from cli.terminal import Terminal
 from mlplatform import names
 
 app = typer.Typer(no_args_is_help=True, help="Where alerts go in Slack.")
-console = Terminal(soft_wrap=True)
+console = Terminal()
 
 
 @app.command("set")

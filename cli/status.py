@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+from rich.measure import Measurement
 from rich.table import Table
 
 from cli import card, hours, models, pipeline, tuning
-from cli.connection import Connection
+from cli.connection import CommandError, Connection
 from cli.follow import outcome_of
 from cli.serving import app_of, size
 from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.facts import Approval
 
-console = Terminal(soft_wrap=True)
+_COLUMNS = ("dataset", "verdict", "job", "model", "endpoint", "instances")
+_ANY_WIDTH = 1000
+console = Terminal()
 
 
 def status(
@@ -31,15 +35,20 @@ def status(
     Example: `mlp status`, `mlp --laptop status churn`
     """
     found = rows(context.obj, dataset)
+    if not found and dataset is not None:
+        raise CommandError(f"Nothing is known of {dataset}; mlp status lists every dataset that was dropped.")
     if not found:
-        console.print("Nothing has been dropped yet." if dataset is None else f"Nothing is known of {dataset}.")
+        console.print("Nothing has been dropped yet.")
         return
-    console.print(table(found, context.obj), soft_wrap=False)
+    console.print(table(found, context.obj, console.width if console.is_terminal else None), soft_wrap=False)
+    for line in notes(found):
+        console.print(line, highlight=False, markup=False)
     for row in found:
         if row.reason and (dataset or row.verdict in ("rejected", "held")):
-            console.print(f"{row.dataset}: {row.reason}", highlight=False)
+            console.print(f"{row.dataset}: {row.reason}", highlight=False, markup=False)
         if row.outcome:
-            console.print(f"what became of it: {row.outcome}", highlight=False)
+            whose = "what became of it" if dataset else row.dataset
+            console.print(f"{whose}: {row.outcome}", highlight=False, markup=False)
     if dataset and found[0].model and (link := card.where(context.obj, dataset, found[0].model)):
         console.print(f"the model's card: mlp card {dataset}, or {link}", highlight=False)
     elif any(row.model for row in found):
@@ -64,7 +73,7 @@ class Row:
     reason: str
     asleep: bool
     waiting: tuple[str, ...] = ()  # models that wait for an approval, such as churn/3
-    outcome: str = ""  # what became of the newest version's job, where one dataset is asked for
+    outcome: str = ""  # what became of the newest version's job, where it is asked for or nothing serves
 
 
 def rows(connection: Connection, only: str | None = None) -> list[Row]:
@@ -110,21 +119,50 @@ def rows(connection: Connection, only: str | None = None) -> list[Row]:
                 verdict.get("reason", ""),
                 endpoint not in endpoints and endpoint in asleep,
                 tuple(f"{dataset}/{version}" for version in waiting.get(endpoint, ())),
-                _told(connection, dataset, verdict) if only else "",
+                _told(connection, dataset, verdict)
+                if only or not (endpoint in endpoints or endpoint in asleep)
+                else "",
             )
         )
     return found
 
 
-def table(rows: Sequence[Row], connection: Connection) -> Table:
-    """A model is shown by what tells it from the dataset's others; names are not broken where they fit."""
+def table(rows: Sequence[Row], connection: Connection, width: int | None = None) -> Table:
+    """A model is shown by what tells it from the dataset's others; names are not broken where they fit.
+
+    What is long is in `notes`; in a terminal that is too narrow nevertheless the models are left to `mlp models`.
+    """
+    shown = _table(rows, connection, models=True)
+    if width is not None and Measurement.get(console, console.options.update(width=_ANY_WIDTH), shown).maximum > width:
+        return _table(rows, connection, models=False)
+    return shown
+
+
+def _table(rows: Sequence[Row], connection: Connection, *, models: bool) -> Table:
     shown = Table(box=None, pad_edge=False)
-    for column in ("dataset", "verdict", "job", "model", "endpoint", "instances"):
+    columns = [column for column in _COLUMNS if models or column != "model"]
+    for column in columns:
         shown.add_column(column, overflow="fold", no_wrap=column in ("dataset", "model"))
     for row in rows:
         model = row.model.removeprefix(f"{connection.endpoint_name(row.dataset)}-")
-        shown.add_row(row.dataset, row.verdict, row.job, model, row.endpoint, row.instances)
+        cells = (row.dataset, row.verdict, _first(row.job), model, _first(row.endpoint), _first(row.instances))
+        shown.add_row(*(cell for cell, column in zip(cells, _COLUMNS, strict=True) if column in columns))
     return shown
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """What is too long for a cell, once for all datasets of which it is true."""
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        for whole in (row.job, row.endpoint, row.instances):
+            if whole != _first(whole):
+                said.setdefault(whole, []).append(row.dataset)
+    return [f"{', '.join(datasets)}: {whole}" for whole, datasets in said.items()]
+
+
+def _first(text: str) -> str:
+    """Of "tuning Completed, 4 of 4 trials" and "asleep until Monday" what a cell has room for."""
+    return re.split(", | until | for ", text, maxsplit=1)[0]
 
 
 def _told(connection: Connection, dataset: str, verdict: Mapping[str, Any]) -> str:

@@ -20,7 +20,6 @@ from urllib.parse import unquote
 
 import typer
 from rich.markup import escape
-from rich.padding import Padding
 
 from cli import summary_page
 from cli.advice import look
@@ -36,7 +35,7 @@ from mlplatform.platform_cost import CostLine, platform_cost
 from mlplatform.prices import HOURS_PER_MONTH, HOURS_PER_WEEK
 from mlplatform.recommendations import AdviceFacts, EndpointUse
 
-console = Terminal(soft_wrap=True)
+console = Terminal()
 
 
 def summary(
@@ -59,7 +58,7 @@ def summary(
                 console.print(f"  {escape(item.logical_id)}  ${item.usd:.2f} a month", highlight=False)
                 security = [*item.security, *(f"lacks the tag {tag}" for tag in item.missing_tags or ())]
                 for text in filter(None, (item.purpose, item.saves, "; ".join(security))):
-                    console.print(Padding(escape(text), (0, 0, 0, 6)), style="dim", highlight=False, soft_wrap=False)
+                    console.print(f"      {escape(text)}", style="dim", highlight=False)
     console.print()
     own, list_price = found.own_cost
     for one in found.serving:
@@ -448,8 +447,10 @@ def _tags(connection: Connection, project: str) -> Mapping[str, Mapping[str, str
     """ARN -> tags of what carries the project's tag; nothing where that may not be asked."""
     try:
         return tagged_resources(connection.call, (), {"Project": project})
-    except AwsError:
-        return {}
+    except AwsError as error:
+        if error.denied:
+            return {}
+        raise
 
 
 def _missing_tags(

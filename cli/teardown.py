@@ -22,7 +22,7 @@ from mlplatform.errors import UnknownPrice
 from mlplatform.facts import Owned, OwnedKind
 from mlplatform.teardown import plan_teardown, said
 
-console = Terminal(soft_wrap=True, highlight=False)
+console = Terminal(highlight=False)
 
 _GIB = 1024**3
 _LONGEST_SECONDS = 3600.0  # CloudFormation waits as long for the function that ends what functions made

@@ -1,4 +1,5 @@
-"""What a person reads: every command in it has the options by which the person chose the account.
+"""What a person reads: every command in it has the options by which the person chose the account, and no line is wider
+than the terminal.
 
 Here and not where the sentences are made, because most come from functions and planners, which know nothing of that.
 """
@@ -6,10 +7,12 @@ Here and not where the sentences are made, because most come from functions and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Text
 
 _LAPTOP = "laptop"  # the group of commands that are about it anyway
 _chosen: list[tuple[re.Pattern[str], str]] = []
@@ -30,7 +33,42 @@ def with_options(text: str) -> str:
 
 
 class Terminal(Console):
-    """rich's Console, whose texts are `with_options`."""
+    """rich's Console, whose texts are `with_options`, and broken between words where a terminal's line ends.
 
-    def print(self, *objects: Any, **options: Any) -> None:
-        super().print(*(with_options(one) if isinstance(one, str) else one for one in objects), **options)
+    What is piped keeps its lines, whatever their length.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(soft_wrap=True, **options)
+
+    def print(self, *objects: Any, hang: int = 0, **options: Any) -> None:
+        """`hang`: how many columns a line's continuation is indented by, besides the indentation of the line itself."""
+        super().print(
+            *(self._fitted(one, hang, options) if isinstance(one, str) else one for one in objects), **options
+        )
+
+    def _fitted(self, text: str, hang: int, options: Mapping[str, Any]) -> str | Text:
+        text = with_options(text)
+        if not self.is_terminal:
+            return text
+        rendered = self.render_str(text, markup=options.get("markup"), highlight=options.get("highlight"))
+        return Text("\n").join(
+            part for line in rendered.split("\n", allow_blank=True) for part in broken(line, self.width, hang)
+        )
+
+
+def broken(line: Text, width: int, hang: int = 0) -> list[Text]:
+    """The line in parts of at most so many columns, as far as its words allow: none is broken, so that paths, addresses
+    and commands can be copied. Continuations are indented like the line, and by `hang` more."""
+    words = list(re.finditer(r"\S+", line.plain))
+    indent = words[0].start() + hang if words else 0
+    breaks, begin, room = [], 0, width
+    for word in words[1:]:
+        if cell_len(line.plain[begin : word.end()]) > room:
+            breaks.append(word.start())
+            begin, room = word.start(), width - indent
+    first, *rest = line.divide(breaks)
+    parts = [first, *(Text(" " * indent).append_text(part) for part in rest)]
+    for part in parts[:-1]:
+        part.rstrip()
+    return parts

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from mlplatform import events
+from mlplatform import events, names
 from mlplatform.app import App, live_app
 from mlplatform.decisions import Decision, Skip
 from mlplatform.errors import PlatformError, TryAgain
@@ -59,6 +59,8 @@ def _check_again(app: App, decision: CheckAgain) -> Decision:
     if endpoint is None:
         return Skip(f"{decision.endpoint_name} is gone meanwhile; the next tick looks again.")
     if decision.parked is None:
+        if not any(endpoint.tags.get(key) for key in (names.LOOK_TAG, names.UNCHECKED_TAG)):
+            return Skip(f"{endpoint.name} was looked at already; its tags are told of late.")
         return next_step(app, endpoint.name)
     if app.aws.parked(endpoint, decision.parked.config) is None:
         return Skip(f"{endpoint.name} is restored already; the tags of its config are told of late.")

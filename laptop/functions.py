@@ -249,6 +249,7 @@ class LambdaFunctions:
             request_id=call.request_id,
             decision=_joined(decisions, "decision"),
             reason=_joined(decisions, "reason"),
+            decisions=[{key: one[key] for key in ("decision", "reason") if key in one} for one in decisions],
             duration_ms=round(outcome.duration_ms, 2),
             billed_ms=billed,
             init_ms=None if outcome.init_ms is None else round(init_ms, 2),

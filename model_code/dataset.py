@@ -701,7 +701,8 @@ def _refuse_stray_text(
     places = [f"Line {line}" for line in source.lines_of(rows)] if source else [f"Row {row + 1}" for row in rows]
     texts = [repr(column.categories[column.codes[row]][:40]) for row in rows]
     if share > 0.5 or len(rows) == 1:
-        raise DataError(f"{places[0]} of {path.name} has the text {texts[0]} in the numeric column {name!r}.")
+        where = f"{places[0]} of {path.name} has the text {texts[0]} in the numeric column {name!r}"
+        raise DataError(f"{where}; correct it, or leave the field empty.")
     shown = ", ".join(f"{place[0].lower()}{place[1:]} has {text}" for place, text in zip(places, texts, strict=True))
     raise DataError(
         f"{stray.sum()} of the {known.sum()} values of {name!r} in {path.name} are not numbers ({shown}), and numbers "

@@ -508,7 +508,8 @@ def fail(sentence: str) -> NoReturn:
     """Ends the job with one sentence. The toolkit leaves a failure file alone that exists already."""
     base = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
     try:
-        write(base / "output" / "failure", sentence)
+        # SageMaker goes on behind it, as in "AlgorithmError: the sentence, exit code: 1".
+        write(base / "output" / "failure", sentence.removesuffix("."))
     except OSError as error:
         say(f"Could not write the failure file: {error}")
     print(sentence, file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ from keep_office_hours import keep_office_hours
 from mlplatform import names
 from mlplatform.decisions import (
     ClearFailedStart,
+    ConfigureAutoscaling,
     Decision,
     ForgetParking,
     Notify,
@@ -167,6 +168,7 @@ def test_a_failed_start_is_told_cleared_and_started_again(account: Account) -> N
                 "EndpointArn": f"{ARN}:endpoint/{ENDPOINT}",
                 "EndpointStatus": "Failed",
                 "CreationTime": datetime.now(UTC),
+                "LastModifiedTime": datetime.now(UTC),
             }
         ]
     }
@@ -194,6 +196,48 @@ def test_a_restoration_whose_event_was_lost_is_made_up_for(account: Account) -> 
     assert [alert["Subject"] for alert in account.alerts()] == [f"ml-platform: {ENDPOINT} is back"]
     [quiet] = tick(account, saturday() + MONDAY + timedelta(minutes=30))
     assert isinstance(quiet, Skip)
+
+
+def unchecked(account: Account) -> str:
+    found = account.client("sagemaker").list_tags(ResourceArn=f"{ARN}:endpoint/{ENDPOINT}")["Tags"]
+    return {tag["Key"]: tag["Value"] for tag in found}.get(names.UNCHECKED_TAG, "")
+
+
+def test_a_deployment_whose_event_was_lost_is_checked_and_scales_all_the_same(account: Account) -> None:
+    deploy(account, **{names.UNCHECKED_TAG: JOB, names.HOURS_TAG: "always-on"})
+    now = datetime.now(UTC)  # by moto's clock
+    [young] = tick(account, now + timedelta(minutes=5))
+    assert isinstance(young, Skip)
+    assert account.called("invoke_endpoint") == []
+    [checked] = tick(account, now + timedelta(minutes=20))
+    assert isinstance(checked, ConfigureAutoscaling)
+    assert "answers as expected" in checked.reason
+    assert unchecked(account) == ""
+    [quiet] = tick(account, now + timedelta(minutes=35))
+    assert isinstance(quiet, Skip)
+    assert account.called("describe_endpoint") == []
+
+
+def test_a_model_that_answers_wrongly_is_told_once_and_not_asked_at_every_tick(account: Account) -> None:
+    deploy(account, **{names.UNCHECKED_TAG: JOB, names.HOURS_TAG: "always-on"})
+    later = datetime.now(UTC) + timedelta(minutes=20)
+    account.answers["invoke_endpoint"] = lambda _: {
+        "ResponseMetadata": {"HTTPStatusCode": 200},
+        "Body": io.BytesIO(b'{"predictions": ["other"]}'),
+    }
+    [told] = tick(account, later)
+    assert isinstance(told, Notify)
+    assert "smoke test failed" in told.reason
+    assert unchecked(account) == ""
+    [quiet] = tick(account, later + timedelta(minutes=15))
+    assert isinstance(quiet, Skip)
+    assert account.called("invoke_endpoint") == []
+
+
+def test_what_was_not_checked_is_stopped_after_hours_like_any_other(account: Account) -> None:
+    deploy(account, **{names.UNCHECKED_TAG: JOB})
+    [stopped] = tick(account, saturday())
+    assert isinstance(stopped, StopEndpoint)
 
 
 def test_an_endpoint_that_runs_a_copy_of_its_config_is_parked_in_its_own_and_comes_back(account: Account) -> None:

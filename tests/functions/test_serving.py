@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ from deployed_endpoint import ENDPOINT, AccountsConnection, deploy
 
 import builders
 from builders import JOB, LIVE_JOB, Account
-from cli import hosting, hours, status
+from cli import hosting, hours, pipeline, status
 from cli.connection import CommandError, Connection
 from mlplatform import names
 from mlplatform.facts import CHALLENGER, HostingKind
@@ -22,10 +23,9 @@ def connection(account: Account) -> Connection:
     return AccountsConnection(account)
 
 
-def serve(account: Account, config: str, *variants: dict[str, Any]) -> None:
-    """The endpoint with another config, and the job that its model came of."""
-    sagemaker = account.client("sagemaker")
-    sagemaker.create_training_job(
+def trained(account: Account) -> None:
+    """The job that the model came of."""
+    account.client("sagemaker").create_training_job(
         TrainingJobName=JOB,
         AlgorithmSpecification={"TrainingImage": builders.IMAGE, "TrainingInputMode": "File"},
         RoleArn=account.settings.training_role_arn,
@@ -33,6 +33,12 @@ def serve(account: Account, config: str, *variants: dict[str, Any]) -> None:
         ResourceConfig={"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 1},
         StoppingCondition={"MaxRuntimeInSeconds": 3600},
     )
+
+
+def serve(account: Account, config: str, *variants: dict[str, Any]) -> None:
+    """The endpoint with another config."""
+    trained(account)
+    sagemaker = account.client("sagemaker")
     sagemaker.delete_endpoint(EndpointName=ENDPOINT)
     sagemaker.create_endpoint_config(EndpointConfigName=config, ProductionVariants=list(variants))
     tags = names.tags(account.settings.required_tags, stack="ml-platform", dataset="churn")
@@ -92,3 +98,28 @@ def test_what_has_no_hours_is_shown_none_and_is_not_kept_on(
     said = f"{ENDPOINT} is serverless and costs nothing while nobody asks, so that it has no hours"
     assert capsys.readouterr().out == f"{said}\n{said}; nothing was changed\n"
     assert names.KEEP_ON_TAG not in hours.find(connection, "churn").hosted.tags
+
+
+def test_the_overview_says_why_a_drop_that_was_accepted_has_no_endpoint(
+    account: Account, connection: Connection
+) -> None:
+    trained(account)
+    s3, verdict = account.client("s3"), {"verdict": "accepted", "reason": "Good to train on.", "job_name": JOB}
+    outcome = {"decision": "Notify", "reason": f"{JOB} failed: line 52 has text in the numeric column a."}
+    artifacts = connection.outputs["ArtifactBucketName"]
+    s3.put_object(Bucket=connection.data_bucket, Key="datasets/churn/a.csv", Body=b"1")
+    s3.put_object(
+        Bucket=connection.data_bucket, Key=names.verdict_key("churn", "0123456789ab"), Body=json.dumps(verdict)
+    )
+    s3.put_object(Bucket=artifacts, Key=names.outcome_key("churn", JOB), Body=json.dumps(outcome))
+    [row] = status.rows(connection)
+    assert (row.verdict, row.endpoint, row.outcome) == ("accepted", "none", outcome["reason"])
+
+
+def test_a_name_that_nobody_knows_is_an_error(
+    connection: Connection, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "executions", lambda _connection: [])  # moto has none of the stack's pipelines
+    context: Any = SimpleNamespace(obj=connection)
+    with pytest.raises(CommandError, match="Nothing is known of nosuch; mlp status lists"):
+        status.status(context, "nosuch")

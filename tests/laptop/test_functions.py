@@ -371,6 +371,7 @@ def test_the_decisions_of_a_batch_are_told_together(laptop: Laptop) -> None:
     laptop.account.functions.invoke("fn", b"{}")
     entry = laptop.entries("function")[0]
     assert (entry["decision"], entry["reason"]) == ("Skip; Train", "One.; Two.")
+    assert entry["decisions"] == [{"decision": "Skip", "reason": "One."}, {"decision": "Train", "reason": "Two."}]
 
 
 def test_mappings_are_listed_by_any_spelling_of_their_function(laptop: Laptop) -> None:

@@ -14,6 +14,7 @@ from preprocess import Numbers, Texts
 
 LAYOUT = Layout(label_position=2, header=True, delimiter="comma", encoding="utf-8", task="binary")
 ROWS = [f"{i},{'red' if i % 3 else 'blue'},{'yes' if i % 2 else 'no'}" for i in range(40)]
+CORRECT = "; correct it, or leave the field empty."
 TEXT = "\n".join(["size,colour,bought", *ROWS]) + "\n"
 
 
@@ -249,19 +250,19 @@ def test_a_text_among_many_numbers_is_named_with_its_line(tmp_path: Path) -> Non
     lines = [f"{i},red,{'yes' if i % 2 else 'no'}" for i in range(300)]
     lines[250] = "about 5,red,no"
     found = refusal(tmp_path, "\n".join(["size,colour,bought", *lines]))
-    assert found == "Line 252 of data.csv has the text 'about 5' in the numeric column 'size'."
+    assert found == "Line 252 of data.csv has the text 'about 5' in the numeric column 'size'" + CORRECT
 
 
 def test_a_text_in_a_regressions_label_is_named_with_its_line(tmp_path: Path) -> None:
     text = TEXT.replace("yes", "2.5").replace("no", "1").replace("\n7,red,2.5", "\n7,red,much")
     found = refusal(tmp_path, text, replace(LAYOUT, task="regression"))
-    assert found == "Line 9 of data.csv has the text 'much' in the numeric column 'bought'."
+    assert found == "Line 9 of data.csv has the text 'much' in the numeric column 'bought'" + CORRECT
 
 
 def test_a_text_in_the_test_files_numeric_column_is_named_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(TEXT)
     found = refusal(tmp_path, "size,colour,bought\n1,red,yes\nbig,red,no\n", name="test.csv")
-    assert found == "Line 3 of test.csv has the text 'big' in the numeric column 'size'."
+    assert found == "Line 3 of test.csv has the text 'big' in the numeric column 'size'" + CORRECT
 
 
 def test_a_test_file_of_one_class_is_refused(tmp_path: Path) -> None:
@@ -400,7 +401,7 @@ def test_a_text_among_prices_is_named_with_its_line(tmp_path: Path) -> None:
     prices = [f"${i},000.50" for i in range(1, 200)] + ["ask us"]
     rows = "".join(f'{i},"{price}",{"yes" if i % 2 else "no"}\n' for i, price in enumerate(prices))
     found = refusal(tmp_path, "size,price,bought\n" + rows)
-    assert found == "Line 201 of data.csv has the text 'ask us' in the numeric column 'price'."
+    assert found == "Line 201 of data.csv has the text 'ask us' in the numeric column 'price'" + CORRECT
 
 
 def test_a_test_file_is_read_in_the_training_files_spelling(tmp_path: Path) -> None:

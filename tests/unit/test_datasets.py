@@ -461,3 +461,22 @@ def test_a_title_above_the_header_is_called_one(title: str) -> None:
 def test_a_sparse_first_row_is_no_title() -> None:
     rows = "".join(f"{'ab'[i % 2]},{i},{i % 7}\n" for i in range(40))
     assert "No header line" in explained(f"a,,\n{rows}")
+
+
+MIXED = HEADER + "".join(f"{'fifty' if i == 50 else i},{i / 2},{'yes' if i % 2 else 'no'}\n" for i in range(120))
+
+
+def test_a_text_among_the_numbers_of_a_feature_is_refused_with_its_line_and_what_to_do() -> None:
+    found = refusal({"mixed.csv": MIXED})
+    assert found == (
+        'mixed.csv, line 52 has "fifty" in the column "age", which otherwise holds numbers; correct it, or leave the '
+        "field empty."
+    )
+    without_header = refusal(
+        {"mixed.csv": MIXED.removeprefix(HEADER).replace("yes", "1").replace("no", "0")}, job={"label": 2}
+    )
+    assert 'mixed.csv, line 51 has "fifty" in column 0 (counted from 0)' in without_header
+
+
+def test_a_file_that_is_not_seen_whole_is_left_to_the_training_job() -> None:
+    assert table(MIXED, complete=False).columns == ("age", "dose", "y")

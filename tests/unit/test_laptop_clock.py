@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from cli.connection import CommandError
-from cli.laptop_clock import moment, seconds
+from cli.laptop_clock import acts, moment, seconds
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)  # 09:00 in Berlin
@@ -45,3 +45,14 @@ def test_a_duration_adds_up_its_parts(text: str, expected: int) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(CommandError):
         seconds(text)
+
+
+def test_of_what_functions_decided_each_act_is_a_line_of_its_own_and_routine_is_none() -> None:
+    decisions = [
+        {"decision": "Skip", "reason": "a sleeps already."},
+        {"decision": "StopEndpoint", "reason": "b stops; it opens at 08:00."},
+        {"decision": "StopEndpoint", "reason": "c stops."},
+        {"decision": "RecordSpend", "reason": "Nothing new."},
+        {"batchItemFailures": []},
+    ]
+    assert acts(decisions) == ["StopEndpoint: b stops; it opens at 08:00.", "StopEndpoint: c stops."]

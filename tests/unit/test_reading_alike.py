@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 import dataset
+import numerals
+from mlplatform import stray_text
 from mlplatform.datasets import plan_dataset
+from mlplatform.errors import DataRejected
 from mlplatform.facts import Drop, Sample, StoredObject
 from preprocess import Numbers
 
@@ -65,6 +68,61 @@ def test_names_label_and_rows_agree(case: str, packed: bool, tmp_path: Path) -> 
     assert read.classes is not None
     assert len(read.classes) == 2
     assert all(isinstance(column, Numbers) for column in read.train.columns)
+
+
+MANY = [str(number) for number in range(120)]
+COMMAS = [f"{number},5" for number in range(120)]
+# The values of a feature, and the test file's: None where there is none. What is refused is refused by both readers.
+FEATURES: dict[str, tuple[list[str], list[str] | None, bool]] = {
+    "one text among many numbers": ([*MANY, "fifty"], None, True),
+    "one text in too few rows to be rare": ([*MANY[:60], "fifty"], None, False),
+    "one text among few different numbers": ([*MANY[:20] * 9, "fifty"], None, False),
+    "as few rows as may be": (["fifty", *MANY[:99]], None, True),
+    "one row fewer": (["fifty", *MANY[:98]], None, False),
+    "missing values do not count": ([*MANY[:98], *["NA", "?", ""] * 9, "fifty"], None, False),
+    "a dash is a missing number": ([*MANY, "-"], None, False),
+    "a dash beside a text": (["-", *MANY, "fifty"], None, False),
+    "a unit once": ([*MANY, "85 m2"], None, False),
+    "two units": ([*MANY * 2, "85 m2", "3 kg"], None, True),
+    "money": ([*MANY, "$1,234.50", "Fr. 5"], None, False),
+    "infinity is a missing number": ([*MANY, "inf", "Infinity"], None, False),
+    "decimal commas": ([*COMMAS, "fifty"], None, True),
+    "numbers alone": (MANY, ["1", "2.5", "NA"], False),
+    "a text in the test file": (MANY, ["1", "two", "3"], True),
+    "a unit in the test file": (MANY, ["1", "2 kg", "3"], False),
+    "a text in the test file where training has categories": (["low", "high", *MANY[:20]], ["1", "two"], False),
+}
+
+
+@pytest.mark.parametrize("case", FEATURES)
+def test_text_among_numbers_is_refused_where_the_training_would_fail_for_it(case: str, tmp_path: Path) -> None:
+    train, test, refused = FEATURES[case]
+    files = {"train.csv": train} if test is None else {"train.csv": train, "test.csv": test}
+    for name, values in files.items():
+        lines = [f"{value};{'ab'[row % 2]}" for row, value in enumerate(values)]
+        (tmp_path / name).write_text("\n".join(["size;y", *lines, ""]))
+    moment = datetime(2026, 11, 23, tzinfo=UTC)
+    drop = Drop(
+        "d",
+        "v",
+        tuple(StoredObject(f"datasets/d/{name}", "e", 1, moment) for name in files),
+        tuple(Sample(f"datasets/d/{name}", (tmp_path / name).read_bytes(), True) for name in files),
+        None,
+    )
+    layout = dataset.Layout(1, True, "semicolon", "utf-8", "binary")
+    if not refused:
+        plan_dataset(drop, 30)
+        dataset.load(tmp_path, layout, seed=1)
+        return
+    with pytest.raises(dataset.DataError, match="in the numeric column 'size'"):
+        dataset.load(tmp_path, layout, seed=1)
+    with pytest.raises(DataRejected, match='in the column "size", which otherwise holds numbers'):
+        plan_dataset(drop, 30)
+
+
+def test_the_two_readers_have_one_rule_for_text_among_numbers() -> None:
+    assert (stray_text.LOOKS_NUMERIC, stray_text.MANY_NUMBERS) == (dataset._LOOKS_NUMERIC, dataset._MANY_NUMBERS)
+    assert stray_text.DASHES == numerals.DASHES
 
 
 def test_a_label_with_decimal_commas_is_a_number(tmp_path: Path) -> None:

@@ -34,6 +34,25 @@ def test_status_shows_a_model_by_its_version_and_breaks_no_name() -> None:
     assert max(map(len, shown)) <= 80
 
 
+def test_status_has_a_line_for_each_dataset_and_says_below_what_is_long() -> None:
+    asleep = "asleep until Mon 30 Nov 08:00 (UTC)"
+    tuning = "tuning InProgress, 3 of 20 trials, best validation:loss 0.12, 0.0123 USD"
+    rows = [
+        Row("customers-who-left-in-autumn", "accepted", tuning, "m-88952c6cf0b3-f9669", "InService", "", "", False),
+        Row("iris", "accepted", "Completed", "", asleep, "", "", True),
+        Row("wine", "accepted", "Completed", "", asleep, "", "", True),
+        Row("oranges", "accepted", "Completed", "", "InService", "serverless, 2 GB x 20", "", False),
+    ]
+    shown = lines(status.table(rows, Connection("ml-platform", None, None), width=80))
+    assert shown[0].split() == ["dataset", "verdict", "job", "endpoint", "instances"]
+    assert len(shown) == 1 + len(rows)
+    assert status.notes(rows) == [
+        f"customers-who-left-in-autumn: {tuning}",
+        f"iris, wine: {asleep}",
+        "oranges: serverless, 2 GB x 20",
+    ]
+
+
 def test_models_has_one_line_for_each() -> None:
     said = {"objective": "roc_auc", "test_roc_auc": "0.7962", "gate": "passed", "hosting_usd_per_month": "22.16"}
     said["training_usd"] = "0.0003"

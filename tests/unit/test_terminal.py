@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 
 import pytest
 
 from cli import terminal
 from cli.main import commands
+from cli.terminal import Terminal
 
 
 @pytest.fixture(autouse=True)
@@ -35,3 +37,33 @@ def test_a_command_gets_the_options_that_chose_the_account(said: str, shown: str
 def test_who_chose_nothing_is_told_plain_commands() -> None:
     terminal.choose([], commands())
     assert terminal.with_options("mlp status") == "mlp status"
+
+
+def shown(text: str, width: int, *, terminal: bool = True, hang: int = 0) -> list[str]:
+    """What stands on the screen, or in a pipe."""
+    out = io.StringIO()
+    Terminal(file=out, width=width, force_terminal=terminal, color_system=None).print(text, hang=hang)
+    return out.getvalue().splitlines()
+
+
+def test_a_line_is_broken_between_words_and_keeps_its_indentation() -> None:
+    assert shown("the model is [bold]kept[/bold]\n  -> run it again", 12) == [
+        "the model is",
+        "kept",
+        "  -> run it",
+        "  again",
+    ]
+
+
+def test_what_hangs_is_indented_by_so_much_where_it_goes_on() -> None:
+    assert shown("10:00 notify Posted it to Slack", 16, hang=6) == ["10:00 notify", "      Posted it", "      to Slack"]
+
+
+def test_an_address_is_never_broken() -> None:
+    assert shown("see http://127.0.0.1:4566/a/b?c=d for it", 12) == ["see", "http://127.0.0.1:4566/a/b?c=d", "for it"]
+
+
+def test_what_is_piped_keeps_its_lines() -> None:
+    assert shown("the model is kept, and mlp status says why", 12, terminal=False) == [
+        "the model is kept, and mlp --laptop status says why"
+    ]

@@ -7,7 +7,15 @@ from typing import Any
 
 from mlplatform import kinds, names, sleeping
 from mlplatform.capacity import lacks_capacity
-from mlplatform.decisions import ConfigureAutoscaling, FinishDeployment, MakeComponent, Notify, RejectUpdate, Skip
+from mlplatform.decisions import (
+    ConfigureAutoscaling,
+    FinishDeployment,
+    MakeComponent,
+    Notify,
+    RejectUpdate,
+    Skip,
+    TagResource,
+)
 from mlplatform.deployment import way_to
 from mlplatform.endpoint_alarms import (
     challenger_alarms,
@@ -203,14 +211,24 @@ def plan_autoscaling(
     """
     decision = _planned(endpoint, prediction, settings, bounds)
     awaited = isinstance(prediction, Unasked) and not sleeping.asleep(endpoint)
-    if isinstance(decision, ConfigureAutoscaling) and endpoint.tags.get(names.LOOK_TAG) and not awaited:
+    begun = endpoint.tags.get(names.LOOK_TAG) or endpoint.tags.get(names.UNCHECKED_TAG)
+    if isinstance(decision, ConfigureAutoscaling) and begun and not awaited:
         return replace(decision, last_tags=_over(endpoint))
     return decision
 
 
+def seen(endpoint: Endpoint) -> TagResource | None:
+    """What remembers that an endpoint was looked at and people heard what is wrong with it; None where it was known."""
+    if not endpoint.tags.get(names.UNCHECKED_TAG):
+        return None
+    return TagResource(f"{endpoint.name} was looked at.", "endpoint", endpoint.arn, {names.UNCHECKED_TAG: ""})
+
+
 def _over(endpoint: Endpoint) -> dict[str, str]:
     """Who changed its kind or its model may have ended before it could say so."""
-    over = {names.LOOK_TAG: ""}
+    over = {key: "" for key in (names.LOOK_TAG, names.UNCHECKED_TAG) if endpoint.tags.get(key)}
+    if names.LOOK_TAG not in over:
+        return over
     if endpoint.tags[names.LOOK_TAG] == MOVE:
         over |= {names.ASKED_KIND_TAG: "", **kinds.kind_tag(endpoint.kind)}
     if endpoint.model_name and endpoint.tags.get(names.WANTED_TAG) == endpoint.model_name:

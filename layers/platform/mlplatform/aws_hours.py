@@ -57,6 +57,7 @@ class OfficeHoursCalls(Calls):
                 created=entry["CreationTime"].astimezone(UTC),
                 tags=tags.get(entry["EndpointArn"], {}),
                 parked=parked.pop(entry["EndpointName"], None),
+                modified=entry["LastModifiedTime"].astimezone(UTC),
             )
             for entry in self._endpoints_of_stack()
         ]

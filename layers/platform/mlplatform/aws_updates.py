@@ -47,11 +47,14 @@ class UpdateCalls(EndpointCalls):
         """Whether it is free, and neither runs that config already nor is on its way to it."""
         found = self._call("sagemaker", "describe_endpoint", EndpointName=request["EndpointName"])
         pending = found.get("PendingDeploymentSummary", {}).get("EndpointConfigName")
+        free = bool(found["EndpointStatus"] == "InService")
         if request["EndpointConfigName"] in {found.get("EndpointConfigName"), pending}:
             if self._tags(found["EndpointArn"]).get(names.ASKED_TAG) != model:
-                self._remember_asked(request, model)  # who asked for it ended right after that
+                self._remember_asked(request, model, under_way=not free)  # who asked for it ended right after that
             return False
-        return bool(found["EndpointStatus"] == "InService")
+        if not free:
+            self._tag_endpoint(request["EndpointName"], {names.UNCHECKED_TAG: model})
+        return free
 
     def _update(self, request: Request, model: str, deregister: Request | None) -> None:
         name = request["EndpointName"]
@@ -69,11 +72,14 @@ class UpdateCalls(EndpointCalls):
             self._unless(is_missing, "application-autoscaling", "deregister_scalable_target", **variant)
             accepted = self._unless(is_in_progress, "sagemaker", "update_endpoint", **request)
         if accepted:
-            self._remember_asked(request, model)
+            self._remember_asked(request, model, under_way=True)
 
-    def _remember_asked(self, request: Request, model: str) -> None:
-        at = self.now().isoformat(timespec="seconds")
-        self._tag_endpoint(request["EndpointName"], {names.ASKED_TAG: model, names.ASKED_AT_TAG: at})
+    def _remember_asked(self, request: Request, model: str, *, under_way: bool) -> None:
+        """What is under way has to be looked at when it is over, should no event tell of that."""
+        tags = {names.ASKED_TAG: model, names.ASKED_AT_TAG: self.now().isoformat(timespec="seconds")}
+        if under_way:
+            tags[names.UNCHECKED_TAG] = model
+        self._tag_endpoint(request["EndpointName"], tags)
 
     def _remember_taken(self, endpoint_name: str, deregister: Request) -> None:
         """Deregistering forgets the bounds, and people may have set them. A challenger's go with it."""

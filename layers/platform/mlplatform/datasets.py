@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import itemgetter
 
+from mlplatform.cells import MISSING, as_number, is_missing, short
 from mlplatform.delimited import SAMPLE_BYTES, Rows, Text, decode, parse, sniff
 from mlplatform.errors import DataRejected
 from mlplatform.facts import Drop, JobSpec, Sample, StoredObject, Table, Task
@@ -21,12 +22,11 @@ from mlplatform.job_spec import parse_job_spec
 from mlplatform.names import DATASET_PATTERN, DATASETS_PREFIX, JOB_SPEC_FILE
 from mlplatform.parquet import Footer, Physical, is_parquet, read_footer
 from mlplatform.records import dataclass
+from mlplatform.stray_text import assert_no_stray_text
 
 __all__ = ["MINIMUM_ROWS", "MISSING", "SAMPLE_BYTES", "data_files", "plan_dataset"]
 
 MINIMUM_ROWS = 20
-# Compared in lower case; the same as the training job's (model_code/preprocess.py), which a test sees to.
-MISSING = frozenset({"", "na", "n/a", "?", "nan", "null", "none", "-nan", "#n/a"})
 LABEL_NAMES = ("label", "target", "class", "y")
 _ROLES = ("train", "validation", "test")
 _HEADER_ROWS = 1000  # how many rows below the first are compared with it
@@ -72,6 +72,7 @@ def plan_dataset(drop: Drop, longest_name: int) -> tuple[Table, JobSpec]:
     task, task_sentence = _task(labelled[0], spec.task)
     for part in labelled[1:]:
         part.assert_fits(labelled[0], task)
+    assert_no_stray_text(files, columns, label, header)
     sentences = [
         label_sentence,
         task_sentence,
@@ -175,7 +176,7 @@ def _assert_table(main: Rows) -> None:
         )
     _assert_no_title(main)
     if len(main.rows) == 1 and main.complete:
-        numbers = any(_number(cell, main.delimiter) is not None for cell in main.rows[0])
+        numbers = any(as_number(cell, main.delimiter) is not None for cell in main.rows[0])
         what = "a single row" if numbers else "only a header line"
         raise DataRejected(f"{main.name} holds {what}; at least {MINIMUM_ROWS} rows with a label are needed.")
 
@@ -187,9 +188,9 @@ def _assert_no_title(main: Rows) -> None:
     if width < 3 or sum(map(bool, first)) != 1 or not any(all(cell.strip() for cell in row) for row in below):
         return
     place = next(at for at, cell in enumerate(first) if cell)
-    if _number(first[place], main.delimiter) is None and all(row[place].strip() != first[place] for row in below):
+    if as_number(first[place], main.delimiter) is None and all(row[place].strip() != first[place] for row in below):
         raise DataRejected(
-            f'{main.name}, line {main.line_of(0)} holds "{_short(first[place])}" alone, which is a title and no '
+            f'{main.name}, line {main.line_of(0)} holds "{short(first[place])}" alone, which is a title and no '
             "header; remove the lines above the one that names the columns."
         )
 
@@ -206,15 +207,15 @@ def _has_header(main: Rows, wished: str | int | None) -> bool:
     if isinstance(wished, str) and wished in first:
         return True
     if not below:
-        return not any(_number(name, main.delimiter) is not None for name in first)
+        return not any(as_number(name, main.delimiter) is not None for name in first)
     counted = [str(position) for position in range(len(first))]
     # What pandas writes for a table without column names: 0, 1, 2, ..., after an empty cell if it writes its index too.
     if len(first) > 2 and (first == counted or first == ["", *counted[:-1]]):
         return True
     votes = 0
     for name, column in zip(first, below, strict=True):
-        if _mostly_numbers(column, main.delimiter) and not _missing(name):
-            votes += 1 if _number(name, main.delimiter) is None else -1
+        if _mostly_numbers(column, main.delimiter) and not is_missing(name):
+            votes += 1 if as_number(name, main.delimiter) is None else -1
     if votes:
         return votes > 0
     if len(set(first)) < len(first) or "" in first:
@@ -229,8 +230,8 @@ def _has_header(main: Rows, wished: str | int | None) -> bool:
 
 
 def _mostly_numbers(column: Sequence[str], delimiter: str) -> bool:
-    values = [value for value in set(column) if not _missing(value)]
-    numbers = sum(_number(value, delimiter) is not None for value in values)
+    values = [value for value in set(column) if not is_missing(value)]
+    numbers = sum(as_number(value, delimiter) is not None for value in values)
     return bool(values) and numbers >= 0.9 * len(values)
 
 
@@ -255,7 +256,7 @@ def _told_apart(cells: Sequence[str]) -> tuple[str, ...]:
 def _renamed(cells: Sequence[str], columns: Sequence[str]) -> str:
     """What to say of columns whose name another one has already; without a name they are called by their position."""
     said = [
-        f'field {position + 1}, "{_short(cell)}", is called "{_short(name)}"'
+        f'field {position + 1}, "{short(cell)}", is called "{short(name)}"'
         for position, (cell, name) in enumerate(zip((cell.strip() for cell in cells), columns, strict=True))
         if cell and cell != name
     ]
@@ -283,7 +284,7 @@ def _assert_same_columns(main: Rows, other: Rows, header: bool) -> None:
     for position, (name, same) in enumerate(zip(main.rows[0], other.rows[0], strict=True)):
         if name.strip() != same.strip():
             raise DataRejected(
-                f'{other.name} has "{_short(same)}" in its first line where {main.name} has "{_short(name)}" (field '
+                f'{other.name} has "{short(same)}" in its first line where {main.name} has "{short(name)}" (field '
                 f"{position + 1}); all files of a dataset need the same header line."
             )
 
@@ -344,21 +345,21 @@ def _assert_named_once(where: str, cells: Sequence[str], label: int) -> None:
     if names[label] and names.count(names[label]) > 1:
         first, second = [position + 1 for position, name in enumerate(names) if name == names[label]][:2]
         raise DataRejected(
-            f'{where} names the label "{_short(names[label])}" twice, in fields {first} and {second}; rename or remove '
+            f'{where} names the label "{short(names[label])}" twice, in fields {first} and {second}; rename or remove '
             f"the one that is not the label."
         )
 
 
 def _column(columns: Sequence[str], header: bool, position: int) -> str:
-    return f'the column "{_short(columns[position])}"' if header else f"column {position} (counted from 0)"
+    return f'the column "{short(columns[position])}"' if header else f"column {position} (counted from 0)"
 
 
 def _suggestion(wished: str, columns: Sequence[str]) -> str:
     lower = {column.lower(): column for column in columns}
     close = difflib.get_close_matches(wished.lower(), lower, n=1, cutoff=0.6)
     if close:
-        return f'perhaps "{_short(lower[close[0]])}" is meant'
-    shown = ", ".join(_short(column) for column in columns[:20])
+        return f'perhaps "{short(lower[close[0]])}" is meant'
+    shown = ", ".join(short(column) for column in columns[:20])
     return f"it has {shown}{', ...' if len(columns) > 20 else ''}"
 
 
@@ -382,19 +383,20 @@ class _Labelled:
         self.name = rows.name
         self.position = position
         self.first = 1 if header else 0
-        self.title = f'label column "{_short(column)}"' if header else f"label column {position}"
+        self.title = f'label column "{short(column)}"' if header else f"label column {position}"
         counts: Counter[str] = Counter()
         missing = 0
         for value, times in Counter(map(itemgetter(position), rows.rows[self.first :])).items():
-            if _missing(value):
+            if is_missing(value):
                 missing += times
             else:
                 counts[value.strip()] += times
         self.values = _Values(counts, missing)
-        self.numbers = {value: _number(value, rows.delimiter) for value in counts}
+        self.numbers = {value: as_number(value, rows.delimiter) for value in counts}
         self.part = "" if rows.complete else f" in its first {len(rows.rows) - self.first:,} rows"
 
     def assert_rows(self, least: int) -> None:
+        """That so many rows have a label, as far as the sample shows. Raises DataRejected."""
         usable, missing = self.values.rows, self.values.missing
         if usable and (usable >= least or not self.rows.complete):
             return
@@ -426,7 +428,7 @@ class _Labelled:
         return next((value for value, number in self.numbers.items() if number is None), None)
 
     def assert_fits(self, train: _Labelled, task: Task) -> None:
-        """That a validation or test file can be scored by what the training file teaches."""
+        """That a validation or test file can be scored by what the training file teaches. Raises DataRejected."""
         if task is Task.REGRESSION:
             self.assert_numbers()
             return
@@ -434,17 +436,18 @@ class _Labelled:
             for value in self.values.counts:
                 if value not in train.values.counts:
                     raise DataRejected(
-                        f'{self.name}, line {self.line_of(value)} has the class "{_short(value)}", which '
+                        f'{self.name}, line {self.line_of(value)} has the class "{short(value)}", which '
                         f"{train.name} never has; move some of its rows there, or leave them out."
                     )
         if self.name.startswith("test.") and self.rows.complete and len(self.values.counts) == 1:
-            only = _short(next(iter(self.values.counts)))
+            only = short(next(iter(self.values.counts)))
             raise DataRejected(
                 f'{self.name} has the class "{only}" only, so nothing can be measured '
                 f"on it; add rows of the other classes, or leave the file out."
             )
 
     def assert_numbers(self) -> None:
+        """That every label can be predicted as a number. Raises DataRejected, which names the first that can't."""
         text = self.first_text()
         if text is None:
             return
@@ -452,22 +455,22 @@ class _Labelled:
         unreadable = sum(times for value, times in self.values.counts.items() if self._is_text(value))
         if 2 * unreadable <= self.values.rows:
             raise DataRejected(
-                f'{self.name}, line {self.line_of(text)} has "{_short(text)}" in {self.title}, and {needed}'
+                f'{self.name}, line {self.line_of(text)} has "{short(text)}" in {self.title}, and {needed}'
             )
-        shown = ", ".join(f'line {line} has "{_short(text)}"' for line, text in islice(self._texts(), 3))
+        shown = ", ".join(f'line {line} has "{short(text)}"' for line, text in islice(self._texts(), 3))
         raise DataRejected(
             f"{self.name} has texts in {unreadable:,} of the {self.values.rows:,} values of {self.title}{self.part} "
             f"({shown}), and {needed}"
         )
 
     def _is_text(self, value: str) -> bool:
-        return _number(value, self.rows.delimiter) is None
+        return as_number(value, self.rows.delimiter) is None
 
     def _texts(self) -> Iterator[tuple[int, str]]:
         """The lines and labels of the rows whose label is no number."""
         for row in range(self.first, len(self.rows.rows)):
             value = self.rows.rows[row][self.position].strip()
-            if not _missing(value) and self._is_text(value):
+            if not is_missing(value) and self._is_text(value):
                 yield self.rows.line_of(row), value
 
 
@@ -523,13 +526,13 @@ def _assert_two_each(train: _Labelled) -> None:
             numeric = None not in train.numbers.values()
             otherwise = f', or set "task": "regression" in {JOB_SPEC_FILE}' if numeric else ""
             raise DataRejected(
-                f'{train.name} has a single row of the class "{_short(value)}" in {train.title} (line '
+                f'{train.name} has a single row of the class "{short(value)}" in {train.title} (line '
                 f"{train.line_of(value)}); each class needs at least 2, so add rows or remove it{otherwise}."
             )
 
 
 def _one_value(train: _Labelled, what: str) -> str:
-    value = _short(next(iter(train.values.counts)))
+    value = short(next(iter(train.values.counts)))
     return (
         f'{train.name} has {what} only: every row has "{value}" in {train.title}; add rows with another, or name '
         f"another label in {JOB_SPEC_FILE}."
@@ -541,7 +544,7 @@ def _not_a_label(train: _Labelled, distinct: int) -> str:
     text = train.first_text()
     if text is not None and numeric >= 0.9 * distinct:
         return (
-            f'{train.name}, line {train.line_of(text)} has "{_short(text)}" in {train.title}, which otherwise holds '
+            f'{train.name}, line {train.line_of(text)} has "{short(text)}" in {train.title}, which otherwise holds '
             f"numbers; correct it, or leave it blank so that its row is left out."
         )
     return _texts(train.name, train.title, distinct, train.values.rows)
@@ -578,7 +581,7 @@ def _plan_parquet(
     columns = _told_apart(footer.columns)
     label, label_sentence = _find_label(main, columns, True, spec.label)
     _assert_named_once(main, footer.columns, label)
-    title = f'label column "{_short(columns[label])}"'
+    title = f'label column "{short(columns[label])}"'
     for name, counted in footers.items():
         usable, least = counted.rows - counted.missing[label], MINIMUM_ROWS if name == main else 1
         if usable < least:
@@ -625,7 +628,7 @@ def _alike(classes: Collection[str]) -> str:
         other = folded.setdefault(one.casefold(), one)
         if other != one:
             return (
-                f'The classes "{_short(other)}" and "{_short(one)}" differ in the case of their letters alone; if they '
+                f'The classes "{short(other)}" and "{short(one)}" differ in the case of their letters alone; if they '
                 "are the same, write them alike."
             )
     return ""
@@ -650,12 +653,12 @@ def _comma_sentence(main: Rows, header: bool, columns: Sequence[str], texts: Col
     for position in range(len(columns)):
         if position in texts or not any("," in row[position] for row in rows):
             continue
-        values = {cell for row in rows if not _missing(cell := row[position].strip())}
+        values = {cell for row in rows if not is_missing(cell := row[position].strip())}
         digits = {re.sub(r"[^\d.,]", "", cell) for cell in values}
         commas = [cell for cell in values if "," in cell]
         if any("." in cell for cell in digits) or not all(_ONE_GROUP.fullmatch(c) for c in digits if "," in c):
             continue
-        if not commas or any(_number(cell, main.delimiter) is None for cell in values):
+        if not commas or any(as_number(cell, main.delimiter) is None for cell in values):
             continue
         example = min(commas, key=lambda cell: (len(cell), cell))
         plain = re.sub(r"[^\d,]", "", example)
@@ -667,11 +670,11 @@ def _comma_sentence(main: Rows, header: bool, columns: Sequence[str], texts: Col
             why = "other columns have decimal points"
         else:
             return (
-                f"In {columns[position]!r}, {_short(example)!r} is read as {plain.replace(',', '.')}, because "
+                f"In {columns[position]!r}, {short(example)!r} is read as {plain.replace(',', '.')}, because "
                 "semicolons separate the fields; if its commas part thousands, write it without them."
             )
         return (
-            f"In {columns[position]!r}, {_short(example)!r} is read as {plain.replace(',', '')}, because {why}; if its "
+            f"In {columns[position]!r}, {short(example)!r} is read as {plain.replace(',', '')}, because {why}; if its "
             "commas are decimal, write points in their place."
         )
     return ""
@@ -681,7 +684,7 @@ def _has_points(rows: Sequence[Sequence[str]], position: int) -> bool:
     """Whether a column's values are plain numbers, and any has a decimal point."""
     found = False
     for row in rows:
-        if _missing(row[position]):
+        if is_missing(row[position]):
             continue
         try:
             found = found or float(row[position]) % 1 != 0
@@ -691,48 +694,5 @@ def _has_points(rows: Sequence[Sequence[str]], position: int) -> bool:
 
 
 def _listed(train: _Labelled) -> str:
-    shown = [_short(value) for value in sorted(train.values.counts)[:_SHOWN]]
+    shown = [short(value) for value in sorted(train.values.counts)[:_SHOWN]]
     return ", ".join(shown) + (", ..." if len(train.values.counts) > _SHOWN else "")
-
-
-def _missing(cell: str) -> bool:
-    return cell.strip().lower() in MISSING
-
-
-def _number(cell: str, delimiter: str) -> float | None:
-    """The finite number that a cell holds; with a decimal comma too where semicolons separate fields because of it.
-
-    Money, percentages and thousands are numbers as well. Which of dot and comma is decimal is told by the column, which
-    the training job sees whole (model_code/numerals.py); here it is enough to know that it is a number.
-    """
-    try:
-        number = float(cell.replace(",", ".", 1) if delimiter == "semicolon" else cell)
-    except ValueError:
-        return _written(cell.strip())
-    return number if math.isfinite(number) and "_" not in cell else None
-
-
-def _written(text: str) -> float | None:
-    currency = "[A-Z]{0,3}[$€£¥₡₦₩₪₫₮₱₴₸₹₺₼₽₾₿฿]|[A-Z]{3}|kr|zł|Kč|Ft|Fr"
-    space, aside = "[ \u00a0\u2009\u202f]?", "['\u2019 \u00a0\u2009\u202f]"
-    digits = rf"[0-9]{{1,3}}(?:{aside}[0-9]{{3}})+(?:[.,][0-9]*)?|[0-9]{{1,3}}(?:,[0-9]{{3}})+(?:\.[0-9]*)?"
-    digits += r"|[0-9]{1,3}(?:\.[0-9]{3})+(?:,[0-9]*)?|[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+"
-    found = re.fullmatch(rf"\(?[-+\u2212]?(?:{currency})?{space}[-+\u2212]?({digits}){space}(?:%|{currency})?\)?", text)
-    if not found:
-        return None
-    plain = re.sub(aside, "", found[1])
-    decimal = max(plain.rfind("."), plain.rfind(","))
-    fraction = plain[decimal + 1 :] if decimal >= 0 else ""
-    separators = {mark for mark in ".," if mark in plain}
-    # Three digits behind marks of one kind are thousands.
-    if len(separators) == 1 and len(fraction) == 3 and decimal > 0:
-        fraction = ""
-        decimal = -1
-    whole = re.sub("[.,]", "", plain[:decimal] if decimal >= 0 else plain)
-    return float(f"{whole or 0}.{fraction or 0}")
-
-
-def _short(text: str) -> str:
-    """A value fit for a sentence: on one line and of readable length."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= 60 else f"{flat[:57]}..."

@@ -353,7 +353,7 @@ def deployment(
     create: Request = {
         "EndpointName": name,
         "EndpointConfigName": kinds.config_name(wanted, model.name, name),
-        "Tags": names.tag_list(woken | deployed | {names.ASKED_TAG: model.name}),
+        "Tags": names.tag_list(woken | deployed | {names.ASKED_TAG: model.name, names.UNCHECKED_TAG: model.name}),
     }
     return DeployModel(
         reason=" ".join(said),

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from mlplatform import names
 from mlplatform.app import App
-from mlplatform.autoscaling import check_endpoint, plan_autoscaling, told_elsewhere
-from mlplatform.decisions import Decision, EndAbTest, FinishDeployment, MakeComponent, Skip
+from mlplatform.autoscaling import check_endpoint, plan_autoscaling, seen, told_elsewhere
+from mlplatform.decisions import Decision, EndAbTest, FinishDeployment, MakeComponent, Notify, Skip
 from mlplatform.errors import AwsError
 from mlplatform.experiments import as_challenger, for_challenger, plan_share, plan_variants
 from mlplatform.facts import DATASET_TAG, STACK_TAG, Endpoint, HostingKind, ModelCard, Prediction, Unasked
@@ -34,7 +34,7 @@ def next_step(app: App, name: str) -> Decision:
         if first is not None:
             return made
     if endpoint.status != "InService" or isinstance(first, Skip | FinishDeployment):
-        return app.aws.apply(first) if first else Skip(f"{endpoint.name} is {endpoint.status}.")
+        return _told(app, endpoint, first) if first else Skip(f"{endpoint.name} is {endpoint.status}.")
     elsewhere = told_elsewhere(endpoint)
     if elsewhere is not None:
         app.aws.apply(elsewhere)
@@ -52,13 +52,23 @@ def next_step(app: App, name: str) -> Decision:
         judged = prediction if card and isinstance(prediction, Prediction) else None
         return app.aws.apply(plan_restore(endpoint, parked, judged, app.settings))
     # What an update that failed took from the model that goes on serving, such as its scaling, comes back too.
-    done = app.aws.apply(plan_autoscaling(endpoint, prediction, app.settings, app.aws.scaling_bounds(endpoint)))
+    planned = plan_autoscaling(endpoint, prediction, app.settings, app.aws.scaling_bounds(endpoint))
+    done = _told(app, endpoint, planned)
     told = done if failed is None or isinstance(failed, Skip) else failed
     challenger = as_challenger(endpoint)
     if challenger is None:
         return told
     tried = _configure_challenger(app, endpoint, challenger)
     return told if isinstance(tried, Skip) else tried
+
+
+def _told(app: App, endpoint: Endpoint, decision: Decision) -> Decision:
+    """Applies it. Once people have heard what is wrong with an endpoint, no tick needs to find that out anew."""
+    done = app.aws.apply(decision)
+    was_seen = seen(endpoint) if isinstance(decision, Notify) else None
+    if was_seen is not None:
+        app.aws.apply(was_seen)
+    return done
 
 
 def _move(app: App, name: str, found: Endpoint | None) -> Decision | None:

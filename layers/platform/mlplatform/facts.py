@@ -396,6 +396,7 @@ class HostedEndpoint:
     tags: Mapping[str, str]  # the endpoint's; of a parked one those that it will come back with
     parked: Parked | None = None
     unreadable: str = ""  # why the parked record of its config can't be read
+    modified: datetime | None = None  # when its status changed last
 
 
 @dataclass(frozen=True)

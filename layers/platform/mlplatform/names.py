@@ -31,6 +31,7 @@ ASKED_TAG = "ml-platform:asked-config"  # on an endpoint: the config of the last
 RELEASE_TAG = "ml-platform:release"  # on an endpoint: the release_key under which its last release is remembered
 ASKED_AT_TAG = "ml-platform:asked-at"  # on an endpoint: when it was last updated, so that each failure is told of
 LOOK_TAG = "ml-platform:look-again"  # on an endpoint: what was begun there, of whose end no event tells
+UNCHECKED_TAG = "ml-platform:unchecked"  # on an endpoint: the model that it gets, until it was looked at in service
 BOUNDS_TAG = "ml-platform:scaling-bounds"  # on an endpoint: those that the platform set last, see bounds_tag
 TAKEN_TAG = "ml-platform:scaling-before-update"  # on an endpoint: the bounds that a change of its type took, as above
 KIND_TAG = "ml-platform:kind"  # on an endpoint: how it is hosted, where that is not in real time

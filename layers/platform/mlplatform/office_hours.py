@@ -20,6 +20,7 @@ from mlplatform.decisions import (
     StopEndpoint,
 )
 from mlplatform.errors import PlatformError
+from mlplatform.events import ON_ITS_WAY
 from mlplatform.facts import (
     DATASET_TAG,
     STACK_TAG,
@@ -42,11 +43,11 @@ NO_HOURS = "and costs nothing while nobody asks, so that it has no hours"
 
 @dataclass(frozen=True)
 class CheckAgain:
-    """The endpoint serves but is still parked on paper: the event that ends its restoration was lost, or is late."""
+    """The endpoint serves but is still parked on paper, or unchecked: the event that ends that was lost, or is late."""
 
     reason: str
     endpoint_name: str
-    parked: Parked | None  # None where something else was begun, of whose end no event tells
+    parked: Parked | None = None  # None where it is not that, but something else was begun and is not known to be over
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,21 @@ def plan_office_hours(
     hold: Hold | None = None,
 ) -> list[Decision | CheckAgain]:
     """One decision for each endpoint of the stack. A spending hold closes those of Environment dev that have hours."""
-    return [_plan(endpoint, settings, holidays, now, hold) for endpoint in endpoints]
+    found: list[Decision | CheckAgain] = []
+    for endpoint in endpoints:
+        decision = _plan(endpoint, settings, holidays, now, hold)
+        found.append(_unchecked(endpoint, settings, now) or decision if isinstance(decision, Skip) else decision)
+    return found
+
+
+def _unchecked(endpoint: HostedEndpoint, settings: Settings, now: datetime) -> CheckAgain | None:
+    """An endpoint that nobody has looked at since it got its model, although it should long have been told of."""
+    ours = endpoint.tags.get(STACK_TAG) == settings.stack_name and endpoint.parked is None
+    model = endpoint.tags.get(names.UNCHECKED_TAG)
+    late = endpoint.modified is not None and now - endpoint.modified > ON_ITS_WAY
+    if not (ours and model and late and endpoint.status in {"InService", *_FAILED}):
+        return None
+    return CheckAgain(f"{endpoint.name} is {endpoint.status}, and was not checked since it got {model}.", endpoint.name)
 
 
 def _plan(
@@ -87,7 +102,7 @@ def _plan(
     dev = tags.get("Environment", settings.environment) == "dev"
     held = hold if dev and hold is not None and hold_applies(hold, now) else None
     if tags.get(names.LOOK_TAG) and endpoint.parked is None:
-        return CheckAgain(f"{name} has something unfinished: {tags[names.LOOK_TAG]}.", name, None)
+        return CheckAgain(f"{name} has something unfinished: {tags[names.LOOK_TAG]}.", name)
     if not has_hours(endpoint):
         also = " A spending hold does not stop it: it costs only while it is asked." if held else ""
         return Skip(f"{name} is {tagged_kind(tags).value} {NO_HOURS}.{also}")

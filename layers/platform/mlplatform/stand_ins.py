@@ -20,6 +20,7 @@ OF_THE_OLD = (
     names.ASKED_KIND_TAG,
     names.STANDS_IN_TAG,
     names.BEFORE_TAG,
+    names.UNCHECKED_TAG,
 )
 
 
