@@ -5,12 +5,14 @@ REGION ?= us-east-1
 BIN := .venv/bin
 SAM := .venv/sam/bin/sam
 export SAM_CLI_TELEMETRY := 0
+# Where it is set, each of a hundred processes would compile the sources again, and each worker rewrite all tests.
+unexport PYTHONDONTWRITEBYTECODE
 ifeq ($(shell command -v cc || command -v gcc || command -v clang),)
 export CC := $(CURDIR)/.ci/no-compiler
 export LDSHARED := $(CC) -shared
 endif
 
-.PHONY: help setup demo test up check bench build deploy pipelines prices clean
+.PHONY: help setup demo test up lint check bench build deploy pipelines prices clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,13 +61,14 @@ up: setup ## the laptop in the foreground until Ctrl-C (PORT=4566)
 	@echo "starting the laptop: it deploys template.yaml to an AWS account on this machine, in some seconds"
 	@exec $(BIN)/python -m laptop --port $(PORT)
 
-check: .venv/installed-dev .venv/sam/installed .venv/checkov/installed .venv/sagemaker/installed ## format, lint, strict types, template lint, checkov, tests
+lint: .venv/installed-dev .venv/sam/installed .venv/checkov/installed ## format, lint, strict types, template lint, checkov
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(SAM) validate --lint --region us-east-1
 	.venv/checkov/bin/checkov --config-file .checkov.yaml
-	$(BIN)/pytest -n 3
+
+check: lint test ## lint, then the tests
 
 bench: .venv/installed-dev ## the measurements of bench/, as tables and JSON files
 	@$(BIN)/python -m bench

@@ -45,7 +45,10 @@ class Connection:
         return boto3.session.Session("laptop", "laptop", region_name=self.region or LAPTOP_REGION)
 
     def client(self, service: str, **options: Any) -> Any:
-        """The service's client, made once; with `options`, which are botocore's in place of the usual, another one."""
+        """The service's client, made once; with `options`, which are botocore's in place of the usual, another one.
+
+        Raises CommandError where no region is set.
+        """
         if options:
             return self._made(service, options)
         if service not in self._clients:

@@ -43,6 +43,7 @@ class Group:
     share: float = 0  # of the traffic, that it is to get
 
     def version(self, number: int) -> ModelPackage:
+        """Raises CommandError where there is none."""
         for package in self.packages:
             if package.version == number:
                 return package

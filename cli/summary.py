@@ -447,8 +447,10 @@ def _tags(connection: Connection, project: str) -> Mapping[str, Mapping[str, str
     """ARN -> tags of what carries the project's tag; nothing where that may not be asked."""
     try:
         return tagged_resources(connection.call, (), {"Project": project})
-    except AwsError:
-        return {}
+    except AwsError as error:
+        if error.denied:
+            return {}
+        raise
 
 
 def _missing_tags(

@@ -14,6 +14,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+import botocore.session
 import orjson
 from botocore.loaders import JSONFileLoader, Loader
 from botocore.model import Shape
@@ -34,6 +35,8 @@ class _ModelFiles(JSONFileLoader):  # type: ignore[misc]
 
 
 Loader.FILE_LOADER_CLASS = _ModelFiles
+# Moto asks a dozen new sessions for the regions, each of which would look through the folders of all services.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 
 @functools.cache

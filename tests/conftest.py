@@ -79,12 +79,15 @@ def service_models_are_read_once() -> None:
 def moto_makes_once_what_it_makes_for_every_test() -> None:
     """A key to sign what SNS sends takes as long as ten calls, and each subscription has one of its own. The addresses
     that it takes over from `requests`, which nobody here uses, take as long as four. And each call lists the methods
-    of its service."""
+    and the addresses of its service."""
     from moto.core import models, responses
+    from moto.core.base_backend import BaseBackend
     from moto.sns.models import Subscription
 
     models.RESPONSES_METHODS.clear()
     responses.method_names_from_class = functools.cache(responses.method_names_from_class)
+    addresses: Any = BaseBackend.urls
+    BaseBackend.urls = property(functools.cache(addresses.fget))  # type: ignore[assignment]
     make: Any = Subscription.private_key
     Subscription.private_key = functools.cache(lambda _: key())  # type: ignore[method-assign,assignment]
     key = functools.cache(lambda: make(None))

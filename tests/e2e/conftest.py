@@ -22,6 +22,7 @@ import typer.testing
 
 from cli.connection import Connection
 from cli.drop import stored_version
+from cli.main import app
 from mlplatform import names
 
 from .customers import customers
@@ -30,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 STACK = "ml-platform"
 TUESDAY = 2
 Value = TypeVar("Value")
+Mlp = Callable[..., str]
 
 
 @dataclass
@@ -209,6 +211,20 @@ def laptop() -> Iterator[Laptop]:
         yield running
     finally:
         stop_laptop(running)
+
+
+@pytest.fixture
+def mlp(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> Mlp:
+    """`mlp("status", "churn")` is what the command prints; with `fails=True` what it says when it ends badly."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", laptop.url)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str, fails: bool = False) -> str:
+        result = typer.testing.CliRunner().invoke(app, list(arguments))
+        assert (result.exit_code != 0) == fails, f"{result.output}{result.exception or ''}"
+        return f"{result.output}{result.exception or ''}"
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -5,30 +5,15 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from cli.main import app
 from cli.summary import summarise
 
-from .conftest import Laptop
+from .conftest import Laptop, Mlp
 
 pytestmark = pytest.mark.xdist_group("second-laptop")
 GROUP = "/aws/sagemaker/Endpoints/ml-platform-advised"
-
-
-@pytest.fixture
-def mlp(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", laptop.url)
-
-    def run(*arguments: str) -> str:
-        result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    return run
 
 
 def retention(laptop: Laptop) -> int | None:
@@ -37,7 +22,7 @@ def retention(laptop: Laptop) -> int | None:
     return days
 
 
-def test_advice_is_shown_first_and_done_only_when_told(laptop: Laptop, mlp: Any) -> None:
+def test_advice_is_shown_first_and_done_only_when_told(laptop: Laptop, mlp: Mlp) -> None:
     laptop.client("logs").create_log_group(logGroupName=GROUP)
     document = json.loads(mlp("costs", "advice", "--json"))
     found = next(one for one in document["recommendations"] if "of this stack forget" in one["title"])
@@ -70,7 +55,7 @@ def test_the_summary_tells_of_every_resource_what_it_is_for_and_how_it_is_secure
     assert 0 < own < 3
 
 
-def test_the_summary_fits_a_terminal_of_80_columns(mlp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_summary_fits_a_terminal_of_80_columns(mlp: Mlp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TTY_COMPATIBLE", "1")  # as rich is told of a terminal; what is piped keeps its lines
     lines = mlp("summary").splitlines()
@@ -79,7 +64,7 @@ def test_the_summary_fits_a_terminal_of_80_columns(mlp: Any, monkeypatch: pytest
     assert [line for line in lines if len(line) > 80 and " " in line.strip()] == []
 
 
-def test_the_summarys_page_stands_alone_and_adds_up(laptop: Laptop, mlp: Any, tmp_path: Path) -> None:
+def test_the_summarys_page_stands_alone_and_adds_up(laptop: Laptop, mlp: Mlp, tmp_path: Path) -> None:
     file = tmp_path / "summary.html"
     mlp("summary", "--html", str(file))
     page = file.read_text()

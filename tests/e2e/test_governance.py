@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import Any
 
 import boto3
 import pytest
-from typer.testing import CliRunner
 
-from cli.main import app
 from mlplatform import names
 from mlplatform.containers import inference_image
 
-from .conftest import STACK, Laptop
+from .conftest import STACK, Laptop, Mlp
 
 pytestmark = pytest.mark.xdist_group("second-laptop")
 ROLE = "TrainingRoleArn"
@@ -39,18 +36,6 @@ def orphan(laptop: Laptop, name: str, tagged: list[dict[str, str]]) -> None:
     )
 
 
-@pytest.fixture
-def mlp(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", laptop.url)
-
-    def run(*arguments: str) -> str:
-        result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    return run
-
-
 def govern(laptop: Laptop, days: int, dry_run: bool = False) -> list[dict[str, str]]:
     """What the schedule would send so many days from now."""
     at = laptop.connection.now() + timedelta(days=days)
@@ -67,7 +52,7 @@ def models(laptop: Laptop) -> set[str]:
     return {one["ModelName"] for one in laptop.sagemaker.list_models(NameContains="orphan")["Models"]}
 
 
-def test_orphans_go_after_a_day_and_nothing_else_does(laptop: Laptop, mlp: Any) -> None:
+def test_orphans_go_after_a_day_and_nothing_else_does(laptop: Laptop, mlp: Mlp) -> None:
     gone, kept, foreign = f"{STACK}-orphan-1", f"{STACK}-orphan-2", f"{STACK}-orphan-3"
     orphan(laptop, gone, tags())
     orphan(laptop, kept, tags(**{names.KEEP_TAG: "always"}))

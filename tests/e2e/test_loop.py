@@ -14,13 +14,11 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from typer.testing import CliRunner
 
-from cli.main import app
 from mlplatform import names
 from mlplatform.facts import StoredObject
 
-from .conftest import STACK, Laptop, eventually
+from .conftest import STACK, Laptop, Mlp, eventually
 from .customers import SHORT, customers
 from .test_kinds_of_hosting import predicted
 
@@ -82,17 +80,16 @@ def test_everything_made_for_a_model_carries_the_required_tags(laptop: Laptop, d
 
 
 def test_the_model_has_a_card_that_the_message_the_status_and_a_command_lead_to(
-    laptop: Laptop, deployed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    laptop: Laptop, deployed: str, tmp_path: Path, mlp: Mlp
 ) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", laptop.url)
-    status = CliRunner().invoke(app, ["status", "churn"]).output
+    status = mlp("status", "churn")
     assert "mlp --laptop card churn" in status
     link = next(word for word in status.split() if word.endswith("card.html"))
     with urllib.request.urlopen(link, timeout=60) as answer:
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
         page = answer.read()
     assert link in json.dumps(laptop.inbox(link))
-    assert CliRunner().invoke(app, ["card", "churn", "--save", str(tmp_path / "card.html")]).exit_code == 0
+    mlp("card", "churn", "--save", str(tmp_path / "card.html"))
     assert (tmp_path / "card.html").read_bytes() == page
     shown = page.decode()
     for part in ("Predicts <b>stays</b> from 3 columns", "What it relies on", "How training went", "income", deployed):
@@ -136,23 +133,21 @@ def test_bad_input_gets_a_4xx_that_says_where(
 
 
 def test_a_short_load_test_proposes_a_target_and_the_hosting_is_compared_from_what_it_did(
-    laptop: Laptop, deployed: str, monkeypatch: pytest.MonkeyPatch
+    deployed: str, mlp: Mlp
 ) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", laptop.url)
     # A bound that no endpoint keeps ends it after its first step.
-    tested = CliRunner().invoke(app, ["loadtest", "churn", "--seconds", "2", "--p99-ms", "0.1"], catch_exceptions=False)
-    assert tested.exit_code == 0, tested.output
-    assert "is above 0.1 ms" in tested.output
-    assert "there is nothing to propose" in tested.output
+    tested = mlp("loadtest", "churn", "--seconds", "2", "--p99-ms", "0.1")
+    assert "is above 0.1 ms" in tested
+    assert "there is nothing to propose" in tested
 
     def compared() -> dict[str, Any] | None:
-        said = json.loads(CliRunner().invoke(app, ["hosting", "churn", "--json"]).output)
+        said = json.loads(mlp("hosting", "churn", "--json"))
         return said if Decimal(said["requests_per_day"]) > 0 else None
 
     said = eventually(compared, 60, "CloudWatch has no requests of the load test")
     assert {one["kind"] for one in said["options"]} == {"real-time", "serverless", "scale-to-zero", "asynchronous"}
     assert 0 < Decimal(said["workload"]["model_seconds"]) < 1
-    few = CliRunner().invoke(app, ["hosting", "churn", "--requests-per-day", "100"]).output
+    few = mlp("hosting", "churn", "--requests-per-day", "100")
     assert "Serverless (2 GB) is the cheapest" in few
     assert "--move-to serverless" in few
 
@@ -257,16 +252,16 @@ def test_a_worse_version_is_kept_out_with_a_reason(laptop: Laptop, deployed: str
     assert statuses == ["Approved", "Rejected"]
 
 
-def test_real_time_moves_to_serverless_and_the_stand_in_answers_meanwhile(laptop: Laptop, tmp_path: Path) -> None:
+def test_real_time_moves_to_serverless_and_the_stand_in_answers_meanwhile(
+    laptop: Laptop, tmp_path: Path, mlp: Mlp
+) -> None:
     """The endpoint of the test above."""
-    env = {"AWS_ENDPOINT_URL": laptop.url}
-    ran = CliRunner().invoke(app, ["hosting", "kept", "--move-to", "serverless", "--memory-gb", "2"], env=env)
-    assert ran.exit_code == 0, ran.output
-    assert "First ml-platform-kept--stand-in is made and judged" in ran.output
+    said = mlp("hosting", "kept", "--move-to", "serverless", "--memory-gb", "2")
+    assert "First ml-platform-kept--stand-in is made and judged" in said
     laptop.function_entry("configure-autoscaling", f"{STACK}-kept is made anew, serverless", 60)
     laptop.function_entry("configure-autoscaling", "up to 5 requests at a time with 2 GB each", 60)
     assert len(predicted(laptop, "kept", tmp_path)) == 2
-    said = CliRunner().invoke(app, ["hosting", "kept"], env=env).output
+    said = mlp("hosting", "kept")
     assert "ml-platform-kept--stand-in is InService" in said
     assert "It is hosted serverless now" in said
 
@@ -318,18 +313,11 @@ def weights(laptop: Laptop, endpoint: str) -> dict[str, float]:
 
 
 def test_two_models_share_the_traffic_are_compared_and_either_can_stay(
-    laptop: Laptop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    laptop: Laptop, tmp_path: Path, mlp: Mlp
 ) -> None:
     """With the endpoint of the test above: the first of its models comes beside the second."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", laptop.url)
-    monkeypatch.setenv("COLUMNS", "200")
     endpoint, runtime = names.endpoint(STACK, "better"), laptop.client("sagemaker-runtime")
     second = laptop.sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
-
-    def mlp(*arguments: str, fails: bool = False) -> str:
-        result = CliRunner().invoke(app, list(arguments))
-        assert (result.exit_code != 0) == fails, result.output
-        return f"{result.output}{result.exception or ''}"
 
     def shared(live: float, challenger: float) -> None:
         wanted = {"AllTraffic": live, "Challenger": challenger}

@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from cli.main import app
 from mlplatform import names
 
-from .conftest import STACK, Laptop, eventually
+from .conftest import STACK, Laptop, Mlp, eventually
 
 pytestmark = pytest.mark.xdist_group("second-laptop")
 GROUP = names.endpoint(STACK, "gated")
-Mlp = Callable[..., str]
-
-
-@pytest.fixture
-def mlp(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> Mlp:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", laptop.url)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str, fails: bool = False) -> str:
-        result = CliRunner().invoke(app, list(arguments))
-        assert (result.exit_code != 0) == fails, result.output
-        return f"{result.output}{result.exception or ''}"
-
-    return run
 
 
 def visitors(rows: int = 200) -> str:

@@ -6,12 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from cli.main import app
 from mlplatform import names
 
-from .conftest import STACK, Laptop, eventually
+from .conftest import STACK, Laptop, Mlp, eventually
 from .customers import customers
 from .test_loop import invoke
 
@@ -33,12 +31,6 @@ def steps(laptop: Laptop, pipeline: str, name: str, seconds: float = 60) -> dict
     return {step["StepName"]: step for step in listed["PipelineExecutionSteps"]}
 
 
-def mlp(laptop: Laptop, *arguments: str, code: int = 0) -> str:
-    result = CliRunner().invoke(app, list(arguments), env={"AWS_ENDPOINT_URL": laptop.url, "COLUMNS": "200"})
-    assert result.exit_code == code, f"{result.output} {result.exception}"
-    return f"{result.output}{result.exception or ''}"
-
-
 @pytest.fixture(scope="module")
 def trees(laptop: Laptop) -> str:
     """The dataset `trees`, dropped; the name of its execution and of its model."""
@@ -50,7 +42,7 @@ def trees(laptop: Laptop) -> str:
     return str(verdict["job_name"])
 
 
-def test_every_step_of_a_drops_execution_succeeds_and_its_model_answers(laptop: Laptop, trees: str) -> None:
+def test_every_step_of_a_drops_execution_succeeds_and_its_model_answers(laptop: Laptop, trees: str, mlp: Mlp) -> None:
     done = steps(laptop, f"{STACK}-xgboost", trees)
     assert {name: step["StepStatus"] for name, step in done.items()} == dict.fromkeys(STEPS, "Succeeded")
     laptop.endpoint_serving("trees", trees)
@@ -68,13 +60,15 @@ def test_every_step_of_a_drops_execution_succeeds_and_its_model_answers(laptop: 
     assert package["ModelApprovalStatus"] == "Approved"
     said = package["CustomerMetadataProperties"]
     assert (said["gate"], said["dataset_version"], said["hp_num_round"]) == ("passed", trees.split("-")[-2], "30")
-    shown = mlp(laptop, "pipeline", "status", "trees")
+    shown = mlp("pipeline", "status", "trees")
     assert all(name in shown for name in (trees, *STEPS))
 
 
-def test_a_person_starts_it_again_and_what_did_not_change_comes_from_the_cache(laptop: Laptop, trees: str) -> None:
+def test_a_person_starts_it_again_and_what_did_not_change_comes_from_the_cache(
+    laptop: Laptop, trees: str, mlp: Mlp
+) -> None:
     steps(laptop, f"{STACK}-xgboost", trees)
-    said = mlp(laptop, "pipeline", "start", "trees", "--parameter", "LeastScore=1")
+    said = mlp("pipeline", "start", "trees", "--parameter", "LeastScore=1")
     name = next(word.strip(",") for word in said.split() if word.startswith(f"{STACK}-trees-"))
     assert name != trees
     again = steps(laptop, f"{STACK}-xgboost", name)
@@ -85,7 +79,7 @@ def test_a_person_starts_it_again_and_what_did_not_change_comes_from_the_cache(l
     assert "on its test rows it is no better than 1" in told["reason"]
 
 
-def test_a_parameter_that_does_not_exist_is_refused_by_name(laptop: Laptop, trees: str) -> None:
-    said = mlp(laptop, "pipeline", "start", "trees", "--parameter", "LeastScor=1", code=1)
+def test_a_parameter_that_does_not_exist_is_refused_by_name(trees: str, mlp: Mlp) -> None:
+    said = mlp("pipeline", "start", "trees", "--parameter", "LeastScor=1", fails=True)
     assert "the pipeline parameter 'LeastScor', which does not exist" in said
     assert 'did you mean "LeastScore"?' in said

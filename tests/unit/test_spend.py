@@ -403,6 +403,13 @@ def test_prod_is_only_told() -> None:
     assert told.once == "spend/told/2026-11-23-ceiling.json"
 
 
+def test_a_hold_does_not_outlive_that_its_stack_becomes_prod() -> None:
+    told, lifted = decided([spending(50)], environment="prod", hold=Hold("2026-11-23", "Spent.", NOON))
+    assert isinstance(told, Notify)
+    assert isinstance(lifted, LiftHold)
+    assert "the stack is prod now" in lifted.reason
+
+
 def test_a_hold_is_lifted_when_its_day_is_over() -> None:
     tomorrow = NOON + timedelta(days=1)
     [lifted] = decided([], now=tomorrow, hold=Hold("2026-11-23", "Spent.", NOON))

@@ -396,6 +396,7 @@ class _Labelled:
         self.part = "" if rows.complete else f" in its first {len(rows.rows) - self.first:,} rows"
 
     def assert_rows(self, least: int) -> None:
+        """That so many rows have a label, as far as the sample shows. Raises DataRejected."""
         usable, missing = self.values.rows, self.values.missing
         if usable and (usable >= least or not self.rows.complete):
             return
@@ -427,7 +428,7 @@ class _Labelled:
         return next((value for value, number in self.numbers.items() if number is None), None)
 
     def assert_fits(self, train: _Labelled, task: Task) -> None:
-        """That a validation or test file can be scored by what the training file teaches."""
+        """That a validation or test file can be scored by what the training file teaches. Raises DataRejected."""
         if task is Task.REGRESSION:
             self.assert_numbers()
             return
@@ -446,6 +447,7 @@ class _Labelled:
             )
 
     def assert_numbers(self) -> None:
+        """That every label can be predicted as a number. Raises DataRejected, which names the first that can't."""
         text = self.first_text()
         if text is None:
             return

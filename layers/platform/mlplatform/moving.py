@@ -76,7 +76,8 @@ def plan_move(pair: Pair, settings: Settings, now: datetime) -> Moving | None:
         return Skip(f"{endpoint.name} is being deleted, to be made anew; {stand_in.name} answers meanwhile.")
     wanted = kinds.hosting(endpoint.tags, settings, endpoint)
     if wanted.kind is not stand_in.kind:
-        return _abandon(pair, f"{endpoint.name} is not to be {stand_in.kind.value} any more", tell=False)
+        then = "" if endpoint.kind is wanted.kind else f"; it becomes {wanted.kind.value} after that, at the next tick"
+        return _abandon(pair, f"{endpoint.name} is not to be {stand_in.kind.value} any more{then}", tell=False)
     if endpoint.kind is wanted.kind:
         return _retire(pair, endpoint, stand_in, now)
     if endpoint.tags.get(names.WANTED_TAG) != stand_in.tags.get(names.WANTED_TAG):

@@ -389,7 +389,9 @@ def _at_a_ceiling(
     )
     if settings.environment == "prod":
         once = f"{TOLD}{period}-ceiling.json"
-        return [Notify(f"{said}.", f"The {name} ceiling is reached", once)]
+        told = Notify(f"{said}.", f"The {name} ceiling is reached", once)
+        # One from before the stack became prod would go on refusing trainings.
+        return [told] if facts.hold is None else [told, _lifted(facts.hold, "the stack is prod now")]
     if facts.hold is not None and facts.hold.period == period:
         return []
     reason = (
@@ -399,7 +401,10 @@ def _at_a_ceiling(
 
 
 def _lift(hold: Hold, breaches: list[tuple[str, Decimal, Decimal, str]]) -> LiftHold:
-    why = "people have resumed launches" if breaches else "spending is below the ceilings"
+    return _lifted(hold, "people have resumed launches" if breaches else "spending is below the ceilings")
+
+
+def _lifted(hold: Hold, why: str) -> LiftHold:
     return LiftHold(f"The hold for {hold.period} is lifted, since {why}: new trainings start again.", hold.period)
 
 
