@@ -94,6 +94,11 @@ class Connection:
             [stack] = self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
         except ClientError as error:
             if "does not exist" in str(error):
+                if self.endpoint_url:
+                    raise CommandError(
+                        f"There is no stack {self.stack} on this laptop. If it was torn down: end the laptop with "
+                        "Ctrl-C and start it again with `make up`; it deploys the stack anew."
+                    ) from error
                 raise CommandError(
                     f"There is no stack {self.stack} here. Deploy it with `make deploy`, name yours with --stack, "
                     "or start the laptop with `make up` and add --laptop."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli import terminal
+from cli import advice, terminal
 from cli.main import commands
 from cli.terminal import Terminal
 
@@ -59,6 +59,14 @@ def test_mlp_is_called_by_its_bare_name_where_a_shell_finds_it(tmp_path: Path) -
 def test_who_chose_nothing_is_told_plain_commands() -> None:
     terminal.choose([], commands())
     assert terminal.with_options("mlp status") == "mlp status"
+
+
+def test_a_command_of_the_aws_cli_goes_to_the_laptop_and_not_to_aws() -> None:
+    how = "Think first, then aws s3api put-bucket-lifecycle-configuration --bucket b (AWS says how)"
+    assert advice.at("http://127.0.0.1:4566", how) == (
+        "Think first, then aws --endpoint-url http://127.0.0.1:4566 s3api put-bucket-lifecycle-configuration "
+        "--bucket b (AWS says how)"
+    )
 
 
 def shown(text: str, width: int, *, terminal: bool = True, hang: int = 0) -> list[str]:
