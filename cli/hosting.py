@@ -36,7 +36,7 @@ from mlplatform.hosting import (
     requests_per_day,
 )
 from mlplatform.job_spec import HOSTING_KEYS, parse_job_spec
-from mlplatform.moving import not_allowed
+from mlplatform.moving import moves, not_allowed
 from mlplatform.settings import Settings
 from mlplatform.stand_ins import MOVE
 
@@ -122,7 +122,7 @@ def hosting(
     _show(current, workload, measured, seen, choice)
     if current.variants > 1:
         console.print("An A/B test runs: the requests are the live model's alone; its challenger's are left out.")
-    moving = _stand_in(connection, current)
+    moving = under_way(connection, current, settings)
     if moving is not None:
         console.print(moving, style="yellow", markup=False)
 
@@ -202,12 +202,16 @@ def move(
     console.print(f"How far it has come: mlp hosting {dataset}", markup=False)
 
 
-def _stand_in(connection: Connection, current: CurrentHosting) -> str | None:
-    """How far a move is; None where none is under way."""
+def under_way(connection: Connection, current: CurrentHosting, settings: Settings) -> str | None:
+    """How far a move is, or that one is wished for; None where neither is so."""
     name, stand_in = current.name, names.stand_in(current.name)
     found = connection.endpoint(stand_in)
-    if found is None:
-        return None
+    if found is None or found["EndpointStatus"] == "Deleting":
+        if current.running is None or not moves(current.running, settings):
+            return None
+        wanted = kinds.hosting(current.tags, settings, current.running).kind.value
+        first = f" first {stand_in}, of an earlier move, goes;" if found else ""
+        return f"{name} is to become {wanted}:{first} the next tick goes on, within a quarter of an hour."
     return (
         f"{name} moves: {stand_in} is {found['EndpointStatus']}. Call that one while {name} is made anew; it goes "
         "when nobody has called it for a quarter of an hour."

@@ -71,9 +71,13 @@ def read(file: Path, label: str | None, trained: Mapping[str, str]) -> Labelled:
         raise CommandError(str(error)) from error
     with_header = trained.get("hp_header", "true") != "false"
     header = rows[0] if with_header and rows else ()
-    at = _position(
-        label if label is not None else trained.get("hp_label_column"), header, len(rows[0]) if rows else 0, file
-    )
+    columns, place = len(rows[0]) if rows else 0, int(trained.get("hp_label_column", -1))
+    if label is None and not -columns <= place < columns:
+        raise CommandError(
+            f"{file.name} has {columns} columns{_named(header)}, and the training data had its label in column "
+            f"{place + 1}: the label seems to be missing here. Add it, or name another column with --label."
+        )
+    at = _position(str(place) if label is None else label, header, columns, file)
     body = [row for row in rows[1 if with_header else 0 :] if len(row) > at and row[at].strip()]
     if not body:
         raise CommandError(f"{file.name} has no row with a label.")
@@ -85,13 +89,17 @@ def read(file: Path, label: str | None, trained: Mapping[str, str]) -> Labelled:
     )
 
 
-def _position(label: str | None, header: Sequence[str], columns: int, file: Path) -> int:
+def _named(header: Sequence[str]) -> str:
+    return f" ({', '.join(one.strip() for one in header)})" if header else ""
+
+
+def _position(label: str, header: Sequence[str], columns: int, file: Path) -> int:
     """A column by its name, or by its position counted from 0, negative from the end."""
     names_ = [one.strip() for one in header]
-    if label is not None and label in names_:
+    if label in names_:
         return names_.index(label)
     try:
-        at = int(label) if label is not None else -1
+        at = int(label)
     except ValueError:
         at = columns
     if not -columns <= at < columns:

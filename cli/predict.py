@@ -43,7 +43,9 @@ def predict(
         Path | None, typer.Argument(help="A .csv or .csv.gz without the label, or a .json; - reads CSV.")
     ] = None,
     json_body: Annotated[str | None, typer.Option("--json", help="The JSON request itself.")] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Answer as CSV instead of JSON.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Answer as CSV: the prediction, then each class's probability.")
+    ] = False,
 ) -> None:
     """Ask a dataset's endpoint.
 

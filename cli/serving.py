@@ -20,9 +20,7 @@ class PersonsAws(Aws):
         self._connection = connection
 
     def _client(self, service: str) -> Any:
-        if service not in self._clients:
-            self._clients[service] = self._connection.client(service)
-        return self._clients[service]
+        return self._connection.client(service)
 
 
 def app_of(connection: Connection) -> App:

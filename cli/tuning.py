@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -13,13 +13,14 @@ from botocore.exceptions import ClientError
 
 from cli.connection import CommandError, Connection
 from cli.drop import stored_version
-from cli.follow import Follower, conclude
+from cli.follow import follow_to_end
+from cli.serving import app_of
 from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.aws_runs import search, training_run
 from mlplatform.aws_tuning import read_tuning
 from mlplatform.errors import DataRejected, UnknownPrice
-from mlplatform.facts import TuningJob
+from mlplatform.facts import JobStatus, TuningJob
 from mlplatform.job_spec import parse_job_spec
 from mlplatform.tuning import cost
 
@@ -50,6 +51,7 @@ def tune(
     connection: Connection = context.obj
     key = f"{names.DATASETS_PREFIX}{dataset}/{names.JOB_SPEC_FILE}"
     spec = _stored(connection, key)
+    assert_none_runs(dataset, app_of(connection).aws.tunings_of(dataset))
     asked = spec.get("tuning")
     wishes: dict[str, Any] = dict(asked) if isinstance(asked, dict) else {}
     given = {
@@ -76,9 +78,21 @@ def tune(
     version = stored_version(connection, dataset)
     console.print(f"asked for a tuning of [bold]{dataset}[/bold], version {version}")
     if follow:
-        conclude(Follower(connection, console, dataset, version, since).run(), dataset, console)
+        follow_to_end(connection, console, dataset, version, since)
     else:
         console.print(f"see how far it is: mlp status {dataset}")
+
+
+def assert_none_runs(dataset: str, tunings: Iterable[TuningJob]) -> None:
+    """A second tuning beside one that runs would cost as much again, and learn nothing from it. Raises CommandError."""
+    for job in tunings:
+        if job.status in (JobStatus.IN_PROGRESS, JobStatus.STOPPING):
+            ended = sum(count for status, count in job.trials.items() if status != "InProgress")
+            raise CommandError(
+                f"A tuning of {dataset} runs already, {job.name}: {ended} of {job.jobs} trials ended. Wait for its end "
+                f"(mlp status {dataset}), from which the next one goes on, or end it with aws sagemaker "
+                f"stop-hyper-parameter-tuning-job --hyper-parameter-tuning-job-name {job.name}"
+            )
 
 
 def _stored(connection: Connection, key: str) -> dict[str, Any]:

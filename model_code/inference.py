@@ -454,7 +454,11 @@ def _records(model: Model, records: list[dict[str, Any]]) -> list[list[Any]]:
     for number, record in enumerate(records, 1):
         for name in record:
             if name not in model.places:
-                raise BadRequest(f"Row {number} has the column {name!r}, which the model does not know.")
+                why = " (the label is what it predicts: leave it out)" if name == model.schema.get("label") else ""
+                raise BadRequest(
+                    f"Row {number} has the column {name[:40]!r}, which the model does not take{why}. It takes "
+                    f"{_listed(model.names)}."
+                )
     return [[record.get(name) for name in model.names] for record in records]
 
 
@@ -512,7 +516,7 @@ def _header(model: Model, row: list[str]) -> list[int | None] | None:
     label = model.schema.get("label")
     wrong = [
         f"has {_listed(unknown)}, which the model does not take"
-        + (" (the label is what it predicts)" if label in unknown else "")
+        + (" (the label is what it predicts: leave it out)" if label in unknown else "")
         if unknown
         else "",
         f"lacks {_listed(missing)}" if missing else "",

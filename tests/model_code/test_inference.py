@@ -211,7 +211,10 @@ def test_without_a_content_type_the_body_tells(model: Model) -> None:
         ({"features": [[[1], "red", 1]]}, "Row 1, column 'size' must be a number, not [1]."),
         ({"features": [[[1], "red", [1]]]}, "Row 1, column 'size' must be a number, not [1]."),
         ({"features": [[1, ["red"], 1]]}, "Row 1, column 'colour' must be one value, not a list."),
-        ({"records": [{"size": 1}, {"sise": 1}]}, "Row 2 has the column 'sise', which the model does not know."),
+        (
+            {"records": [{"size": 1}, {"sise": 1}]},
+            "Row 2 has the column 'sise', which the model does not take. It takes 'size', 'colour', 'weight'.",
+        ),
         ({"features": [1, "red", 1]}, 'Row 1 of "features" must be a list of values.'),
         ({"records": [[1]]}, 'Row 1 of "records" must be an object of column names and values.'),
         ({"features": []}, '"features" must be a list with at least one row.'),
@@ -344,7 +347,7 @@ def wordy(tmp_path: Path) -> Model:
         (b"front,back,lid,id", "has 'id', which the model does not take"),
         (
             b"front,back,bought",
-            "has 'bought', which the model does not take (the label is what it predicts) and lacks 'lid'",
+            "has 'bought', which the model does not take (the label is what it predicts: leave it out) and lacks 'lid'",
         ),
         (b"back,lid", "lacks 'front'"),
         (b"front,back,back", "lacks 'lid' and has 'back' more than once"),

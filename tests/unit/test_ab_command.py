@@ -187,6 +187,10 @@ def test_a_table_that_can_not_be_asked_for_is_refused_by_name(tmp_path: Path) ->
     file.write_text("a,b\n1,2\n")
     with pytest.raises(CommandError, match="has no column price; it has a, b"):
         read(file, "price", {})
+    with pytest.raises(
+        CommandError, match=r"has 2 columns \(a, b\), and .* label in column 3: the label seems to be mis"
+    ):
+        read(file, None, {"hp_label_column": "2"})
     file.write_text("a,b\n1,\n2,\n")
     with pytest.raises(CommandError, match="no row with a label"):
         read(file, None, {})

@@ -142,7 +142,12 @@ def test_what_a_quota_forbids_does_not_begin_and_is_not_wished_for_any_more(serv
             SwitchOver,
             "no machines) and",
         ),
-        (Pair(NAME, old("kind=real-time"), stand_in()), AbandonMove, "is not to be serverless any more"),
+        (Pair(NAME, old("kind=real-time"), stand_in()), AbandonMove, "is not to be serverless any more."),
+        (
+            Pair(NAME, replace(new(), tags={**new().tags, names.HOSTING_TAG: "kind=real-time"}), stand_in()),
+            AbandonMove,
+            "is not to be serverless any more; it becomes real-time after that, at the next tick.",
+        ),
         (
             Pair(NAME, old(), stand_in(tags={**stand_in().tags, names.WANTED_TAG: JOB})),
             AbandonMove,

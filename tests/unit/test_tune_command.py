@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from cli.connection import CommandError
 from cli.follow import _trial_summary
-from cli.tuning import _range
+from cli.tuning import _range, assert_none_runs
+from mlplatform.aws_tuning import read_tuning
+from mlplatform.facts import JobStatus
 
 
 @pytest.mark.parametrize(
@@ -56,3 +59,17 @@ def test_a_trial_is_told_with_its_result_and_what_was_tried(status: str, value: 
     if value is not None:
         trial["FinalHyperParameterTuningJobObjectiveMetric"] = {"MetricName": "validation:loss", "Value": value}
     assert _trial_summary(trial, trial, 3, 20).startswith(told)
+
+
+def test_a_tuning_is_refused_while_another_of_the_dataset_runs() -> None:
+    described = {
+        "HyperParameterTuningJobName": "ml-platform-churn-t1",
+        "HyperParameterTuningJobArn": "arn:aws:sagemaker:us-east-1:123456789012:hyper-parameter-tuning-job/t1",
+        "HyperParameterTuningJobStatus": "InProgress",
+        "HyperParameterTuningJobConfig": {"ResourceLimits": {"MaxNumberOfTrainingJobs": 20}},
+        "TrainingJobStatusCounters": {"Completed": 2, "RetryableError": 0, "InProgress": 2},
+    }
+    runs = read_tuning(described, {})
+    with pytest.raises(CommandError, match=r"runs already, ml-platform-churn-t1: 2 of 20 trials ended"):
+        assert_none_runs("churn", [replace(runs, status=JobStatus.COMPLETED), runs])
+    assert_none_runs("churn", [replace(runs, status=JobStatus.COMPLETED)])

@@ -90,6 +90,10 @@ class DropCalls(Calls):
         self._put_verdict(decision, "rejected", decision.reason, None)
         return decision
 
+    def _put_manifest(self, decision: StartTraining | StartTuning | StartPipeline) -> None:
+        key = names.manifest_key(decision.dataset, decision.version)
+        self._put(self._settings.artifact_bucket, key, decision.manifest.encode())
+
     def _put_verdict(
         self,
         decision: StartTraining | StartTuning | StartPipeline | RejectDataset,

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC
 from typing import Any
 
-from mlplatform import names
 from mlplatform.aws_calls import is_there
 from mlplatform.aws_drops import DropCalls
 from mlplatform.decisions import Decision, Skip, StartPipeline
@@ -49,8 +48,7 @@ class PipelineCalls(DropCalls):
     # ---- decisions ----
 
     def _start_pipeline(self, decision: StartPipeline) -> Decision:
-        bucket = self._settings.artifact_bucket
-        self._put(bucket, names.manifest_key(decision.dataset, decision.version), decision.manifest.encode())
+        self._put_manifest(decision)
         # RegisterModel would make the group, but without tags.
         self._unless(is_there, "sagemaker", "create_model_package_group", **decision.group)
         # The same token gives the same execution, and is refused where meanwhile another model is live.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC
 
-from mlplatform import names
 from mlplatform.aws_calls import is_invalid, is_there
 from mlplatform.aws_drops import DropCalls
 from mlplatform.decisions import Decision, Request, Skip, StartTraining
@@ -55,11 +54,7 @@ class TrainingCalls(DropCalls):
     # ---- decisions ----
 
     def _start_training(self, decision: StartTraining) -> Decision:
-        self._put(
-            self._settings.artifact_bucket,
-            names.manifest_key(decision.dataset, decision.version),
-            decision.manifest.encode(),
-        )
+        self._put_manifest(decision)
         created = self._unless(is_there, "sagemaker", "create_training_job", **decision.request)
         self._assert_as_planned(decision.request)
         self._put_verdict(decision, "accepted", decision.explanation, decision.job_name)

@@ -93,11 +93,7 @@ class TuningCalls(DropCalls):
     # ---- decisions ----
 
     def _start_tuning(self, decision: StartTuning) -> Decision:
-        self._put(
-            self._settings.artifact_bucket,
-            names.manifest_key(decision.dataset, decision.version),
-            decision.manifest.encode(),
-        )
+        self._put_manifest(decision)
         created = self._unless(is_there, "sagemaker", "create_hyper_parameter_tuning_job", **decision.request)
         self._assert_tunes_as_planned(decision.request)
         self._put_verdict(decision, "accepted", decision.explanation, decision.job_name)
