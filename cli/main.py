@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from typing import Annotated
 
@@ -85,7 +86,9 @@ def connect(
         raise CommandError(f"The laptop's account has {LAPTOP_REGION} alone; leave --region {region} out.")
     named = () if stack == _STACK else ("--stack", stack)
     asked = [*(["--laptop"] if url else []), *named, *(["--region", region] if region else [])]
-    terminal.choose(asked, context.command.commands)  # type: ignore[attr-defined]
+    port = os.environ.get("PORT") if url and not os.environ.get("AWS_ENDPOINT_URL") else None
+    program = terminal.program(sys.argv[0], shutil.which("mlp"), port)
+    terminal.choose(asked, context.command.commands, program)  # type: ignore[attr-defined]
     context.obj = Connection(stack=stack, endpoint_url=url, region=region)
 
 

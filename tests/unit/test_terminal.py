@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,27 @@ def chosen() -> Iterator[None]:
 )
 def test_a_command_gets_the_options_that_chose_the_account(said: str, shown: str) -> None:
     assert terminal.with_options(said) == shown
+
+
+def test_a_command_is_called_as_the_person_called_it() -> None:
+    terminal.choose(["--laptop"], commands(), "PORT=4711 .venv/bin/mlp")
+    said = "try it: mlp predict churn; mlp laptop clock --to 18:05"
+    assert terminal.with_options(said) == (
+        "try it: PORT=4711 .venv/bin/mlp --laptop predict churn; PORT=4711 .venv/bin/mlp laptop clock --to 18:05"
+    )
+    terminal.choose([], commands(), ".venv/bin/mlp")
+    assert terminal.with_options("mlp status") == ".venv/bin/mlp status"
+
+
+def test_mlp_is_called_by_its_bare_name_where_a_shell_finds_it(tmp_path: Path) -> None:
+    mine, other = tmp_path / "mlp", tmp_path / "elsewhere" / "mlp"
+    other.parent.mkdir()
+    for file in (mine, other):
+        file.touch()
+    assert terminal.program(str(mine), str(mine), None) == "mlp"
+    assert terminal.program(str(mine), None, None) == str(mine)
+    assert terminal.program(str(mine), str(other), "4711") == f"PORT=4711 {mine}"
+    assert terminal.program("/usr/lib/python3/cli/main.py", None, None) == "mlp"
 
 
 def test_who_chose_nothing_is_told_plain_commands() -> None:
