@@ -123,3 +123,12 @@ def test_a_name_that_nobody_knows_is_an_error(
     context: Any = SimpleNamespace(obj=connection)
     with pytest.raises(CommandError, match="Nothing is known of nosuch; mlp status lists"):
         status.status(context, "nosuch")
+
+
+def test_a_kind_of_hosting_that_there_is_not_is_refused_by_name() -> None:
+    assert hosting.kind_called("Serverless") is HostingKind.SERVERLESS
+    with pytest.raises(
+        CommandError,
+        match="bogus is no kind of hosting; there are real-time, serverless, scale-to-zero, asynchronous",
+    ):
+        hosting.kind_called("bogus")
