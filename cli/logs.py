@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from typing import Annotated, Any
 import typer
 from botocore.exceptions import ClientError
 
-from cli.connection import Connection
+from cli import status
+from cli.connection import CommandError, Connection
 from cli.follow import TRAINING_LOG_GROUP
 from cli.terminal import Terminal
 from mlplatform import names
@@ -30,6 +32,15 @@ FUNCTIONS = (
     "publish-model-code",
     "govern-resources",
     "tear-down",
+)
+_TOOLKIT = re.compile(
+    r"""\d{4}-\d\d-\d\d\ [\d:,]+\ (sagemaker-training-toolkit|botocore\.\w+)\s+INFO\b
+    | (Training\ Env|Environment\ variables|Invoking\ script\ with\ the\ following\ command):$
+    | Returning\ the\ value\ itself$
+    | (SM_\w+|PYTHONPATH)=                       # an environment variable
+    | \s*([{}\[\]]|\[\]|{})?,?\s*$ | \s+"[^"]*"(:\s.*)?,?$  # the environment as JSON
+    | \S*(python[\d.]*|torchrun)\s.*\btrain\.py\b""",
+    re.VERBOSE,
 )
 _WIDEST = len("ml-platform-configure-autoscaling")
 console = Terminal()
@@ -67,7 +78,19 @@ def logs(
             break
         time.sleep(1 if connection.endpoint_url else 3)
     if not seen:
-        console.print(f"No log lines in the last {minutes:g} minutes.")
+        if what not in ("", "training", *FUNCTIONS) and not status.rows(connection, _dataset(connection, what)):
+            raise CommandError(
+                f"Nothing is known of {what}: it is no function, job or dataset. mlp status lists the datasets, "
+                "mlp logs --help what else there is."
+            )
+        console.print(f"No log lines in the last {minutes:g} minutes; --minutes looks further back.")
+    elif any(one.dataset for one in groups):
+        console.print("Without what the training toolkit tells of itself; `mlp logs training` has all.", style="dim")
+
+
+def _dataset(connection: Connection, what: str) -> str:
+    """Of a job's or an endpoint's name, or a dataset's."""
+    return names.dataset_of(connection.stack, what) or what.removeprefix(f"{connection.stack}-")
 
 
 def _groups(connection: Connection, what: str) -> list[LogQuery]:
@@ -101,7 +124,8 @@ def lines(connection: Connection, groups: Sequence[LogQuery], since: datetime, s
                 events += [
                     {**event, "group": one.group}
                     for event in page["events"]
-                    if event["eventId"] not in seen and (not one.dataset or _is_of(connection.stack, one, event))
+                    if event["eventId"] not in seen
+                    and (not one.dataset or (_is_of(connection.stack, one, event) and not _is_noise(event["message"])))
                 ]
         except ClientError as error:
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
@@ -116,6 +140,12 @@ def _is_of(stack: str, query: LogQuery, event: Mapping[str, Any]) -> bool:
     """A training job's streams are named `<job>/<host>`."""
     job, _, _ = event["logStreamName"].partition("/")
     return names.dataset_of(stack, job) == query.dataset
+
+
+def _is_noise(message: str) -> bool:
+    """What SageMaker's training toolkit tells of itself and of its environment, over a hundred lines, before train.py
+    begins (sagemaker_training/logging_config.py in github.com/aws/sagemaker-training-toolkit has the words)."""
+    return _TOOLKIT.match(message) is not None
 
 
 def _readable(message: str) -> str:
