@@ -13,7 +13,6 @@ import typer
 from botocore.exceptions import ClientError
 
 from cli.connection import Connection
-from cli.follow import TRAINING_LOG_GROUP
 from cli.terminal import Terminal
 from mlplatform import names
 
@@ -31,6 +30,7 @@ FUNCTIONS = (
     "govern-resources",
     "tear-down",
 )
+TRAINING_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 _WIDEST = len("ml-platform-configure-autoscaling")
 console = Terminal()
 
@@ -89,27 +89,33 @@ def _groups(connection: Connection, what: str) -> list[LogQuery]:
 
 def lines(connection: Connection, groups: Sequence[LogQuery], since: datetime, seen: set[str]) -> Iterator[str]:
     """New log lines in time order; `seen` remembers event ids."""
-    events: list[dict[str, Any]] = []
-    for one in groups:
-        query: dict[str, Any] = {"logGroupName": one.group, "startTime": int(since.timestamp() * 1000)}
-        if one.stream_prefix:
-            query["logStreamNamePrefix"] = one.stream_prefix
-        if one.pattern:
-            query["filterPattern"] = one.pattern
-        try:
-            for page in connection.logs.get_paginator("filter_log_events").paginate(**query):
-                events += [
-                    {**event, "group": one.group}
-                    for event in page["events"]
-                    if event["eventId"] not in seen and (not one.dataset or _is_of(connection.stack, one, event))
-                ]
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ResourceNotFoundException":
-                raise
+    events = [
+        {**event, "group": one.group}
+        for one in groups
+        for event in read(connection, one, since.timestamp())
+        if event["eventId"] not in seen
+    ]
     for event in sorted(events, key=lambda event: event["timestamp"]):
         seen.add(event["eventId"])
         at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).strftime("%H:%M:%S")
         yield f"{at} {event['group'].rsplit('/', 1)[-1]:<{_WIDEST}} {_readable(event['message'])}"
+
+
+def read(connection: Connection, query: LogQuery, since: float) -> list[dict[str, Any]]:
+    """The group's events from then on, in seconds since the epoch; none where nothing has been logged yet."""
+    request: dict[str, Any] = {"logGroupName": query.group, "startTime": int(since * 1000)}
+    if query.stream_prefix:
+        request["logStreamNamePrefix"] = query.stream_prefix
+    if query.pattern:
+        request["filterPattern"] = query.pattern
+    try:
+        pages = connection.logs.get_paginator("filter_log_events").paginate(**request)
+        events = [event for page in pages for event in page["events"]]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        return []
+    return [event for event in events if not query.dataset or _is_of(connection.stack, query, event)]
 
 
 def _is_of(stack: str, query: LogQuery, event: Mapping[str, Any]) -> bool:
