@@ -58,6 +58,7 @@ test: .venv/installed-dev .venv/sagemaker/installed ## all tests
 	@$(BIN)/pytest -n 3
 
 up: setup ## the laptop in the foreground until Ctrl-C (PORT=4566)
+	@echo "starting the laptop: it deploys template.yaml to an AWS account on this machine, in some seconds"
 	@exec $(BIN)/python -m laptop --port $(PORT)
 
 lint: .venv/installed-dev .venv/sam/installed .venv/checkov/installed ## format, lint, strict types, template lint, checkov

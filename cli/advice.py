@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -29,7 +30,15 @@ def look(connection: Connection) -> tuple[AdviceFacts, tuple[Recommendation, ...
         office_hours=connection.parameters["OfficeHours"],
         time_zone=connection.parameters["TimeZone"],
     )
-    return facts, recommend(facts, prices)
+    found = recommend(facts, prices)
+    if connection.endpoint_url is None:
+        return facts, found
+    return facts, tuple(replace(one, how=at(connection.endpoint_url, one.how)) for one in found)
+
+
+def at(url: str, text: str) -> str:
+    """Its commands of the AWS CLI with the laptop's address: without it they would go to AWS itself."""
+    return re.sub(r"(?<![\w./-])aws (?=[a-z0-9]+ [a-z-]+ )", f"aws --endpoint-url {url} ", text)
 
 
 def advice(
@@ -57,7 +66,13 @@ def advice(
                 "Those with a star can be done for you: mlp costs apply NUMBER shows how, and changes nothing."
             )
     else:
-        console.print("Nothing to advise: what is there is used, and no larger than it needs to be.")
+        runs = " that runs" if facts.asleep else " there"
+        console.print(f"Nothing to advise: what is{runs} is used, and no larger than it needs to be.")
+    if facts.asleep:
+        console.print(
+            f"{', '.join(sorted(facts.asleep))}: asleep, so that nothing is said of what serving costs. While they run "
+            "there may be more to advise."
+        )
     if facts.missing:
         console.print(f"Not looked at: {'; '.join(facts.missing)}.")
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -230,16 +231,26 @@ def alarms(stack: Stack) -> Found:
         if not one.get("ActionsEnabled") or actions[name] not in one.get("AlarmActions", ())
     ]
     waking = sum(action != topic for action in actions.values())
-    ringing = [name for name, one in found.items() if one.get("StateValue") == "ALARM"]
-    # An alarm that tells of missing data says so by its state: the tick that it watches has not come.
-    ringing += [
-        f"{name} (no data)"
-        for name, one in found.items()
-        if one.get("StateValue") == "INSUFFICIENT_DATA" and one.get("InsufficientDataActions")
-    ]
     said = f", {waking} wake an endpoint" if waking else ""
+    ringing, waiting = not_ok(found.values(), stack.connection.now())
     said += f"; in alarm now: {', '.join(ringing)}" if ringing else ""
+    said += f"; too new to have data: {', '.join(waiting)}" if waiting else ""
     return Found(tuple(wrong), f"{len(found) - waking} tell the alerts topic{said}")
+
+
+def not_ok(alarms: Iterable[Mapping[str, Any]], now: datetime) -> tuple[list[str], list[str]]:
+    """Names of the alarms that ring, and of those that can't know yet. One that tells of missing data says so by its
+    state: the tick that it watches has not come, or the alarm is younger than the time that it looks back over."""
+    ringing = [str(one["AlarmName"]) for one in alarms if one.get("StateValue") == "ALARM"]
+    waiting = []
+    for one in alarms:
+        if one.get("StateValue") == "INSUFFICIENT_DATA" and one.get("InsufficientDataActions"):
+            looks_back = timedelta(seconds=one["Period"] * one["EvaluationPeriods"])
+            if now - one["AlarmConfigurationUpdatedTimestamp"] < looks_back:
+                waiting.append(str(one["AlarmName"]))
+            else:
+                ringing.append(f"{one['AlarmName']} (no data)")
+    return ringing, waiting
 
 
 def _asked(stack: Stack, endpoint: Endpoint) -> Prediction | Unasked | None:

@@ -94,6 +94,11 @@ class Connection:
             [stack] = self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
         except ClientError as error:
             if "does not exist" in str(error):
+                if self.endpoint_url:
+                    raise CommandError(
+                        f"There is no stack {self.stack} on this laptop. If it was torn down: end the laptop with "
+                        "Ctrl-C and start it again with `make up`; it deploys the stack anew."
+                    ) from error
                 raise CommandError(
                     f"There is no stack {self.stack} here. Deploy it with `make deploy`, name yours with --stack, "
                     "or start the laptop with `make up` and add --laptop."
@@ -171,7 +176,14 @@ def explain(error: Exception, connection: Connection) -> str:
     """One sentence for what botocore raised."""
     if isinstance(error, EndpointConnectionError):
         if connection.endpoint_url:
-            return f"Nothing answers at {connection.endpoint_url}. Start the laptop with `make up` in another terminal."
+            port = os.environ.get("PORT")
+            other = (
+                "" if port or os.environ.get("AWS_ENDPOINT_URL") else ", or set PORT if it has another port than this"
+            )
+            return (
+                f"Nothing answers at {connection.endpoint_url}. Start the laptop with `make up"
+                f"{f' PORT={port}' if port else ''}` in another terminal{other}."
+            )
         return f"AWS cannot be reached: {error}"
     if isinstance(error, NoCredentialsError):
         return "No AWS credentials were found. Run `aws configure`, or add --laptop to use this machine's own account."

@@ -56,7 +56,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="ml-platform-demo-") as folder, laptop() as url:
             connection = Connection(STACK, url, None)
-            terminal.choose(["--laptop"], commands())
+            terminal.choose(["--laptop"], commands(), ".venv/bin/mlp")
             tell_story(connection, Path(folder))
     except KeyboardInterrupt:
         console.print("stopped")

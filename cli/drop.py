@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.connection import CommandError, Connection
-from cli.follow import Follower, conclude, known
+from cli.follow import conclude, follow_to_end, known
 from cli.terminal import Terminal
 from mlplatform import names
 from mlplatform.errors import DataRejected
@@ -54,13 +54,15 @@ def drop(
         f"dropped {', '.join(file.name for file in chosen)} as dataset [bold]{name}[/bold], version {version}"
     )
     before = known(connection, name, version, since)
-    if before is not None:
+    if before is not None and before.kind == "open":
+        console.print(before.reason, markup=False)
+    elif before is not None:
         conclude(before, name, console)
         return
     if not follow:
         console.print(f"see how far it is: mlp status {name}")
         return
-    conclude(Follower(connection, console, name, version, since).run(), name, console)
+    follow_to_end(connection, console, name, version, since)
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:

@@ -26,14 +26,18 @@ from mlplatform.aws import Aws
 from mlplatform.tuning import shortened
 
 DECIDING_FUNCTIONS = ("start_training", "deploy_model", "configure_autoscaling")
-_EPOCH = re.compile(r"\bepoch=(\d+)\b.*")
+# What a training job's log tells of how far it is (model_code/learning.py and fitting.py).
+_STEP = re.compile(
+    r"\bepoch=(?P<epoch>\d+)\b(?:.*?\bvalidation_loss=(?P<loss>[\d.e+-]+))?|^Fold (?P<fold>\d+ of \d+):|"
+    r"^(?P<trees>Boosted trees learn)"
+)
 
 
 @dataclass(frozen=True)
 class Outcome:
     """How a drop ended: `deployed`, `kept` (the live model stays), `not deployed` (and nothing is live), `asked` (a
-    person's approval), `known` (it was dropped before), `rejected`, `held` (by a spending ceiling or a quota), `failed`
-    or `timeout`."""
+    person's approval), `known` (it was dropped before), `open` (it was, and goes on), `rejected`, `held` (by a spending
+    ceiling or a quota), `failed` or `timeout`."""
 
     kind: str
     reason: str
@@ -45,7 +49,7 @@ class Outcome:
 
 
 def known(connection: Connection, dataset: str, version: str, since: float) -> Outcome | None:
-    """What became of a version that was dropped before, which starts nothing again; None while that is open.
+    """What became of a version that was dropped before, which starts nothing again; None of one that is new or held.
 
     `since`: seconds since the epoch, before this drop.
     """
@@ -63,7 +67,7 @@ def known(connection: Connection, dataset: str, version: str, since: float) -> O
         return Outcome("rejected", f"{when}, when it was rejected: {verdict['reason']}")
     outcome = outcome_of(connection, dataset, verdict["job_name"])
     if outcome is None:
-        return None
+        return Outcome("open", f"{when}, and {verdict['job_name']} has not ended yet.", verdict["job_name"])
     again = "Each version is trained once: change the data or its job.json to train again."
     decision, kind = outcome["decision"], "failed"
     if decision == "KeepLiveModel":
@@ -115,6 +119,7 @@ class Follower:
     _pipeline: str = ""  # the pipeline whose execution trains, where it is not a single job
     _steps: dict[str, str] = field(default_factory=dict)  # name -> status
     _transitions: int = 0
+    _fold: str = ""  # such as 4 of 5, where the job trains on several
     _endpoint_status: str | None = None
 
     @cached_property
@@ -194,6 +199,9 @@ class Follower:
     def _is_mine(self, entry: dict[str, Any]) -> bool:
         """Whether a decision is about this dataset, and not about one whose name begins, or goes on, alike."""
         endpoint = self.connection.endpoint_name(self.dataset)
+        job = re.fullmatch(rf"{re.escape(endpoint)}-([0-9a-f]{{12}})-[0-9a-f]+", str(entry.get("job_name")))
+        if entry.get("version", self.version) != self.version or (job and job[1] != self.version):
+            return False  # of another version, which was dropped before or meanwhile
         for key, own in (("dataset", self.dataset), ("endpoint_name", endpoint)):
             if key in entry:
                 return bool(entry[key] == own)
@@ -237,11 +245,12 @@ class Follower:
 
     def _read_epochs(self, job_name: str, status: Any) -> None:
         for event in self._new(logs.LogQuery(logs.TRAINING_LOG_GROUP, f"{job_name}/")):
-            found = _EPOCH.search(event["message"])
+            found = _STEP.search(event["message"])
             if found:
-                status.update(escape(found.group(0)))
-                if self.on_epoch:
-                    self.on_epoch(job_name, int(found.group(1)))
+                self._fold = found["fold"] or self._fold
+                status.update(doing(found, self._fold))
+            if found and found["epoch"] and self.on_epoch:
+                self.on_epoch(job_name, int(found["epoch"]))
 
     def _read_tuning(self, status: Any) -> Outcome | None:
         """Tells of each trial that ends; once all have, the best is what is followed on."""
@@ -309,6 +318,16 @@ class Follower:
         return bool(policies["ScalingPolicies"])
 
 
+def follow_to_end(connection: Connection, console: Console, dataset: str, version: str, since: float) -> None:
+    """Follows a drop, and prints how it ended. Raises typer.Exit where that is not well, or was not waited for."""
+    try:
+        outcome = Follower(connection, console, dataset, version, since).run()
+    except KeyboardInterrupt:
+        console.print(f"\nnot followed any more; what has begun goes on: mlp status {dataset}")
+        raise typer.Exit(130) from None
+    conclude(outcome, dataset, console)
+
+
 def conclude(outcome: Outcome, dataset: str, console: Console) -> None:
     """Prints how a followed drop ended. Raises typer.Exit where that is not well."""
     style = "red" if not outcome.good else "yellow" if outcome.kind == "kept" else "green"
@@ -323,6 +342,16 @@ def conclude(outcome: Outcome, dataset: str, console: Console) -> None:
         console.print(f"decide: mlp approve {dataset}; what there is: mlp models {dataset}")
     if not outcome.good:
         raise typer.Exit(1)
+
+
+def doing(found: re.Match[str], fold: str) -> str:
+    """What a training job does, by a line of its log that _STEP has found, and the fold that it is at."""
+    if found["trees"]:
+        return "training: boosted trees, beside the network"
+    at = f"fold {fold}" if fold else ""
+    epoch = f"epoch {found['epoch']}" if found["epoch"] else ""
+    loss = f"validation loss {float(found['loss']):.4g}" if found["loss"] else ""
+    return f"training: {', '.join(filter(None, (at, epoch, loss)))}"
 
 
 def _trial_summary(trial: dict[str, Any], best: dict[str, Any], number: int, most: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from cli import advice, costs, govern, hours, laptop_clock, models, pipeline, sl
 from cli.ab import ab
 from cli.card import card
 from cli.check import check
-from cli.connection import AWS_ERRORS, CommandError, Connection, explain, laptop_url
+from cli.connection import AWS_ERRORS, LAPTOP_REGION, CommandError, Connection, explain, laptop_url
 from cli.doctor import doctor
 from cli.drop import drop
 from cli.hosting import hosting
@@ -81,9 +82,13 @@ def connect(
 ) -> None:
     """Chooses the account."""
     url = laptop_url() if laptop or os.environ.get("AWS_ENDPOINT_URL") else None
+    if url and region not in (None, LAPTOP_REGION):
+        raise CommandError(f"The laptop's account has {LAPTOP_REGION} alone; leave --region {region} out.")
     named = () if stack == _STACK else ("--stack", stack)
     asked = [*(["--laptop"] if url else []), *named, *(["--region", region] if region else [])]
-    terminal.choose(asked, context.command.commands)  # type: ignore[attr-defined]
+    port = os.environ.get("PORT") if url and not os.environ.get("AWS_ENDPOINT_URL") else None
+    program = terminal.program(sys.argv[0], shutil.which("mlp"), port)
+    terminal.choose(asked, context.command.commands, program)  # type: ignore[attr-defined]
     context.obj = Connection(stack=stack, endpoint_url=url, region=region)
 
 

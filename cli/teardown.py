@@ -67,7 +67,12 @@ def teardown(
     """
     connection: Connection = context.obj
     if yes:
-        sys.exit(remove(connection, data=data))
+        try:
+            sys.exit(remove(connection, data=data))
+        except KeyboardInterrupt:
+            again = f"mlp teardown --yes{' --data' if data else ''}"
+            console.print(f"\nnot at its end: what was begun goes on, and {again} does the rest")
+            raise typer.Exit(130) from None
     stack, owned, buckets = _look(connection)
     _show(connection, stack, owned, buckets, data)
 
@@ -166,7 +171,9 @@ def _show(
     console.print(f"would end what functions made: {said(owned)}")
     for one in owned:
         console.print(f"   {one.kind:<20} {one.name}{f' ({one.state})' if one.state else ''}", markup=False)
-    if stack is not None and stack["StackStatus"] != "DELETE_COMPLETE":
+    if stack is not None and stack["StackStatus"] == "DELETE_IN_PROGRESS":
+        console.print(f"the stack {connection.stack} is being deleted: {len(alive)} resources are left")
+    elif stack is not None and stack["StackStatus"] != "DELETE_COMPLETE":
         console.print(f"would delete the stack {connection.stack}: {len(alive)} resources")
     for bucket in buckets:
         kept = _kept(connection, bucket)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
@@ -18,11 +19,21 @@ _LAPTOP = "laptop"  # the group of commands that are about it anyway
 _chosen: list[tuple[re.Pattern[str], str]] = []
 
 
-def choose(options: Sequence[str], commands: Iterable[str]) -> None:
-    """Remembers what stands before a command, such as `--laptop`, for the rest of the process."""
+def choose(options: Sequence[str], commands: Iterable[str], called: str = "mlp") -> None:
+    """Remembers for the rest of the process what stands before a command, such as `--laptop`, and how mlp is called."""
     words = "|".join(sorted(set(commands) - {_LAPTOP}))
-    instead = f"mlp {' '.join(options)} ".replace("\\", r"\\")
-    _chosen[:] = [(re.compile(rf"(?<![\w./-])mlp (?=(?:{words})\b)"), instead)] if options else []
+    mlp, before = r"(?<![\w./-])mlp ", "".join(f"{one} " for one in (called, *options)).replace("\\", r"\\")
+    _chosen.clear()
+    if options:
+        _chosen.append((re.compile(rf"{mlp}(?=(?:{words})\b)"), before))
+    if called != "mlp":  # what the first has changed has an option behind it, and is left alone
+        _chosen.append((re.compile(rf"{mlp}(?=(?:{words}|{_LAPTOP})\b)"), f"{called} ".replace("\\", r"\\")))
+
+
+def program(typed: str, found: str | None, port: str | None) -> str:
+    """How the person calls mlp: by its bare name where that is `found`, else as `typed`; with the laptop's `port`."""
+    own = Path(typed).name == "mlp" and (found is None or not Path(typed).exists() or not Path(found).samefile(typed))
+    return f"{f'PORT={port} ' if port else ''}{typed if own else 'mlp'}"
 
 
 def with_options(text: str) -> str:

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from cli.connection import CommandError, Connection
 from cli.drop import stored_version
-from cli.follow import Follower, conclude
+from cli.follow import follow_to_end
 from cli.serving import app_of
 from cli.terminal import Terminal
 from mlplatform import names
@@ -78,7 +78,7 @@ def tune(
     version = stored_version(connection, dataset)
     console.print(f"asked for a tuning of [bold]{dataset}[/bold], version {version}")
     if follow:
-        conclude(Follower(connection, console, dataset, version, since).run(), dataset, console)
+        follow_to_end(connection, console, dataset, version, since)
     else:
         console.print(f"see how far it is: mlp status {dataset}")
 

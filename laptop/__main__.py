@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import signal
 import sys
 import threading
 import traceback
+import urllib.request
 from datetime import UTC, datetime
+from http.client import HTTPException
 
 from laptop.errors import ServiceError
 from laptop.server import Server
@@ -32,8 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"The clock can't begin at {given.at}: {error}", file=sys.stderr)
         return 1
-    except (OSError, OverflowError) as error:
-        print(f"Port {port} can't be used: {error}. Stop what uses it, or: make up PORT=N.", file=sys.stderr)
+    except OverflowError:
+        print(f"Port {port} can't be used: a port is 0 to 65535. For example: make up PORT=4600.", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"Port {port} can't be used: {_why(port, error)} To take another: make up PORT=N.", file=sys.stderr)
         return 1
     stopped = threading.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
@@ -45,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             server.start()
             _deploy(server)
             deployed.append(0)
-            print(f"ready {server.account.url}", flush=True)
+            print(_welcome(server.account.url, server.account.port), flush=True)
         except ServiceError as error:
             print(f"The stack can't be deployed: {error}", file=sys.stderr)
             stopped.set()
@@ -59,6 +65,27 @@ def main(arguments: list[str] | None = None) -> int:
     stopped.wait()
     server.stop()
     return 0 if deployed else 1
+
+
+def _why(port: int, error: OSError) -> str:
+    """Two sentences at most: a laptop that runs already can be used as it is."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_laptop/health", timeout=2) as answer:
+            json.load(answer)["status"]
+    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+        return f"{error}. Stop what uses it."
+    return f"a laptop runs there already, with its console at http://127.0.0.1:{port}."
+
+
+def _welcome(url: str, port: int) -> str:
+    """The first line is for programs."""
+    variable = "" if port == DEFAULT_PORT else f"PORT={port} "
+    return (
+        f"ready {url}\n"
+        f"The console: {url}\n"
+        f"Next, in another terminal: {variable}.venv/bin/mlp --laptop drop YOUR.csv --follow\n"
+        "Ctrl-C here ends it, and nothing is kept."
+    )
 
 
 def _deploy(server: Server) -> None:

@@ -46,6 +46,12 @@ def deploy(
     chosen = {**configured(root), **(parameters or {})}
     given = {name: chosen.get(name) or template["Parameters"][name]["Default"] for name in REQUIRED_TAGS}
     s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": tag_list(given)})
+    # A bucket without a lifecycle would be the first thing that `mlp costs advice` tells of.
+    rule = {"ID": "unfinished", "Status": "Enabled", "Filter": {"Prefix": ""}}
+    s3.put_bucket_lifecycle_configuration(
+        Bucket=bucket,
+        LifecycleConfiguration={"Rules": [{**rule, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7}}]},
+    )
     uploaded: dict[Path, str] = {}
 
     def upload(local: str) -> str:

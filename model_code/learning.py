@@ -153,6 +153,7 @@ def learn(
         answers.append(network.predict(twin, judges, classes).double().cpu().numpy())
     predicted, trees = np.concatenate(answers), None
     if settings.trees and group.place.first:
+        log("Boosted trees learn from the same rows.")
         whole, unseen = (train, held) if folded else _for_trees(data, settings)
         trees, predicted = sklearn_trees.learn(
             encoder.encode(whole.columns),

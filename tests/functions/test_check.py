@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from deployed_endpoint import ENDPOINT, AccountsConnection, deploy
 
 from builders import JOB, Account
-from cli.check import Found, Stack, alarms
+from cli.check import Found, Stack, alarms, not_ok
 from mlplatform import names
 from mlplatform.endpoint_alarms import endpoint_alarms
 from mlplatform.facts import Endpoint
@@ -70,3 +72,20 @@ def test_what_sleeps_needs_an_alarm_that_wakes_it_beside_those_that_tell(asleep:
     wake(asleep, policy_arn(asleep))
     asleep.client("application-autoscaling").delete_scaling_policy(PolicyName=f"{ENDPOINT}-wake", **TARGET)
     assert alarms(stack).wrong == (f"{ENDPOINT}-wake wakes nothing",)
+
+
+def test_an_alarm_that_is_younger_than_what_it_looks_back_over_is_not_said_to_ring() -> None:
+    now = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    ticks = {"StateValue": "INSUFFICIENT_DATA", "InsufficientDataActions": ["a topic"], "Period": 300}
+
+    def alarm(name: str, age: timedelta, **said: object) -> dict[str, object]:
+        made = {"AlarmName": name, "EvaluationPeriods": 24, "AlarmConfigurationUpdatedTimestamp": now - age}
+        return {**ticks, **made, **said}
+
+    found = [
+        alarm("new", timedelta(minutes=119)),  # it looks back two hours
+        alarm("missed", timedelta(minutes=121)),
+        alarm("quiet", timedelta(days=9), InsufficientDataActions=[]),
+        alarm("loud", timedelta(minutes=1), StateValue="ALARM"),
+    ]
+    assert not_ok(found, now) == (["loud", "missed (no data)"], ["new"])

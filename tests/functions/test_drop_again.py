@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from typing import Any
 
 import pytest
+import typer
 from rich.console import Console
 from trained_account import ARTIFACTS, deploy_first, end, train
 
 import builders
 from builders import JOB, VERSION, Account
 from cli.connection import Connection
-from cli.follow import Follower, known
+from cli.follow import _STEP, Follower, doing, follow_to_end, known
 from mlplatform import names
 
 
@@ -24,6 +26,11 @@ from mlplatform import names
         ({"dataset": "people-x", "message": "of people"}, False),
         ({"endpoint_name": "ml-platform-people", "message": "..."}, True),
         ({"endpoint_name": "ml-platform-people-x", "message": "..."}, False),
+        ({"dataset": "people", "version": "88952c6cf0b3", "message": "..."}, True),
+        ({"dataset": "people", "version": "0123456789ab", "message": "..."}, False),
+        ({"dataset": "people", "job_name": "ml-platform-people-88952c6cf0b3-f9669", "message": "..."}, True),
+        ({"dataset": "people", "job_name": "ml-platform-people-0123456789ab-f9669", "message": "..."}, False),
+        ({"dataset": "people", "job_name": "ml-platform-peop-t0123-001-abc", "message": "of a tuning"}, True),
         ({"message": "Version 88952c6cf0b3 of people already has its verdict"}, True),
         ({"message": "The update of endpoint ml-platform-people to ... failed"}, True),
         ({"message": "ml-platform-people-0123456789ab-abcde was not compared"}, True),
@@ -95,4 +102,50 @@ def test_a_version_that_still_trains_or_waits_is_followed(account: Account) -> N
     verdict(account, "held", None)
     assert look(account) is None
     verdict(account, "accepted")  # whose job has no outcome yet
-    assert look(account) is None
+    found = look(account)
+    assert found.kind == "open"
+    assert found.reason.endswith(f"and {JOB} has not ended yet.")
+
+
+def test_what_a_job_does_is_told_by_its_log_in_few_words() -> None:
+    told, fold = [], ""
+    for line in (
+        "Fold 4 of 5: 160 rows to learn from, 40 left out.",
+        "epoch=144 train_loss=0.323456 validation_loss=0.28123456 validation_accuracy=0.91 learning_rate=0.001",
+        "Boosted trees learn from the same rows.",
+    ):
+        found = _STEP.search(line)
+        assert found
+        fold = found["fold"] or fold
+        told.append(doing(found, fold))
+    assert told == [
+        "training: fold 4 of 5",
+        "training: fold 4 of 5, epoch 144, validation loss 0.2812",
+        "training: boosted trees, beside the network",
+    ]
+    assert _STEP.search("The column 'id' is left out because it numbers the rows.") is None
+
+
+def test_who_has_seen_enough_is_told_that_it_goes_on() -> None:
+    class Interrupted(Connection):
+        @property
+        def data_bucket(self) -> str:
+            raise KeyboardInterrupt
+
+    said = Console(record=True, file=io.StringIO(), width=200)
+    connection = Interrupted("ml-platform", None, "us-east-1")
+    connection.__dict__["logs"] = NoLogs()
+    with pytest.raises(typer.Exit) as end:
+        follow_to_end(connection, said, "people", VERSION, 0.0)
+    assert end.value.exit_code == 130
+    assert "what has begun goes on: mlp status people" in said.export_text()
+
+
+class NoLogs:
+    """A client of CloudWatch Logs without any."""
+
+    def get_paginator(self, _operation: str) -> NoLogs:
+        return self
+
+    def paginate(self, **_query: Any) -> list[dict[str, Any]]:
+        return []

@@ -111,6 +111,18 @@ def test_an_endpoints_metrics_become_what_the_planner_asks_for() -> None:
     assert (found.latency_seconds, found.cpu_peak_percent, found.memory_peak_percent) == (Decimal("0.2"), 30, 30)
 
 
+def test_an_endpoint_that_was_made_anew_this_morning_is_judged_by_what_was_measured_before() -> None:
+    morning = {**endpoint("shop-churn"), "CreationTime": NOW - timedelta(minutes=30)}
+    aws = Aws(
+        search=search(morning),
+        describe_endpoint_config=CONFIG,
+        get_metric_data=metrics({"Invocations": {5: 40.0}, "CPUUtilization": {9: 20.0, 5: 20.0, 0: 20.0}}),
+    )
+    (found,) = read(aws).endpoints
+    # from midnight nine days ago until half past seven, and four whole days since the last call
+    assert (found.observed_days, found.idle_days) == (Decimal("9.3125"), 4)
+
+
 @pytest.mark.parametrize(
     ("tags", "hours"),
     [

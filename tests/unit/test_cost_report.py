@@ -334,6 +334,26 @@ def test_a_mover_is_told_against_the_week_before_with_the_jobs_and_endpoints_tha
     assert (storage.change, storage.cause) == (D("0.30"), "The platform does not know what caused it.")
 
 
+def test_the_first_whole_day_of_an_endpoint_is_told_and_so_is_what_can_not_be_known() -> None:
+    lines = (line(november(22), "0.50"), line(YESTERDAY, "2.50"))
+    born = EndpointBirth("ml-platform-churn", "churn", datetime(2026, 11, 22, 15, tzinfo=UTC))
+    assert report(lines=lines, endpoints=(born,)).movers[0].cause == (
+        "Endpoint ml-platform-churn was started the day before, and this was its first whole day."
+    )
+    assert report(lines=lines).movers[0].cause == (
+        "No job ended that would explain it, and no endpoint that is there now was started on these two days."
+    )
+
+
+def test_a_few_predictions_do_not_tell_what_a_thousand_cost() -> None:
+    made = report(
+        lines=(line(november(2), "9"),),
+        tagged=(tagged(november(2), "6"), tagged(november(2), "3", dataset="iris")),
+        predictions={"churn": 99, "iris": 100},
+    )
+    assert [unit.name for unit in made.unit_costs] == ["per dataset", "per 1,000 predictions of iris"]
+
+
 def test_a_fall_is_explained_by_the_endpoints_that_slept() -> None:
     night = Saving("night", "n1", D("1.428"), "14 h x 0.102", datetime(2026, 11, 23, 8, tzinfo=UTC), "churn")
     made = report(lines=(line(november(22), "3"), line(YESTERDAY, "1")), savings=(night,))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from cli import terminal
+from cli import advice, terminal
 from cli.main import commands
 from cli.terminal import Terminal
 
@@ -34,9 +35,38 @@ def test_a_command_gets_the_options_that_chose_the_account(said: str, shown: str
     assert terminal.with_options(said) == shown
 
 
+def test_a_command_is_called_as_the_person_called_it() -> None:
+    terminal.choose(["--laptop"], commands(), "PORT=4711 .venv/bin/mlp")
+    said = "try it: mlp predict churn; mlp laptop clock --to 18:05"
+    assert terminal.with_options(said) == (
+        "try it: PORT=4711 .venv/bin/mlp --laptop predict churn; PORT=4711 .venv/bin/mlp laptop clock --to 18:05"
+    )
+    terminal.choose([], commands(), ".venv/bin/mlp")
+    assert terminal.with_options("mlp status") == ".venv/bin/mlp status"
+
+
+def test_mlp_is_called_by_its_bare_name_where_a_shell_finds_it(tmp_path: Path) -> None:
+    mine, other = tmp_path / "mlp", tmp_path / "elsewhere" / "mlp"
+    other.parent.mkdir()
+    for file in (mine, other):
+        file.touch()
+    assert terminal.program(str(mine), str(mine), None) == "mlp"
+    assert terminal.program(str(mine), None, None) == str(mine)
+    assert terminal.program(str(mine), str(other), "4711") == f"PORT=4711 {mine}"
+    assert terminal.program("/usr/lib/python3/cli/main.py", None, None) == "mlp"
+
+
 def test_who_chose_nothing_is_told_plain_commands() -> None:
     terminal.choose([], commands())
     assert terminal.with_options("mlp status") == "mlp status"
+
+
+def test_a_command_of_the_aws_cli_goes_to_the_laptop_and_not_to_aws() -> None:
+    how = "Think first, then aws s3api put-bucket-lifecycle-configuration --bucket b (AWS says how)"
+    assert advice.at("http://127.0.0.1:4566", how) == (
+        "Think first, then aws --endpoint-url http://127.0.0.1:4566 s3api put-bucket-lifecycle-configuration "
+        "--bucket b (AWS says how)"
+    )
 
 
 def shown(text: str, width: int, *, terminal: bool = True, hang: int = 0) -> list[str]:

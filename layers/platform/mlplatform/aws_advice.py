@@ -198,8 +198,11 @@ class _Reader:
         invocations = used.get((name, "Invocations"), [])
         busy = [at for at, value in invocations if value > 0]
         last = max(busy, default=None)
+        # One that sleeps at night is made anew every morning; what was measured before is under the same name.
+        seen = [at for at, _ in (*invocations, *used.get((name, "CPUUtilization"), ()))]
+        began = max(min([created, *seen]), self._since)
         # A day's point begins at midnight: the day itself does not count as idle.
-        quiet_since = last + timedelta(days=1) if last else max(created, self._since)
+        quiet_since = last + timedelta(days=1) if last else began
         latency = _values(used, name, "ModelLatency")
         cpu, memory = _values(used, name, "CPUUtilization"), _values(used, name, "MemoryUtilization")
         return EndpointUse(
@@ -211,7 +214,7 @@ class _Reader:
             variants=len(variants),
             tags=tags,
             hours_per_week=self._hours(tags),
-            observed_days=Decimal(int((self._now - max(created, self._since)).total_seconds())) / _DAY,
+            observed_days=Decimal(int((self._now - began).total_seconds())) / _DAY,
             idle_days=max(0, (self._now - quiet_since).days) if kind else 0,
             invocations=int(sum(value for _, value in invocations)) if invocations else 0 if kind else None,
             latency_seconds=sum(latency, Decimal(0)) / len(latency) / 10**6 if latency else None,

@@ -33,6 +33,7 @@ SAGEMAKER = "Amazon SageMaker"
 _COST_EXPLORER_REGION = "us-east-1"  # its only endpoint, whatever the stack's region (AWS General Reference)
 _MOVERS = 5
 _WEEK = 7
+_ENOUGH_PREDICTIONS = 100  # of fewer, what a thousand cost says nothing
 
 
 @dataclass(frozen=True)
@@ -534,6 +535,11 @@ def _cause(mover: Mover, day: date, jobs: Sequence[_PricedJob], facts: CostFacts
             rest = sum((job.usd for job in ended[2:]), NOTHING)
             seen.append(f"{counted(len(ended) - 2, 'more training job')} {precise(rest)}")
         seen += [f"endpoint {one.name} was started" for one in facts.endpoints if one.created.date() == day]
+        seen += [
+            f"endpoint {one.name} was started the day before, and this was its first whole day"
+            for one in facts.endpoints
+            if one.created.date() == day - timedelta(days=1)
+        ]
     else:
         nights = [one for one in facts.savings if one.kind == "night" and one.at.date() == day]
         if nights:
@@ -542,7 +548,7 @@ def _cause(mover: Mover, day: date, jobs: Sequence[_PricedJob], facts: CostFacts
         if not any(job.run.ended.date() == day for job in jobs):
             seen.append("no training job ended")
     if not seen:
-        return "No job ended and no endpoint was started that would explain it."
+        return "No job ended that would explain it, and no endpoint that is there now was started on these two days."
     text = "; ".join(seen)
     return f"{text[0].upper()}{text[1:]}."
 
@@ -576,7 +582,7 @@ def _unit_costs(jobs: Sequence[_PricedJob], datasets: Table | None, facts: CostF
         )
     for row in named:
         asked = facts.predictions.get(row.name, 0)
-        if asked and row.month_to_date > 0:
+        if asked >= _ENOUGH_PREDICTIONS and row.month_to_date > 0:
             units.append(
                 UnitCost(
                     f"per 1,000 predictions of {row.name}",

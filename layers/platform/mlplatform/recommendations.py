@@ -537,6 +537,7 @@ def _buckets(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendation]:
         # What was there a month ago and is still there now has not been deleted since: it is at least that old.
         old = min(bucket.standard_gb or Decimal(0), bucket.standard_gb_month_ago or Decimal(0))
         ours = bucket.tags.get("aws:cloudformation:stack-name") == facts.stack
+        call = Call("s3", "put_bucket_lifecycle_configuration", _lifecycle(bucket.name))
         yield _advice(
             f"Give bucket {bucket.name} a lifecycle",
             f"{old:,.1f} of {bucket.standard_gb or 0:,.1f} GB are older than 30 days, at {money(standard, places=4)} a "
@@ -548,8 +549,8 @@ def _buckets(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendation]:
             old * (standard - colder),
             Confidence.MEDIUM if known else Confidence.LOW,
             "Move objects to Standard-IA after 30 days and to Glacier Instant Retrieval after 90; nothing is deleted."
-            + ("" if ours else f" aws s3api put-bucket-lifecycle-configuration --bucket {bucket.name} ..."),
-            (Call("s3", "put_bucket_lifecycle_configuration", _lifecycle(bucket.name)),) if ours else (),
+            + ("" if ours else f" {call}"),
+            (call,) if ours else (),
         )
 
 
@@ -636,7 +637,7 @@ def _nat_gateways(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendat
                 gb * prices.usd("nat_gateway.gb", facts.region),
                 Confidence.LOW,
                 f"aws ec2 create-vpc-endpoint --vpc-id {nat.vpc} --service-name com.amazonaws.{facts.region}.s3 "
-                "--route-table-ids ...",
+                "--route-table-ids YOUR_ROUTE_TABLES",
                 subject=f"nat-data {nat.vpc} {nat.id}",
             )
 
@@ -653,7 +654,7 @@ def _clusters(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendation]
                 f"Its control plane costs {money(extended)} a month instead of {money(standard)}.",
                 extended - standard,
                 Confidence.HIGH,
-                f"aws eks update-cluster-version --name {cluster.name} --kubernetes-version ...",
+                f"aws eks update-cluster-version --name {cluster.name} --kubernetes-version NEXT_VERSION",
                 subject=subject,
             )
         yield _advice(
@@ -699,7 +700,7 @@ def _snapshots(facts: AdviceFacts, prices: PriceList) -> Iterator[Recommendation
         "this is the most they can cost.",
         gb * prices.usd("ebs.snapshot_gb_month", facts.region),
         Confidence.LOW,
-        "aws ec2 delete-snapshot --snapshot-id ..., for those that no AMI needs",
+        "aws ec2 delete-snapshot --snapshot-id SNAPSHOT, for those that no AMI needs",
     )
 
 
