@@ -90,8 +90,8 @@ def hosting(
     """
     connection: Connection = context.obj
     kind = None if move_to is None else kind_called(move_to)
-    current = find(connection, dataset)
-    settings = connection.settings
+    with console.status("looking at the endpoint"):
+        current, settings = find(connection, dataset), connection.settings
     if kind is not None:
         sizes = {"memory_gb": None if memory_gb is None else int(memory_gb), "max_concurrency": max_concurrency}
         move(connection, current, kind, {key: one for key, one in sizes.items() if one}, settings)
