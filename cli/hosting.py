@@ -212,6 +212,8 @@ def under_way(connection: Connection, current: CurrentHosting, settings: Setting
         wanted = kinds.hosting(current.tags, settings, current.running).kind.value
         first = f" first {stand_in}, of an earlier move, goes;" if found else ""
         return f"{name} is to become {wanted}:{first} the next tick goes on, within a quarter of an hour."
+    if current.running is not None and not moves(current.running, settings):
+        return f"{name} has moved; {stand_in} goes when nobody has called it for a quarter of an hour."
     return (
         f"{name} moves: {stand_in} is {found['EndpointStatus']}. Call that one while {name} is made anew; it goes "
         "when nobody has called it for a quarter of an hour."
