@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.markup import escape
 
+from cli import logs
 from cli.connection import Connection
 from cli.pipeline import find_execution, steps
 from cli.serving import app_of
@@ -25,7 +26,6 @@ from mlplatform.aws import Aws
 from mlplatform.tuning import shortened
 
 DECIDING_FUNCTIONS = ("start_training", "deploy_model", "configure_autoscaling")
-TRAINING_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 # What a training job's log tells of how far it is (model_code/learning.py and fitting.py).
 _STEP = re.compile(
     r"\bepoch=(?P<epoch>\d+)\b(?:.*?\bvalidation_loss=(?P<loss>[\d.e+-]+))?|^Fold (?P<fold>\d+ of \d+):|"
@@ -188,7 +188,7 @@ class Follower:
 
     def _read_decisions(self) -> None:
         for function in DECIDING_FUNCTIONS:
-            for event in self._log_events(self.connection.function_log_group(function), '"decision"'):
+            for event in self._new(logs.LogQuery(self.connection.function_log_group(function), pattern='"decision"')):
                 entry = _json_object(event["message"])
                 if not entry or "decision" not in entry or not self._is_mine(entry):
                     continue
@@ -211,20 +211,9 @@ class Follower:
         named = rf"{re.escape(endpoint)}(?:-[0-9a-f]{{12}}-[0-9a-f]+|-v\d+)?|{re.escape(self.dataset)}/\d+"
         return re.search(rf"(?<![\w-])(?:{named})(?![\w-])", said) is not None
 
-    def _log_events(self, group: str, pattern: str | None = None, prefix: str | None = None) -> list[dict[str, Any]]:
-        query: dict[str, Any] = {"logGroupName": group, "startTime": int(self.since * 1000)}
-        if pattern:
-            query["filterPattern"] = pattern
-        if prefix:
-            query["logStreamNamePrefix"] = prefix
-        try:
-            pages = self.connection.logs.get_paginator("filter_log_events").paginate(**query)
-            events = [event for page in pages for event in page["events"]]
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "ResourceNotFoundException":  # nothing has been logged yet
-                return []
-            raise
-        fresh = [event for event in events if event["eventId"] not in self._seen]
+    def _new(self, query: logs.LogQuery) -> list[dict[str, Any]]:
+        """The log's events that were not seen yet."""
+        fresh = [event for event in logs.read(self.connection, query, self.since) if event["eventId"] not in self._seen]
         self._seen.update(event["eventId"] for event in fresh)
         return fresh
 
@@ -255,7 +244,7 @@ class Follower:
             self._say("training job", _job_summary(job), "green")
 
     def _read_epochs(self, job_name: str, status: Any) -> None:
-        for event in self._log_events(TRAINING_LOG_GROUP, prefix=f"{job_name}/"):
+        for event in self._new(logs.LogQuery(logs.TRAINING_LOG_GROUP, f"{job_name}/")):
             found = _STEP.search(event["message"])
             if found:
                 self._fold = found["fold"] or self._fold

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.study import Study
 
-MOST_JOBS, MOST_PARALLEL = 500, 10  # default quotas
+MOST_JOBS, MOST_PARALLEL = 750, 10  # default quotas ("Resource Limits for Automatic Model Tuning", developer guide)
+MOST_WITH_PARENTS = 500  # training jobs of a warm start and its parents
 MOST_STATIC_CHANGES = 10  # between a parent and a warm start
 ENDED = ("Completed", "Failed", "Stopped")
 LOOK_SECONDS = 0.1  # between two looks at the running trials
@@ -546,7 +547,7 @@ def _assert_parents(job: Job, ranges: Sequence[Mapping[str, Any]], parents: Sequ
     """The restrictions of "Run a Warm Start Hyperparameter Tuning Job"."""
     kinds = {one["Name"]: one["Kind"] for one in ranges}
     trials = job.config["ResourceLimits"]["MaxNumberOfTrainingJobs"] + sum(len(parent.trials) for parent in parents)
-    if trials > MOST_JOBS:
+    if parents and trials > MOST_WITH_PARENTS:
         raise ServiceError("ResourceLimitExceeded", f"With its parents' the tuning job has {trials} training jobs.")
     for parent in parents:
         theirs = {one["Name"]: one["Kind"] for one in ranges_of(parent.config)}

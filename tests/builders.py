@@ -377,6 +377,7 @@ def account(**changed: Any) -> Iterator[Account]:
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue_arn["Attributes"]["QueueArn"])
         one.answers["update_endpoint"] = _update_endpoint
         one.answers["update_endpoint_weights_and_capacities"] = _update_weights
+        one.answers["list_inference_components"] = {"InferenceComponents": []}  # moto has none
         one.answers["list_service_quotas"] = {"Quotas": []}  # an account that tells none; moto knows no SageMaker's
         yield one
 

@@ -157,6 +157,25 @@ def test_what_a_quota_forbids_is_told_once_and_not_tried_again(account: Account,
     assert "real-time and serves" in said[-1]
 
 
+def test_a_region_without_scaling_to_zero_is_told_once_and_takes_the_wish_back(account: Account) -> None:
+    deploy(account)
+    event(account)
+    account.alerts()
+
+    def refuse(parameters: Mapping[str, Any]) -> None:
+        if "ManagedInstanceScaling" in parameters["ProductionVariants"][0]:
+            said = "Min instance count needs to be greater than 0 for enabled managed instance scaling"
+            raise AwsError("sagemaker", "CreateEndpointConfig", "ValidationException", said)
+
+    account.answers["create_endpoint_config"] = refuse
+    wish(account, "kind=scale-to-zero")
+    decision = event(account)
+    assert isinstance(decision, AbandonMove)
+    assert "Min instance count needs to be greater than 0" in decision.reason
+    assert kinds(account) == {ENDPOINT: "real-time"}
+    assert settle(account) == []
+
+
 @pytest.mark.parametrize("operation", ["create_endpoint", "delete_endpoint", "add_tags"])
 @pytest.mark.parametrize("after", [False, True])
 def test_whatever_call_fails_or_is_the_last_one_the_next_ticks_finish_the_move(

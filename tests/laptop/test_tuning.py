@@ -291,7 +291,8 @@ def test_with_identical_data_the_best_of_all_is_told_too(sandbox: Sandbox) -> No
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"jobs": 501}, "'MaxNumberOfTrainingJobs' is 500"),
+        ({"jobs": 751}, "'MaxNumberOfTrainingJobs' is 750"),
+        ({"jobs": 500, "WarmStartConfig": warm("parent")}, "With its parents' the tuning job has 501"),
         ({"jobs": 20, "parallel": 11}, "'MaxParallelTrainingJobs' is 10"),
         ({"jobs": 2, "parallel": 3}, "can't be greater than"),
         ({"Strategy": "Hyperband"}, "Hyperband needs AWS"),

@@ -407,7 +407,7 @@ def test_no_parameter_is_in_what_a_named_budget_can_never_change() -> None:
 
 def test_anomalies_are_watched_by_the_projects_tag_and_told_at_once() -> None:
     monitor = resources("AWS::CE::AnomalyMonitor")["ProjectAnomalyMonitor"]
-    assert json.loads(monitor["MonitorSpecification"])["Tags"]["Values"] == ["ml-platform"]
+    assert json.loads(monitor["MonitorSpecification"]) == {"Tags": {"Key": "Project", "Values": ["ml-platform"]}}
     alerts = resources("AWS::CE::AnomalySubscription")["AnomalyAlerts"]
     assert alerts["MonitorArnList"] == ["arn:aws:ce::123456789012:anomalymonitor/projectanomalymonitor"]
     assert (alerts["Frequency"], alerts["Subscribers"]) == ("IMMEDIATE", [{"Type": "SNS", "Address": TOPIC}])

@@ -137,7 +137,7 @@ def test_what_is_not_a_json_object_is_refused(content: bytes, said: str) -> None
         ({"memory_gb": 2}, "(did you mean hosting.memory_gb?)"),
         ({"tuning": {"trials": 5}}, "(did you mean max_jobs?)"),
         ({"tuning": {"jobs": 5}}, "the unknown key 'tuning.jobs'; the keys under 'tuning' are max_jobs"),
-        ({"tuning": {"max_jobs": 501}}, "has 501 as 'tuning.max_jobs'; it must be from 1 to 500"),
+        ({"tuning": {"max_jobs": 751}}, "has 751 as 'tuning.max_jobs'; it must be from 1 to 750"),
         ({"tuning": {"max_parallel_jobs": 11}}, "has 11 as 'tuning.max_parallel_jobs'; it must be from 1 to 10"),
         ({"tuning": {"max_jobs": 2, "max_parallel_jobs": 3}}, "'tuning.max_parallel_jobs' 3 above 'tuning.max_jobs' 2"),
         ({"tuning": {"max_runtime_seconds": 5}}, "has 5 as 'tuning.max_runtime_seconds'; it must be from 60"),

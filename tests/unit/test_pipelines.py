@@ -337,6 +337,15 @@ def test_a_stopped_execution_is_told_and_a_registered_model_gets_its_lineage_and
     assert isinstance(done, RecordLineage)
     assert "the event of that decides" in done.reason
     assert service_model.validate("sagemaker", "UpdateModelPackage", done.update) == []
+    for given, removed in (
+        ({}, ["compared_with", "hosting"]),
+        ({"LiveModelUri": "s3://b/code/abc/source/requirements.txt", "Hosting": "none"}, ["compared_with", "hosting"]),
+        ({"LiveModelUri": "s3://b/x/model.tar.gz", "Hosting": "kind=serverless"}, []),
+    ):
+        run = replace(RUN, status="Succeeded", steps=(registered,), parameters={**RUN.parameters, **given})
+        lineage = outcome(run)
+        assert isinstance(lineage, RecordLineage)
+        assert lineage.update["CustomerMetadataPropertiesToRemove"] == removed
     assert done.update["CustomerMetadataProperties"] == {
         "instance": "1 x ml.m5.xlarge spot",
         "training_usd": "0.0690",  # 1,080 s of an hour at 0.23

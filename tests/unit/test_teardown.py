@@ -85,7 +85,10 @@ def test_what_a_bucket_costs_that_has_no_price_is_unknown_and_not_nothing() -> N
     )
 
 
-def test_an_inference_component_its_scaling_alarm_and_log_are_found_and_ended_by_their_own_names() -> None:
+@pytest.mark.parametrize("tagged_too", [True, False], ids=["its tags are told", "its tags are not told"])
+def test_an_inference_component_its_scaling_alarm_and_log_are_found_and_ended_by_their_own_names(
+    tagged_too: bool,
+) -> None:
     """It has its endpoint's name, by which what can't be tagged is known to be the stack's."""
     tagged = [{"Key": "ml-platform:stack", "Value": STACK}]
     arn, at = "arn:aws:sagemaker:us-east-1:123456789012:", datetime(2026, 11, 28, tzinfo=UTC)
@@ -93,11 +96,11 @@ def test_an_inference_component_its_scaling_alarm_and_log_are_found_and_ended_by
     alarm = {"AlarmName": "shop-flowers-wake", "AlarmArn": "arn:alarm"}
     target = {"ResourceId": "inference-component/shop-flowers", "ScalableTargetARN": "arn:t", "CreationTime": at}
     ended: list[tuple[str, dict[str, Any]]] = []
+    listed = [component["InferenceComponentArn"]] if tagged_too else []
     answers: dict[str, Any] = {
         "get_resources": {
             "ResourceTagMappingList": [
-                {"ResourceARN": one, "Tags": tagged}
-                for one in (component["InferenceComponentArn"], f"{arn}endpoint/e", "arn:alarm")
+                {"ResourceARN": one, "Tags": tagged} for one in (*listed, f"{arn}endpoint/e", "arn:alarm")
             ]
         },
         "list_inference_components": {

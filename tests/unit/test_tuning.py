@@ -106,7 +106,7 @@ def tuning_job(**changed: Any) -> TuningJob:
         True,
         {"strategy": "random", "early_stopping": False},
         {"ranges": {"dropout": [0, 0.5], "hidden_size": {"values": [64, 128]}}},
-        {"max_jobs": 500, "max_parallel_jobs": 10, "max_cost_usd": 1000},
+        {"max_jobs": 750, "max_parallel_jobs": 10, "max_cost_usd": 1000},
     ],
 )
 @pytest.mark.parametrize("region", ["us-east-1"])

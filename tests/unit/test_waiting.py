@@ -67,3 +67,14 @@ def test_what_may_heal_by_itself_is_no_reason_to_wait() -> None:
     assert held_by(launch, refused(*BUSY)) is None
     assert asked_by(deployment("It is good.", model, None, builders.settings()), refused(*BUSY)) is None
     assert refused_by(refused(*BUSY)) is None
+
+
+def test_a_region_that_scales_nothing_to_zero_is_named_with_what_to_set_instead() -> None:
+    """AWS's words of 2026-08-27 in eu-west-3 (github.com/stdapi-ai/stdapi.ai/issues/43)."""
+    said = "Min instance count needs to be greater than 0 for enabled managed instance scaling"
+    model = Model("churn", builders.JOB, {"Image": "image", "ModelDataUrl": "s3://b/m"}, "kind=scale-to-zero")
+    pending = asked_by(
+        deployment("It is good.", model, None, builders.settings()), refused("ValidationException", said)
+    )
+    assert pending is not None
+    assert f"SageMaker does not scale to zero in this region: {said}. Set another hosting.kind" in pending.reason

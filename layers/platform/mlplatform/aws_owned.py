@@ -187,20 +187,19 @@ def _jobs(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> It
 
 def _hosting(call: Call, stack: str, tagged: Mapping[str, Mapping[str, str]]) -> Iterator[Owned]:
     prefix = f"{stack}-"
+    endpoints: dict[str, Mapping[str, str]] = {}
     for entry in pages(call, "Endpoints", "sagemaker", "list_endpoints", NameContains=prefix):
         if (arn := entry["EndpointArn"]) in tagged:
             name = entry["EndpointName"]
+            endpoints[name] = tagged[arn]
             yield Owned("endpoint", name, entry["EndpointStatus"], arn, entry["CreationTime"], tagged[arn], name)
-    components = any(":inference-component/" in arn for arn in tagged)
-    for entry in (
-        pages(call, "InferenceComponents", "sagemaker", "list_inference_components", NameContains=prefix)
-        if components
-        else ()
-    ):
-        if (arn := entry["InferenceComponentArn"]) in tagged:
+    for entry in pages(call, "InferenceComponents", "sagemaker", "list_inference_components", NameContains=prefix):
+        arn, name, about = entry["InferenceComponentArn"], entry["InferenceComponentName"], entry["EndpointName"]
+        # Its endpoint's is the stack's: that the tagging service lists components is not certain, and one that is
+        # left keeps its endpoint, and with that the stack, from being deleted.
+        if (tags := tagged.get(arn) or endpoints.get(about)) is not None:
             status, created = entry["InferenceComponentStatus"], entry["CreationTime"]
-            name, about = entry["InferenceComponentName"], entry["EndpointName"]
-            yield Owned("inference-component", name, status, arn, created, tagged[arn], about)
+            yield Owned("inference-component", name, status, arn, created, tags, about)
     for entry in pages(call, "EndpointConfigs", "sagemaker", "list_endpoint_configs", NameContains=prefix):
         if (arn := entry["EndpointConfigArn"]) in tagged:
             yield Owned("endpoint-config", entry["EndpointConfigName"], "", arn, entry["CreationTime"], tagged[arn])

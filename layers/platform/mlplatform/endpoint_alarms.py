@@ -41,10 +41,9 @@ def endpoint_alarms(endpoint: Endpoint, settings: Settings) -> tuple[Request, ..
     """PutMetricAlarm for each alarm of an endpoint, which are those of its kind in WATCHED.
 
     A serverless endpoint has no CPU that could be too small; of what is queued nobody waits for a second, but for its
-    turn ("Monitor asynchronous endpoint", SageMaker developer guide). Its errors are those of the model itself, which
-    that page lists among the common metrics: InvocationFailures has what the model refuses as well, so that a caller's
-    bad input would ring. That an asynchronous endpoint really publishes Invocation5XXErrors was not seen on AWS, and a
-    public repository says that it does not: there its errors would ring nothing, and its queue would.
+    turn ("Monitor asynchronous endpoint", SageMaker developer guide). Its errors are those of the model itself,
+    Invocation5XXErrors, which that page has in its list of all metrics that an asynchronous endpoint publishes:
+    InvocationFailures has what the model refuses as well, so that a caller's bad input would ring.
     """
     return tuple(_alarm(endpoint, what, settings) for what in WATCHED[endpoint.kind])
 

@@ -87,6 +87,14 @@ class AwsError(PlatformError):
             return f"AWS says: {text.rstrip('.')}. Enable the key again, or cancel its deletion"
         return ""
 
+    @property
+    def no_zero(self) -> str:
+        """That the region has no scaling to zero, and what AWS says; empty for all else. No list tells which have it:
+        one refused "MinInstanceCount: 0" that another took (github.com/stdapi-ai/stdapi.ai/issues/43)."""
+        text = self.aws_message.strip().rstrip(".")
+        refused = "min instance count needs to be greater than 0" in text.lower()
+        return f"SageMaker does not scale to zero in this region: {text}" if refused else ""
+
 
 class SlackError(PlatformError):
     """Slack did not take a message. The webhook's address is a secret and is in no message of this error."""

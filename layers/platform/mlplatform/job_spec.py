@@ -68,7 +68,7 @@ HOSTING_KEYS: Mapping[str, tuple[str, ...]] = {
 # name -> (smallest, largest): what SageMaker allows without asking ("Resource Limits for Automatic Model Tuning",
 # SageMaker developer guide), and the run time of any training.
 _TUNING_NUMBERS: Mapping[str, tuple[int, int]] = {
-    "max_jobs": (1, 500),
+    "max_jobs": (1, 750),
     "max_parallel_jobs": (1, 10),
     "max_runtime_seconds": (60, LONGEST_RUN_SECONDS),
     "round": (1, 1_000_000),

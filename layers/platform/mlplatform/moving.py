@@ -106,7 +106,7 @@ def _begin(pair: Pair, endpoint: Endpoint, settings: Settings, now: datetime) ->
         return _not_begun(pair, wanted, forbids, now)
     if in_place:
         return ChangeInPlace(
-            f"{endpoint.name} becomes {wanted.said}, in place: no call is lost. There is no way back in place.",
+            f"{endpoint.name} becomes {wanted.said}, in place: no call is lost. The way back needs a stand-in.",
             endpoint.name,
             config,
             update_request(endpoint, model, wanted, settings),
@@ -128,11 +128,14 @@ def not_allowed(endpoint: Endpoint, wanted: kinds.Hosting, quotas: Mapping[str, 
 
 
 def not_begun(pair: Pair, decision: Moving, error: AwsError, settings: Settings, now: datetime) -> AbandonMove | None:
-    """What a beginning comes to that SageMaker itself refuses for a quota; None where the error is no such reason.
+    """What a beginning comes to that SageMaker itself refuses for a quota, or because nothing scales to zero in its
+    region; None where the error is no such reason.
 
     Without the wish that is taken back every tick would try it again.
     """
-    if not isinstance(decision, StartMove | ChangeInPlace) or not error.limit_reached or pair.endpoint is None:
+    if not isinstance(decision, StartMove | ChangeInPlace) or pair.endpoint is None:
+        return None
+    if not error.limit_reached and not error.no_zero:
         return None
     wanted = kinds.hosting(pair.endpoint.tags, settings, pair.endpoint)
     return _not_begun(pair, wanted, f"SageMaker says: {error.aws_message.rstrip('.')}", now)

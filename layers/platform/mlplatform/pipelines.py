@@ -37,6 +37,7 @@ DEFINITIONS: Mapping[str, tuple[str, ...]] = {
     "auto-multiclass": ("xgboost", "pytorch"),
 }
 APPROVALS = (Approval.PENDING.value, Approval.APPROVED.value)  # what ApprovalStatus may be; the first is the default
+NO_LIVE_MODEL = "source/requirements.txt"  # of the code: stands for a live model's artifact where nothing is live
 NOTHING = "none"  # SageMaker takes no empty value for a parameter
 PROCESSING_INSTANCE_TYPE = "ml.t3.medium"  # new accounts have a quota for it, unlike for ml.m5
 # With 4, 16, 64 and 384 GiB of memory; and up to how many GiB of text each takes.
@@ -68,7 +69,7 @@ STACK_DEFAULTS: Mapping[str, str | int | float] = {
     "InferenceInstanceType": "ml.c5.large",
     "TrainingMaxRuntimeSeconds": 3600,
     "TrainingMaxWaitSeconds": 7200,
-    "LiveModelUri": "s3://artifacts/code/digest/source/requirements.txt",  # stands for: nothing is live
+    "LiveModelUri": f"s3://artifacts/code/digest/{NO_LIVE_MODEL}",
     "ManifestUri": "s3://artifacts/manifests/none.json",
 }
 # Parameters that every execution gives. An empty text is none that SageMaker takes.
@@ -123,7 +124,7 @@ def stack_values(settings: Settings, code_uri: str) -> dict[str, str | int | flo
         "InferenceInstanceType": hosting,
         "TrainingMaxRuntimeSeconds": settings.training_max_runtime_seconds,
         "TrainingMaxWaitSeconds": settings.training_max_wait_seconds,
-        "LiveModelUri": f"{code_uri}/source/requirements.txt",
+        "LiveModelUri": f"{code_uri}/{NO_LIVE_MODEL}",
         "ManifestUri": f"{artifacts}/manifests/none.json",
     }
 
@@ -280,7 +281,9 @@ def plan_outcome(
     registered = next((step for step in run.steps if step.kind == "RegisterModel" and step.status == "Succeeded"), None)
     if run.status == "Succeeded" and registered is not None:
         # What a definition can't leave out, although there was none of it.
-        stand_ins = {"compared_with": "LiveModelUri" not in run.parameters}
+        # It is told or not told (ListPipelineParametersForExecution, API reference, says neither of defaults).
+        live_model = run.parameters.get("LiveModelUri", f"/{NO_LIVE_MODEL}")
+        stand_ins = {"compared_with": live_model.endswith(f"/{NO_LIVE_MODEL}")}
         stand_ins["hosting"] = run.parameters.get("Hosting", NOTHING) == NOTHING
         return RecordLineage(
             f"{run.name} registered {registered.arn}; the event of that decides what becomes of the model. Written on "

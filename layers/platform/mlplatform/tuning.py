@@ -44,9 +44,8 @@ MOST_PARENTS = 5
 # trial of it takes seconds; the default of a single training is made to do well untuned, and takes ten times as long.
 NETWORK = "mlp"
 _MOST_STATIC_CHANGES = 10
-_MOST_TRIALS = (
-    500  # of a tuning job and its parents together ("Resource Limits for Automatic Model Tuning", same place)
-)
+# Of a tuning job and its parents together ("Run a Warm Start Hyperparameter Tuning Job"); one alone may have 750.
+_MOST_TRIALS = 500
 _CENT = Decimal("0.01")
 Judged = DeployModel | KeepLiveModel | AskApproval | Notify
 # What the toolkit is told for each job by itself; the trials of a tuning share all of their static hyperparameters.

@@ -20,7 +20,7 @@ from mlplatform.errors import AwsError
 from mlplatform.facts import Approval
 
 # Why one waits: a drop's period, where others wait for the end of a day or month, and a package's `asked`.
-QUOTA, MISSING = "quota", "missing"
+QUOTA, MISSING, REGION = "quota", "missing", "region"
 ASK_FOR_MORE = "Ask for more in the Service Quotas console, under Amazon SageMaker"
 
 Launch = StartTraining | StartTuning | StartPipeline
@@ -86,6 +86,10 @@ def asked_by(decision: DeployModel, error: AwsError) -> AskApproval | None:
     """The same where AWS refused the deployment of what is registered already; None where the error is no reason."""
     if error.missing:
         return asked(decision, f"{error.missing}, and approve it then", MISSING)
+    if error.no_zero:
+        return asked(
+            decision, f"{error.no_zero}. Set another hosting.kind in job.json, and drop the data again", REGION
+        )
     if error.limit_reached:
         said = error.aws_message.rstrip(".")
         return asked(decision, f"SageMaker says: {said}; approve it once that is mended", QUOTA)
