@@ -53,6 +53,7 @@ def advice(
     if as_json:
         shown = [{**asdict(one), "key": one.key, "appliable": one.appliable} for one in found]
         document = {"recommendations": shown, "total_usd_per_month": total(found), "not_looked_at": facts.missing}
+        document["asleep"] = sorted(facts.asleep)
         sys.stdout.write(json.dumps(document, indent=1, default=str) + "\n")
         return
     for one in found:
@@ -66,15 +67,10 @@ def advice(
                 "Those with a star can be done for you: mlp costs apply NUMBER shows how, and changes nothing."
             )
     else:
-        runs = " that runs" if facts.asleep else " there"
-        console.print(f"Nothing to advise: what is{runs} is used, and no larger than it needs to be.")
-    if facts.asleep:
-        console.print(
-            f"{', '.join(sorted(facts.asleep))}: asleep, so that nothing is said of what serving costs. While they run "
-            "there may be more to advise."
-        )
-    if facts.missing:
-        console.print(f"Not looked at: {'; '.join(facts.missing)}.")
+        what = "runs" if facts.asleep else "is there"
+        console.print(f"Nothing to advise: what {what} is used, and no larger than it needs to be.")
+    if facts.not_looked_at:
+        console.print(f"Not looked at: {'; '.join(facts.not_looked_at)}.")
 
 
 def apply(

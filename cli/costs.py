@@ -85,5 +85,7 @@ def resume(context: typer.Context) -> None:
         return
     if period is not None:
         console.print(f"the hold for {period} is lifted; stopped endpoints are started at the next quarter of an hour")
+        if connection.endpoint_url:
+            console.print("To have them now: mlp laptop clock --advance 15m", highlight=False)
     for dataset in waiting:
         console.print(f"{dataset} had to wait and is looked at again: mlp status {dataset}", highlight=False)

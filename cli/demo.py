@@ -101,7 +101,7 @@ def tell_story(connection: Connection, folder: Path) -> None:
     outcome = drop_and_follow(connection, [broken], "broken")
     expect(outcome.kind == "rejected", f"the broken file was {outcome.kind}")
 
-    title("6  Another dataset asks for boosted trees, and a pipeline trains them, step by step")
+    title("6  Another dataset asks for boosted trees; a pipeline trains them")
     show_pipeline(connection, folder / "tumours")
 
     title("7  The night: office hours end, and the endpoint stops costing")

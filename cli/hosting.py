@@ -23,7 +23,7 @@ from mlplatform.choosing import workload_of
 from mlplatform.dollars import precise
 from mlplatform.errors import DataRejected, UnknownPrice
 from mlplatform.experiments import wanted_test
-from mlplatform.facts import Endpoint, HostingKind, Traffic
+from mlplatform.facts import DATASET_TAG, Endpoint, HostingKind, Traffic
 from mlplatform.hosting import (
     LONGEST_WAIT_SECONDS,
     Choice,
@@ -40,6 +40,7 @@ from mlplatform.moving import moves, not_allowed
 from mlplatform.settings import Settings
 from mlplatform.stand_ins import MOVE
 
+_KINDS = ", ".join(HostingKind)
 console = Terminal(highlight=False)
 
 
@@ -77,7 +78,7 @@ def hosting(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     move_to: Annotated[
-        HostingKind | None, typer.Option(help="Make it another kind; memory by --memory-gb.", case_sensitive=False)
+        str | None, typer.Option(help=f"Make it another kind ({_KINDS}); memory by --memory-gb.", metavar="KIND")
     ] = None,
     max_concurrency: Annotated[
         int | None, typer.Option(min=1, max=200, help="With --move-to serverless: requests at a time.")
@@ -88,13 +89,15 @@ def hosting(
     Example: `mlp hosting churn`, `mlp hosting churn --requests-per-day 500`, `mlp hosting churn --move-to serverless`
     """
     connection: Connection = context.obj
-    current = find(connection, dataset)
-    settings = connection.settings
-    if move_to is not None:
+    kind = None if move_to is None else kind_called(move_to)
+    with console.status("looking at the endpoint"):
+        current, settings = find(connection, dataset), connection.settings
+    if kind is not None:
         sizes = {"memory_gb": None if memory_gb is None else int(memory_gb), "max_concurrency": max_concurrency}
-        move(connection, current, move_to, {key: value for key, value in sizes.items() if value}, settings)
+        move(connection, current, kind, {key: one for key, one in sizes.items() if one}, settings)
         return
-    measured = read_traffic(connection.call, current.name, current.kind, connection.now())
+    with console.status("reading what was measured"):
+        measured = read_traffic(connection.call, current.name, current.kind, connection.now())
     workload = workload_of(
         current.tags,
         names.hosting_wishes(current.tags),
@@ -125,6 +128,14 @@ def hosting(
     moving = under_way(connection, current, settings)
     if moving is not None:
         console.print(moving, style="yellow", markup=False)
+
+
+def kind_called(text: str) -> HostingKind:
+    """Raises CommandError."""
+    try:
+        return HostingKind(text.lower())
+    except ValueError:
+        raise CommandError(f"{text} is no kind of hosting; there are {_KINDS}.") from None
 
 
 def find(connection: Connection, name: str) -> CurrentHosting:
@@ -212,6 +223,8 @@ def under_way(connection: Connection, current: CurrentHosting, settings: Setting
         wanted = kinds.hosting(current.tags, settings, current.running).kind.value
         first = f" first {stand_in}, of an earlier move, goes;" if found else ""
         return f"{name} is to become {wanted}:{first} the next tick goes on, within a quarter of an hour."
+    if current.running is not None and not moves(current.running, settings):
+        return f"{name} has moved; {stand_in} goes when nobody has called it for a quarter of an hour."
     return (
         f"{name} moves: {stand_in} is {found['EndpointStatus']}. Call that one while {name} is made anew; it goes "
         "when nobody has called it for a quarter of an hour."
@@ -256,7 +269,8 @@ def _show(current: CurrentHosting, workload: Workload, measured: Traffic, seen: 
         table.add_row(*_row(option, option is choice.chosen))
     console.print(table, soft_wrap=False)
     console.print(
-        "first: a request after a pause. Pauses, and minutes in which callers get errors, are those of a month.",
+        "> is what this traffic would take; first: a request after a pause. Pauses, and minutes in which callers get "
+        "errors, are those of a month.",
         style="dim",
     )
     for option in shown:
@@ -275,8 +289,8 @@ def _switching(current: CurrentHosting, choice: Choice) -> str:
         return f"It is hosted {current.kind.value} now. docs/hosting.md has what the kinds are, and how one moves."
     memory = f" --memory-gb {choice.chosen.gb}" if choice.chosen.gb else ""
     return (
-        f"It is hosted {current.kind.value} now. To move it: mlp hosting {current.name} --move-to "
-        f"{choice.chosen.kind.value}{memory}. What callers see meanwhile: docs/hosting.md."
+        f"It is hosted {current.kind.value} now. To move it: mlp hosting {current.tags.get(DATASET_TAG, current.name)} "
+        f"--move-to {choice.chosen.kind.value}{memory}. What callers see meanwhile: docs/hosting.md."
     )
 
 

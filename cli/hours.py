@@ -134,6 +134,8 @@ def snooze(
     console.print(
         f"{endpoint.name} {what} until {moment.astimezone(plan.zone):%a %d %b %H:%M} ({plan.zone.key})", highlight=False
     )
+    if connection.endpoint_url and not endpoint.status:
+        console.print("To have it now: mlp laptop clock --advance 15m", highlight=False)
 
 
 def zone_of(endpoint: HostedEndpoint, settings: Settings) -> Hours:

@@ -25,6 +25,8 @@ console = Terminal()
 MOVE_SECONDS = 1800
 STEP = timedelta(hours=6)  # so that what happens is told while more of it does
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_TIME_OF_DAY = re.compile(rf"(?:({'|'.join(_WEEKDAYS)})[a-z]*\s+)?([01]?\d|2[0-3]):([0-5]\d)", re.IGNORECASE)
 # Decisions of every hour that change nothing; `mlp logs` has them.
 _ROUTINE = {"Skip", "RecordSpend"}
 
@@ -32,7 +34,9 @@ _ROUTINE = {"Skip", "RecordSpend"}
 @app.command()
 def clock(
     context: typer.Context,
-    to: Annotated[str | None, typer.Option(help="18:05 (the next one, in the stack's time zone) or ISO 8601.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="18:05 or 'Mon 10:00' (the next one, in the stack's time zone), or ISO 8601.")
+    ] = None,
     advance: Annotated[str | None, typer.Option(help="How far: 90s, 15m, 2h, 1d, 1d2h30m.")] = None,
 ) -> None:
     """Show the laptop's time, or move it forwards: every schedule on the way runs, in order, before this returns.
@@ -114,12 +118,16 @@ def time_zone(connection: Connection) -> str:
 
 
 def moment(text: str, now: datetime, zone: ZoneInfo) -> datetime:
-    """The next such time of day in the zone, or an ISO moment (in the zone if it names none). Raises CommandError."""
+    """The next such time of day in the zone, on that weekday if one is named, or an ISO moment (in the zone if it names
+    none). Raises CommandError."""
     local = now.astimezone(zone)
-    if match := re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text):
-        for days in range(3):
+    if match := _TIME_OF_DAY.fullmatch(text.strip()):
+        weekday = _WEEKDAYS.index(match[1].lower()) if match[1] else None
+        for days in range(2 * len(_WEEKDAYS) + 1):
             day = local.date() + timedelta(days=days)
-            found = datetime.combine(day, time(int(match[1]), int(match[2])), zone)
+            if weekday not in (None, day.weekday()):
+                continue
+            found = datetime.combine(day, time(int(match[2]), int(match[3])), zone)
             # A time that the clocks jump over does not come that day.
             exists = datetime.fromtimestamp(found.timestamp(), zone).replace(tzinfo=None) == found.replace(tzinfo=None)
             if exists and found > now:
@@ -127,7 +135,7 @@ def moment(text: str, now: datetime, zone: ZoneInfo) -> datetime:
     try:
         given = datetime.fromisoformat(text)
     except ValueError:
-        raise CommandError(f"{text} is no time: give 18:05, or 2026-11-24T08:05.") from None
+        raise CommandError(f"{text} is no time: give 18:05, 'Mon 10:00', or 2026-11-24T08:05.") from None
     given = given if given.tzinfo else given.replace(tzinfo=zone)
     if given < now:
         raise CommandError(f"The clock only moves forwards, and {shown(now, zone)}.")

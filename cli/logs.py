@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from botocore.exceptions import ClientError
 
-from cli.connection import Connection
+from cli.connection import CommandError, Connection
 from cli.terminal import Terminal
 from mlplatform import names
 
@@ -29,6 +30,15 @@ FUNCTIONS = (
     "publish-model-code",
     "govern-resources",
     "tear-down",
+)
+_TOOLKIT = re.compile(
+    r"""\d{4}-\d\d-\d\d\ [\d:,]+\ (sagemaker-training-toolkit|botocore\.\w+)\s+INFO\b
+    | (Training\ Env|Environment\ variables|Invoking\ script\ with\ the\ following\ command):$
+    | Returning\ the\ value\ itself$
+    | (SM_\w+|PYTHONPATH)=                       # an environment variable
+    | \s*([{}\[\]]|\[\]|{})?,?\s*$ | \s+"[^"]*"(:\s.*)?,?$  # the environment as JSON
+    | \S*(python[\d.]*|torchrun)\s.*\btrain\.py\b""",
+    re.VERBOSE,
 )
 TRAINING_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 _WIDEST = len("ml-platform-configure-autoscaling")
@@ -67,7 +77,22 @@ def logs(
             break
         time.sleep(1 if connection.endpoint_url else 3)
     if not seen:
-        console.print(f"No log lines in the last {minutes:g} minutes.")
+        if what not in ("", "training", *FUNCTIONS) and not _is_known(connection, what):
+            raise CommandError(
+                f"Nothing is known of {what}: it is no function, job or dataset. mlp status lists the datasets, "
+                "mlp logs --help what else there is."
+            )
+        console.print(f"No log lines in the last {minutes:g} minutes; --minutes looks further back.")
+    elif any(one.dataset for one in groups):
+        console.print("Without what the training toolkit tells of itself; `mlp logs training` has all.", style="dim")
+
+
+def _is_known(connection: Connection, what: str) -> bool:
+    """Whether there is data, or an endpoint, of that dataset, or of a job's."""
+    dataset = names.dataset_of(connection.stack, what) or what.removeprefix(f"{connection.stack}-")
+    prefix = f"{names.DATASETS_PREFIX}{dataset}/"
+    stored = connection.s3.list_objects_v2(Bucket=connection.data_bucket, Prefix=prefix, MaxKeys=1)
+    return stored["KeyCount"] > 0 or connection.endpoint(connection.endpoint_name(dataset)) is not None
 
 
 def _groups(connection: Connection, what: str) -> list[LogQuery]:
@@ -93,7 +118,7 @@ def lines(connection: Connection, groups: Sequence[LogQuery], since: datetime, s
         {**event, "group": one.group}
         for one in groups
         for event in read(connection, one, since.timestamp())
-        if event["eventId"] not in seen
+        if event["eventId"] not in seen and not (one.dataset and _is_noise(event["message"]))
     ]
     for event in sorted(events, key=lambda event: event["timestamp"]):
         seen.add(event["eventId"])
@@ -122,6 +147,12 @@ def _is_of(stack: str, query: LogQuery, event: Mapping[str, Any]) -> bool:
     """A training job's streams are named `<job>/<host>`."""
     job, _, _ = event["logStreamName"].partition("/")
     return names.dataset_of(stack, job) == query.dataset
+
+
+def _is_noise(message: str) -> bool:
+    """What SageMaker's training toolkit tells of itself and of its environment, over a hundred lines, before train.py
+    begins (sagemaker_training/logging_config.py in github.com/aws/sagemaker-training-toolkit has the words)."""
+    return _TOOLKIT.match(message) is not None
 
 
 def _readable(message: str) -> str:

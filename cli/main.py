@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import sys
@@ -73,12 +74,21 @@ def commands() -> tuple[str, ...]:
     return tuple(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"mlp {importlib.metadata.version('ml-platform')}")
+        raise typer.Exit
+
+
 @app.callback()
 def connect(
     context: typer.Context,
     laptop: Annotated[bool, typer.Option("--laptop", help="Use the laptop of `make up`, at port PORT (4566).")] = False,
     stack: Annotated[str, typer.Option(help="The CloudFormation stack's name.", envvar="MLP_STACK")] = _STACK,
     region: Annotated[str | None, typer.Option(help="The AWS region; by default your profile's.")] = None,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", callback=_tell_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Chooses the account."""
     url = laptop_url() if laptop or os.environ.get("AWS_ENDPOINT_URL") else None
@@ -111,7 +121,7 @@ def main() -> None:
     except AWS_ERRORS as error:
         if os.environ.get("MLP_DEBUG"):
             raise
-        url = laptop_url() if "--laptop" in sys.argv or os.environ.get("AWS_ENDPOINT_URL") else None
+        url = laptop_url() if {"--laptop", "laptop"} & {*sys.argv[1:2]} or os.environ.get("AWS_ENDPOINT_URL") else None
         text = explain(error, Connection("", url, None))
         Terminal(stderr=True).print(f"[red]{text}[/red]", highlight=False)
         sys.exit(1 if not isinstance(error, ClientError) else 2)

@@ -125,8 +125,14 @@ def approve(
         waiting = [one for one in group.packages if one.approval is Approval.PENDING]
         if force:
             raise CommandError(f"--force needs the model's name, such as {group.dataset}/{group.packages[0].version}.")
-        if len(waiting) != 1:
-            several = ", ".join(f"{group.dataset}/{one.version}" for one in waiting) or "none"
+        if not waiting:
+            live = f" {group.dataset}/{group.live.version} is live." if group.live else ""
+            raise CommandError(
+                f"No model of {group.dataset} waits for approval.{live} To deploy another one, name it; "
+                f"mlp models {group.dataset} shows what there is."
+            )
+        if len(waiting) > 1:
+            several = ", ".join(f"{group.dataset}/{one.version}" for one in waiting)
             raise CommandError(
                 f"Of the models of {group.dataset}, these wait for approval: {several}. Name one, as in "
                 f"mlp approve {group.dataset}/{group.packages[0].version}."

@@ -197,7 +197,13 @@ def _datasets(connection: Connection) -> list[str]:
     pages = connection.s3.get_paginator("list_objects_v2").paginate(
         Bucket=connection.data_bucket, Prefix=names.DATASETS_PREFIX, Delimiter="/"
     )
-    return sorted(entry["Prefix"].split("/")[1] for page in pages for entry in page.get("CommonPrefixes", []))
+    found = [entry["Prefix"].split("/")[1] for page in pages for entry in page.get("CommonPrefixes", [])]
+    return sorted(found, key=by_number)
+
+
+def by_number(name: str) -> list[str | int]:
+    """A key that puts wine2 before wine10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _latest_verdicts(connection: Connection) -> dict[str, str]:

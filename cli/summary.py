@@ -110,7 +110,7 @@ def summarise(connection: Connection) -> Summary:
         tuple(serving(facts, _metered(connection, now))),
         _saved(connection, now),
         recommendations,
-        facts.missing,
+        facts.not_looked_at,
     )
 
 

@@ -20,9 +20,9 @@ body { margin: 0 auto; max-width: 76rem; padding: 2rem 1.25rem 4rem; background:
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
 h1 { font-size: 1.6rem; margin: 0 0 .25rem } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem }
 p { margin: .25rem 0; } .soft, small { color: var(--soft) }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(12.5rem, 1fr)); gap: .8rem; margin: 1.4rem 0 }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .9rem 1rem }
-.card b { display: block; font-size: 1.35rem; white-space: nowrap; line-height: 1.2; margin: .15rem 0;
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(12rem, 1fr)); gap: .8rem; margin: 1.4rem 0 }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .9rem .8rem }
+.card b { display: block; font-size: 1.15rem; overflow-wrap: anywhere; line-height: 1.2; margin: .15rem 0;
   font-variant-numeric: tabular-nums }
 .wide { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: .6rem }
 table { border-collapse: collapse; width: 100%; min-width: 46rem }

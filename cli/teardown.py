@@ -217,7 +217,7 @@ def _delete_stack(connection: Connection, stack: dict[str, Any]) -> None:
             raise
     limit = time.monotonic() + 2 * _LONGEST_SECONDS
     failures: dict[str, str] = {}
-    gone = 0
+    gone: set[str] = set()
     with console.status("deleting the stack") as progress:
         while True:
             status = cloudformation.describe_stacks(StackName=stack["StackId"])["Stacks"][0]["StackStatus"]
@@ -226,8 +226,9 @@ def _delete_stack(connection: Connection, stack: dict[str, Any]) -> None:
                 name, state = event["LogicalResourceId"], event["ResourceStatus"]
                 if state == "DELETE_FAILED":
                     failures[name] = event.get("ResourceStatusReason", "")
-                gone += state in ("DELETE_COMPLETE", "DELETE_SKIPPED")
-                progress.update(f"{gone} of {total} resources; {name} is {state}")
+                if state in ("DELETE_COMPLETE", "DELETE_SKIPPED") and name != connection.stack:
+                    gone.add(name)
+                progress.update(f"{len(gone)} of {total} resources; {name} is {state}")
             if status == "DELETE_COMPLETE":
                 console.print(f"the stack {connection.stack} is deleted: {total} resources")
                 return

@@ -32,7 +32,7 @@ def report_costs(app: App, now: datetime, *, fresh: bool = False) -> Decision:
         plan_report(app.aws.cost_facts(now, fresh=fresh), app.settings),
         advice=advice,
         advice_usd=total(advice),
-        not_looked_at=around.missing,
+        not_looked_at=around.not_looked_at,
     )
     link = app.aws.artifact_link(page_key)
     text = report_message.text(report, link)

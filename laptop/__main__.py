@@ -62,7 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     # On a thread of its own, so that Ctrl-C is heard while the stack is being deployed.
     threading.Thread(target=deploy, name="deploy", daemon=True).start()
-    stopped.wait()
+    # A signal may reach another thread, as it does beside a debugger; this one hears of it when it wakes.
+    while not stopped.wait(1.0):
+        pass
     server.stop()
     return 0 if deployed else 1
 

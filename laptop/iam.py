@@ -23,6 +23,7 @@ from urllib.parse import unquote
 from laptop.account import ACCOUNT_ID, REGION, Account
 from laptop.aws_request import Call
 from laptop.errors import ServiceError
+from laptop.trail import ADMINISTRATOR
 from mlplatform.capacity import types_of
 
 Context = Mapping[str, str | list[str]]
@@ -804,6 +805,21 @@ def _load_managed_policies_once() -> None:
     setattr(IAMBackend, "_init_aws_policies", load_one_partition)  # noqa: B010
 
 
+def _name_the_administrator_once() -> None:
+    """Whoever has a key of nobody else's is the user that CloudTrail tells of, too."""
+    from moto.sts.models import STSBackend
+
+    told = STSBackend.get_caller_identity
+    if told.__name__ == "with_administrator":  # an earlier account of this process did it
+        return
+
+    def with_administrator(backend: STSBackend, access_key_id: str, region: str) -> tuple[str, str, str]:
+        user, arn, account = told(backend, access_key_id, region)
+        return user, f"arn:aws:iam::{account}:user/{ADMINISTRATOR}" if arn.endswith(":user/moto") else arn, account
+
+    setattr(STSBackend, "get_caller_identity", with_administrator)  # noqa: B010
+
+
 def install(account: Account) -> None:
     """Makes roles count."""
     from moto.iam.access_control import PermissionResult
@@ -824,4 +840,5 @@ def install(account: Account) -> None:
 
     setattr(FakeBucket, get_permission.__name__, get_permission)
     _load_managed_policies_once()
+    _name_the_administrator_once()
     account.identities = RoleIdentities(account)

@@ -11,7 +11,7 @@ from deployed_endpoint import ENDPOINT, AccountsConnection, deploy
 
 import builders
 from builders import JOB, LIVE_JOB, Account
-from cli import hosting, hours, pipeline, status
+from cli import hosting, hours, logs, pipeline, status
 from cli.connection import CommandError, Connection
 from mlplatform import names
 from mlplatform.facts import CHALLENGER, HostingKind
@@ -123,3 +123,23 @@ def test_a_name_that_nobody_knows_is_an_error(
     context: Any = SimpleNamespace(obj=connection)
     with pytest.raises(CommandError, match="Nothing is known of nosuch; mlp status lists"):
         status.status(context, "nosuch")
+
+
+def test_a_kind_of_hosting_that_there_is_not_is_refused_by_name() -> None:
+    assert hosting.kind_called("Serverless") is HostingKind.SERVERLESS
+    with pytest.raises(
+        CommandError,
+        match="bogus is no kind of hosting; there are real-time, serverless, scale-to-zero, asynchronous",
+    ):
+        hosting.kind_called("bogus")
+
+
+def test_logs_of_a_dataset_that_logged_nothing_are_told_from_those_of_a_name_that_nobody_knows(
+    account: Account, connection: Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    account.client("s3").put_object(Bucket=connection.data_bucket, Key="datasets/churn/a.csv", Body=b"1")
+    context: Any = SimpleNamespace(obj=connection)
+    logs.logs(context, "churn", minutes=5)
+    assert "No log lines in the last 5 minutes" in capsys.readouterr().out
+    with pytest.raises(CommandError, match="Nothing is known of nosuch"):
+        logs.logs(context, "nosuch", minutes=5)

@@ -65,6 +65,7 @@ def test_a_user_is_known_by_its_key_and_anybody_else_is_the_administrator(server
     assert (before["EventSource"], before["ReadOnly"]) == ("s3.amazonaws.com", "false")
     assert before["record"]["eventID"] == before["EventId"]
     assert before["record"]["recipientAccountId"] == "123456789012"
+    assert client(server, "sts").get_caller_identity()["Arn"] == "arn:aws:iam::123456789012:user/administrator"
 
 
 def test_a_roles_session_is_told_with_the_role_and_the_sessions_name(server: Server) -> None:

@@ -20,6 +20,10 @@ NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)  # 09:00 in Berlin
         ("18:05", NOW, "2026-11-23T18:05:00+01:00"),
         ("8:05", NOW, "2026-11-24T08:05:00+01:00"),
         ("09:00", NOW, "2026-11-24T09:00:00+01:00"),
+        ("Mon 10:00", NOW, "2026-11-23T10:00:00+01:00"),
+        ("monday 8:05", NOW, "2026-11-30T08:05:00+01:00"),
+        ("SUN 00:30", NOW, "2026-11-29T00:30:00+01:00"),
+        ("Sun 02:30", datetime(2027, 3, 27, 12, tzinfo=UTC), "2027-04-04T02:30:00+02:00"),
         ("2026-11-30T08:05", NOW, "2026-11-30T08:05:00+01:00"),
         ("2026-11-30T08:05:00Z", NOW, "2026-11-30T08:05:00+00:00"),
         ("02:30", datetime(2027, 3, 27, 12, tzinfo=UTC), "2027-03-29T02:30:00+02:00"),  # there is none on the 28th
@@ -30,7 +34,7 @@ def test_a_time_of_day_is_the_next_one_in_the_stacks_zone(text: str, now: dateti
     assert moment(text, now, BERLIN).isoformat() == expected
 
 
-@pytest.mark.parametrize("text", ["24:00", "noon", "2026-11-22T08:00", "18:5"])
+@pytest.mark.parametrize("text", ["24:00", "noon", "2026-11-22T08:00", "18:5", "May 10:00", "Mon"])
 def test_what_is_no_time_to_come_is_refused(text: str) -> None:
     with pytest.raises(CommandError):
         moment(text, NOW, BERLIN)

@@ -219,7 +219,7 @@ def test_slack_gets_plain_text_within_its_limits() -> None:
     assert [block["type"] for block in blocks] == ["header", "section", "context"]
     assert blocks[0]["text"] == {"type": "plain_text", "text": "A subject", "emoji": False}
     assert blocks[1]["text"] == {"type": "plain_text", "text": "min_instances <!channel> *1*", "emoji": False}
-    assert blocks[2]["elements"][0]["text"] == "critical"
+    assert blocks[2]["elements"][0]["text"] == "severity: critical"
 
 
 def test_a_long_text_is_spread_over_sections_and_an_empty_one_has_none() -> None:

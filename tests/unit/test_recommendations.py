@@ -391,3 +391,11 @@ def test_a_thousand_endpoints_are_planned_in_one_pass() -> None:
     many = facts(endpoints=tuple(endpoint(f"shop-{n}", tags=DEV, invocations=14_000) for n in range(1_000)))
     found = recommend(many, Prices())
     assert len(found) == 2_000
+
+
+def test_what_sleeps_is_said_to_be_left_out_because_it_is_no_small_part_of_the_bill() -> None:
+    assert facts(missing=("buckets",)).not_looked_at == ("buckets",)
+    assert facts(missing=("buckets",), asleep=frozenset({"shop-b", "shop-a"})).not_looked_at == (
+        "buckets",
+        "what sleeps (shop-a, shop-b, which mlp costs advice looks at while they run)",
+    )

@@ -51,6 +51,7 @@ from mlplatform.records import dataclass
 from mlplatform.restoring import same_weight
 from mlplatform.settings import Settings
 from mlplatform.waiting import ASK_FOR_MORE
+from mlplatform.words import sentence
 
 Configured = Skip | Notify | ConfigureAutoscaling
 MOST_SHARE = (
@@ -181,7 +182,7 @@ def _start(
     if package.approval is Approval.REJECTED or not _fit(package):
         return Refuse(
             f"{name} gets no traffic: it is {package.approval.value}, and a challenger is a model that passed its gate "
-            f"and is Approved, or waits for that. {package.approval_description or package.description}"
+            f"and is Approved, or waits for that. {sentence(package.approval_description or package.description)}"
         )
     if not isinstance(card, ModelCard):
         wrong = card.explanation if card else f"there is nothing at {package.artifact_uri}"

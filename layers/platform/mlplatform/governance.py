@@ -26,6 +26,7 @@ from mlplatform.facts import DATASET_TAG, Approval, HostedEndpoint, HostingKind,
 from mlplatform.records import dataclass
 from mlplatform.registry import package_description
 from mlplatform.settings import Settings
+from mlplatform.words import counted
 
 ORPHAN_AGE = timedelta(days=1)
 ALWAYS = "always"
@@ -75,7 +76,7 @@ def _age(endpoint: HostedEndpoint, estate: Estate, settings: Settings, now: date
         return Skip(f"{name} is kept {kept}.")
     age = (now - _deployed(endpoint, config.created, estate)).days
     if age < settings.dev_max_age_days:
-        return Skip(f"{name} is {age} days old, of {settings.dev_max_age_days} that it may be.")
+        return Skip(f"{name} is {counted(age, 'day')} old, of {settings.dev_max_age_days} that it may be.")
     today = now.astimezone(UTC).date()
     tomorrow = today + timedelta(days=1)
     ends = _day(tags.get(names.ENDS_TAG, ""))
@@ -84,7 +85,7 @@ def _age(endpoint: HostedEndpoint, estate: Estate, settings: Settings, now: date
     if ends is None or ends < today - timedelta(days=1):
         day = today + timedelta(days=settings.dev_grace_days)
         return WarnOfEnd(
-            f"{name} has run the same model for {age} days, and endpoints of dev end after "
+            f"{name} has run the same model for {counted(age, 'day')}, and endpoints of dev end after "
             f"{settings.dev_max_age_days}: it ends on {day:%A}, {day}. {keep}",
             name,
             config.arn,

@@ -106,7 +106,7 @@ def _begin(pair: Pair, endpoint: Endpoint, settings: Settings, now: datetime) ->
         return _not_begun(pair, wanted, forbids, now)
     if in_place:
         return ChangeInPlace(
-            f"{endpoint.name} becomes {wanted.said}, in place: no call is lost. There is no way back in place.",
+            f"{endpoint.name} becomes {wanted.said}, in place: no call is lost. The way back needs a stand-in.",
             endpoint.name,
             config,
             update_request(endpoint, model, wanted, settings),

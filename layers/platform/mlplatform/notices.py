@@ -244,7 +244,10 @@ def slack_blocks(notice: Notice) -> list[dict[str, Any]]:
         part = notice.text[start : start + _SECTION_LIMIT]
         if part.strip():  # Slack refuses a section without text
             blocks.append({"type": "section", "text": _plain(part)})
-    return [*blocks[: _BLOCK_LIMIT - 1], {"type": "context", "elements": [_plain(notice.severity.value)]}]
+    return [
+        *blocks[: _BLOCK_LIMIT - 1],
+        {"type": "context", "elements": [_plain(f"severity: {notice.severity.value}")]},
+    ]
 
 
 def _plain(text: str) -> dict[str, Any]:

@@ -195,6 +195,12 @@ class AdviceFacts:
     savings_plan_usd_per_hour: Decimal | None = None  # SageMaker commitments; None where unknown
     missing: tuple[str, ...] = ()
 
+    @property
+    def not_looked_at(self) -> tuple[str, ...]:
+        """All that nothing is advised about: what could not be read, and what sleeps."""
+        sleepers = f"{_names(sorted(self.asleep))}, which mlp costs advice looks at while they run"
+        return (*self.missing, *([f"what sleeps ({sleepers})"] if self.asleep else []))
+
 
 # ---- recommendations ----
 
