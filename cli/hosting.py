@@ -289,8 +289,8 @@ def _switching(current: CurrentHosting, choice: Choice) -> str:
         return f"It is hosted {current.kind.value} now. docs/hosting.md has what the kinds are, and how one moves."
     memory = f" --memory-gb {choice.chosen.gb}" if choice.chosen.gb else ""
     return (
-        f"It is hosted {current.kind.value} now. To move it: mlp hosting {current.tags.get(DATASET_TAG, current.name)} "
-        f"--move-to {choice.chosen.kind.value}{memory}. What callers see meanwhile: docs/hosting.md."
+        f"It is hosted {current.kind.value} now. To move it: `mlp hosting {current.tags.get(DATASET_TAG, current.name)} "
+        f"--move-to {choice.chosen.kind.value}{memory}`. What callers see meanwhile: docs/hosting.md."
     )
 
 
