@@ -288,8 +288,9 @@ def _switching(current: CurrentHosting, choice: Choice) -> str:
     if choice.chosen is None or choice.chosen.kind is current.kind:
         return f"It is hosted {current.kind.value} now. docs/hosting.md has what the kinds are, and how one moves."
     memory = f" --memory-gb {choice.chosen.gb}" if choice.chosen.gb else ""
+    dataset = current.tags.get(DATASET_TAG, current.name)
     return (
-        f"It is hosted {current.kind.value} now. To move it: `mlp hosting {current.tags.get(DATASET_TAG, current.name)} "
+        f"It is hosted {current.kind.value} now. To move it: `mlp hosting {dataset} "
         f"--move-to {choice.chosen.kind.value}{memory}`. What callers see meanwhile: docs/hosting.md."
     )
 
