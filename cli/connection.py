@@ -108,8 +108,11 @@ class Connection:
 
     @cached_property
     def outputs(self) -> dict[str, str]:
-        """By name. Raises CommandError where there is no such stack."""
-        return {output["OutputKey"]: output["OutputValue"] for output in self.described.get("Outputs", [])}
+        """By name. Raises CommandError where there is no such stack, or one that is not made yet."""
+        found = {output["OutputKey"]: output["OutputValue"] for output in self.described.get("Outputs", [])}
+        if not found:
+            raise CommandError(f"The stack {self.stack} is {self.described['StackStatus']}: try again when it is made.")
+        return found
 
     @cached_property
     def parameters(self) -> dict[str, str]:

@@ -67,7 +67,7 @@ def main() -> int:
         return 1
     console.print(Rule())
     console.print(f"[bold green]every hop worked[/bold green], in {time.monotonic() - started:.0f} s. ")
-    console.print("Look around yourself: `make up`, then `mlp --laptop drop YOUR.csv --follow`, in another terminal.")
+    console.print("Look around yourself: `make up`, then `mlp drop YOUR.csv --follow`, in another terminal.")
     return 0
 
 

@@ -134,9 +134,9 @@ def assert_good_drop(connection: Connection, files: Sequence[Path], dataset: str
         prefix = f"{names.DATASETS_PREFIX}{dataset}/"
         stored = connection.s3.list_objects_v2(Bucket=connection.data_bucket, Prefix=prefix).get("Contents", [])
         if replace or not any(_is_data(entry["Key"].rpartition("/")[2] or ".") for entry in stored):
-            left = "would be left alone" if replace else f"is all there is, and {prefix} holds no data yet"
+            left = "nothing else would be left in" if replace else "no data lies in"
             raise CommandError(
-                f"{names.JOB_SPEC_FILE} {left}, and nothing can be learnt from it. Name a "
+                f"Nothing can be learnt from {names.JOB_SPEC_FILE} alone, and {left} {prefix}. Name a "
                 f"{' or '.join((', '.join(ENDINGS[:-1]), ENDINGS[-1]))} file as well."
             )
 
@@ -145,7 +145,7 @@ def upload(connection: Connection, files: Sequence[Path], dataset: str, console:
     """Puts the files under `datasets/<dataset>/`, job.json first; returns the dataset version that results."""
     prefix = f"{names.DATASETS_PREFIX}{dataset}/"
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         for file in sorted(files, key=lambda file: (file.name != names.JOB_SPEC_FILE, file.name)):
             row = progress.add_task(file.name, total=file.stat().st_size)
             connection.s3.upload_file(

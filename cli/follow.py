@@ -31,6 +31,7 @@ _STEP = re.compile(
     r"\bepoch=(?P<epoch>\d+)\b(?:.*?\bvalidation_loss=(?P<loss>[\d.e+-]+))?|^Fold (?P<fold>\d+ of \d+):|"
     r"^(?P<trees>Boosted trees learn)"
 )
+_REMARK = re.compile(r"^(?:Warning: |The column .* is left out because )")  # what a person should know of the data
 
 
 @dataclass(frozen=True)
@@ -249,6 +250,9 @@ class Follower:
             if found:
                 self._fold = found["fold"] or self._fold
                 status.update(doing(found, self._fold))
+            elif _REMARK.search(event["message"]) and event["message"] not in self._seen:
+                self._seen.add(event["message"])  # each process of several says it, and each step of a pipeline
+                self._say("training job", event["message"].strip(), "yellow")
             if found and found["epoch"] and self.on_epoch:
                 self.on_epoch(job_name, int(found["epoch"]))
 

@@ -223,6 +223,8 @@ def under_way(connection: Connection, current: CurrentHosting, settings: Setting
         wanted = kinds.hosting(current.tags, settings, current.running).kind.value
         first = f" first {stand_in}, of an earlier move, goes;" if found else ""
         return f"{name} is to become {wanted}:{first} the next tick goes on, within a quarter of an hour."
+    if current.running is not None and not moves(current.running, settings):
+        return f"{name} has moved; {stand_in} goes when nobody has called it for a quarter of an hour."
     return (
         f"{name} moves: {stand_in} is {found['EndpointStatus']}. Call that one while {name} is made anew; it goes "
         "when nobody has called it for a quarter of an hour."
@@ -286,9 +288,10 @@ def _switching(current: CurrentHosting, choice: Choice) -> str:
     if choice.chosen is None or choice.chosen.kind is current.kind:
         return f"It is hosted {current.kind.value} now. docs/hosting.md has what the kinds are, and how one moves."
     memory = f" --memory-gb {choice.chosen.gb}" if choice.chosen.gb else ""
+    dataset = current.tags.get(DATASET_TAG, current.name)
     return (
-        f"It is hosted {current.kind.value} now. To move it: mlp hosting {current.tags.get(DATASET_TAG, current.name)} "
-        f"--move-to {choice.chosen.kind.value}{memory}. What callers see meanwhile: docs/hosting.md."
+        f"It is hosted {current.kind.value} now. To move it: `mlp hosting {dataset} "
+        f"--move-to {choice.chosen.kind.value}{memory}`. What callers see meanwhile: docs/hosting.md."
     )
 
 

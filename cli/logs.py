@@ -41,7 +41,6 @@ _TOOLKIT = re.compile(
     re.VERBOSE,
 )
 TRAINING_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-_WIDEST = len("ml-platform-configure-autoscaling")
 console = Terminal()
 
 
@@ -120,10 +119,15 @@ def lines(connection: Connection, groups: Sequence[LogQuery], since: datetime, s
         for event in read(connection, one, since.timestamp())
         if event["eventId"] not in seen and not (one.dataset and _is_noise(event["message"]))
     ]
+    widest = max(len(_source(one.group)) for one in groups)
     for event in sorted(events, key=lambda event: event["timestamp"]):
         seen.add(event["eventId"])
         at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).strftime("%H:%M:%S")
-        yield f"{at} {event['group'].rsplit('/', 1)[-1]:<{_WIDEST}} {_readable(event['message'])}"
+        yield f"{at} {_source(event['group']):<{widest}} {_readable(event['message'])}"
+
+
+def _source(group: str) -> str:
+    return group.rpartition("/")[2]
 
 
 def read(connection: Connection, query: LogQuery, since: float) -> list[dict[str, Any]]:

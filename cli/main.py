@@ -121,7 +121,7 @@ def main() -> None:
     except AWS_ERRORS as error:
         if os.environ.get("MLP_DEBUG"):
             raise
-        url = laptop_url() if "--laptop" in sys.argv or os.environ.get("AWS_ENDPOINT_URL") else None
+        url = laptop_url() if {"--laptop", "laptop"} & {*sys.argv[1:2]} or os.environ.get("AWS_ENDPOINT_URL") else None
         text = explain(error, Connection("", url, None))
         Terminal(stderr=True).print(f"[red]{text}[/red]", highlight=False)
         sys.exit(1 if not isinstance(error, ClientError) else 2)

@@ -50,14 +50,14 @@ def status(
             whose = "what became of it" if dataset else row.dataset
             console.print(f"{whose}: {row.outcome}", highlight=False, markup=False)
     if dataset and found[0].model and (link := card.where(context.obj, dataset, found[0].model)):
-        console.print(f"the model's card: mlp card {dataset}, or {link}", highlight=False)
+        console.print(f"the model's card: `mlp card {dataset}`, or {link}", highlight=False)
     elif any(row.model for row in found):
-        console.print("a model's card, with how well it does and on what data: mlp card DATASET", highlight=False)
+        console.print("a model's card, with how well it does and on what data: `mlp card DATASET`", highlight=False)
     for name in (name for row in found for name in row.waiting):
         console.print(models.waits(name), highlight=False)
     sleeper = next((row.dataset for row in found if row.asleep), None)
     if sleeper:
-        console.print(f"To wake one sooner: mlp snooze {sleeper} --hours 2", highlight=False)
+        console.print(f"To wake one sooner: `mlp snooze {sleeper} --hours 2`", highlight=False)
 
 
 @dataclass(frozen=True)

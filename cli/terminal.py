@@ -69,9 +69,12 @@ class Terminal(Console):
 
 
 def broken(line: Text, width: int, hang: int = 0) -> list[Text]:
-    """The line in parts of at most so many columns, as far as its words allow: none is broken, so that paths, addresses
-    and commands can be copied. Continuations are indented like the line, and by `hang` more."""
-    words = list(re.finditer(r"\S+", line.plain))
+    """The line in parts of at most so many columns, as far as its words allow: none is broken, so that paths and
+    addresses can be copied, nor are commands in backticks.
+
+    Continuations are indented like the line, and by `hang` more.
+    """
+    words = list(re.finditer(r"(?:`[^`]*`|\S)+", line.plain))
     indent = words[0].start() + hang if words else 0
     breaks, begin, room = [], 0, width
     for word in words[1:]:

@@ -134,18 +134,36 @@ def test_who_has_seen_enough_is_told_that_it_goes_on() -> None:
 
     said = Console(record=True, file=io.StringIO(), width=200)
     connection = Interrupted("ml-platform", None, "us-east-1")
-    connection.__dict__["logs"] = NoLogs()
+    connection.__dict__["logs"] = Logs()
     with pytest.raises(typer.Exit) as end:
         follow_to_end(connection, said, "people", VERSION, 0.0)
     assert end.value.exit_code == 130
     assert "what has begun goes on: mlp status people" in said.export_text()
 
 
-class NoLogs:
-    """A client of CloudWatch Logs without any."""
+def test_what_is_odd_about_the_data_is_told_once_while_it_trains() -> None:
+    warning = (
+        "Warning: The only column to learn from, 'id', differs in nearly every row, as ids do; the score is chance."
+    )
+    connection = Connection("ml-platform", None, "us-east-1")
+    connection.__dict__["logs"] = Logs("columns=2", warning, "epoch=1 train_loss=0.5 validation_loss=0.5", warning)
+    said = Console(record=True, file=io.StringIO(), width=200)
+    with said.status("") as status:
+        Follower(connection, said, "people", VERSION, 0.0)._read_epochs("job", status)
+        assert status.status == "training: epoch 1, validation loss 0.5"
+    assert [line.partition("s  ")[2] for line in said.export_text().splitlines()] == [
+        f"training job           {warning}"
+    ]
 
-    def get_paginator(self, _operation: str) -> NoLogs:
+
+class Logs:
+    """A client of CloudWatch Logs, and the lines of the one stream that it has."""
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = lines
+
+    def get_paginator(self, _operation: str) -> Logs:
         return self
 
     def paginate(self, **_query: Any) -> list[dict[str, Any]]:
-        return []
+        return [{"events": [{"eventId": str(at), "message": line} for at, line in enumerate(self.lines)]}]

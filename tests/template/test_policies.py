@@ -396,6 +396,14 @@ def test_no_function_may_do_what_its_code_never_does(function: str) -> None:
     assert allowed - used - UNSEEN == set()
 
 
+def test_whoever_may_be_the_first_to_scale_in_an_account_may_make_the_role_for_it() -> None:
+    """RegisterScalableTarget makes it in its caller's name, once in an account."""
+    for function in FUNCTIONS:
+        allowed = {action for statement in statements(role_of(function)) for action in listed(statement["Action"])}
+        if "application-autoscaling:RegisterScalableTarget" in allowed:
+            assert "iam:CreateServiceLinkedRole" in allowed, function
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_may_not_touch_another_stack(function: str) -> None:
     """Whatever names a resource by the stack ends the stack's name with a dash or a slash."""

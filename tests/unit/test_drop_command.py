@@ -73,11 +73,11 @@ def test_a_dataset_is_called_like_the_folder_that_one_stands_in(
 
 def test_wishes_alone_are_refused_unless_data_lies_there(tmp_path: Path) -> None:
     spec = [written(tmp_path, job_json="{}") / "job.json"]
-    with pytest.raises(CommandError, match="nothing can be learnt from it"):
+    with pytest.raises(CommandError, match="alone, and no data lies in"):
         assert_good_drop(connection("datasets/churn/job.json", "datasets/churn/"), spec, "churn", replace=False)
     stored = connection("datasets/churn/people.csv", "datasets/churn/job.json")
     assert_good_drop(stored, spec, "churn", replace=False)
-    with pytest.raises(CommandError, match="would be left alone"):
+    with pytest.raises(CommandError, match="nothing else would be left"):
         assert_good_drop(stored, spec, "churn", replace=True)
 
 

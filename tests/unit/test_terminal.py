@@ -93,6 +93,10 @@ def test_an_address_is_never_broken() -> None:
     assert shown("see http://127.0.0.1:4566/a/b?c=d for it", 12) == ["see", "http://127.0.0.1:4566/a/b?c=d", "for it"]
 
 
+def test_a_command_in_backticks_is_not_broken_either() -> None:
+    assert shown("See `mlp status churn`, or ask", 28) == ["See", "`mlp --laptop status churn`,", "or ask"]
+
+
 def test_what_is_piped_keeps_its_lines() -> None:
     assert shown("the model is kept, and mlp status says why", 12, terminal=False) == [
         "the model is kept, and mlp --laptop status says why"
