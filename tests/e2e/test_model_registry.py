@@ -51,8 +51,8 @@ def test_a_model_waits_is_approved_forced_out_and_rolled_back_to(laptop: Laptop,
     # It is good, and waits.
     first = approval(laptop, 1, "PendingManualApproval")
     assert first["CustomerMetadataProperties"]["asked"] == "requested"
-    [asked] = laptop.inbox("waits for approval")
-    assert "mlp approve gated/1" in json.dumps(asked)
+    [asked] = laptop.inbox("mlp approve gated/1")
+    assert "waits for approval" in json.dumps(asked)
     assert "no difference" not in json.dumps(asked), "nothing is live yet"
     endpoints = laptop.sagemaker.list_endpoints(NameContains=GROUP)["Endpoints"]
     assert endpoints == []
