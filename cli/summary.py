@@ -62,8 +62,8 @@ def summary(
     console.print()
     own, list_price = found.own_cost
     for one in found.serving:
-        cost = "unknown" if one.usd is None else f"${one.usd:.2f}"
-        console.print(f"endpoint {one.name}: {one.what}, {one.hours_per_week:g} of 168 hours a week, {cost} a month")
+        cost = "no cost known yet" if one.usd is None else f"${one.usd:.2f} a month"
+        console.print(f"endpoint {one.name}: {one.what}, {one.hours_per_week:g} of 168 hours a week, {cost}")
     console.print(
         f"The platform itself costs ${own:.2f} a month (${list_price:.2f} without AWS's always-free allowances), its "
         f"endpoints ${found.serving_usd:.2f}. Closed hours save ${found.hours_save_usd:.2f} a month; "

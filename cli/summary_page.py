@@ -121,7 +121,7 @@ def _serving(summary: Summary) -> list[str]:
     rows = [
         f"<tr><td><b>{escape(one.name)}</b></td><td>{escape(one.what)}</td>"
         f'<td class="number">{one.hours_per_week:g} of 168</td>'
-        f'<td class="number">{"unknown" if one.usd is None else money(one.usd)}</td>'
+        f'<td class="number">{"not known yet" if one.usd is None else money(one.usd)}</td>'
         f'<td class="number">{money((one.always_on_usd or Decimal(0)) - (one.usd or Decimal(0)))}</td></tr>'
         for one in summary.serving
     ]
