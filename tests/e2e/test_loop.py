@@ -266,7 +266,7 @@ def test_real_time_moves_to_serverless_and_the_stand_in_answers_meanwhile(
     laptop.function_entry("configure-autoscaling", "up to 5 requests at a time with 2 GB each", 60)
     assert len(predicted(laptop, "kept", tmp_path)) == 2
     said = mlp("hosting", "kept")
-    assert "ml-platform-kept--stand-in is InService" in said
+    assert "ml-platform-kept has moved; ml-platform-kept--stand-in goes when nobody has called it" in said
     assert "It is hosted serverless now" in said
 
 
