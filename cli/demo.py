@@ -75,8 +75,7 @@ def tell_story(connection: Connection, folder: Path) -> None:
     title("1  A drop is trained on spot, interrupted, resumed, judged and deployed")
     files = reference_dataset.write(folder / "reference")
     # The defaults train it in a second, too quickly to be interrupted.
-    spec = folder / "reference" / "job.json"
-    spec.write_text(json.dumps({"hyperparameters": {"network": "mlp", "epochs": 150, "patience": 150}}))
+    spec = reference_dataset.write_spec(folder / "reference", epochs=150, patience=150)
     outcome = drop_and_follow(connection, [*files, spec], DATASET, interrupt=True)
     expect(outcome.kind == "deployed", f"the reference dataset was {outcome.kind}: {outcome.reason}")
     show_job(connection, outcome)

@@ -6,6 +6,7 @@ import pytest
 
 import train
 from cli import reference_dataset
+from mlplatform.job_spec import parse_job_spec
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,11 @@ def test_the_reference_dataset_has_its_rows_features_and_split(folder: Path) -> 
 def test_the_reference_dataset_is_the_same_each_time(folder: Path, tmp_path: Path) -> None:
     for path in reference_dataset.write(tmp_path):
         assert path.read_bytes() == (folder / "data" / path.name).read_bytes()
+
+
+def test_its_job_json_asks_for_the_reference_network(tmp_path: Path) -> None:
+    wishes = parse_job_spec(reference_dataset.write_spec(tmp_path, epochs=3).read_bytes())
+    assert wishes.hyperparameters == {"network": "mlp", "epochs": 3}
 
 
 def test_the_reference_model_reaches_an_area_of_99_4_percent(folder: Path) -> None:

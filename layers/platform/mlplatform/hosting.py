@@ -215,6 +215,8 @@ def _serverless(workload: Workload, promise: Promise, prices: PriceList) -> Iter
         return
     rates = _rates(workload)
     busiest = max(rates) / SECONDS_PER_HOUR
+    pauses = _each_hour(workload, {rate: rate * _exp(-rate * _WARM_HOURS) for rate in rates})
+    requests, data_usd = _per_month(workload), _data_usd(workload, prices)
     for gb in SERVERLESS_GB:
         if gb < workload.memory_gb:
             continue
@@ -227,10 +229,10 @@ def _serverless(workload: Workload, promise: Promise, prices: PriceList) -> Iter
         yield Option(
             HostingKind.SERVERLESS,
             f"{gb} GB",
-            _per_month(workload) * _serverless_usd(workload, prices, gb) + _data_usd(workload, prices),
+            requests * _serverless_usd(workload, prices, gb) + data_usd,
             latency,
             first,
-            pauses_per_month=_each_hour(workload, {rate: rate * _exp(-rate * _WARM_HOURS) for rate in rates}),
+            pauses_per_month=pauses,
             gb=gb,
             against=against,
         )

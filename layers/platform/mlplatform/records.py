@@ -44,12 +44,13 @@ def _record(cls: type) -> type:
         given = len(positional)
         if len(state) != len(names) or given > len(names) or not named.keys().isdisjoint(names[:given]):
             raise TypeError(f"{cls.__name__} takes {', '.join(names)}, each once.")
-        for name in required:
-            if state[name] is dataclasses.MISSING:
-                raise TypeError(f"{cls.__name__} lacks {name}.")
-        for name, make in factories:
-            if state[name] is dataclasses.MISSING:
-                state[name] = make()
+        if given + len(named) < len(names):  # something is left to its default
+            for name in required[given:]:
+                if name not in named:
+                    raise TypeError(f"{cls.__name__} lacks {name}.")
+            for name, make in factories:
+                if state[name] is dataclasses.MISSING:
+                    state[name] = make()
         if post_init is not None:
             self.__post_init__()
 
