@@ -32,7 +32,7 @@ def test_the_reference_dataset_is_the_same_each_time(folder: Path, tmp_path: Pat
 
 def test_its_job_json_asks_for_the_reference_network(tmp_path: Path) -> None:
     wishes = parse_job_spec(reference_dataset.write_spec(tmp_path, epochs=3).read_bytes())
-    assert wishes.hyperparameters == {"network": "mlp", "epochs": 3}
+    assert wishes.hyperparameters == {"network": "mlp", "epochs": "3"}
 
 
 def test_the_reference_model_reaches_an_area_of_99_4_percent(folder: Path) -> None:
