@@ -31,6 +31,7 @@ from mlplatform.kinds import SLEEPERS, kind_of
 from mlplatform.quotas import instances_needed, short
 from mlplatform.settings import Settings
 from mlplatform.sleeping import WAKE, wake_policy
+from mlplatform.words import counted
 
 console = Terminal(highlight=False)
 _LOG_DAYS = 7
@@ -194,7 +195,11 @@ def scaling(stack: Stack) -> Found:
                 scaled += 1
             else:
                 wrong.append(f"{resource} has no scaling policy")
-    return Found(tuple(wrong), f"{scaled} variants scale" if scaled else "no endpoint runs", skipped=not scaled)
+    return Found(
+        tuple(wrong),
+        f"{counted(scaled, 'variant')} scale{'s' if scaled == 1 else ''}" if scaled else "no endpoint runs",
+        skipped=not scaled,
+    )
 
 
 def budget(stack: Stack) -> Found:

@@ -91,7 +91,7 @@ def spot_saving(job: TrainingJob, region: str) -> Saving | None:
     formula = (
         f"({job.training_seconds} s training - {job.billable_seconds} s billable) x {job.instance_count} x "
         f"{price.usd} USD/hour for {job.instance_type} / 3600 s = {usd.quantize(_CENTS)} USD "
-        f"(list price in {region}, {price.confidence}, {price.source_date or 'undated'})"
+        f"(list price in {region}, {price.trusted}, {price.source_date or 'undated'})"
     )
     return entry("spot", job.arn, usd, formula, job.ended, job.dataset)
 

@@ -36,6 +36,12 @@ class Price:
     source_date: str  # when the source said so: a day, a month, a span of years, or empty where nobody wrote it down
     confidence: str  # how far it can be trusted; begins with "low: " where nobody can look the source up
 
+    @property
+    def trusted(self) -> str:
+        """The same as part of a sentence."""
+        kind = self.confidence.removeprefix("low: ")
+        return self.confidence if kind == self.confidence else f"{kind}, of low confidence"
+
 
 def usd_per_hour(instance_type: str, use: Use, region: str) -> Decimal:
     """US dollars for one instance for one hour. Raises UnknownPrice."""
