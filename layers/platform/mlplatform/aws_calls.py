@@ -189,7 +189,7 @@ def tagged_resources(
 
 
 def pages(call: Call, member: str, service: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
-    """What all the answers of a list operation have under `member`. Raises AwsError."""
+    """What all the answers of an operation that answers by pages have under `member`. Raises AwsError."""
     token: dict[str, str] = {}
     while True:
         page = call(service, operation, **parameters, **token)

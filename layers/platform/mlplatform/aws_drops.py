@@ -43,26 +43,22 @@ class DropCalls(Calls):
         limit = SAMPLE_BYTES if limit is None else limit
         if stored.size_bytes == 0:
             return Sample(stored.key, b"", complete=True)
+        content = self._part(stored, f"0-{limit - 1}")
+        if stored.size_bytes <= limit or not is_parquet(content):
+            return Sample(stored.key, content, complete=stored.size_bytes <= limit)
+        return Sample(stored.key, content, complete=False, tail=self._part(stored, f"-{PARQUET_TAIL_BYTES}"))
+
+    def _part(self, stored: StoredObject, places: str) -> bytes:
         answer = self._call(
             "s3",
             "get_object",
             Bucket=self._settings.data_bucket,
             Key=stored.key,
-            Range=f"bytes=0-{limit - 1}",
+            Range=f"bytes={places}",
             IfMatch=stored.etag,
         )
-        content = answer["Body"].read()
-        if stored.size_bytes <= limit or not is_parquet(content):
-            return Sample(stored.key, content, complete=stored.size_bytes <= limit)
-        end = self._call(
-            "s3",
-            "get_object",
-            Bucket=self._settings.data_bucket,
-            Key=stored.key,
-            Range=f"bytes=-{PARQUET_TAIL_BYTES}",
-            IfMatch=stored.etag,
-        )
-        return Sample(stored.key, content, complete=False, tail=end["Body"].read())
+        content: bytes = answer["Body"].read()
+        return content
 
     def read_drop(self, arrived: DatasetArrived, objects: tuple[StoredObject, ...]) -> Drop:
         from mlplatform.datasets import data_files

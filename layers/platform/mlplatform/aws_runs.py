@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from mlplatform.aws_calls import Call, tagged_resources
+from mlplatform.aws_calls import Call, pages, tagged_resources
 from mlplatform.capacity import wanted_type
 from mlplatform.endpoint_alarms import dimensions
 from mlplatform.errors import AwsError
@@ -123,39 +123,33 @@ def _used(
             continue
         name, gb = endpoint["EndpointName"], Decimal(sizes[0].removeprefix(SERVERLESS))
         days: dict[str, Decimal] = {}
-        token: dict[str, str] = {}
-        while True:
-            page = call(
-                "cloudwatch",
-                "get_metric_data",
-                MetricDataQueries=[
-                    {
-                        "Id": metric.lower(),
-                        "MetricStat": {
-                            "Metric": {
-                                "Namespace": "AWS/SageMaker",
-                                "MetricName": metric,  # in microseconds
-                                "Dimensions": dimensions(name),
-                            },
-                            "Period": 3600,
-                            "Stat": "Sum",
+        results = pages(
+            call,
+            "MetricDataResults",
+            "cloudwatch",
+            "get_metric_data",
+            MetricDataQueries=[
+                {
+                    "Id": metric.lower(),
+                    "MetricStat": {
+                        "Metric": {
+                            "Namespace": "AWS/SageMaker",
+                            "MetricName": metric,  # in microseconds
+                            "Dimensions": dimensions(name),
                         },
-                    }
-                    for metric in ("ModelLatency", "OverheadLatency")
-                ],
-                StartTime=max(
-                    start, endpoint["CreationTime"].astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-                ),
-                EndTime=now,
-                **token,
-            )
-            for result in page["MetricDataResults"]:
-                for at, value in zip(result["Timestamps"], result["Values"], strict=True):
-                    day = day_of(at)
-                    days[day] = days.get(day, Decimal(0)) + Decimal(str(value)) / 10**6 * gb
-            if not page.get("NextToken"):
-                break
-            token = {"NextToken": page["NextToken"]}
+                        "Period": 3600,
+                        "Stat": "Sum",
+                    },
+                }
+                for metric in ("ModelLatency", "OverheadLatency")
+            ],
+            StartTime=max(start, endpoint["CreationTime"].astimezone(UTC).replace(minute=0, second=0, microsecond=0)),
+            EndTime=now,
+        )
+        for result in results:
+            for at, value in zip(result["Timestamps"], result["Values"], strict=True):
+                day = day_of(at)
+                days[day] = days.get(day, Decimal(0)) + Decimal(str(value)) / 10**6 * gb
         found[name] = days
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from mlplatform.aws_calls import Call, Calls
+from mlplatform.aws_calls import Call, Calls, pages
 from mlplatform.endpoint_alarms import request_dimensions
 from mlplatform.facts import Endpoint, HostingKind, Traffic
 from mlplatform.sleeping import dimensions as sleeper_dimensions
@@ -100,31 +100,27 @@ def read_traffic(call: Call, endpoint: str, kind: HostingKind, now: datetime) ->
         wanted["setup"] = ("AWS/SageMaker", "ModelSetupTime", "Sum")
         wanted["setups"] = ("AWS/SageMaker", "ModelSetupTime", "SampleCount")
     found: dict[str, list[Decimal]] = {key: [] for key in wanted}
-    token: dict[str, str] = {}
-    while True:
-        page = call(
-            "cloudwatch",
-            "get_metric_data",
-            MetricDataQueries=[
-                {
-                    "Id": key,
-                    "MetricStat": {
-                        "Metric": {"Namespace": namespace, "MetricName": metric, "Dimensions": scope},
-                        "Period": _HOUR,
-                        "Stat": statistic,
-                    },
-                }
-                for key, (namespace, metric, statistic) in wanted.items()
-            ],
-            StartTime=now.replace(minute=0, second=0, microsecond=0) - timedelta(days=WINDOW_DAYS),
-            EndTime=now + timedelta(hours=1),
-            **token,
-        )
-        for result in page["MetricDataResults"]:
-            found[result["Id"]].extend(Decimal(str(value)) for value in result["Values"])
-        if not page.get("NextToken"):
-            break
-        token = {"NextToken": page["NextToken"]}
+    results = pages(
+        call,
+        "MetricDataResults",
+        "cloudwatch",
+        "get_metric_data",
+        MetricDataQueries=[
+            {
+                "Id": key,
+                "MetricStat": {
+                    "Metric": {"Namespace": namespace, "MetricName": metric, "Dimensions": scope},
+                    "Period": _HOUR,
+                    "Stat": statistic,
+                },
+            }
+            for key, (namespace, metric, statistic) in wanted.items()
+        ],
+        StartTime=now.replace(minute=0, second=0, microsecond=0) - timedelta(days=WINDOW_DAYS),
+        EndTime=now + timedelta(hours=1),
+    )
+    for result in results:
+        found[result["Id"]].extend(Decimal(str(value)) for value in result["Values"])
     return Traffic(
         tuple(found["requests"]),
         _average(found["model"], found["models"]),
